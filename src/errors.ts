@@ -1,0 +1,103 @@
+/**
+ * Coded errors. Every failure that a user can cause or mend is a {@link VersemiError}: a code from the table below, and
+ * one sentence shape: where (file, field), what was expected, what was found, how to mend it.
+ */
+
+/** Exit codes of the command line; documented in the README. */
+export const exitCodes = {
+  usage: 2,
+  input: 3,
+  plan: 4,
+  model: 5,
+  device: 6,
+  training: 7,
+  io: 8,
+  internal: 70,
+} as const;
+
+export type ErrorKind = keyof typeof exitCodes;
+
+/** One row per code: the kind decides the exit code, the title opens the message. */
+export const errorTable = {
+  // command line
+  USAGE: { kind: 'usage', title: 'The command line is not valid' },
+  // files
+  FILE_NOT_FOUND: { kind: 'input', title: 'A file or folder does not exist' },
+  FILE_TRUNCATED: { kind: 'input', title: 'A file ends too early' },
+  FILE_CORRUPT: { kind: 'input', title: 'A file is damaged' },
+  FILE_FORMAT: { kind: 'input', title: 'A file is not of the expected format' },
+  FORMAT_UNSUPPORTED: { kind: 'input', title: 'A file uses a feature of its format that is not supported' },
+  DISK_FULL: { kind: 'io', title: 'The disk is full' },
+  IO_FAILED: { kind: 'io', title: 'Reading or writing failed' },
+  // volumes and datasets
+  VOLUME_INVALID: { kind: 'input', title: 'A volume is not valid' },
+  VOXELS_NOT_FINITE: { kind: 'input', title: 'A volume has voxels that are NaN or infinite' },
+  LABEL_INVALID: { kind: 'input', title: 'A label map is not valid' },
+  GEOMETRY_MISMATCH: { kind: 'input', title: 'An image and its label do not lie in the same space' },
+  DATASET_INVALID: { kind: 'input', title: 'A dataset description is not valid' },
+  MODALITY_MISSING: { kind: 'input', title: 'A modality of a case is missing' },
+  SPLIT_INVALID: { kind: 'input', title: 'A split is not valid' },
+  // plans
+  PLAN_INVALID: { kind: 'plan', title: 'A plan is not valid' },
+  PLAN_CONTRADICTION: { kind: 'plan', title: 'Two settings of a plan contradict each other' },
+  // models and checkpoints
+  MODEL_INVALID: { kind: 'model', title: 'A model file is not valid' },
+  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task' },
+  CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another plan' },
+  // devices
+  DEVICE_UNAVAILABLE: { kind: 'device', title: 'A device is not available' },
+  DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },
+  KERNEL_FAILED: { kind: 'device', title: 'A kernel failed' },
+  // training
+  TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
+  TRAINING_INTERRUPTED: { kind: 'training', title: 'Training was interrupted' },
+  // our own fault
+  INTERNAL: { kind: 'internal', title: 'versemi has a defect' },
+} as const satisfies Record<string, { kind: ErrorKind; title: string }>;
+
+export type ErrorCode = keyof typeof errorTable;
+
+/** The parts of an error sentence; give every part that is known. */
+export interface ErrorDetails {
+  /** File or folder concerned. */
+  readonly file?: string;
+  /** Field, header entry, option or tensor concerned. */
+  readonly field?: string;
+  readonly expected?: string;
+  readonly found?: string;
+  /** What the user can do about it: an imperative sentence. */
+  readonly remedy?: string;
+}
+
+/** The only error class that versemi throws on purpose. `code` is `VERSEMI_` + a key of {@link errorTable}. */
+export class VersemiError extends Error {
+  override readonly name = 'VersemiError';
+  readonly code: `VERSEMI_${ErrorCode}`;
+  readonly details: ErrorDetails;
+  readonly exitCode: number;
+
+  constructor(code: ErrorCode, details: ErrorDetails = {}, cause?: unknown) {
+    super(sentence(code, details), cause === undefined ? undefined : { cause });
+    this.code = `VERSEMI_${code}`;
+    this.details = details;
+    this.exitCode = exitCodes[errorTable[code].kind];
+  }
+}
+
+function sentence(code: ErrorCode, { file, field, expected, found, remedy }: ErrorDetails): string {
+  let text = errorTable[code].title;
+  const where = [file, field].filter((part) => part !== undefined);
+  if (where.length > 0) text += ` (${where.join(', ')})`;
+  if (expected !== undefined) text += `: expected ${expected}`;
+  if (found !== undefined) text += `${expected === undefined ? ':' : ','} found ${found}`;
+  text += '.';
+  if (remedy !== undefined) text += ` ${remedy.replace(/([^.!?])$/, '$1.')}`;
+  return text;
+}
+
+/** True for an error with one of the given codes (any code when none is given). */
+export function isVersemiError(error: unknown, ...codes: ErrorCode[]): error is VersemiError {
+  return (
+    error instanceof VersemiError && (codes.length === 0 || codes.some((code) => error.code === `VERSEMI_${code}`))
+  );
+}
