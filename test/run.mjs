@@ -1,0 +1,87 @@
+// Runs every test: the native ones (CTest) when there is a compiler, then all others (tap). Closes with one line of totals.
+// `node test/run.mjs unit/nifti` runs only the tap files whose path contains one of the words.
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const words = process.argv.slice(2);
+const totals = { passed: 0, failed: 0, skipped: 0 };
+
+function run(command, args) {
+  return spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 });
+}
+
+function nativeTests() {
+  if (run('cmake', ['--version']).status !== 0 || run(process.env.CXX ?? 'c++', ['--version']).status !== 0) {
+    console.log('native tests: skipped, no CMake or C++ compiler on this machine');
+    totals.skipped++;
+    return;
+  }
+  const build = join('build', 'native-tests');
+  const steps = [
+    ['cmake', ['-S', '.', '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DVERSEMI_BUILD_TESTS=ON']],
+    ['cmake', ['--build', build, '-j', String(availableParallelism())]],
+  ];
+  for (const [command, args] of steps) {
+    const result = run(command, args);
+    if (result.status !== 0) {
+      console.log(`${result.stdout}${result.stderr}\nnative tests: the build failed`);
+      totals.failed++;
+      return;
+    }
+  }
+  const result = run('ctest', ['--test-dir', build, '--output-on-failure']);
+  console.log(result.stdout.trim());
+  const summary = /(\d+) tests failed out of (\d+)/.exec(result.stdout);
+  const failed = summary ? Number(summary[1]) : 1;
+  totals.failed += failed;
+  totals.passed += summary ? Number(summary[2]) - failed : 0;
+}
+
+function tapFiles() {
+  const folder = join(root, 'dist', 'test');
+  return (
+    readdirSync(folder, { recursive: true })
+      .filter((file) => file.endsWith('.test.js'))
+      // A compiled test whose source is gone must not run.
+      .filter((file) => existsSync(join(root, 'test', file.replace(/\.js$/, '.ts'))))
+      .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
+      .map((file) => join('dist', 'test', file))
+      .sort()
+  );
+}
+
+async function tapTests() {
+  const files = tapFiles();
+  const child = spawn('npx', ['tap', '--reporter=terse', ...files], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  for await (const chunk of child.stdout) {
+    text += chunk;
+    if (process.stdout.isTTY) process.stdout.write(chunk);
+  }
+  const code = await new Promise((resolve) =>
+    child.exitCode === null ? child.on('close', resolve) : resolve(child.exitCode),
+  );
+  // Not a terminal: leave out the progress frames that the reporter redraws.
+  if (!process.stdout.isTTY)
+    console.log(text.slice(Math.max(0, text.lastIndexOf('\u001b[G'))).replaceAll(/\u001b\[[?0-9;]*[A-Za-z]/g, ''));
+  const summary = /# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?(?:, todo: (\d+))? \}/.exec(
+    text,
+  );
+  totals.passed += Number(summary?.[2] ?? 0);
+  totals.failed += Number(summary?.[3] ?? 0);
+  totals.skipped += Number(summary?.[4] ?? 0);
+  if (code !== 0 && totals.failed === 0) totals.failed++;
+  if (totals.passed === 0) totals.failed++;
+}
+
+if (words.length === 0) nativeTests();
+await tapTests();
+console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
+process.exitCode = totals.failed === 0 ? 0 : 1;
