@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const words = process.argv.slice(2);
@@ -70,7 +71,11 @@ async function tapTests() {
   );
   // Not a terminal: leave out the progress frames that the reporter redraws.
   if (!process.stdout.isTTY)
-    console.log(text.slice(Math.max(0, text.lastIndexOf('\u001b[G'))).replaceAll(/\u001b\[[?0-9;]*[A-Za-z]/g, ''));
+    console.log(
+      stripVTControlCharacters(text)
+        .replaceAll(/^(Asserts|Suites): .*\n+/gm, '')
+        .trim(),
+    );
   const summary = /# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?(?:, todo: (\d+))? \}/.exec(
     text,
   );
