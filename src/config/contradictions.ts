@@ -1,0 +1,220 @@
+import { nearestName } from './fields.js';
+import type { Plan } from './schema.js';
+
+/** Two fields of a plan, each allowed by itself, that cannot both hold. */
+export interface Contradiction {
+  /** Paths of the fields concerned. */
+  readonly fields: readonly string[];
+  readonly expected: string;
+  readonly found: string;
+  readonly remedy: string;
+}
+
+const axes = ['x', 'y', 'z'] as const;
+
+function* names(plan: Plan): Generator<Contradiction> {
+  for (const group of ['datasets', 'tasks'] as const) {
+    const seen = new Map<string, number>();
+    for (const [index, { name }] of plan[group].entries()) {
+      const before = seen.get(name);
+      if (before !== undefined) {
+        yield {
+          fields: [`${group}[${before}].name`, `${group}[${index}].name`],
+          expected: 'different names',
+          found: `"${name}" twice`,
+          remedy: 'Rename one of them.',
+        };
+      }
+      seen.set(name, index);
+    }
+  }
+  const known = plan.datasets.map((dataset) => dataset.name);
+  for (const [index, task] of plan.tasks.entries()) {
+    if (!known.includes(task.dataset)) {
+      const nearest = nearestName(task.dataset, known);
+      yield {
+        fields: [`tasks[${index}].dataset`, 'datasets[].name'],
+        expected: `one of the datasets ${known.join(', ')}`,
+        found: `"${task.dataset}"`,
+        remedy: nearest === undefined ? 'Add the dataset, or name another.' : `Did you mean "${nearest}"?`,
+      };
+    }
+    if (new Set(task.labels).size !== task.labels.length) {
+      yield {
+        fields: [`tasks[${index}].labels`],
+        expected: 'each label value once',
+        found: task.labels.join(', '),
+        remedy: 'Remove the repetition.',
+      };
+    }
+  }
+}
+
+function* splits(plan: Plan): Generator<Contradiction> {
+  for (const [index, { name, split }] of plan.datasets.entries()) {
+    const at = `datasets[${index}].split`;
+    const hasTask = plan.tasks.some((task) => task.dataset === name);
+    const hasLabels = !Array.isArray(split.labeled) || split.labeled.length > 0;
+    if (hasTask !== hasLabels) {
+      yield {
+        fields: [`${at}.labeled`, 'tasks[].dataset'],
+        expected: hasTask
+          ? 'labelled cases for the tasks of the dataset'
+          : 'no labelled cases, since no task uses them',
+        found: `${JSON.stringify(split.labeled)} in the dataset "${name}"`,
+        remedy: hasTask
+          ? 'Name labelled cases, or remove the task.'
+          : 'Add a task of this dataset, or set labeled to [].',
+      };
+    }
+    const roles = ['labeled', 'validation', 'unlabeled'] as const;
+    for (const [i, first] of roles.entries()) {
+      for (const second of roles.slice(i + 1)) {
+        const a = split[first];
+        const b = split[second];
+        const both = Array.isArray(a) && Array.isArray(b) ? a.filter((id) => b.includes(id)) : [];
+        const sameKey = typeof a === 'string' && a === b;
+        if (both.length > 0 || sameKey) {
+          yield {
+            fields: [`${at}.${first}`, `${at}.${second}`],
+            expected: 'different cases',
+            found: sameKey ? `"${a}" in both` : `${both.slice(0, 5).join(', ')} in both`,
+            remedy: 'Keep each case in one of the two.',
+          };
+        }
+      }
+    }
+  }
+}
+
+function* preprocessing(plan: Plan): Generator<Contradiction> {
+  for (const [index, dataset] of plan.datasets.entries()) {
+    const { window } = dataset.preprocessing;
+    if (window !== null && window[0] >= window[1]) {
+      yield {
+        fields: [`datasets[${index}].preprocessing.window[0]`, `datasets[${index}].preprocessing.window[1]`],
+        expected: 'low < high',
+        found: `[${window.join(', ')}]`,
+        remedy: 'Exchange the two numbers.',
+      };
+    }
+  }
+}
+
+function* network(plan: Plan): Generator<Contradiction> {
+  const { levels, convolutions } = plan.network;
+  if (convolutions.length !== levels) {
+    yield {
+      fields: ['network.convolutions', 'network.levels'],
+      expected: `${levels} numbers, one per level`,
+      found: `${convolutions.length}`,
+      remedy: 'Give one number per level, or leave convolutions out.',
+    };
+  }
+  const divisor = 2 ** (levels - 1);
+  for (const [axis, size] of plan.patchSizeVoxels.entries()) {
+    if (size % divisor !== 0) {
+      yield {
+        fields: [`patchSizeVoxels[${axis}]`, 'network.levels'],
+        expected: `a multiple of ${divisor} along ${axes[axis]}, since ${levels} levels halve the patch ${levels - 1} times`,
+        found: `${size}`,
+        remedy: `Use ${Math.max(divisor, Math.round(size / divisor) * divisor)}, or fewer levels.`,
+      };
+    }
+  }
+}
+
+function* training(plan: Plan): Generator<Contradiction> {
+  const { training, cutmix } = plan;
+  const semi = training.mode === 'semi-supervised';
+  if (training.stage1Steps + training.stage2Steps === 0) {
+    yield {
+      fields: ['training.stage1Steps', 'training.stage2Steps'],
+      expected: 'at least one step',
+      found: '0 and 0',
+      remedy: 'Give one of the stages some steps.',
+    };
+  }
+  if (semi && training.labeledBatchSize % 2 !== 0) {
+    yield {
+      fields: ['training.labeledBatchSize', 'training.mode'],
+      expected: 'an even batch, since CutMix pairs its halves',
+      found: `${training.labeledBatchSize}`,
+      remedy: `Use ${training.labeledBatchSize + 1}.`,
+    };
+  }
+  if (semi && training.stage2Steps > 0) {
+    if (plan.datasets.every(({ split }) => split.unlabeled === 'none' || split.unlabeled.length === 0)) {
+      yield {
+        fields: ['training.stage2Steps', 'datasets[].split.unlabeled'],
+        expected: 'unlabelled cases for the second stage',
+        found: 'none in any dataset',
+        remedy: "Set split.unlabeled to 'rest', stage2Steps to 0, or mode to 'supervised'.",
+      };
+    }
+    if (cutmix.unlabeledMix === 'unlabeled-pairs' && training.unlabeledBatchSize % 2 !== 0) {
+      yield {
+        fields: ['training.unlabeledBatchSize', 'cutmix.unlabeledMix'],
+        expected: "an even batch, since 'unlabeled-pairs' pairs its halves",
+        found: `${training.unlabeledBatchSize}`,
+        remedy: `Use ${training.unlabeledBatchSize + 1}, or 'labeled-inside'.`,
+      };
+    }
+  }
+  const longest = Math.max(training.stage1Steps, training.stage2Steps);
+  if (training.warmupSteps > longest) {
+    yield {
+      fields: ['training.warmupSteps', 'training.stage1Steps'],
+      expected: `at most the ${longest} steps of a stage`,
+      found: `${training.warmupSteps}`,
+      remedy: 'Use fewer warm-up steps.',
+    };
+  }
+}
+
+function* sampling(plan: Plan): Generator<Contradiction> {
+  const { cutmix, augmentation, patchSizeVoxels: patch } = plan;
+  const [low, high] = cutmix.stage2Ratio;
+  if (low > high) {
+    yield {
+      fields: ['cutmix.stage2Ratio[0]', 'cutmix.stage2Ratio[1]'],
+      expected: 'low <= high',
+      found: `[${low}, ${high}]`,
+      remedy: 'Exchange the two numbers.',
+    };
+  }
+  const shortest = Math.min(...patch);
+  for (const [name, value] of [
+    ['cutmix.stage1Ratio', cutmix.stage1Ratio],
+    ['cutmix.stage2Ratio[0]', low],
+  ] as const) {
+    if (plan.training.mode === 'semi-supervised' && Math.floor(shortest * value) < 1) {
+      yield {
+        fields: [name, 'patchSizeVoxels'],
+        expected: 'a cube of at least one voxel',
+        found: `floor(${shortest} * ${value}) = 0 voxels`,
+        remedy: 'Use a larger ratio or patch.',
+      };
+    }
+  }
+  if (augmentation.rotation90 && patch[0] !== patch[1]) {
+    yield {
+      fields: ['augmentation.rotation90', 'patchSizeVoxels'],
+      expected: 'a patch that is square in the x-y plane',
+      found: `${patch[0]} x ${patch[1]}`,
+      remedy: 'Set rotation90 to false, or use a square patch.',
+    };
+  }
+}
+
+/** Everything in a plan that contradicts itself, in the order of the plan. */
+export function contradictions(plan: Plan): Contradiction[] {
+  return [
+    ...names(plan),
+    ...splits(plan),
+    ...preprocessing(plan),
+    ...network(plan),
+    ...training(plan),
+    ...sampling(plan),
+  ];
+}

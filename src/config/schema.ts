@@ -1,0 +1,363 @@
+import { z } from 'zod';
+import {
+  choice,
+  field,
+  flag,
+  flagTriple,
+  integer,
+  integerOrNull,
+  integerTriple,
+  real,
+  realOrNull,
+  realTriple,
+} from './fields.js';
+
+/** Input of a group that is left out: every field of it then takes its own default. */
+const allDefaults = {} as never;
+
+/** Smallest and largest label value a task may name; 0 is the background. */
+const labelRange = [1, 255] as const;
+
+const name = (explanation: string) =>
+  field(
+    z.string().regex(/^[^\s/\\][^/\\\n]{0,79}$/),
+    'a name of 1 to 80 characters, without slashes, not starting with a space',
+    { explanation },
+  );
+
+const ids = z.array(z.string().min(1));
+
+const split = z.strictObject({
+  file: field(z.string().min(1).nullable(), 'null or a path', {
+    default: null,
+    explanation:
+      'Split file (JSON: name -> list of case ids), relative to the dataset folder; null: splits.json of the dataset where there is one.',
+  }),
+  labeled: field(z.union([z.string().min(1), ids]), "'all', a name in the split file, or a list of case ids", {
+    default: 'all',
+    explanation: 'Cases whose labels are used for training.',
+  }),
+  validation: field(
+    z.union([z.int().gte(0), z.string().min(1), ids]),
+    'a count >= 0, a name in the split file, or a list of case ids',
+    {
+      default: 0,
+      explanation:
+        'Cases for choosing a model. A count is drawn by the seed from the cases that have label files but are not in `labeled`.',
+    },
+  ),
+  unlabeled: field(
+    z.union([z.string().min(1), ids]),
+    "'rest', 'none', a name in the split file, or a list of case ids",
+    {
+      default: 'rest',
+      explanation: 'Cases used without labels; label files of these cases are never opened.',
+    },
+  ),
+});
+
+const preprocessing = z.strictObject({
+  spacingMm: realTriple({
+    range: [0.01, 100],
+    unit: 'mm',
+    explanation: 'Voxel size to which every case is resampled before it is cut into patches.',
+  }),
+  window: field(z.tuple([z.number(), z.number()]).nullable(), 'null or [low, high]', {
+    default: null,
+    unit: 'intensity (HU for CT)',
+    explanation: 'Intensities are clipped to this range before normalisation; null: no clipping.',
+  }),
+  normalization: choice(['zscore', 'zscore-nonzero', 'range', 'none'], {
+    default: 'zscore',
+    explanation:
+      'zscore: mean 0, standard deviation 1 over the volume; zscore-nonzero: over its nonzero voxels, zeros stay; range: the window (null: minimum to maximum) becomes [0, 1]; none: as stored.',
+  }),
+  crop: choice(['none', 'body'], {
+    default: 'none',
+    explanation: 'body: crop to the bounding box of what is not air.',
+  }),
+});
+
+const dataset = z.strictObject({
+  name: name('Name by which tasks refer to the dataset.'),
+  path: field(z.string().min(1), 'a path', {
+    explanation: 'Folder of the dataset; relative to the plan file.',
+  }),
+  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5'], {
+    default: 'auto',
+    explanation: 'How the folder is organised; auto: found out from its files.',
+  }),
+  channel: field(z.union([z.int().gte(0), z.string().min(1)]), 'an index >= 0 or the name of a modality', {
+    default: 0,
+    explanation: 'Modality to use where a dataset has several.',
+  }),
+  split: split.prefault(allDefaults),
+  preprocessing,
+});
+
+const task = z.strictObject({
+  name: name('Name of the task in reports and on the command line.'),
+  dataset: name('Dataset whose labels define the task.'),
+  labels: field(
+    z.array(z.int().gte(labelRange[0]).lte(labelRange[1])).min(1),
+    `a list of label values in [${labelRange[0]}, ${labelRange[1]}]`,
+    { explanation: 'Label values of the dataset that together are the foreground of the task.' },
+  ),
+});
+
+/** Convolutions per level when the plan does not say: the paper's V-Net, its last number repeated for deeper networks. */
+export function defaultConvolutions(levels: number): number[] {
+  return Array.from({ length: levels }, (_, level) => Math.min(level + 1, 3));
+}
+
+const network = z
+  .strictObject({
+    baseWidth: integer({
+      range: [1, 256],
+      default: 16,
+      unit: 'channels',
+      explanation: 'Channels at full resolution; doubled at every level.',
+    }),
+    levels: integer({
+      range: [2, 8],
+      default: 5,
+      unit: 'levels',
+      explanation: 'Resolutions of the network; every patch axis must be divisible by 2^(levels - 1).',
+    }),
+    convolutions: field(z.array(z.int().gte(1).lte(8)).optional(), 'one integer in [1, 8] per level', {
+      explanation: 'Convolutions per level, from full resolution down; left out: 1, 2, 3, 3, 3 and so on.',
+    }),
+    headWidth: integer({
+      range: [1, 64],
+      default: 8,
+      unit: 'channels',
+      explanation: 'Channels of the dynamic head whose weights the prompt generates.',
+    }),
+  })
+  .transform(({ baseWidth, levels, convolutions, headWidth }) => ({
+    baseWidth,
+    levels,
+    convolutions: convolutions ?? defaultConvolutions(levels),
+    headWidth,
+  }));
+
+const training = z.strictObject({
+  mode: choice(['semi-supervised', 'supervised'], {
+    default: 'semi-supervised',
+    explanation:
+      'supervised: only the labelled loss, for stage1Steps + stage2Steps steps; semi-supervised: both stages of the method.',
+  }),
+  stage1Steps: integer({
+    range: [0, 1e8],
+    default: 13000,
+    unit: 'steps',
+    explanation: 'Steps of the first stage (labelled images only).',
+  }),
+  stage2Steps: integer({
+    range: [0, 1e8],
+    default: 13000,
+    unit: 'steps',
+    explanation: 'Steps of the second stage (labelled and unlabelled images).',
+  }),
+  labeledBatchSize: integer({
+    range: [1, 4096],
+    default: 8,
+    unit: 'patches',
+    explanation: 'Labelled patches per step; even, since CutMix pairs the halves of the batch.',
+  }),
+  unlabeledBatchSize: integer({
+    range: [1, 4096],
+    default: 8,
+    unit: 'patches',
+    explanation: 'Unlabelled patches per step of the second stage.',
+  }),
+  learningRate: real({ range: [0, 10], open: 'low', default: 1e-3, explanation: 'Step size of Adam.' }),
+  beta1: real({ range: [0, 1], open: 'high', default: 0.5, explanation: 'Decay of the first moment of Adam.' }),
+  beta2: real({ range: [0, 1], open: 'high', default: 0.999, explanation: 'Decay of the second moment of Adam.' }),
+  epsilon: real({ range: [0, 1], open: 'low', default: 1e-8, explanation: 'Added to the denominator of Adam.' }),
+  weightDecay: real({ range: [0, 1], default: 0, explanation: 'Decoupled weight decay per unit of learning rate.' }),
+  schedule: choice(['constant', 'cosine', 'polynomial'], {
+    default: 'constant',
+    explanation: 'Course of the learning rate over each stage.',
+  }),
+  warmupSteps: integer({
+    range: [0, 1e8],
+    default: 0,
+    unit: 'steps',
+    explanation: 'Steps over which the learning rate rises linearly from 0.',
+  }),
+  gradientClipNorm: realOrNull({
+    range: [0, 1e6],
+    open: 'low',
+    default: null,
+    explanation: 'Gradients of larger Euclidean norm are scaled down to it; null: never.',
+  }),
+  emaDecay: real({
+    range: [0, 1],
+    open: 'high',
+    default: 0.99,
+    explanation: 'Decay of the moving average of the weights, ramped so that early averages are true means.',
+  }),
+  validateEverySteps: integer({
+    range: [0, 1e8],
+    default: 500,
+    unit: 'steps',
+    explanation: 'Steps between validations; 0: only at the end.',
+  }),
+  validationCases: integerOrNull({
+    range: [1, 1e6],
+    default: null,
+    unit: 'cases per dataset',
+    explanation: 'Validation cases used at each validation during training; null: all.',
+  }),
+  checkpointEverySteps: integer({
+    range: [0, 1e8],
+    default: 500,
+    unit: 'steps',
+    explanation: 'Steps between checkpoints; 0: only at the end.',
+  }),
+  workers: integer({
+    range: [0, 64],
+    default: 1,
+    unit: 'threads',
+    explanation:
+      'Worker threads that prepare batches ahead of the device; 0: in the main thread. The numbers are the same.',
+  }),
+});
+
+const ratio = { range: [0, 1], open: 'both' } as const;
+
+const cutmix = z.strictObject({
+  stage1Ratio: real({
+    ...ratio,
+    default: 2 / 3,
+    explanation: 'Side of the CutMix cube in the first stage, as a share of the patch.',
+  }),
+  stage2Ratio: field(z.tuple([z.number().gt(0).lt(1), z.number().gt(0).lt(1)]), '[low, high], both in (0, 1)', {
+    default: [0.3, 0.6],
+    explanation: 'Range from which the side of the CutMix cube is drawn in the second stage, as a share of the patch.',
+  }),
+  unlabeledMix: choice(['labeled-inside', 'unlabeled-pairs'], {
+    default: 'labeled-inside',
+    explanation:
+      'What the cube in an unlabelled image holds: a labelled image (its label is then known inside), or another unlabelled image.',
+  }),
+});
+
+const weight = (explanation: string) => real({ range: [0, 1000], default: 1, explanation });
+
+const losses = z.strictObject({
+  dice: weight('Weight of the Dice term of the supervised loss.'),
+  crossEntropy: weight('Weight of the cross-entropy term of the supervised loss.'),
+  synthetic: weight('Weight of the synthetic task on mixed labelled images.'),
+  auxiliary: weight('Weight of the auxiliary constraint on mixed labelled images.'),
+  unsupervised: weight('Weight of the agreement of the aggregate with the synthetic task on unlabelled images.'),
+  cube: weight('Weight of the known label inside the pasted labelled cube (labeled-inside only).'),
+  auxiliaryCrossEntropy: flag({
+    default: false,
+    explanation: 'Whether the auxiliary constraint has a cross-entropy term.',
+  }),
+  auxiliaryInStage2: flag({
+    default: false,
+    explanation: 'Whether the auxiliary constraint stays in the second stage.',
+  }),
+  aggregateGradient: choice(['both', 'stop'], {
+    default: 'both',
+    explanation: 'Whether the gradient of the unsupervised loss flows into the aggregate too.',
+  }),
+  unsupervisedRampSteps: integer({
+    range: [0, 1e8],
+    default: 0,
+    unit: 'steps',
+    explanation: 'Steps of the second stage over which the unsupervised weight rises linearly from 0.',
+  }),
+});
+
+const augmentation = z.strictObject({
+  flip: flagTriple({
+    default: [false, false, false],
+    explanation: 'Axes along which a patch is mirrored with probability 1/2.',
+  }),
+  rotation90: flag({ default: false, explanation: 'Rotation in the x-y plane by a random multiple of 90 degrees.' }),
+  intensityScale: real({
+    ...ratio,
+    open: 'high',
+    default: 0,
+    explanation: 'A patch is multiplied by a number drawn from [1 - value, 1 + value].',
+  }),
+  intensityShift: real({
+    range: [0, 100],
+    default: 0,
+    unit: 'normalised intensity',
+    explanation: 'A number drawn from [-value, value] is added to a patch.',
+  }),
+  noise: real({
+    range: [0, 100],
+    default: 0,
+    unit: 'normalised intensity',
+    explanation: 'Standard deviation of Gaussian noise: drawn per patch from [0, value].',
+  }),
+  foregroundFraction: real({
+    range: [0, 1],
+    default: 0,
+    explanation: 'Share of the labelled patches that are centred on a foreground voxel of their task.',
+  }),
+  unlabeledCrop: choice(['random', 'center'], {
+    default: 'random',
+    explanation: 'Where a patch is cut from an unlabelled image.',
+  }),
+});
+
+const inference = z.strictObject({
+  protocol: choice(['default', 'versemi'], {
+    default: 'default',
+    explanation:
+      'default: the settings below; versemi: strides of 16, 16 and 4 voxels and uniform weights, as in the paper.',
+  }),
+  overlap: real({
+    range: [0, 0.95],
+    default: 0.5,
+    explanation: 'Share of a window that overlaps its neighbour.',
+  }),
+  weighting: choice(['gaussian', 'uniform'], {
+    default: 'gaussian',
+    explanation: 'Weights with which overlapping windows are averaged.',
+  }),
+  mirror: flag({ default: false, explanation: 'Average over mirrored copies (8 times the work).' }),
+  largestComponent: flag({ default: false, explanation: 'Keep the largest connected component of each task only.' }),
+  network: choice(['student', 'ema'], {
+    default: 'student',
+    explanation: 'The trained weights, or their moving average.',
+  }),
+});
+
+/** Schema of a plan: strict objects, so that a misspelt field is an error; defaults as in the paper. */
+export const planSchema = z.strictObject({
+  version: field(z.literal(1), '1', { explanation: 'Version of the plan format.' }),
+  name: name('Name of the plan; names the run.'),
+  seed: integer({
+    range: [0, Number.MAX_SAFE_INTEGER],
+    default: 0,
+    explanation: 'Every random number of a run derives from it.',
+  }),
+  datasets: z.array(dataset).min(1),
+  tasks: z.array(task).min(1),
+  network: network.prefault(allDefaults),
+  patchSizeVoxels: integerTriple({
+    range: [1, 1024],
+    default: [96, 96, 96],
+    unit: 'voxels',
+    explanation: 'Size of the patches that the network sees.',
+  }),
+  training: training.prefault(allDefaults),
+  cutmix: cutmix.prefault(allDefaults),
+  losses: losses.prefault(allDefaults),
+  augmentation: augmentation.prefault(allDefaults),
+  inference: inference.prefault(allDefaults),
+});
+
+/** A complete, checked plan: the single source of a run. */
+export type Plan = z.output<typeof planSchema>;
+export type PlanDataset = Plan['datasets'][number];
+export type PlanTask = Plan['tasks'][number];
+export type PreprocessingSettings = PlanDataset['preprocessing'];
