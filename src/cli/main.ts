@@ -1,0 +1,76 @@
+#!/usr/bin/env node
+import { Command, CommanderError } from 'commander';
+import { isVersemiError } from '../errors.js';
+import { packageVersion } from '../root.js';
+import { addBench } from './bench.js';
+import { addEvaluate } from './evaluate.js';
+import { addInfo } from './info.js';
+import { addPlan } from './plan.js';
+import { addPredict } from './predict.js';
+import { addPreprocess } from './preprocess.js';
+import { addReport } from './report.js';
+import { addSelftest } from './selftest.js';
+import { addTrain } from './train.js';
+
+/** Exit code of a command that SIGINT ended, by the shell's convention (128 + 2). */
+const interruptedExitCode = 130;
+
+const program = new Command('versemi')
+  .description(
+    'Train one promptable 3-D segmentation network over many datasets, most of whose cases carry no labels; evaluate it; apply it.',
+  )
+  .version(packageVersion())
+  .showHelpAfterError('(add --help for what is possible)')
+  .addHelpText(
+    'after',
+    `
+A first run:
+  $ versemi plan data/spleen data/atrium --out plan.json
+  $ versemi train plan.json --out runs/first
+  $ versemi evaluate runs/first/model.safetensors --data data/spleen
+  $ versemi predict runs/first/model.safetensors scan.nii.gz --out out
+  $ versemi report runs/first
+
+Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
+writing, 70 a defect of versemi, 130 interrupted.
+VERSEMI_LOG=dispatch shows every operation that a device hands to another; VERSEMI_THREADS limits the threads.`,
+  );
+
+for (const add of [
+  addPlan,
+  addPreprocess,
+  addTrain,
+  addEvaluate,
+  addPredict,
+  addReport,
+  addInfo,
+  addSelftest,
+  addBench,
+]) {
+  add(program);
+}
+// Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
+for (const command of [program, ...program.commands]) command.exitOverride();
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  if (isVersemiError(error, 'TRAINING_INTERRUPTED')) {
+    process.stderr.write(`${error.message}\n`);
+    return interruptedExitCode;
+  }
+  if (isVersemiError(error)) {
+    process.stderr.write(`${error.code}: ${error.message}\n`);
+    return error.exitCode;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(
+    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${text}\n`,
+  );
+  return 70;
+}

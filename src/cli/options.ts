@@ -1,0 +1,53 @@
+import { availableParallelism } from 'node:os';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+
+/** Options that several commands share, so that they read and behave the same everywhere. */
+export const shared = {
+  device: () =>
+    new Option('--device <name>', 'where to compute; auto takes the native addon if it is built, else WebAssembly')
+      .choices(['auto', 'cpu', 'wasm'])
+      .default('auto'),
+  threads: () =>
+    new Option('--threads <n>', `threads of the device (default: all cores, here ${availableParallelism()})`).argParser(
+      positiveInteger,
+    ),
+  json: () => new Option('--json', 'print the result as JSON'),
+  quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
+} as const;
+
+export function addShared(command: Command, ...names: (keyof typeof shared)[]): Command {
+  for (const name of names) command.addOption(shared[name]());
+  return command;
+}
+
+export function positiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value <= 0)
+    throw new InvalidArgumentError('Expected a whole number of at least 1.');
+  return value;
+}
+
+export function positiveNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Expected a number above 0.');
+  return value;
+}
+
+/** "a,b,c" (and repeated options) -> ["a", "b", "c"]. */
+export function list(text: string, previous: string[] = []): string[] {
+  return [
+    ...previous,
+    ...text
+      .split(',')
+      .map((part) => part.trim())
+      .filter((part) => part !== ''),
+  ];
+}
+
+/** "1,1,2.5" -> three positive numbers along x, y, z; one number stands for all three. */
+export function positiveTriple(text: string): [number, number, number] {
+  const values = text.split(/[,x]/).map(positiveNumber);
+  if (values.length === 1) return [values[0]!, values[0]!, values[0]!];
+  if (values.length !== 3) throw new InvalidArgumentError('Expected one number, or three: x,y,z.');
+  return [values[0]!, values[1]!, values[2]!];
+}

@@ -1,0 +1,88 @@
+import { stripVTControlCharacters } from 'node:util';
+
+/** What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. */
+export interface Terminal {
+  /** A result for people (nothing with --json). */
+  print(text: string): void;
+  /** The result for machines; the only thing on stdout with --json. */
+  printJson(value: unknown): void;
+  /** A remark on the way (nothing with -q). */
+  note(text: string): void;
+  /** Replaces the last status line on a terminal; elsewhere nothing. */
+  status(text: string): void;
+  readonly interactive: boolean;
+  readonly quiet: boolean;
+  readonly json: boolean;
+}
+
+export interface TerminalOptions {
+  readonly quiet?: boolean;
+  readonly json?: boolean;
+}
+
+export function createTerminal({ quiet = false, json = false }: TerminalOptions): Terminal {
+  const interactive = process.stderr.isTTY === true && !quiet && process.env.TERM !== 'dumb';
+  let statusShown = false;
+  const clearStatus = () => {
+    if (statusShown) process.stderr.write('\r\u001b[K');
+    statusShown = false;
+  };
+  return {
+    interactive,
+    quiet,
+    json,
+    print(text) {
+      clearStatus();
+      if (!json) process.stdout.write(`${text}\n`);
+    },
+    printJson(value) {
+      clearStatus();
+      if (json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+    },
+    note(text) {
+      clearStatus();
+      if (!quiet) process.stderr.write(`${text}\n`);
+    },
+    status(text) {
+      if (!interactive) return;
+      const width = process.stderr.columns ?? 80;
+      process.stderr.write(`\r${clip(text, width - 1)}\u001b[K`);
+      statusShown = true;
+    },
+  };
+}
+
+function clip(text: string, width: number): string {
+  return stripVTControlCharacters(text).length <= width
+    ? text
+    : `${stripVTControlCharacters(text).slice(0, width - 1)}…`;
+}
+
+/** A table with aligned columns; numbers (and the headings above them) to the right. */
+export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const numeric = head.map(
+    (_, i) => rows.length > 0 && rows.every((row) => /^([-+]?[\d.]+( ± [\d.]+)?|–|)( ?[%×])?$/.test(row[i] ?? '')),
+  );
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => (numeric[i] ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!)))
+      .join('  ')
+      .trimEnd();
+  return [line(head), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
+}
+
+/** "12 s", "3 min 05 s", "2 h 07 min". */
+export function formatDuration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  const pad = (value: number) => String(value).padStart(2, '0');
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** "━━━━────" with `width` characters. */
+export function progressBar(fraction: number, width = 24): string {
+  const filled = Math.round(Math.max(0, Math.min(1, fraction)) * width);
+  return '━'.repeat(filled) + '─'.repeat(width - filled);
+}
