@@ -1,0 +1,156 @@
+/**
+ * The safetensors container (https://huggingface.co/docs/safetensors): eight bytes with the length of a JSON header
+ * (little-endian), the header, and the tensors' bytes one after the other, little-endian, row-major. Everything that a
+ * file claims is checked before anything is used. No `node:` import: a browser parses the bytes it has fetched.
+ */
+
+import { VersemiError } from '../errors.js';
+import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from './half.js';
+
+export type SafetensorsDtype = 'F32' | 'F16' | 'BF16';
+
+const bytesPerElement: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
+
+/** The reference implementation refuses longer headers, so that a damaged length cannot exhaust the memory. */
+const headerBytesMaximum = 100_000_000;
+
+export interface SafetensorsTensor {
+  readonly dtype: SafetensorsDtype;
+  readonly shape: readonly number[];
+  /** Raw bytes, a view into the file's. */
+  readonly bytes: Uint8Array;
+}
+
+export interface SafetensorsFile {
+  /** In the order in which the tensors lie in the file. */
+  readonly tensors: ReadonlyMap<string, SafetensorsTensor>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface TensorToStore {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+  readonly dtype: SafetensorsDtype;
+}
+
+const remedy = 'Copy or download the file again, or give another file.';
+
+function invalid(file: string | undefined, field: string, expected: string, found: string): VersemiError {
+  return new VersemiError('MODEL_INVALID', { ...(file === undefined ? {} : { file }), field, expected, found, remedy });
+}
+
+/**
+ * Parses and checks a whole file.
+ * @param file name for error sentences
+ * @throws VERSEMI_MODEL_INVALID naming the header entry that is truncated, overlapping, oversized or unknown
+ */
+export function parseSafetensors(bytes: Uint8Array, file?: string): SafetensorsFile {
+  if (bytes.byteLength < 8) throw invalid(file, 'header length', 'at least 8 bytes', `${bytes.byteLength} bytes`);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const headerBytes = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
+  const room = Math.min(bytes.byteLength - 8, headerBytesMaximum);
+  if (headerBytes < 2 || headerBytes > room)
+    throw invalid(file, 'header length', `2 to ${room} bytes`, `${headerBytes} bytes`);
+  const header = parseHeader(bytes.subarray(8, 8 + headerBytes), file);
+  const data = bytes.subarray(8 + headerBytes);
+
+  const entries: { name: string; tensor: SafetensorsTensor; begin: number; end: number }[] = [];
+  let metadata: Record<string, string> = {};
+  for (const [name, entry] of Object.entries(header)) {
+    if (name === '__metadata__') metadata = parseMetadata(entry, file);
+    else {
+      const { dtype, shape, begin, end } = parseEntry(name, entry, data.byteLength, file);
+      entries.push({ name, tensor: { dtype, shape, bytes: data.subarray(begin, end) }, begin, end });
+    }
+  }
+  entries.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let position = 0;
+  for (const { name, begin, end } of entries) {
+    if (begin !== position)
+      throw invalid(file, `${name}.data_offsets`, `a tensor that begins at byte ${position}`, `byte ${begin}`);
+    position = end;
+  }
+  if (position !== data.byteLength)
+    throw invalid(file, 'data', `${position} bytes of tensors`, `${data.byteLength} bytes`);
+  return { tensors: new Map(entries.map(({ name, tensor }) => [name, tensor])), metadata };
+}
+
+function parseHeader(bytes: Uint8Array, file: string | undefined): Record<string, unknown> {
+  let header: unknown;
+  try {
+    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+  } catch {
+    throw invalid(file, 'header', 'JSON (a safetensors file)', 'something else');
+  }
+  if (!isRecord(header)) throw invalid(file, 'header', 'a JSON object', JSON.stringify(header).slice(0, 40));
+  return header;
+}
+
+function parseMetadata(entry: unknown, file: string | undefined): Record<string, string> {
+  if (!isRecord(entry)) throw invalid(file, '__metadata__', 'an object of strings', typeof entry);
+  for (const [key, value] of Object.entries(entry))
+    if (typeof value !== 'string') throw invalid(file, `__metadata__.${key}`, 'a string', typeof value);
+  return entry as Record<string, string>;
+}
+
+function parseEntry(name: string, entry: unknown, dataBytes: number, file: string | undefined) {
+  if (!isRecord(entry)) throw invalid(file, name, 'an object', typeof entry);
+  const { dtype, shape, data_offsets: offsets } = entry;
+  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
+    throw invalid(file, `${name}.dtype`, 'F32, F16 or BF16', String(JSON.stringify(dtype)));
+  if (!Array.isArray(shape) || !shape.every(isSize))
+    throw invalid(file, `${name}.shape`, 'a list of sizes', String(JSON.stringify(shape)));
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
+    throw invalid(file, `${name}.data_offsets`, 'two byte offsets', String(JSON.stringify(offsets)));
+  const [begin, end] = offsets as [number, number];
+  if (end < begin || end > dataBytes)
+    throw invalid(file, `${name}.data_offsets`, `offsets in order, at most ${dataBytes}`, `[${begin}, ${end}]`);
+  const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
+  if (bytes !== end - begin)
+    throw invalid(file, `${name}.data_offsets`, `${bytes} bytes for ${dtype} [${shape}]`, `${end - begin} bytes`);
+  return { dtype: dtype as SafetensorsDtype, shape: shape as number[], begin, end };
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+/** The elements of a tensor as float32: a copy, whatever the alignment of the bytes (hosts are little-endian). */
+export function tensorValues({ dtype, bytes }: SafetensorsTensor): Float32Array {
+  const copy = bytes.slice().buffer;
+  if (dtype === 'F32') return new Float32Array(copy);
+  return fromHalf(new Uint16Array(copy), dtype === 'F16' ? float16Value : bfloat16Value);
+}
+
+/**
+ * The parts of a file, to be written one after the other: the header (padded with spaces so that the data begins at a
+ * multiple of eight), then each tensor, without copying float32 ones.
+ */
+export function encodeSafetensors(
+  tensors: readonly TensorToStore[],
+  metadata: Readonly<Record<string, string>>,
+): Uint8Array[] {
+  const header: Record<string, unknown> = {};
+  if (Object.keys(metadata).length > 0) header.__metadata__ = metadata;
+  const parts: Uint8Array[] = [];
+  let position = 0;
+  for (const { name, shape, data, dtype } of tensors) {
+    if (name in header) throw new VersemiError('INTERNAL', { field: name, found: 'a tensor name used twice' });
+    const stored = dtype === 'F32' ? data : toHalf(data, dtype === 'F16' ? float16Bits : bfloat16Bits);
+    const part = new Uint8Array(stored.buffer, stored.byteOffset, stored.byteLength);
+    header[name] = { dtype, shape, data_offsets: [position, position + part.byteLength] };
+    position += part.byteLength;
+    parts.push(part);
+  }
+  const json = new TextEncoder().encode(JSON.stringify(header));
+  const padded = Math.ceil(json.byteLength / 8) * 8;
+  const head = new Uint8Array(8 + padded).fill(0x20);
+  new DataView(head.buffer).setBigUint64(0, BigInt(padded), true);
+  head.set(json, 8);
+  return [head, ...parts];
+}

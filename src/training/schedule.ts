@@ -1,0 +1,59 @@
+import type { Plan } from '../config/plan.js';
+
+type ScheduleSettings = Pick<
+  Plan['training'],
+  'learningRate' | 'schedule' | 'warmupSteps' | 'mode' | 'stage1Steps' | 'stage2Steps'
+>;
+
+/** Exponent of the polynomial schedule, as in nnU-Net (Isensee et al., Nature Methods 2021). */
+const polynomialPower = 0.9;
+
+/** Steps of the whole run. */
+export function totalSteps({
+  stage1Steps,
+  stage2Steps,
+}: Pick<Plan['training'], 'stage1Steps' | 'stage2Steps'>): number {
+  return stage1Steps + stage2Steps;
+}
+
+/** Stage of a step (counted from 0). Supervised training has one stage only. */
+export function stageOf(step: number, { mode, stage1Steps }: Pick<Plan['training'], 'mode' | 'stage1Steps'>): 1 | 2 {
+  return mode === 'supervised' || step < stage1Steps ? 1 : 2;
+}
+
+/** First step and number of steps of the stage that a step lies in. */
+function stageSpan(step: number, settings: ScheduleSettings): { first: number; steps: number } {
+  if (settings.mode === 'supervised') return { first: 0, steps: totalSteps(settings) };
+  if (stageOf(step, settings) === 1) return { first: 0, steps: settings.stage1Steps };
+  return { first: settings.stage1Steps, steps: settings.stage2Steps };
+}
+
+/**
+ * Learning rate of a step (counted from 0). With t in [0, 1) the elapsed share of the step's stage:
+ * constant: r; cosine: r (1 + cos(pi t)) / 2 (Loshchilov & Hutter, SGDR, 2017); polynomial: r (1 - t)^0.9.
+ * Over the first `warmupSteps` steps of the run it is multiplied by (step + 1) / warmupSteps.
+ */
+export function learningRateAt(step: number, settings: ScheduleSettings): number {
+  const { first, steps } = stageSpan(step, settings);
+  const elapsed = (step - first) / steps;
+  const decay = {
+    constant: 1,
+    cosine: (1 + Math.cos(Math.PI * elapsed)) / 2,
+    polynomial: (1 - elapsed) ** polynomialPower,
+  }[settings.schedule];
+  const warmup = step < settings.warmupSteps ? (step + 1) / settings.warmupSteps : 1;
+  return settings.learningRate * decay * warmup;
+}
+
+/** Share of the unsupervised weight in a step of the second stage: rises linearly from 0 over `rampSteps`. */
+export function unsupervisedRamp(step: number, stage1Steps: number, rampSteps: number): number {
+  return rampSteps === 0 ? 1 : Math.min(1, (step - stage1Steps) / rampSteps);
+}
+
+/**
+ * Decay of the weights' moving average after `step` steps (counted from 1): min(decay, (step - 1) / step), so that the
+ * early average is the true mean of the weights so far.
+ */
+export function emaDecayAt(step: number, decay: number): number {
+  return Math.min(decay, (step - 1) / step);
+}

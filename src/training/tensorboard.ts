@@ -1,0 +1,136 @@
+/**
+ * TensorBoard event files, own writer: TFRecord framing (length, masked CRC-32C, data, masked CRC-32C;
+ * tensorflow/core/lib/io/record_writer.h) round protocol-buffer messages `Event` (tensorflow/core/util/event.proto),
+ * of which scalars, the version and the session start are needed.
+ */
+
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { writeError } from '../checkpoints/atomic-file.js';
+
+const crcTable = (() => {
+  const table = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    let remainder = i;
+    for (let bit = 0; bit < 8; bit++)
+      remainder = (remainder & 1) === 1 ? (remainder >>> 1) ^ 0x82f63b78 : remainder >>> 1;
+    table[i] = remainder;
+  }
+  return table;
+})();
+
+/** CRC-32C (Castagnoli, RFC 3720 B.4). */
+export function crc32c(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) crc = crcTable[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+/** TFRecord stores checksums rotated and shifted, since data that holds its own checksum makes for a weak one. */
+export function maskedCrc32c(bytes: Uint8Array): number {
+  const crc = crc32c(bytes);
+  return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;
+}
+
+/** One TFRecord. */
+export function encodeRecord(data: Uint8Array): Uint8Array {
+  const record = new Uint8Array(data.byteLength + 16);
+  const view = new DataView(record.buffer);
+  view.setBigUint64(0, BigInt(data.byteLength), true);
+  view.setUint32(8, maskedCrc32c(record.subarray(0, 8)), true);
+  record.set(data, 12);
+  view.setUint32(12 + data.byteLength, maskedCrc32c(data), true);
+  return record;
+}
+
+/** Protocol-buffer wire format: a key is (field number << 3) | wire type. */
+const wire = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
+
+function varint(value: number): number[] {
+  const bytes: number[] = [];
+  let rest = value;
+  while (rest >= 0x80) {
+    bytes.push((rest % 0x80) | 0x80);
+    rest = Math.floor(rest / 0x80);
+  }
+  bytes.push(rest);
+  return bytes;
+}
+
+function integerField(number: number, value: number): number[] {
+  return [(number << 3) | wire.varint, ...varint(value)];
+}
+
+function bytesField(number: number, bytes: ArrayLike<number>): number[] {
+  return [(number << 3) | wire.bytes, ...varint(bytes.length), ...Array.from(bytes)];
+}
+
+function textField(number: number, text: string): number[] {
+  return bytesField(number, new TextEncoder().encode(text));
+}
+
+function doubleField(number: number, value: number): number[] {
+  return [(number << 3) | wire.fixed64, ...new Uint8Array(new Float64Array([value]).buffer)];
+}
+
+function floatField(number: number, value: number): number[] {
+  return [(number << 3) | wire.fixed32, ...new Uint8Array(new Float32Array([value]).buffer)];
+}
+
+/** Event { wall_time = 1 (s), step = 2, file_version = 3, summary = 5, session_log = 7 }. */
+function event(wallTime: number, step: number, content: number[]): Uint8Array {
+  return Uint8Array.from([...doubleField(1, wallTime), ...integerField(2, step), ...content]);
+}
+
+/** Summary { value = 1: Value { tag = 1, simple_value = 2 } }. */
+export function encodeScalars(wallTime: number, step: number, scalars: Readonly<Record<string, number>>): Uint8Array {
+  const values = Object.entries(scalars).flatMap(([tag, value]) =>
+    bytesField(1, [...textField(1, tag), ...floatField(2, value)]),
+  );
+  return event(wallTime, step, bytesField(5, values));
+}
+
+/** Appends scalars to one new event file; every call is written through to the operating system. */
+export class TensorBoardWriter {
+  readonly file: string;
+  private readonly descriptor: number;
+
+  /**
+   * @param folder made when missing
+   * @param firstStep points of earlier files at this step or later are dropped by TensorBoard (a resumed run)
+   * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+   */
+  constructor(folder: string, firstStep: number, now: () => number = Date.now) {
+    const seconds = now() / 1000;
+    this.file = join(folder, `events.out.tfevents.${Math.floor(seconds)}.${hostname()}.${process.pid}.${firstStep}`);
+    try {
+      mkdirSync(folder, { recursive: true });
+      this.descriptor = openSync(this.file, 'w');
+    } catch (error) {
+      throw writeError(this.file, error);
+    }
+    this.now = now;
+    this.append(event(seconds, 0, textField(3, 'brain.Event:2')));
+    const sessionStart = integerField(1, 1); // SessionLog { status = 1 }, START = 1
+    if (firstStep > 0) this.append(event(seconds, firstStep, bytesField(7, sessionStart)));
+  }
+
+  private readonly now: () => number;
+
+  scalars(step: number, scalars: Readonly<Record<string, number>>): void {
+    this.append(encodeScalars(this.now() / 1000, step, scalars));
+  }
+
+  private append(data: Uint8Array): void {
+    try {
+      writeSync(this.descriptor, encodeRecord(data));
+    } catch (error) {
+      throw writeError(this.file, error);
+    }
+  }
+
+  close(): void {
+    closeSync(this.descriptor);
+  }
+}
