@@ -1,5 +1,6 @@
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { type Plan, parsePlan, stringifyPlan } from './plan.js';
 
@@ -70,28 +71,5 @@ export async function writePlan(file: string, plan: Plan): Promise<void> {
     ...plan,
     datasets: plan.datasets.map((dataset) => ({ ...dataset, path: portable(dataset.path) })),
   });
-  const temporary = join(folder, `.plan-${process.pid}.tmp`);
-  try {
-    const handle = await open(temporary, 'w');
-    try {
-      await handle.writeFile(text);
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    const full = (error as NodeJS.ErrnoException).code === 'ENOSPC';
-    throw new VersemiError(
-      full ? 'DISK_FULL' : 'IO_FAILED',
-      {
-        file,
-        expected: 'to write the plan',
-        found: (error as Error).message,
-        remedy: full ? 'Free some space.' : 'Check the folder.',
-      },
-      error,
-    );
-  }
+  await writeFileAtomic(file, text);
 }

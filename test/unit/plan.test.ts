@@ -174,7 +174,7 @@ t.test('reading and writing files', async (t) => {
   t.same(parsePlan(JSON.parse(stringifyPlan(plan))), plan);
 
   await t.rejects(readPlan(join(folder, 'absent.json')), { code: 'VERSEMI_FILE_NOT_FOUND' });
-  await t.rejects(writePlan(join(folder, 'no', 'such.json'), plan), { code: 'VERSEMI_IO_FAILED' });
+  await t.rejects(writePlan(join(file, 'no-folder.json'), plan), { code: 'VERSEMI_IO_FAILED' });
   await writeFile(file, '{\n  "version": 1,\n  "name" "x"\n}');
   await t.rejects(readPlan(file), { code: 'VERSEMI_PLAN_INVALID', message: /line 3, column 10/ });
   await writeFile(file, '{\n  "version": 1');
