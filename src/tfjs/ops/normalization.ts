@@ -1,0 +1,138 @@
+import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '@tensorflow/tfjs-core';
+import { VersemiError } from '../../errors.js';
+import { checkShape } from '../kernel-host.js';
+import { differentiable } from './differentiable.js';
+import { runCustom } from './run.js';
+
+/**
+ * relu((x - mean) / sqrt(variance + epsilon)), statistics per sample and channel over all voxels, no affine.
+ * @param x [n, ..., channels]
+ */
+export function instanceNormRelu<T extends Tensor>(
+  x: T,
+  { relu = true, epsilon = 1e-5 }: { relu?: boolean; epsilon?: number } = {},
+): T {
+  return differentiable({
+    inputs: { x },
+    forward: (keep) => {
+      const [output, mean, rstd] = runCustom<Tensor[]>('VersemiInstanceNormRelu', { input: x }, { relu, epsilon });
+      keep([x, mean!, rstd!]);
+      return output as T;
+    },
+    backward: (gradOutput, { saved: [raw, mean, rstd] }) => ({
+      x: () => runCustom<Tensor>('VersemiInstanceNormReluGrad', { gradOutput, raw, mean, rstd }, { relu }),
+    }),
+  });
+}
+
+export interface BatchNormReluOptions {
+  /** True: statistics of this batch, which are returned. False: `movingMean` and `movingVariance`. */
+  readonly training: boolean;
+  readonly movingMean?: Tensor1D;
+  readonly movingVariance?: Tensor1D;
+  /** Default true. */
+  readonly relu?: boolean;
+  /** Default 1e-5. */
+  readonly epsilon?: number;
+}
+
+export interface BatchNormReluResult<T extends Tensor> {
+  readonly output: T;
+  /** [channels], in training only; not differentiable. */
+  readonly mean?: Tensor1D;
+  /** [channels], biased, in training only; not differentiable. */
+  readonly variance?: Tensor1D;
+}
+
+/**
+ * relu(gamma * (x - mean) / sqrt(variance + epsilon) + beta), statistics per channel over all samples and voxels
+ * (Ioffe & Szegedy, 2015, arXiv 1502.03167).
+ * @param x [..., channels]
+ * @param gamma [channels]
+ * @param beta [channels]
+ */
+export function batchNormRelu<T extends Tensor>(
+  x: T,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  options: BatchNormReluOptions,
+): BatchNormReluResult<T> {
+  const { training, movingMean, movingVariance, relu = true, epsilon = 1e-5 } = options;
+  const channels = [x.shape.at(-1)!];
+  checkShape('batchNormRelu', 'gamma', channels, gamma.shape);
+  checkShape('batchNormRelu', 'beta', channels, beta.shape);
+  if (!training) {
+    if (movingMean === undefined || movingVariance === undefined)
+      throw new VersemiError('KERNEL_FAILED', {
+        field: 'batchNormRelu',
+        expected: 'movingMean and movingVariance where training is false',
+        found: 'none',
+      });
+    checkShape('batchNormRelu', 'movingMean', channels, movingMean.shape);
+    checkShape('batchNormRelu', 'movingVariance', channels, movingVariance.shape);
+    return { output: withMovingStatistics(x, gamma, beta, movingMean, movingVariance, relu, epsilon) };
+  }
+  const [output, mean, variance] = differentiable<Tensor[]>({
+    inputs: { x, gamma, beta },
+    forward: (keep) => {
+      const results = runCustom<Tensor[]>(
+        'VersemiBatchNormRelu',
+        { input: x, gamma, beta },
+        { training, relu, epsilon },
+      );
+      keep([x, gamma, beta, results[1]!, results[2]!]);
+      return results;
+    },
+    backward: (gradOutput, { saved, once }) => {
+      const [input, scale, shift, batchMean, batchVariance] = saved;
+      const gradients = once(() =>
+        runCustom<Tensor[]>(
+          'VersemiBatchNormReluGrad',
+          { gradOutput, input, gamma: scale, beta: shift, mean: batchMean, variance: batchVariance },
+          { relu, epsilon },
+        ),
+      );
+      return {
+        x: () => clone(gradients()[0]!),
+        gamma: () => clone(gradients()[1]!),
+        beta: () => clone(gradients()[2]!),
+      };
+    },
+  });
+  return { output: output as T, mean: mean as Tensor1D, variance: variance as Tensor1D };
+}
+
+/** With constant statistics the gradient is a few products; it needs no kernel of its own. */
+function withMovingStatistics<T extends Tensor>(
+  x: T,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  movingMean: Tensor1D,
+  movingVariance: Tensor1D,
+  relu: boolean,
+  epsilon: number,
+): T {
+  return differentiable({
+    inputs: { x, gamma, beta },
+    forward: (keep) => {
+      const [output] = runCustom<T[]>(
+        'VersemiBatchNormRelu',
+        { input: x, gamma, beta, movingMean, movingVariance },
+        { training: false, relu, epsilon },
+      );
+      keep([x, gamma, output!, movingMean, movingVariance]);
+      return output!;
+    },
+    backward: (gradOutput, { saved, once }) => {
+      const [input, scale, output, mean, variance] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+      const rows = (tensor: Tensor) => reshape(tensor, [-1, scale.shape[0]!]);
+      const rstd = () => rsqrt(add(variance, epsilon));
+      const active = once(() => [relu ? mul(gradOutput, step(output)) : clone(gradOutput)]);
+      return {
+        x: () => mul(active()[0]!, mul(scale, rstd())),
+        gamma: () => mul(sum(mul(rows(active()[0]!), sub(rows(input), mean)), 0), rstd()),
+        beta: () => sum(rows(active()[0]!), 0),
+      };
+    },
+  });
+}

@@ -1,0 +1,87 @@
+import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
+import { checkShape, sizeOf } from '../kernel-host.js';
+import { runCustom } from './run.js';
+
+/**
+ * One call per step for all parameters. These ops are not differentiable and, unlike TF.js's ops, write in place: the
+ * data behind the arena, the moments, the average and the variables changes, and with it every tensor that shares it
+ * (a clone, a reshape, or the tensor that a variable was made from).
+ */
+
+/**
+ * Copies gradients one after the other into one arena, so that whatever comes next is one call.
+ * @param gradients in the order of the parameters; null counts as zeros
+ * @param sizes elements of each parameter; their sum is the length of the arena
+ * @param arena [sum of sizes], overwritten
+ * @returns squared L2 norm of all gradients, [1]
+ */
+export function packGradients(
+  gradients: readonly (Tensor | null | undefined)[],
+  sizes: readonly number[],
+  arena: Tensor1D,
+): Tensor1D {
+  checkArena('packGradients', 'arena', sizes, arena);
+  const inputs: Record<string, Tensor | undefined> = { arena };
+  gradients.forEach((gradient, i) => {
+    if (gradient) checkShape('packGradients', `gradient ${i}`, [sizes[i]!], [gradient.size]);
+    inputs[`gradient${i}`] = gradient ?? undefined;
+  });
+  return runCustom<Tensor1D>('VersemiPackGradients', inputs, { sizes: sizes as number[] });
+}
+
+export interface AdamSettings {
+  readonly learningRate: number;
+  readonly beta1: number;
+  readonly beta2: number;
+  readonly epsilon: number;
+  /** Decoupled (Loshchilov & Hutter, 2019, arXiv 1711.05101). */
+  readonly weightDecay: number;
+  /** Counts from 1; for the correction of the bias of the moments. */
+  readonly step: number;
+  /** Factor on every gradient, for clipping by norm; 1 = none. */
+  readonly gradientScale: number;
+}
+
+/**
+ * One step of Adam (Kingma & Ba, 2015, arXiv 1412.6980) over all parameters, in place.
+ * @param parameters overwritten
+ * @param arena gradients, as packGradients left them
+ * @param firstMoment [sum of sizes], overwritten; zeros before the first step
+ * @param secondMoment likewise
+ */
+export function adamStep(
+  parameters: readonly Tensor[],
+  arena: Tensor1D,
+  firstMoment: Tensor1D,
+  secondMoment: Tensor1D,
+  settings: AdamSettings,
+): void {
+  const sizes = parameters.map((parameter) => sizeOf(parameter.shape));
+  checkArena('adamStep', 'arena', sizes, arena);
+  checkArena('adamStep', 'firstMoment', sizes, firstMoment);
+  checkArena('adamStep', 'secondMoment', sizes, secondMoment);
+  const { learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale } = settings;
+  runCustom<Tensor[]>(
+    'VersemiAdamStep',
+    { arena, firstMoment, secondMoment, ...numbered(parameters) },
+    { sizes, settings: [learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale] },
+  );
+}
+
+/**
+ * average = decay * average + (1 - decay) * parameters, in place.
+ * @param average [sum of sizes], overwritten
+ */
+export function emaStep(average: Tensor1D, parameters: readonly Tensor[], decay: number): void {
+  const sizes = parameters.map((parameter) => sizeOf(parameter.shape));
+  checkArena('emaStep', 'average', sizes, average);
+  runCustom<Tensor[]>('VersemiEmaStep', { average, ...numbered(parameters) }, { sizes, decay });
+}
+
+function numbered(parameters: readonly Tensor[]): Record<string, Tensor> {
+  return Object.fromEntries(parameters.map((parameter, i) => [`parameter${i}`, parameter]));
+}
+
+function checkArena(op: string, name: string, sizes: readonly number[], arena: Tensor): void {
+  checkShape(op, name, [sizes.reduce((sum, size) => sum + size, 0)], arena.shape);
+}

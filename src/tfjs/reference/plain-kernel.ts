@@ -1,0 +1,16 @@
+import type { KernelName } from '../kernel-table.js';
+
+/** Float32Array when the kernels serve TF.js's own cpu backend, Float64Array when they are the oracle of the selftest. */
+export type NumberArray = Float32Array | Float64Array;
+
+/** Buffers in the order of the kernel table (inputs, then outputs), null where an optional one is absent. */
+export type PlainKernel = (buffers: readonly (NumberArray | null)[], attributes: ArrayLike<number>) => void;
+
+export type PlainKernels = Partial<Record<KernelName, PlainKernel>>;
+
+/** The buffer at a position of the table that is not optional. */
+export function required(buffers: readonly (NumberArray | null)[], index: number): NumberArray {
+  const buffer = buffers[index];
+  if (buffer === null || buffer === undefined) throw new Error(`buffer ${index} is required`);
+  return buffer;
+}
