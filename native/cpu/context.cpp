@@ -1,0 +1,184 @@
+#include "context.h"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/mman.h>
+#endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+std::size_t block_alignment(std::size_t bytes) { return bytes >= huge_page ? huge_page : versemi::alignment; }
+
+int available_cores() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  const unsigned cores = std::thread::hardware_concurrency();
+  return cores == 0 ? 1 : static_cast<int>(cores);
+}
+
+inline void pause_cpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Number of the thread while it is inside run_tasks, else -1: a nested call runs in place, as the same thread.
+thread_local int current_thread = -1;
+
+}  // namespace
+
+struct versemi_context {
+  struct block {
+    void* memory = nullptr;
+    std::size_t bytes = 0;
+  };
+  block slots[versemi::scratch_slots];
+  int threads = 1;
+
+  std::vector<std::thread> workers;
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::atomic<std::uint64_t> generation{0};  // one more for each call of run_tasks; workers wait for the change
+  std::atomic<int> running{0};               // workers that have not finished the current call
+  bool stop = false;                         // guarded by generation, like the job below
+  versemi::task_function function = nullptr;
+  void* closure = nullptr;
+  std::int64_t tasks = 0;
+
+  void part(int thread) {
+    const std::int64_t begin = tasks * thread / threads;
+    const std::int64_t end = tasks * (thread + 1) / threads;
+    if (begin < end) function(closure, begin, end, thread);
+  }
+
+  // Waits about 20 us for work before it sleeps: ops follow each other closely, and waking a thread costs more.
+  std::uint64_t wait_for_change(std::uint64_t seen) {
+    for (int i = 0; i < 600; i++) {
+      const std::uint64_t now = generation.load(std::memory_order_acquire);
+      if (now != seen) return now;
+      pause_cpu();
+    }
+    std::unique_lock<std::mutex> lock(mutex);
+    wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
+    return generation.load(std::memory_order_acquire);
+  }
+
+  void announce() {
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      generation.fetch_add(1, std::memory_order_release);
+    }
+    wake.notify_all();
+  }
+
+  void work(int thread) {
+    current_thread = thread;
+    for (std::uint64_t seen = 0;;) {
+      seen = wait_for_change(seen);
+      if (stop) return;
+      part(thread);
+      running.fetch_sub(1, std::memory_order_acq_rel);
+    }
+  }
+};
+
+namespace versemi {
+
+void* allocate_aligned(std::size_t bytes) noexcept {
+  if (bytes == 0) bytes = 1;
+  void* memory = ::operator new(bytes, std::align_val_t(block_alignment(bytes)), std::nothrow);
+#if defined(__linux__)
+  if (memory != nullptr && bytes >= huge_page) madvise(memory, bytes & ~(huge_page - 1), MADV_HUGEPAGE);
+#endif
+  return memory;
+}
+
+void free_aligned(void* memory, std::size_t bytes) noexcept {
+  if (bytes == 0) bytes = 1;
+  ::operator delete(memory, std::align_val_t(block_alignment(bytes)));
+}
+
+versemi_context* create_context(int threads) noexcept {
+  versemi_context* context = new (std::nothrow) versemi_context;
+  if (context == nullptr) return nullptr;
+  context->threads = threads > 0 ? threads : available_cores();
+  try {
+    for (int i = 1; i < context->threads; i++) context->workers.emplace_back(&versemi_context::work, context, i);
+  } catch (...) {
+    // The system gives fewer threads than asked for: go on with those it gave.
+    context->threads = 1 + static_cast<int>(context->workers.size());
+  }
+  return context;
+}
+
+void destroy_context(versemi_context* context) noexcept {
+  if (context == nullptr) return;
+  context->stop = true;
+  context->announce();
+  for (std::thread& worker : context->workers) worker.join();
+  for (versemi_context::block& slot : context->slots)
+    if (slot.memory != nullptr) free_aligned(slot.memory, slot.bytes);
+  delete context;
+}
+
+int thread_count(const versemi_context* context) noexcept { return context->threads; }
+
+void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept {
+  versemi_context::block& block = context->slots[slot];
+  if (block.bytes < bytes || block.memory == nullptr) {
+    if (block.memory != nullptr) free_aligned(block.memory, block.bytes);
+    block.memory = allocate_aligned(bytes);
+    block.bytes = block.memory == nullptr ? 0 : bytes;
+  }
+  return block.memory;
+}
+
+void run_tasks(versemi_context* context, std::int64_t tasks, task_function function, void* closure) noexcept {
+  if (tasks <= 0) return;
+  if (current_thread >= 0 || context->threads == 1 || tasks == 1) {
+    function(closure, 0, tasks, current_thread >= 0 ? current_thread : 0);
+    return;
+  }
+  context->function = function;
+  context->closure = closure;
+  context->tasks = tasks;
+  context->running.store(context->threads - 1, std::memory_order_relaxed);
+  context->announce();
+  current_thread = 0;
+  context->part(0);
+  current_thread = -1;
+  for (int spins = 0; context->running.load(std::memory_order_acquire) != 0; spins++) {
+    pause_cpu();
+    // Another process may hold the core that the last worker needs.
+    if (spins > 2000) std::this_thread::yield();
+  }
+}
+
+versemi_status failure(versemi_status_code code, const char* format, ...) noexcept {
+  versemi_status status{static_cast<std::int32_t>(code), {0}};
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(status.message, sizeof status.message, format, arguments);
+  va_end(arguments);
+  return status;
+}
+
+}  // namespace versemi

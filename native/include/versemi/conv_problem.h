@@ -1,0 +1,63 @@
+/* The problem of the 3-D convolution family, shared by forward, grad-input and grad-weight: always described as the
+ * forward convolution
+ *
+ *   output[n, od, oh, ow, co] = sum over kd, kh, kw, ci of
+ *     input[n, od*sD + kd - padD, oh*sH + kh - padH, ow*sW + kw - padW, ci] * weight[kd, kh, kw, ci, co]
+ *
+ * with input [n, inD, inH, inW, inC] zero outside, weight [kD, kH, kW, inC, outC], output [n, outD, outH, outW, outC],
+ * all float32, row-major. A transposed convolution is the grad-input of this problem. */
+#ifndef VERSEMI_CONV_PROBLEM_H
+#define VERSEMI_CONV_PROBLEM_H
+
+#include <stdint.h>
+
+/* Axes in the order D, H, W. Member order is that of the attributes in src/tfjs/kernel-table.ts. */
+typedef struct versemi_conv_problem {
+  int64_t n;
+  int64_t in[3], in_channels;
+  int64_t out[3], out_channels;
+  int64_t kernel[3];
+  int64_t stride[3];
+  int64_t pad[3]; /* zeros before the first voxel */
+} versemi_conv_problem;
+
+enum { VERSEMI_CONV_ATTRIBUTES = 18 };
+
+/* Reads the first 18 attributes. Returns NULL, or what is wrong with them. Behind the last voxel as many zeros are read as
+ * the size of the output asks for. */
+static inline const char *versemi_read_conv_problem(versemi_conv_problem *problem, const double *attributes,
+                                                    int32_t attribute_count) {
+  int64_t value[VERSEMI_CONV_ATTRIBUTES];
+  int i;
+  if (attribute_count < VERSEMI_CONV_ATTRIBUTES) return "a convolution has at least 18 attributes";
+  for (i = 0; i < VERSEMI_CONV_ATTRIBUTES; i++) {
+    if (!(attributes[i] >= 0 && attributes[i] <= 2147483647.0)) return "a convolution attribute is negative or too large";
+    value[i] = (int64_t)attributes[i];
+    if ((double)value[i] != attributes[i]) return "a convolution attribute is not an integer";
+  }
+  problem->n = value[0];
+  problem->in_channels = value[4];
+  problem->out_channels = value[8];
+  for (i = 0; i < 3; i++) {
+    problem->in[i] = value[1 + i];
+    problem->out[i] = value[5 + i];
+    problem->kernel[i] = value[9 + i];
+    problem->stride[i] = value[12 + i];
+    problem->pad[i] = value[15 + i];
+  }
+  for (i = 0; i < 15; i++)
+    if (value[i] < 1) return "a size, a channel count, a kernel size or a stride is zero";
+  return 0;
+}
+
+static inline int64_t versemi_conv_input_count(const versemi_conv_problem *p) {
+  return p->n * p->in[0] * p->in[1] * p->in[2] * p->in_channels;
+}
+static inline int64_t versemi_conv_output_count(const versemi_conv_problem *p) {
+  return p->n * p->out[0] * p->out[1] * p->out[2] * p->out_channels;
+}
+static inline int64_t versemi_conv_weight_count(const versemi_conv_problem *p) {
+  return p->kernel[0] * p->kernel[1] * p->kernel[2] * p->in_channels * p->out_channels;
+}
+
+#endif
