@@ -1,0 +1,110 @@
+// Patches, all [sizeZ, sizeY, sizeX] float32: CutMix, masks of its cube, targets, noise.
+
+import { normal, philox, word0, word1, word2, word3 } from '../random';
+
+/** Copies the box of `source` over the same box of `target`. */
+export function copyBox(
+  source: usize,
+  target: usize,
+  sizeX: i32,
+  sizeY: i32,
+  beginX: i32,
+  beginY: i32,
+  beginZ: i32,
+  boxX: i32,
+  boxY: i32,
+  boxZ: i32,
+): void {
+  for (let z = 0; z < boxZ; z++) {
+    for (let y = 0; y < boxY; y++) {
+      const at = (<usize>((beginZ + z) * sizeY + beginY + y) * sizeX + beginX) << 2;
+      memory.copy(target + at, source + at, <usize>boxX << 2);
+    }
+  }
+}
+
+/** Sets the box of `target` to a value. */
+export function fillBox(
+  target: usize,
+  value: f32,
+  sizeX: i32,
+  sizeY: i32,
+  beginX: i32,
+  beginY: i32,
+  beginZ: i32,
+  boxX: i32,
+  boxY: i32,
+  boxZ: i32,
+): void {
+  for (let z = 0; z < boxZ; z++) {
+    for (let y = 0; y < boxY; y++) {
+      let at = target + ((<usize>((beginZ + z) * sizeY + beginY + y) * sizeX + beginX) << 2);
+      for (let x = 0; x < boxX; x++) {
+        store<f32>(at, value);
+        at += 4;
+      }
+    }
+  }
+}
+
+/**
+ * output f32 = 1 where lookup[label] != 0, else 0. `lookup` is u8[256]; when only its first 16 entries are set
+ * (`small` != 0), 16 voxels go at once.
+ */
+export function binaryTarget(labels: usize, output: usize, count: i32, lookup: usize, small: i32): void {
+  let i = 0;
+  if (small != 0) {
+    const table = v128.and(i8x16.ne(v128.load(lookup), i8x16.splat(0)), i8x16.splat(1));
+    for (; i + 16 <= count; i += 16) {
+      const hits = i8x16.swizzle(table, v128.load(labels + i));
+      const low = i16x8.extend_low_i8x16_u(hits);
+      const high = i16x8.extend_high_i8x16_u(hits);
+      const at = output + (<usize>i << 2);
+      v128.store(at, f32x4.convert_i32x4_u(i32x4.extend_low_i16x8_u(low)));
+      v128.store(at, f32x4.convert_i32x4_u(i32x4.extend_high_i16x8_u(low)), 16);
+      v128.store(at, f32x4.convert_i32x4_u(i32x4.extend_low_i16x8_u(high)), 32);
+      v128.store(at, f32x4.convert_i32x4_u(i32x4.extend_high_i16x8_u(high)), 48);
+    }
+  }
+  for (; i < count; i++) {
+    store<f32>(output + (<usize>i << 2), <f32>(load<u8>(lookup + load<u8>(labels + i)) != 0));
+  }
+}
+
+/** data = data * scale + shift, in place. */
+export function scaleShift(data: usize, count: i32, scale: f32, shift: f32): void {
+  const scales = f32x4.splat(scale);
+  const shifts = f32x4.splat(shift);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = data + (<usize>i << 2);
+    v128.store(at, f32x4.add(f32x4.mul(v128.load(at), scales), shifts));
+  }
+  for (; i < count; i++) {
+    const at = data + (<usize>i << 2);
+    store<f32>(at, load<f32>(at) * scale + shift);
+  }
+}
+
+/**
+ * data[i] += deviation * n[i], in place; n[0], n[1], ... are what RandomStream.normal gives from block `firstBlock` of
+ * the stream on (two numbers per block).
+ */
+export function addNoise(
+  data: usize,
+  count: i32,
+  deviation: f64,
+  k0: u32,
+  k1: u32,
+  firstBlock: u32,
+  stream: u32,
+  step: u32,
+  sample: u32,
+): void {
+  for (let i = 0; i < count; i += 2) {
+    philox(k0, k1, firstBlock + <u32>(i >> 1), stream, step, sample);
+    const at = data + (<usize>i << 2);
+    store<f32>(at, <f32>(<f64>load<f32>(at) + deviation * normal(word0, word1)));
+    if (i + 1 < count) store<f32>(at, <f32>(<f64>load<f32>(at, 4) + deviation * normal(word2, word3)), 4);
+  }
+}

@@ -1,0 +1,199 @@
+// Resampling on an axis-aligned grid: source index = output index * scale + offset along each axis, clamped to the volume.
+// Slice by slice: the host keeps the two source slices that an output slice needs.
+
+/** For each output index the lower source index (i32) and the weight (f32) of the source index after it. */
+export function linearTable(indices: usize, weights: usize, count: i32, size: i32, scale: f64, offset: f64): void {
+  const last = <f64>(size - 1);
+  for (let i = 0; i < count; i++) {
+    const position = min(max(<f64>i * scale + offset, 0.0), last);
+    const lower = <i32>position;
+    store<i32>(indices + (<usize>i << 2), lower);
+    store<f32>(weights + (<usize>i << 2), <f32>(position - <f64>lower));
+  }
+}
+
+/** For each output index the nearest source index (i32); half-way positions go up. */
+export function nearestTable(indices: usize, count: i32, size: i32, scale: f64, offset: f64): void {
+  const last = <f64>(size - 1);
+  for (let i = 0; i < count; i++) {
+    const position = floor(<f64>i * scale + offset + 0.5);
+    store<i32>(indices + (<usize>i << 2), <i32>min(max(position, 0.0), last));
+  }
+}
+
+/** output[i] = a[i] + (b[i] - a[i]) * weight, float32. */
+export function interpolate(a: usize, b: usize, weight: f32, output: usize, count: i32): void {
+  const w = f32x4.splat(weight);
+  let i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const at = <usize>i << 2;
+    const low = v128.load(a + at);
+    v128.store(output + at, f32x4.add(low, f32x4.mul(f32x4.sub(v128.load(b + at), low), w)));
+  }
+  for (; i < count; i++) {
+    const at = <usize>i << 2;
+    const low = load<f32>(a + at);
+    store<f32>(output + at, low + (load<f32>(b + at) - low) * weight);
+  }
+}
+
+/** One slice [sizeY, sizeX] -> [countY, countX], bilinear. `row` holds sizeX + 1 float32. */
+export function resampleSlice(
+  source: usize,
+  sizeX: i32,
+  sizeY: i32,
+  output: usize,
+  countX: i32,
+  countY: i32,
+  indicesX: usize,
+  weightsX: usize,
+  indicesY: usize,
+  weightsY: usize,
+  row: usize,
+): void {
+  const rowBytes = <usize>sizeX << 2;
+  let filled: usize = 0; // source row that `row` holds unmixed
+  for (let y = 0; y < countY; y++) {
+    const lower = load<i32>(indicesY + (<usize>y << 2));
+    const weight = load<f32>(weightsY + (<usize>y << 2));
+    const first = source + <usize>lower * rowBytes;
+    if (weight > 0) {
+      interpolate(first, first + rowBytes, weight, row, sizeX);
+      filled = 0;
+    } else if (filled != first) {
+      memory.copy(row, first, rowBytes);
+      filled = first;
+    }
+    // One more element, so that the last one may be mixed (with weight 0) with its neighbour.
+    store<f32>(row + rowBytes, load<f32>(row + rowBytes - 4));
+    for (let x = 0; x < countX; x++) {
+      const at = row + (<usize>load<i32>(indicesX + (<usize>x << 2)) << 2);
+      const low = load<f32>(at);
+      store<f32>(output, low + (load<f32>(at, 4) - low) * load<f32>(weightsX + (<usize>x << 2)));
+      output += 4;
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function gatherRows<T>(
+  source: usize,
+  sizeX: i32,
+  output: usize,
+  countX: i32,
+  countY: i32,
+  indicesX: usize,
+  indicesY: usize,
+): void {
+  for (let y = 0; y < countY; y++) {
+    const row = source + <usize>load<i32>(indicesY + (<usize>y << 2)) * <usize>sizeX * sizeof<T>();
+    for (let x = 0; x < countX; x++) {
+      store<T>(output, load<T>(row + <usize>load<i32>(indicesX + (<usize>x << 2)) * sizeof<T>()));
+      output += sizeof<T>();
+    }
+  }
+}
+
+/** One slice, nearest neighbour; elements of 1, 2, 4 or 8 bytes. */
+export function gatherSlice(
+  elementBytes: i32,
+  source: usize,
+  sizeX: i32,
+  output: usize,
+  countX: i32,
+  countY: i32,
+  indicesX: usize,
+  indicesY: usize,
+): void {
+  if (elementBytes == 1) gatherRows<u8>(source, sizeX, output, countX, countY, indicesX, indicesY);
+  else if (elementBytes == 2) gatherRows<u16>(source, sizeX, output, countX, countY, indicesX, indicesY);
+  else if (elementBytes == 4) gatherRows<u32>(source, sizeX, output, countX, countY, indicesX, indicesY);
+  else gatherRows<u64>(source, sizeX, output, countX, countY, indicesX, indicesY);
+}
+
+// @ts-ignore: decorator
+@inline
+function vote(votes: usize, label: u32, weight: f32): void {
+  const at = votes + (<usize>label << 2);
+  store<f32>(at, load<f32>(at) + weight);
+}
+
+/**
+ * One output slice of a label map: each label's trilinear weight, the largest wins, the smaller label where equal: the
+ * argmax of the resampled one-hot map without making it. `low`, `high`: the two source slices; `votes`: 256 zeroed float32.
+ */
+export function resampleLabelSlice(
+  low: usize,
+  high: usize,
+  weightZ: f32,
+  sizeX: i32,
+  sizeY: i32,
+  output: usize,
+  countX: i32,
+  countY: i32,
+  indicesX: usize,
+  weightsX: usize,
+  indicesY: usize,
+  weightsY: usize,
+  votes: usize,
+): void {
+  for (let y = 0; y < countY; y++) {
+    const lowerY = load<i32>(indicesY + (<usize>y << 2));
+    const offset0 = <usize>lowerY * <usize>sizeX;
+    const offset1 = <usize>min(lowerY + 1, sizeY - 1) * <usize>sizeX;
+    const weightY = load<f32>(weightsY + (<usize>y << 2));
+    for (let x = 0; x < countX; x++) {
+      const x0 = load<i32>(indicesX + (<usize>x << 2));
+      const x1 = <usize>min(x0 + 1, sizeX - 1);
+      const a0 = <u32>load<u8>(low + offset0 + x0);
+      const a1 = <u32>load<u8>(low + offset0 + x1);
+      const b0 = <u32>load<u8>(low + offset1 + x0);
+      const b1 = <u32>load<u8>(low + offset1 + x1);
+      const c0 = <u32>load<u8>(high + offset0 + x0);
+      const c1 = <u32>load<u8>(high + offset0 + x1);
+      const d0 = <u32>load<u8>(high + offset1 + x0);
+      const d1 = <u32>load<u8>(high + offset1 + x1);
+      let best = a0;
+      if (((a0 ^ a1) | (a0 ^ b0) | (a0 ^ b1) | (a0 ^ c0) | (a0 ^ c1) | (a0 ^ d0) | (a0 ^ d1)) != 0) {
+        const weightX = load<f32>(weightsX + (<usize>x << 2));
+        const low0 = (<f32>1 - weightZ) * (<f32>1 - weightY);
+        const low1 = (<f32>1 - weightZ) * weightY;
+        const high0 = weightZ * (<f32>1 - weightY);
+        const high1 = weightZ * weightY;
+        vote(votes, a0, low0 * (<f32>1 - weightX));
+        vote(votes, a1, low0 * weightX);
+        vote(votes, b0, low1 * (<f32>1 - weightX));
+        vote(votes, b1, low1 * weightX);
+        vote(votes, c0, high0 * (<f32>1 - weightX));
+        vote(votes, c1, high0 * weightX);
+        vote(votes, d0, high1 * (<f32>1 - weightX));
+        vote(votes, d1, high1 * weightX);
+        best = better(votes, best, a1);
+        best = better(votes, best, b0);
+        best = better(votes, best, b1);
+        best = better(votes, best, c0);
+        best = better(votes, best, c1);
+        best = better(votes, best, d0);
+        best = better(votes, best, d1);
+        store<f32>(votes + (<usize>a0 << 2), 0);
+        store<f32>(votes + (<usize>a1 << 2), 0);
+        store<f32>(votes + (<usize>b0 << 2), 0);
+        store<f32>(votes + (<usize>b1 << 2), 0);
+        store<f32>(votes + (<usize>c0 << 2), 0);
+        store<f32>(votes + (<usize>c1 << 2), 0);
+        store<f32>(votes + (<usize>d0 << 2), 0);
+        store<f32>(votes + (<usize>d1 << 2), 0);
+      }
+      store<u8>(output++, <u8>best);
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function better(votes: usize, best: u32, label: u32): u32 {
+  const champion = load<f32>(votes + (<usize>best << 2));
+  const challenger = load<f32>(votes + (<usize>label << 2));
+  return challenger > champion || (challenger == champion && label < best) ? label : best;
+}

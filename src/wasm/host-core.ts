@@ -1,0 +1,177 @@
+import { VersemiError } from '../errors.js';
+import type { Triple, VoxelArray } from '../volume/volume.js';
+import { decodeBase64 } from './decode.js';
+import { moduleBase64 } from './generated/host.js';
+import { LinearMemory } from './linear-memory.js';
+
+/** Functions of assembly/host.ts: numbers in, at most one number out; addresses are bytes in the linear memory. */
+const exportNames = [
+  'heapBase', 'philoxFill',
+  'linearTable', 'nearestTable', 'interpolate', 'resampleSlice', 'gatherSlice', 'resampleLabelSlice',
+  'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
+  'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
+  'countLabels', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'decide',
+  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'addNoise',
+  'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
+  'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',
+] as const; // biome-ignore format: one line per folder
+
+export type HostExports = Readonly<Record<(typeof exportNames)[number], (...values: number[]) => number>>;
+
+/** An array that lives in the host's linear memory: operations use it in place, without copies. */
+export interface ResidentArray<T extends VoxelArray> {
+  /** A view on the memory as it is now. Take it anew for each use: growth of the memory detaches older views. */
+  readonly view: T;
+  release(): void;
+}
+
+export interface VoxelArrayConstructor<T extends VoxelArray> {
+  readonly BYTES_PER_ELEMENT: number;
+  new (length: number): T;
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): T;
+}
+
+/** Elements that a streaming operation holds in linear memory at a time: fits the second-level cache. */
+export const chunkElements = 1 << 16;
+
+let compiled: WebAssembly.Module | undefined;
+
+/** One instance of the host module with a memory of its own. Not shared between threads: each has its own. */
+export class HostCore {
+  readonly wasm: HostExports;
+  readonly memory: LinearMemory;
+
+  constructor() {
+    compiled ??= new WebAssembly.Module(decodeBase64(moduleBase64));
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536 });
+    const instance = new WebAssembly.Instance(compiled, { env: { memory, abort: failed } });
+    this.wasm = instance.exports as unknown as HostExports;
+    this.memory = new LinearMemory(memory, this.wasm.heapBase());
+  }
+
+  /** Runs `body` with a scope whose memory is given back when it ends. */
+  readonly run = <R>(body: (scope: Scope) => R): R => {
+    const scope = new Scope(this.memory);
+    try {
+      return body(scope);
+    } finally {
+      scope.release();
+    }
+  };
+
+  /** @throws VERSEMI_DEVICE_OUT_OF_MEMORY */
+  readonly allocate = <T extends VoxelArray>(type: VoxelArrayConstructor<T>, length: number): ResidentArray<T> => {
+    const { memory } = this;
+    const address = memory.allocate(length * type.BYTES_PER_ELEMENT);
+    return {
+      get view() {
+        return new type(memory.memory.buffer, address, length);
+      },
+      release() {
+        memory.release(address);
+      },
+    };
+  };
+}
+
+function failed(): never {
+  throw new VersemiError('INTERNAL', { field: 'WebAssembly host module', found: 'an abort' });
+}
+
+/** Memory of one operation. */
+export class Scope {
+  private readonly blocks: number[] = [];
+
+  constructor(readonly memory: LinearMemory) {}
+
+  allocate(bytes: number): number {
+    const address = this.memory.allocate(bytes);
+    this.blocks.push(address);
+    return address;
+  }
+
+  /** Memory filled with zero bytes. */
+  zeros(bytes: number): number {
+    const address = this.allocate(bytes);
+    this.memory.uint8(address, bytes).fill(0);
+    return address;
+  }
+
+  /** A function that gives the array, also after a growth of the memory has detached views on it. */
+  steady<T extends VoxelArray>(array: T): () => T {
+    if (!this.isResident(array)) return () => array;
+    const type = constructorOf(array);
+    const { byteOffset, length } = array;
+    return () => new type(this.memory.memory.buffer, byteOffset, length);
+  }
+
+  isResident(array: VoxelArray): boolean {
+    return array.buffer === this.memory.memory.buffer;
+  }
+
+  /** Addresses of arrays: where they are when they are resident, else of copies. */
+  place<A extends readonly VoxelArray[]>(...arrays: A): { [K in keyof A]: number } {
+    // All resident addresses first: copying the others in may grow the memory and detach the views.
+    const resident = arrays.map((array) => (this.isResident(array) ? array.byteOffset : -1));
+    return arrays.map((array, i) => {
+      if (resident[i]! >= 0) return resident[i]!;
+      const address = this.allocate(array.byteLength);
+      this.view(array, address, array.length).set(array);
+      return address;
+    }) as { [K in keyof A]: number };
+  }
+
+  /** Copies the result at `address` to `target` unless it is there already. */
+  take<T extends VoxelArray>(target: T, address: number): void {
+    if (this.isResident(target) && target.byteOffset === address) return;
+    target.set(this.view(target, address, target.length));
+  }
+
+  /** A view of the type of `like` on this scope's memory. */
+  view<T extends VoxelArray>(like: T, address: number, length: number): T {
+    return new (constructorOf(like))(this.memory.memory.buffer, address, length);
+  }
+
+  release(): void {
+    for (const address of this.blocks) this.memory.release(address);
+    this.blocks.length = 0;
+  }
+}
+
+export function constructorOf<T extends VoxelArray>(array: T): VoxelArrayConstructor<T> {
+  return array.constructor as unknown as VoxelArrayConstructor<T>;
+}
+
+export function uint32View(memory: LinearMemory, address: number, length: number): Uint32Array {
+  return new Uint32Array(memory.memory.buffer, address, length);
+}
+
+export function bytesOf(array: VoxelArray): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+/** A new array of the same type. */
+export function sameType<T extends VoxelArray>(array: T, length: number): T {
+  return new (constructorOf(array))(length);
+}
+
+/** @throws VERSEMI_VOLUME_INVALID unless the array has as many elements as the size says */
+export function checkLength(array: VoxelArray, sizeVoxels: Triple, field: string): void {
+  const [x, y, z] = sizeVoxels;
+  if (array.length === x * y * z && x > 0 && y > 0 && z > 0) return;
+  throw new VersemiError('VOLUME_INVALID', {
+    field,
+    expected: `${x} x ${y} x ${z} voxels`,
+    found: `${array.length} voxels`,
+  });
+}
+
+/** @throws VERSEMI_VOLUME_INVALID unless both arrays have the same number of elements */
+export function checkSameLength(a: VoxelArray, b: VoxelArray, field: string): void {
+  if (a.length === b.length) return;
+  throw new VersemiError('VOLUME_INVALID', {
+    field,
+    expected: `${a.length} elements`,
+    found: `${b.length} elements`,
+  });
+}

@@ -1,0 +1,213 @@
+import { VersemiError } from '../errors.js';
+import { type Triple, voxelCount } from '../volume/volume.js';
+import { checkLength, checkSameLength, type HostCore, sameType } from './host-core.js';
+import type { volumeOperations } from './host-volume.js';
+
+/** An axis-aligned cube or box inside a patch. */
+export interface PatchBox {
+  readonly begin: Triple;
+  readonly sizeVoxels: Triple;
+}
+
+/** Which voxels a patch takes, and how it is turned. */
+export interface PatchCut {
+  /** First voxel of the box in the volume, x, y, z; may be negative or reach beyond the end (then `fill`). */
+  readonly begin: Triple;
+  /** Size of the patch (after turning). */
+  readonly sizeVoxels: Triple;
+  /** Patch axis i runs along volume axis axes[i]; default [0, 1, 2]. */
+  readonly axes?: Triple;
+  /** Patch axis i is reversed; default none. */
+  readonly flipped?: readonly [boolean, boolean, boolean];
+  /** Value outside the volume; default 0. */
+  readonly fill?: number;
+}
+
+/** Intensity augmentation of one patch: data * scale + shift + noise. */
+export interface IntensityAugmentation {
+  readonly scale?: number;
+  readonly shift?: number;
+  /** Standard deviation of additive Gaussian noise; 0 = none. */
+  readonly noiseStandardDeviation?: number;
+  /** The noise is what `new RandomStream(seed, stream, step, sample)` gives by normal(), from `firstBlock` on. */
+  readonly seed?: number;
+  readonly stream?: number;
+  readonly step?: number;
+  readonly sample?: number;
+  /** First Philox block used (two normal numbers per block): apart from other uses of the same stream. */
+  readonly firstBlock?: number;
+}
+
+/**
+ * Patch operations. Arrays are [z, y, x]; those that `allocate` made (resident arrays) are used in place, others are
+ * copied in and out. `into` is where a result goes: a new array when absent.
+ */
+export function samplingOperations({ wasm, memory, run }: HostCore, volume: ReturnType<typeof volumeOperations>) {
+  function cutPatch<T extends Float32Array | Uint8Array>(
+    data: T,
+    sizeVoxels: Triple,
+    { begin, sizeVoxels: patch, axes = [0, 1, 2], flipped = [false, false, false], fill = 0 }: PatchCut,
+    into?: T,
+  ): T {
+    const output = into ?? sameType(data, voxelCount(patch));
+    checkLength(output, patch, 'cutPatch into');
+    const turned = axes.some((axis, i) => axis !== i) || flipped.some((flip) => flip);
+    if (!turned) return volume.cropInto(output, data, sizeVoxels, begin, patch, fill);
+    const box: [number, number, number] = [0, 0, 0];
+    axes.forEach((axis, i) => {
+      box[axis] = patch[i]!;
+    });
+    const strides = [1, box[0], box[0] * box[1]];
+    const step = axes.map((axis, i) => (flipped[i] ? -strides[axis]! : strides[axis]!)) as unknown as Triple;
+    const first = step.reduce((sum, s, i) => sum + (s < 0 ? -s * (patch[i]! - 1) : 0), 0);
+    const bytes = data.BYTES_PER_ELEMENT;
+    return run((scope) => {
+      const [source, target] = [scope.steady(data), scope.steady(output)];
+      const resident = scope.isResident(output) ? output.byteOffset : -1;
+      const straight = scope.allocate(voxelCount(patch) * bytes);
+      const result = resident >= 0 ? resident : scope.allocate(voxelCount(patch) * bytes);
+      volume.cropInto(scope.view(data, straight, voxelCount(patch)), source(), sizeVoxels, begin, box, fill);
+      wasm.reorient(bytes, straight + first * bytes, result, patch[0], patch[1], patch[2], step[0], step[1], step[2]);
+      scope.take(target(), result);
+      return target();
+    });
+  }
+
+  /** 1 where the label's entry of the 256-byte table is not 0, else 0: a task's foreground. */
+  function binaryTarget(
+    labels: Uint8Array,
+    lookup: Uint8Array,
+    into: Float32Array = new Float32Array(labels.length),
+  ): Float32Array {
+    if (lookup.length !== 256)
+      throw new VersemiError('INTERNAL', {
+        field: 'binaryTarget lookup',
+        expected: '256 entries',
+        found: `${lookup.length}`,
+      });
+    checkSameLength(labels, into, 'binaryTarget into');
+    const small = lookup.subarray(16).every((entry) => entry === 0) ? 1 : 0;
+    return inPlace(into, [labels, lookup], false, (target, [from, table]) =>
+      wasm.binaryTarget(from!, target, labels.length, table!, small),
+    );
+  }
+
+  /** CutMix: a outside the box, b inside. */
+  function cutMix(
+    a: Float32Array,
+    b: Float32Array,
+    sizeVoxels: Triple,
+    box: PatchBox,
+    into: Float32Array = new Float32Array(a.length),
+  ): Float32Array {
+    checkLength(a, sizeVoxels, 'cutMix a');
+    checkSameLength(a, b, 'cutMix b');
+    checkSameLength(a, into, 'cutMix into');
+    checkBox(sizeVoxels, box);
+    return inPlace(into, [a, b], false, (target, [outside, inside]) => {
+      if (target !== outside) wasm.copyRows(outside!, 0, target, 0, a.length * 4, 1);
+      wasm.copyBox(inside!, target, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
+    });
+  }
+
+  /** y outside the box, 0 inside: y * m. */
+  function applyOutside(
+    y: Float32Array,
+    sizeVoxels: Triple,
+    box: PatchBox,
+    into: Float32Array = new Float32Array(y.length),
+  ): Float32Array {
+    checkLength(y, sizeVoxels, 'applyOutside y');
+    checkSameLength(y, into, 'applyOutside into');
+    checkBox(sizeVoxels, box);
+    return inPlace(into, [y], false, (target, [source]) => {
+      if (target !== source) wasm.copyRows(source!, 0, target, 0, y.length * 4, 1);
+      wasm.fillBox(target, 0, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
+    });
+  }
+
+  /** y inside the box, 0 outside: y * (1 - m). `into` must not be `y`. */
+  function applyInside(
+    y: Float32Array,
+    sizeVoxels: Triple,
+    box: PatchBox,
+    into: Float32Array = new Float32Array(y.length),
+  ): Float32Array {
+    checkLength(y, sizeVoxels, 'applyInside y');
+    checkSameLength(y, into, 'applyInside into');
+    checkBox(sizeVoxels, box);
+    return inPlace(into, [y], false, (target, [source]) => {
+      memory.float32(target, y.length).fill(0);
+      wasm.copyBox(source!, target, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
+    });
+  }
+
+  /** 1 inside the box, 0 outside: 1 - m. */
+  function insideMask(
+    sizeVoxels: Triple,
+    box: PatchBox,
+    into: Float32Array = new Float32Array(voxelCount(sizeVoxels)),
+  ): Float32Array {
+    checkLength(into, sizeVoxels, 'insideMask into');
+    checkBox(sizeVoxels, box);
+    return inPlace(into, [], false, (target) => {
+      memory.float32(target, into.length).fill(0);
+      wasm.fillBox(target, 1, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
+    });
+  }
+
+  /** In place; returns `data`. */
+  function augmentIntensity(data: Float32Array, options: IntensityAugmentation): Float32Array {
+    const { scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
+    const { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 } = options;
+    return inPlace(data, [], true, (target) => {
+      if (scale !== 1 || shift !== 0) wasm.scaleShift(target, data.length, scale, shift);
+      if (noiseStandardDeviation === 0) return;
+      const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
+      wasm.addNoise(target, data.length, noiseStandardDeviation, key0, key1, firstBlock, stream, step, sample);
+    });
+  }
+
+  /** Blocks of four random 32-bit numbers, as philox4x32 of src/random.ts gives them. */
+  function philoxBlocks(
+    blocks: number,
+    { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 }: IntensityAugmentation,
+  ): Uint32Array {
+    return run((scope) => {
+      const address = scope.allocate(blocks * 16);
+      const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
+      wasm.philoxFill(address, blocks, key0, key1, firstBlock, stream, step, sample);
+      return new Uint32Array(memory.memory.buffer, address, blocks * 4).slice();
+    });
+  }
+
+  /** Runs a kernel that writes `into` where it is, or a copy of it that is taken back; returns a live view of it. */
+  function inPlace(
+    into: Float32Array,
+    inputs: readonly (Float32Array | Uint8Array)[],
+    reads: boolean,
+    kernel: (target: number, inputs: number[]) => void,
+  ): Float32Array {
+    return run((scope) => {
+      const target = scope.steady(into);
+      const resident = scope.isResident(into) ? into.byteOffset : -1;
+      const addresses = scope.place(...inputs);
+      const address = resident >= 0 ? resident : scope.allocate(into.byteLength);
+      if (reads && resident < 0) memory.float32(address, into.length).set(into);
+      kernel(address, addresses);
+      scope.take(target(), address);
+      return target();
+    });
+  }
+
+  return { cutPatch, binaryTarget, cutMix, applyOutside, applyInside, insideMask, augmentIntensity, philoxBlocks };
+}
+
+function checkBox(sizeVoxels: Triple, { begin, sizeVoxels: box }: PatchBox): void {
+  if (begin.every((b, i) => b >= 0 && box[i]! >= 0 && b + box[i]! <= sizeVoxels[i]!)) return;
+  throw new VersemiError('INTERNAL', {
+    field: 'box in a patch',
+    expected: `a box inside ${sizeVoxels.join(' x ')}`,
+    found: `${box.join(' x ')} at ${begin.join(', ')}`,
+  });
+}
