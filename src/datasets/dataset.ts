@@ -1,0 +1,150 @@
+import { existsSync, type Stats } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { VersemiError } from '../errors.js';
+import type { Triple } from '../volume/volume.js';
+import { readDecathlon } from './decathlon.js';
+import { type Description, readDescription } from './description.js';
+import { readError } from './files.js';
+import { readHdf5Folder, readImageFolder } from './folders.js';
+import { readNnunet } from './nnunet.js';
+
+export const datasetFormats = ['auto', 'decathlon', 'nnunet', 'hdf5', 'images'] as const;
+export type DatasetFormat = (typeof datasetFormats)[number];
+
+/** Files of one case. */
+export interface CaseFiles {
+  readonly id: string;
+  /** Image file; for several modalities in files of their own, the first of `channels`. */
+  readonly image: string;
+  /** One file per modality, in the order of `Dataset.modalities`; absent when all are in `image`. */
+  readonly channels?: readonly string[];
+  /** Label file; absent for an unlabelled case. The same as `image` in HDF5 files that hold both. */
+  readonly label?: string;
+}
+
+export interface Dataset {
+  readonly name: string;
+  readonly folder: string;
+  readonly format: Exclude<DatasetFormat, 'auto'>;
+  /** Label value -> name, 0 is the background. */
+  readonly labels: Readonly<Record<number, string>>;
+  /** False when nothing on disk names the labels: `labels` is then a guess, and other values are let through. */
+  readonly labelsDeclared: boolean;
+  readonly modalities: readonly string[];
+  /** Cases for training and validation. */
+  readonly cases: readonly CaseFiles[];
+  /** Cases that the dataset itself sets apart for testing; never used for training or for choosing a model. */
+  readonly test: readonly CaseFiles[];
+  /** Spacing of files that store none (HDF5). */
+  readonly spacingMm?: Triple;
+  readonly description?: string;
+  readonly licence?: string;
+  readonly reference?: string;
+}
+
+export interface OpenDatasetOptions {
+  /** Default 'auto': found out from the files. */
+  readonly format?: DatasetFormat;
+  /** Default: the name in dataset.json, else that of the folder. */
+  readonly name?: string;
+}
+
+/**
+ * Opens a dataset: a folder in the form of the Medical Segmentation Decathlon or nnU-Net (both with dataset.json), a
+ * folder of HDF5 cases, or a folder of images. Only names are looked at here; every file that is named must exist.
+ * @param path the folder, or its dataset.json
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_DATASET_INVALID, VERSEMI_MODALITY_MISSING
+ */
+export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
+  let info: Stats;
+  try {
+    info = await stat(path);
+  } catch (error) {
+    throw readError(error, path);
+  }
+  if (!info.isDirectory() && extname(path) !== '.json') {
+    throw new VersemiError('DATASET_INVALID', {
+      file: path,
+      expected: 'a folder or a dataset.json',
+      found: 'another file',
+      remedy: 'Give the folder that holds the dataset.',
+    });
+  }
+  const folder = resolve(info.isDirectory() ? path : dirname(path));
+  const file = info.isDirectory() ? join(folder, 'dataset.json') : resolve(path);
+  const description = existsSync(file) ? await readDescription(file) : undefined;
+  const format =
+    options.format === undefined || options.format === 'auto' ? await detect(folder, description) : options.format;
+  const content = await readCases(format, folder, description);
+  checkUnique([...content.cases, ...content.test], folder);
+  return {
+    name: options.name ?? description?.name ?? basename(folder),
+    folder,
+    format,
+    labels: description?.labels ?? { 0: 'background', 1: 'foreground' },
+    labelsDeclared: description?.labels !== undefined,
+    modalities: description?.modalities ?? ['image'],
+    ...content,
+    ...(description?.spacingMm === undefined ? {} : { spacingMm: description.spacingMm }),
+    ...(description?.description === undefined ? {} : { description: description.description }),
+    ...(description?.licence === undefined ? {} : { licence: description.licence }),
+    ...(description?.reference === undefined ? {} : { reference: description.reference }),
+  };
+}
+
+/** Cases of a dataset as a reader of one form finds them. */
+export interface DatasetCases {
+  readonly cases: readonly CaseFiles[];
+  readonly test: readonly CaseFiles[];
+}
+
+async function readCases(
+  format: Dataset['format'],
+  folder: string,
+  description: Description | undefined,
+): Promise<DatasetCases> {
+  if (format === 'hdf5') return readHdf5Folder(folder);
+  if (format === 'images') return readImageFolder(folder);
+  if (description === undefined) {
+    throw new VersemiError('DATASET_INVALID', {
+      file: folder,
+      expected: `a dataset.json, as the format ${format} demands`,
+      found: 'none',
+      remedy: 'Add dataset.json, or set the format to auto.',
+    });
+  }
+  return format === 'nnunet' ? readNnunet(folder, description) : readDecathlon(folder, description);
+}
+
+async function detect(folder: string, description: Description | undefined): Promise<Dataset['format']> {
+  if (description?.training !== undefined) {
+    // nnU-Net's first version lists imagesTr/a.nii.gz in dataset.json where the files are imagesTr/a_0000.nii.gz.
+    const first = description.training[0];
+    const image = first === undefined ? undefined : resolve(folder, first.image);
+    const numbered = image?.replace(/(\.nii(\.gz)?)$/, '_0000$1');
+    if (image !== undefined && !existsSync(image) && numbered !== image && existsSync(numbered!)) return 'nnunet';
+    return 'decathlon';
+  }
+  if (description !== undefined && existsSync(join(folder, 'imagesTr'))) return 'nnunet';
+  const names = await readdir(folder, { recursive: true });
+  if (names.some((name) => /\.(h5|hdf5)$/i.test(name))) return 'hdf5';
+  return 'images';
+}
+
+function checkUnique(cases: readonly CaseFiles[], folder: string): void {
+  const seen = new Map<string, CaseFiles>();
+  for (const files of cases) {
+    const other = seen.get(files.id);
+    if (other !== undefined) {
+      throw new VersemiError('DATASET_INVALID', {
+        file: folder,
+        field: `case ${files.id}`,
+        expected: 'a different file name for each case',
+        found: `${other.image} and ${files.image}`,
+        remedy: 'Rename one of the files.',
+      });
+    }
+    seen.set(files.id, files);
+  }
+}

@@ -1,0 +1,46 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { VersemiError } from '../errors.js';
+import { caseId, requireFiles } from './case-files.js';
+import type { CaseFiles, DatasetCases } from './dataset.js';
+import type { DescribedCase, Description } from './description.js';
+
+/**
+ * Cases of a folder in the form of the Medical Segmentation Decathlon: dataset.json lists `training` and `test`. An entry
+ * without "label" is an unlabelled case. An entry that is only a path, as in the Decathlon's test lists, has a label when
+ * the folder beside its own has one of the same name (imagesTr -> labelsTr, images -> labels).
+ * @throws VERSEMI_DATASET_INVALID, VERSEMI_FILE_NOT_FOUND
+ */
+export function readDecathlon(folder: string, description: Description): DatasetCases {
+  if (description.training === undefined) {
+    throw new VersemiError('DATASET_INVALID', {
+      file: description.file,
+      field: 'training',
+      expected: 'a list of cases',
+      found: 'nothing',
+      remedy: 'Add the list, or set the format to auto.',
+    });
+  }
+  const cases = description.training.map((entry) => caseOf(folder, entry));
+  const test = (description.test ?? []).map((entry) => caseOf(folder, entry));
+  // Many copies of the Decathlon come without their test images; a test case is required only once somebody asks for it.
+  requireFiles(
+    cases.flatMap(({ id, image, label }) => [
+      { id, file: image, role: 'image' as const },
+      ...(label === undefined ? [] : [{ id, file: label, role: 'label' as const }]),
+    ]),
+    description.file,
+  );
+  return { cases, test: test.filter(({ image }) => existsSync(image)) };
+}
+
+function caseOf(folder: string, entry: DescribedCase): CaseFiles {
+  const image = resolve(folder, entry.image);
+  const label = entry.label === undefined ? labelBeside(image) : entry.label;
+  return { id: caseId(image), image, ...(label === null ? {} : { label: resolve(folder, label) }) };
+}
+
+function labelBeside(image: string): string | null {
+  const label = image.replace(/([\\/])images(Tr|Ts)?([\\/][^\\/]*)$/, '$1labels$2$3');
+  return label !== image && existsSync(label) ? label : null;
+}

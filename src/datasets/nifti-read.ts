@@ -1,0 +1,96 @@
+import { VersemiError } from '../errors.js';
+import { columnNorms } from '../volume/affine.js';
+import type { Volume, VoxelArray } from '../volume/volume.js';
+import { voxelCount } from '../volume/volume.js';
+import { host } from '../wasm/host.js';
+import { type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
+import { voxelsFromBytes } from './voxel-arrays.js';
+
+export interface ParseNiftiOptions {
+  /** Which 3-D volume of a file with more dimensions, counted along t, then u, v, w. */
+  readonly channel?: number;
+  /** Voxel bytes of an .img file, inflated; absent when they follow the header in the same file. */
+  readonly imageBytes?: Uint8Array;
+  /** Name of the .img file, for error sentences. */
+  readonly imageFile?: string;
+}
+
+/**
+ * Reads one 3-D volume from the inflated bytes of a NIfTI file, in stored orientation. Nothing here touches the file
+ * system, so that it runs in a browser too. Voxels are a view on `bytes` where byte order and alignment allow; with scl_slope and
+ * scl_inter applied they are float32.
+ * @throws VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_FORMAT, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED,
+ *   VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
+ */
+export function parseNifti(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): Volume {
+  const header = parseNiftiHeader(bytes, file);
+  const channel = chooseChannel(header, options.channel, file);
+  const voxels = storedVoxels(header, bytes, file, options, channel);
+  const identity = header.slope === 1 && header.intercept === 0;
+  const data = identity ? voxels : host().toFloat32(voxels, header.slope, header.intercept);
+  return {
+    data,
+    sizeVoxels: header.sizeVoxels,
+    spacingMm: columnNorms(header.affine),
+    affine: header.affine,
+    file,
+  };
+}
+
+function chooseChannel(header: NiftiHeader, channel: number | undefined, file: string): number {
+  if (channel === undefined) {
+    if (header.volumes === 1) return 0;
+    throw new VersemiError('FORMAT_UNSUPPORTED', {
+      file,
+      field: 'dim',
+      expected: 'one 3-D volume',
+      found: `${header.volumes} volumes, shape ${header.shape.join(' x ')}`,
+      remedy: `Choose one with the option channel (0 to ${header.volumes - 1}).`,
+    });
+  }
+  if (!Number.isInteger(channel) || channel < 0 || channel >= header.volumes) {
+    throw new VersemiError('MODALITY_MISSING', {
+      file,
+      field: 'channel',
+      expected: header.volumes === 1 ? '0, as the file has one volume' : `0 to ${header.volumes - 1}`,
+      found: String(channel),
+      remedy: 'Correct the channel, or give a file that has it.',
+    });
+  }
+  return channel;
+}
+
+/**
+ * Voxels as stored, before scaling.
+ * @param channel one 3-D volume of the file; 'all' for every one, in the order of the file
+ */
+export function storedVoxels(
+  header: NiftiHeader,
+  bytes: Uint8Array,
+  file: string,
+  options: ParseNiftiOptions,
+  channel: number | 'all',
+): VoxelArray {
+  if (!header.singleFile && options.imageBytes === undefined) {
+    throw new VersemiError('FILE_FORMAT', {
+      file,
+      expected: 'header and voxels in one file (magic n+1 or n+2)',
+      found: 'a header whose voxels are in an .img file',
+      remedy: 'Name the file .hdr and put the .img file beside it.',
+    });
+  }
+  const source = header.singleFile ? bytes : options.imageBytes!;
+  const volumeBytes = voxelCount(header.sizeVoxels) * header.bytesPerVoxel;
+  const needed = header.dataOffset + volumeBytes * header.volumes;
+  if (source.length < needed) {
+    throw new VersemiError('FILE_TRUNCATED', {
+      file: header.singleFile ? file : (options.imageFile ?? file),
+      expected: `${needed} bytes (${header.shape.join(' x ')} voxels of ${header.datatype})`,
+      found: `${source.length} bytes`,
+      remedy: 'Copy or download the file again.',
+    });
+  }
+  const start = header.dataOffset + (channel === 'all' ? 0 : channel * volumeBytes);
+  const end = channel === 'all' ? needed : start + volumeBytes;
+  return voxelsFromBytes(source.subarray(start, end), header.datatype, header.littleEndian, file);
+}

@@ -1,0 +1,145 @@
+import { VersemiError } from '../errors.js';
+import { columnNorms, determinant, invertAffine, nearestRotation } from '../volume/affine.js';
+import type { Affine, Volume, VoxelArray } from '../volume/volume.js';
+import { voxelCount } from '../volume/volume.js';
+
+export interface EncodeNiftiOptions {
+  /** Free text of at most 79 characters, for the header's `descrip`. */
+  readonly description?: string;
+  /** Header for an .hdr/.img pair: the voxels start at byte 0 of the .img file. */
+  readonly pair?: boolean;
+}
+
+const largestDimension1 = 32767;
+const singleFileOffset = { 1: 352, 2: 544 } as const;
+
+/**
+ * NIfTI header of a volume, little-endian, with the four bytes that say "no extensions"; the voxels follow it as they lie
+ * in memory. NIfTI-1, or NIfTI-2 when a dimension is above 32767. The affine is stored as sform; as qform too, with code
+ * 0 ("do not use") when the affine has shears, which a quaternion cannot hold.
+ * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
+ */
+export function encodeNiftiHeader(volume: Volume, options: EncodeNiftiOptions = {}): Uint8Array {
+  check(volume);
+  const version = volume.sizeVoxels.some((size) => size > largestDimension1) ? 2 : 1;
+  const bytes = new Uint8Array(singleFileOffset[version]);
+  const view = new DataView(bytes.buffer);
+  const offset = options.pair === true ? 0 : bytes.length;
+  const { code, bits } = datatypeOf(volume.data);
+  const dim = [3, ...volume.sizeVoxels, 1, 1, 1, 1];
+  const qform = quaternion(volume.affine);
+  const pixdim = [qform.qfac, ...columnNorms(volume.affine), 0, 0, 0, 0];
+  const origin = [3, 7, 11].map((i) => volume.affine[i]!);
+  const quaternionFields = [qform.b, qform.c, qform.d, ...origin];
+  const millimetres = 2;
+  const scannerCoordinates = 1;
+  const qformCode = qform.exact ? scannerCoordinates : 0;
+  const text = (start: number, room: number, value: string) => {
+    for (let i = 0; i < Math.min(room, value.length); i++) bytes[start + i] = value.charCodeAt(i) & 0x7f;
+  };
+  if (version === 1) {
+    const floats = (start: number, values: readonly number[]) => {
+      for (const [i, value] of values.entries()) view.setFloat32(start + 4 * i, value, true);
+    };
+    view.setInt32(0, 348, true);
+    bytes[38] = 'r'.charCodeAt(0); // `regular`, which ANALYZE readers ask for
+    for (const [i, size] of dim.entries()) view.setInt16(40 + 2 * i, size, true);
+    view.setInt16(70, code, true);
+    view.setInt16(72, bits, true);
+    floats(76, pixdim);
+    floats(108, [offset, 1, 0]); // vox_offset, scl_slope, scl_inter
+    bytes[123] = millimetres;
+    text(148, 79, options.description ?? '');
+    view.setInt16(252, qformCode, true);
+    view.setInt16(254, scannerCoordinates, true);
+    floats(256, quaternionFields);
+    floats(280, volume.affine.slice(0, 12));
+    text(344, 4, options.pair === true ? 'ni1' : 'n+1');
+  } else {
+    const doubles = (start: number, values: readonly number[]) => {
+      for (const [i, value] of values.entries()) view.setFloat64(start + 8 * i, value, true);
+    };
+    view.setInt32(0, 540, true);
+    text(4, 8, options.pair === true ? 'ni2\0\r\n\x1a\n' : 'n+2\0\r\n\x1a\n');
+    view.setInt16(12, code, true);
+    view.setInt16(14, bits, true);
+    for (const [i, size] of dim.entries()) view.setBigInt64(16 + 8 * i, BigInt(size), true);
+    doubles(104, pixdim);
+    view.setBigInt64(168, BigInt(offset), true);
+    doubles(176, [1, 0]);
+    text(240, 79, options.description ?? '');
+    view.setInt32(344, qformCode, true);
+    view.setInt32(348, scannerCoordinates, true);
+    doubles(352, quaternionFields);
+    doubles(400, volume.affine.slice(0, 12));
+    view.setInt32(500, millimetres, true);
+  }
+  return bytes;
+}
+
+/** Voxels of a volume as little-endian bytes: a view on its memory on the usual hosts. */
+export function voxelBytes(data: VoxelArray): Uint8Array {
+  const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+  if (new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 || data.BYTES_PER_ELEMENT === 1) return bytes;
+  const width = data.BYTES_PER_ELEMENT;
+  const swapped = bytes.slice();
+  for (let start = 0; start < swapped.length; start += width) swapped.subarray(start, start + width).reverse();
+  return swapped;
+}
+
+function check(volume: Volume): void {
+  const { sizeVoxels, data, affine } = volume;
+  const invalid = (field: string, expected: string, found: string) =>
+    new VersemiError('VOLUME_INVALID', {
+      ...(volume.file === undefined ? {} : { file: volume.file }),
+      field,
+      expected,
+      found,
+    });
+  if (!sizeVoxels.every((size) => Number.isSafeInteger(size) && size >= 1))
+    throw invalid('sizeVoxels', 'three whole numbers of at least 1', sizeVoxels.join(' x '));
+  if (voxelCount(sizeVoxels) !== data.length)
+    throw invalid('data', `${voxelCount(sizeVoxels)} voxels (${sizeVoxels.join(' x ')})`, `${data.length}`);
+  if (affine.length !== 16 || invertAffine(affine) === undefined)
+    throw invalid('affine', 'an invertible 4 x 4 matrix', `[${affine.join(', ')}]`);
+}
+
+function datatypeOf(data: VoxelArray): { code: number; bits: number } {
+  const bits = 8 * data.BYTES_PER_ELEMENT;
+  if (data instanceof Uint8Array) return { code: 2, bits };
+  if (data instanceof Int16Array) return { code: 4, bits };
+  if (data instanceof Int32Array) return { code: 8, bits };
+  if (data instanceof Float32Array) return { code: 16, bits };
+  if (data instanceof Float64Array) return { code: 64, bits };
+  if (data instanceof Int8Array) return { code: 256, bits };
+  if (data instanceof Uint16Array) return { code: 512, bits };
+  return { code: 768, bits };
+}
+
+/**
+ * Unit quaternion (b, c, d; a >= 0 is implied) and handedness of the rotation nearest to an affine, and whether that
+ * rotation with the column lengths reproduces the affine.
+ */
+function quaternion(affine: Affine): { b: number; c: number; d: number; qfac: 1 | -1; exact: boolean } {
+  const norms = columnNorms(affine);
+  const r = nearestRotation(affine).slice();
+  const exact = [0, 1, 2].every((row) =>
+    norms.every((norm, column) => Math.abs(r[3 * row + column]! - affine[4 * row + column]! / norm) < 1e-5),
+  );
+  const qfac = determinant(affine) < 0 ? -1 : 1;
+  if (qfac < 0) for (const i of [2, 5, 8]) r[i] = -r[i]!;
+  const m = (row: number, column: number) => r[3 * row + column]!;
+  // Shepperd's method: divide by the largest of the four components.
+  const [x, y, z] = [m(0, 0), m(1, 1), m(2, 2)];
+  const squares = [1 + x + y + z, 1 + x - y - z, 1 - x + y - z, 1 - x - y + z];
+  const largest = squares.indexOf(Math.max(...squares));
+  const square = squares[largest]!;
+  const q = [
+    [square, m(2, 1) - m(1, 2), m(0, 2) - m(2, 0), m(1, 0) - m(0, 1)],
+    [m(2, 1) - m(1, 2), square, m(0, 1) + m(1, 0), m(0, 2) + m(2, 0)],
+    [m(0, 2) - m(2, 0), m(0, 1) + m(1, 0), square, m(1, 2) + m(2, 1)],
+    [m(1, 0) - m(0, 1), m(0, 2) + m(2, 0), m(1, 2) + m(2, 1), square],
+  ][largest]!;
+  const scale = (q[0]! < 0 ? -0.5 : 0.5) / Math.sqrt(square);
+  return { b: q[1]! * scale, c: q[2]! * scale, d: q[3]! * scale, qfac, exact };
+}

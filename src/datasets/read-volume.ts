@@ -1,0 +1,186 @@
+import { existsSync } from 'node:fs';
+import { VersemiError } from '../errors.js';
+import { columnNorms, orientationCode } from '../volume/affine.js';
+import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
+import { inflate, isGzip, readBytes } from './files.js';
+import { readHdf5 } from './hdf5.js';
+import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
+import { type ParseNiftiOptions, parseNifti, storedVoxels } from './nifti-read.js';
+
+export { type WriteNiftiOptions, writeNifti } from './write-nifti.js';
+
+export interface ReadVolumeOptions {
+  /** HDF5: path of the array; default 'image'. */
+  readonly key?: string;
+  /** NIfTI with more than one 3-D volume: which one. */
+  readonly channel?: number;
+  /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
+  readonly spacingMm?: Triple;
+}
+
+const hdf5Ending = /\.(h5|hdf5)$/i;
+
+/**
+ * Reads a volume in stored orientation, the scaling of its header applied: NIfTI (.nii, .hdr with .img, each also .gz; what
+ * counts is the content, not whether the name ends with .gz) or HDF5.
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_FORMAT,
+ *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
+ */
+export async function readVolume(file: string, options: ReadVolumeOptions = {}): Promise<Volume> {
+  if (hdf5Ending.test(file)) return (await readHdf5(file, options)).volume;
+  const { bytes, ...parts } = await niftiParts(file);
+  return parseNifti(bytes, file, {
+    ...parts,
+    ...(options.channel === undefined ? {} : { channel: options.channel }),
+  });
+}
+
+/** What a file says of its image; statistics are over all voxels, all volumes of a 4-D file, after scaling. */
+export interface ImageInfo {
+  readonly sizeVoxels: Triple;
+  readonly spacingMm: Triple;
+  /** 4 x 4, row-major, voxel index to millimetres in RAS+ space. */
+  readonly affine: Affine;
+  /** Directions in which the voxel indices grow, e.g. 'LAS'. */
+  readonly orientation: string;
+  readonly datatype: DatatypeName;
+  /** Over the finite voxels; NaN when there are none. */
+  readonly min: number;
+  readonly max: number;
+  readonly mean: number;
+  /** Voxels that are NaN or infinite. */
+  readonly nonFinite: number;
+  /** All dimensions as stored, e.g. [128, 96, 24, 2]. */
+  readonly shape: readonly number[];
+}
+
+/** Geometry, datatype and statistics of an image file. @throws as {@link readVolume} */
+export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, 'channel'> = {}): Promise<ImageInfo> {
+  if (hdf5Ending.test(file)) {
+    const { datatype, shape, volume } = await readHdf5(file, options);
+    return { ...describe(volume.sizeVoxels, volume.affine), datatype, ...statistics(volume.data, 1, 0), shape };
+  }
+  const { bytes, ...parts } = await niftiParts(file);
+  const header: NiftiHeader = parseNiftiHeader(bytes, file);
+  const voxels = storedVoxels(header, bytes, file, parts, 'all');
+  return {
+    ...describe(header.sizeVoxels, header.affine),
+    datatype: header.datatype,
+    ...statistics(voxels, header.slope, header.intercept),
+    shape: header.shape,
+  };
+}
+
+function describe(sizeVoxels: Triple, affine: Affine) {
+  return { sizeVoxels, spacingMm: columnNorms(affine), affine, orientation: orientationCode(affine) };
+}
+
+/** In double precision and in chunks, so that any datatype is exact; not for training, which has its own in WebAssembly. */
+function statistics(voxels: VoxelArray, slope: number, intercept: number) {
+  const chunk = new Float64Array(1 << 16);
+  let [min, max, sum, nonFinite] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0];
+  for (let start = 0; start < voxels.length; start += chunk.length) {
+    const part = voxels.subarray(start, start + chunk.length);
+    chunk.set(part);
+    let partSum = 0;
+    for (let i = 0; i < part.length; i++) {
+      const value = chunk[i]! * slope + intercept;
+      if (value - value !== 0) {
+        nonFinite++;
+        continue;
+      }
+      if (value < min) min = value;
+      if (value > max) max = value;
+      partSum += value;
+    }
+    sum += partSum;
+  }
+  const count = voxels.length - nonFinite;
+  return { min: count > 0 ? min : NaN, max: count > 0 ? max : NaN, mean: sum / count, nonFinite };
+}
+
+/** Inflated bytes of a NIfTI file, and of its .img file when it is an .hdr (or of its .hdr file when it is an .img). */
+async function niftiParts(
+  file: string,
+): Promise<{ bytes: Uint8Array } & Pick<ParseNiftiOptions, 'imageBytes' | 'imageFile'>> {
+  const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
+  if (pair === null) return { bytes: await niftiBytes(file) };
+  const base = file.slice(0, pair.index);
+  const header = beside(base, 'hdr', file, pair);
+  const bytes = await niftiBytes(header);
+  const imageFile = beside(base, 'img', file, pair);
+  return { bytes, imageBytes: await niftiBytes(imageFile, bytes), imageFile };
+}
+
+/** The file of a pair with the given ending, in the same case of letters, compressed or not. */
+function beside(base: string, ending: 'hdr' | 'img', file: string, pair: RegExpExecArray): string {
+  const cased = pair[1] === pair[1]!.toUpperCase() ? ending.toUpperCase() : ending;
+  if (pair[1]!.toLowerCase() === ending) return file;
+  const candidates = [`${base}.${cased}${pair[2] ?? ''}`, `${base}.${cased}`, `${base}.${cased}.gz`];
+  const found = candidates.find((candidate) => existsSync(candidate));
+  if (found !== undefined) return found;
+  throw new VersemiError('FILE_NOT_FOUND', {
+    file: candidates[0]!,
+    expected: `the ${ending === 'img' ? 'voxels' : 'header'} of ${file} beside it`,
+    found: 'no such file',
+    remedy: 'Copy both files of the pair into one folder.',
+  });
+}
+
+/**
+ * Bytes of a file, inflated if they are gzip. A compressed file that ends early is reported with the number of bytes that
+ * its header asks for.
+ * @param header for an .img file: the bytes of its header, which say how many there should be
+ */
+async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array> {
+  const raw = await readBytes(file);
+  if (raw.length === 0) {
+    throw new VersemiError('FILE_TRUNCATED', {
+      file,
+      expected: 'a NIfTI file',
+      found: 'an empty file (0 bytes)',
+      remedy: 'Copy or download the file again.',
+    });
+  }
+  if (!isGzip(raw)) {
+    refuseOtherFormats(raw, file);
+    return raw;
+  }
+  const { bytes, truncated } = await inflate(raw, file);
+  if (!truncated) return bytes;
+  // Throws with the expected size when voxels are missing; when only the end mark of the stream is, that is said below.
+  const options = header === undefined ? {} : { imageBytes: bytes, imageFile: file };
+  storedVoxels(parseNiftiHeader(header ?? bytes, file), bytes, file, options, 'all');
+  throw new VersemiError('FILE_TRUNCATED', {
+    file,
+    expected: 'a gzip stream with its checksum at the end',
+    found: `${raw.length} bytes without it`,
+    remedy: 'Copy or download the file again.',
+  });
+}
+
+/** Formats that people try: what they start with. */
+const otherFormats: readonly (readonly [name: string, starts: string, offset: number])[] = [
+  ['NRRD', 'NRRD0', 0],
+  ['MetaImage', 'ObjectType', 0],
+  ['MetaImage', 'NDims', 0],
+  ['DICOM', 'DICM', 128],
+  ['HDF5 (name it .h5)', '\x89HDF', 0],
+  ['MINC or netCDF', 'CDF', 0],
+  ['ZIP', 'PK\x03\x04', 0],
+  ['numpy', '\x93NUMPY', 0],
+  ['PNG', '\x89PNG', 0],
+];
+
+function refuseOtherFormats(bytes: Uint8Array, file: string): void {
+  for (const [name, starts, offset] of otherFormats) {
+    const start = String.fromCharCode(...bytes.subarray(offset, offset + starts.length));
+    if (start !== starts) continue;
+    throw new VersemiError('FORMAT_UNSUPPORTED', {
+      file,
+      expected: 'NIfTI (.nii, .nii.gz, .hdr with .img) or HDF5 (.h5)',
+      found: name,
+      remedy: 'Convert the file to NIfTI, for example with dcm2niix, SimpleITK or 3D Slicer.',
+    });
+  }
+}
