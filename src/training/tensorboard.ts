@@ -7,7 +7,7 @@
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { writeError } from '../checkpoints/atomic-file.js';
+import { writeError } from '../atomic-file.js';
 
 const crcTable = (() => {
   const table = new Uint32Array(256);

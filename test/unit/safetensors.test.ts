@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { writeFileAtomic } from '../../src/checkpoints/atomic-file.js';
+import { writeFileAtomic } from '../../src/atomic-file.js';
 import { bfloat16Bits, bfloat16Value, float16Bits, float16Value } from '../../src/checkpoints/half.js';
 import { encodeSafetensors, parseSafetensors, tensorValues } from '../../src/checkpoints/safetensors.js';
 

@@ -1,1 +1,0 @@
-export { writeError, writeFileAtomic } from '../atomic-file.js';

@@ -1,0 +1,28 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { crossEntropy } from './cross-entropy.js';
+import { dice } from './dice.js';
+import { overlap } from './overlap.js';
+
+/** One of the two images of a mix: what its task's prompt predicts, and where its own foreground lies in the mix. */
+export interface AuxiliaryPart {
+  /** F_t(x_mix), [n, depth, height, width] */
+  readonly logits: tf.Tensor;
+  /** y_a * m or y_b * (1 - m); y_mix where both images have the same task */
+  readonly target: tf.Tensor;
+}
+
+/**
+ * Auxiliary constraint, which keeps the network from ignoring the prompt (VerSemi, arXiv 2311.11686): on a mix of images a
+ * (outside the cube, m = 1) and b (inside), each task's prompt must find its own image's foreground only:
+ *
+ *     L_aux = 1/2 [ Dice(F_ta(x_mix), y_a m) + Dice(F_tb(x_mix), y_b (1 - m)) ]
+ *
+ * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it.
+ */
+export function auxiliaryLoss(a: AuxiliaryPart, b: AuxiliaryPart, withCrossEntropy: boolean): tf.Scalar {
+  const [ofA, ofB] = [a, b].map(({ logits, target }) => {
+    const sums = overlap(logits, target);
+    return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
+  }) as [tf.Scalar, tf.Scalar];
+  return tf.mul(tf.add(ofA, ofB), 0.5);
+}

@@ -1,0 +1,14 @@
+import * as tf from '@tensorflow/tfjs-core';
+import type { Overlap } from './overlap.js';
+
+/** Keeps the quotient defined where both prediction and target are empty. */
+const smoothing = 1e-5;
+
+/**
+ * Soft Dice loss of the foreground with squared denominators (Milletari et al., V-Net, 3DV 2016), sums over the whole batch:
+ *
+ *     Dice(p, y) = 1 - (2 sum(p y) + 1e-5) / (sum(p^2) + sum(y^2) + 1e-5)
+ */
+export function dice({ product, squares }: Overlap): tf.Scalar {
+  return tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing)));
+}

@@ -1,0 +1,17 @@
+import type * as tf from '@tensorflow/tfjs-core';
+import { crossEntropy } from './cross-entropy.js';
+import { dice } from './dice.js';
+import { overlap } from './overlap.js';
+
+/**
+ * Supervised loss of labelled images, each prompted with its own task t (VerSemi, arXiv 2311.11686):
+ *
+ *     L_sup = Dice(F_t(x), y) + CE(F_t(x), y)
+ *
+ * @param logits F_t(x), [n, depth, height, width]
+ * @param target y, same shape
+ */
+export function supervisedLoss(logits: tf.Tensor, target: tf.Tensor): { dice: tf.Scalar; crossEntropy: tf.Scalar } {
+  const sums = overlap(logits, target);
+  return { dice: dice(sums), crossEntropy: crossEntropy(sums) };
+}

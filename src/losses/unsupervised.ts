@@ -1,0 +1,29 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { aggregateMax } from '../tfjs/ops.js';
+import { dice } from './dice.js';
+import { overlap } from './overlap.js';
+
+/**
+ * Agreement on unlabelled images (VerSemi, arXiv 2311.11686): the aggregate of all real tasks' predictions, their voxel-wise
+ * maximum, must agree with the prediction of the synthetic task, whatever organ the image shows:
+ *
+ *     L_unsup = Dice(F_{K+1}(x_u), max_k F_k(x_u))
+ *
+ * @param logits F_1 .. F_{K+1} of x_u, [n, K + 1, depth, height, width]
+ * @param synthetic F_{K+1}(x_u): the last of them, [n, depth, height, width]
+ * @param aggregateGradient both: the gradient flows into both sides, as in the released code; stop: the aggregate is a target
+ */
+export function unsupervisedLoss(
+  logits: tf.Tensor5D,
+  synthetic: tf.Tensor,
+  aggregateGradient: 'both' | 'stop',
+): tf.Scalar {
+  const aggregate = aggregateMax(logits, logits.shape[1] - 1);
+  return dice(overlap(synthetic, aggregateGradient === 'stop' ? stopGradient(aggregate) : aggregate));
+}
+
+/** The same values, through which no gradient flows. */
+const stopGradient = tf.customGrad((x) => ({
+  value: tf.clone(x as tf.Tensor),
+  gradFunc: (gradient: tf.Tensor | tf.Tensor[]) => tf.zerosLike(gradient as tf.Tensor),
+}));

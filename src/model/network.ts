@@ -1,0 +1,156 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { VersemiError } from '../errors.js';
+import { batchNormRelu, dynamicHead } from '../tfjs/ops.js';
+import { initialValues } from './initialization.js';
+import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
+import { type ParameterSource, type TrunkOutput, vnet } from './vnet.js';
+
+/** Share of the newest batch in the moving statistics (PyTorch's default). */
+const batchNormMomentum = 0.1;
+
+/** Values by name of parameter or buffer. */
+export type NamedValues = ReadonlyMap<string, Float32Array>;
+
+/**
+ * The promptable network: one trunk for all tasks, a controller that turns (image, prompt) into the weights of a small
+ * dynamic head, and a head per prompt. Prompts 0 .. K-1 are the real tasks, prompt K is the synthetic task.
+ * Lives on the TF.js backend that was current when it was made. Call inside `tf.tidy`; free with `dispose`.
+ */
+export class VersemiNetwork implements ParameterSource {
+  /** Trained parameters by name, in fixed order. */
+  readonly parameters: ReadonlyMap<string, tf.Variable>;
+  /** Moving statistics of the batch normalisations by name, in fixed order. */
+  readonly buffers: ReadonlyMap<string, tf.Variable>;
+
+  /** @param start seed of the initial values, or the values of all parameters and buffers */
+  constructor(
+    readonly config: NetworkConfig,
+    start: number | NamedValues,
+  ) {
+    const make = (trainable: boolean) => (spec: ParameterSpec, index: number) => {
+      const values = typeof start === 'number' ? initialValues(spec, start, index) : valuesOf(start, spec);
+      return [spec.name, tf.tidy(() => tf.variable(tf.tensor(values, [...spec.shape]), trainable))] as const;
+    };
+    this.parameters = new Map(parameterSpecs(config).map(make(true)));
+    this.buffers = new Map(bufferSpecs(config).map(make(false)));
+  }
+
+  get parameterCount(): number {
+    return [...this.parameters.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  }
+
+  weight(name: string): tf.Tensor5D {
+    return this.variable(name) as tf.Tensor as tf.Tensor5D;
+  }
+
+  vector(name: string): tf.Tensor1D {
+    return this.variable(name) as tf.Tensor as tf.Tensor1D;
+  }
+
+  private variable(name: string): tf.Variable {
+    const variable = this.parameters.get(name) ?? this.buffers.get(name);
+    if (variable === undefined) throw new VersemiError('INTERNAL', { field: name, found: 'no such parameter' });
+    return variable;
+  }
+
+  /**
+   * Encoder and decoder, the expensive part: once per image.
+   * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
+   */
+  trunk(images: tf.Tensor5D): TrunkOutput {
+    return vnet(images, this.config, this);
+  }
+
+  /**
+   * Everything after the trunk, for all prompts at once.
+   * @param trunk what `trunk` returned for n images
+   * @param prompts [n][p] task indices, p the same for each image; K is the synthetic task
+   * @param training true: batch statistics, and the moving ones follow; false: moving statistics
+   * @returns logits [n, p, depth, height, width]; their sigmoid is the probability of the foreground
+   */
+  logits(trunk: TrunkOutput, prompts: readonly (readonly number[])[], training: boolean): tf.Tensor5D {
+    return tf.tidy(() => {
+      const pooled = tf.mean(this.batchNorm('gap', trunk.bottleneck, training), [1, 2, 3]) as tf.Tensor2D;
+      const shared = tf.conv3d(
+        this.batchNorm('prehead', trunk.features, training),
+        this.weight('prehead.weight'),
+        1,
+        'valid',
+      );
+      return dynamicHead(tf.add(shared, this.vector('prehead.bias')), this.headParameters(pooled, prompts));
+    });
+  }
+
+  /**
+   * The controller: a 1x1x1 convolution on concat(pooled, one-hot prompt), as the sum of its two parts.
+   * @param pooled [n, channels of the bottleneck]
+   * @returns [n, p, numbers that the dynamic head needs]
+   */
+  private headParameters(pooled: tf.Tensor2D, prompts: readonly (readonly number[])[]): tf.Tensor3D {
+    const count = prompts[0]!.length;
+    const codes = new Float32Array(prompts.length * count * (this.config.tasks + 1));
+    for (const [i, prompt] of prompts.flat().entries()) codes[i * (this.config.tasks + 1) + prompt] = 1;
+    const oneHot = tf.tensor2d(codes, [prompts.length * count, this.config.tasks + 1]);
+    const ofImage = tf.matMul(pooled, this.vector('controller.weight') as tf.Tensor as tf.Tensor2D);
+    const ofPrompt = tf.matMul(oneHot, this.vector('controller.prompt') as tf.Tensor as tf.Tensor2D);
+    return tf.add(
+      tf.add(tf.expandDims(ofImage, 1), tf.reshape(ofPrompt, [prompts.length, count, -1])),
+      this.vector('controller.bias'),
+    ) as tf.Tensor3D;
+  }
+
+  private batchNorm(name: string, x: tf.Tensor5D, training: boolean): tf.Tensor5D {
+    const movingMean = this.variable(`${name}.movingMean`);
+    const movingVariance = this.variable(`${name}.movingVariance`);
+    const { output, mean, variance } = batchNormRelu(x, this.vector(`${name}.gamma`), this.vector(`${name}.beta`), {
+      training,
+      movingMean: movingMean as tf.Tensor as tf.Tensor1D,
+      movingVariance: movingVariance as tf.Tensor as tf.Tensor1D,
+    });
+    if (mean !== undefined && variance !== undefined) {
+      // As PyTorch: biased variance for this batch, unbiased variance for the moving one.
+      const rows = x.size / x.shape[4];
+      follow(movingMean, mean, 1);
+      follow(movingVariance, variance, rows / Math.max(1, rows - 1));
+    }
+    return output;
+  }
+
+  /** Reads all parameters and buffers. */
+  async values(): Promise<Map<string, Float32Array>> {
+    const entries = [...this.parameters, ...this.buffers].map(
+      async ([name, variable]) => [name, (await variable.data()) as Float32Array] as const,
+    );
+    return new Map(await Promise.all(entries));
+  }
+
+  /** Overwrites all parameters and buffers. */
+  assign(values: NamedValues): void {
+    for (const spec of [...parameterSpecs(this.config), ...bufferSpecs(this.config)])
+      tf.tidy(() => this.variable(spec.name).assign(tf.tensor(valuesOf(values, spec), [...spec.shape])));
+  }
+
+  dispose(): void {
+    for (const variable of [...this.parameters.values(), ...this.buffers.values()]) variable.dispose();
+  }
+}
+
+/** moving = (1 - momentum) * moving + momentum * factor * newest */
+function follow(moving: tf.Variable, newest: tf.Tensor, factor: number): void {
+  tf.tidy(() =>
+    moving.assign(tf.add(tf.mul(moving, 1 - batchNormMomentum), tf.mul(newest, batchNormMomentum * factor))),
+  );
+}
+
+/** @throws VERSEMI_MODEL_INVALID when a parameter is missing or has another size */
+function valuesOf(values: NamedValues, { name, shape }: ParameterSpec): Float32Array {
+  const found = values.get(name);
+  if (found === undefined || found.length !== elementCount(shape))
+    throw new VersemiError('MODEL_INVALID', {
+      field: name,
+      expected: `a tensor [${shape}]`,
+      found: found === undefined ? 'none' : `${found.length} elements`,
+      remedy: 'Give a model that was saved with the same network settings.',
+    });
+  return found;
+}
