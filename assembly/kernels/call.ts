@@ -1,0 +1,123 @@
+// The call in progress, as every kernel sees it: buffers, attributes, scratch memory, and which part of the work is this
+// instance's. Each thread has an instance of its own, so that these globals belong to the thread.
+//
+// Call block, written by the host (src/tfjs/wasm-device.ts):
+//   u32 buffer count, u32 attribute count, u32 scratch address, u32 unused, f64 attributes[], u32 buffer addresses[]
+// Control block, shared by the threads, one 64-byte line per word that is written often: see the offsets below.
+
+import { CONTROL_ARRIVED, CONTROL_FAILED, CONTROL_GENERATION } from './control';
+
+let attributesAddress: usize = 0;
+let buffersAddress: usize = 0;
+let control: usize = 0;
+let mayWait: bool = false;
+
+/** Number of buffers of the call, absent ones included. */
+export let bufferCount: i32 = 0;
+/** Scratch memory of the call, 64-byte aligned; as large as `scratchBytes` asked for. */
+export let scratch: usize = 0;
+/** This thread does part `part` of `parts`; which part computes a number never changes the number. */
+export let part: i32 = 0;
+export let parts: i32 = 1;
+
+export function bindControl(address: usize, wait: bool): void {
+  control = address;
+  mayWait = wait;
+}
+
+export function bindCall(block: usize, thread: i32, threads: i32): void {
+  bufferCount = load<i32>(block);
+  attributesAddress = block + 16;
+  buffersAddress = attributesAddress + (<usize>load<u32>(block, 4) << 3);
+  scratch = <usize>load<u32>(block, 8);
+  part = thread;
+  parts = threads;
+}
+
+/** Address of buffer i; 0 where an optional one is absent. */
+// @ts-ignore: decorator
+@inline
+export function buffer(i: i32): usize {
+  return <usize>load<u32>(buffersAddress + (<usize>i << 2));
+}
+
+// @ts-ignore: decorator
+@inline
+export function attribute(i: i32): f64 {
+  return load<f64>(attributesAddress + (<usize>i << 3));
+}
+
+/** Attribute i as a whole number (sizes, strides, kinds; checked by the host). */
+// @ts-ignore: decorator
+@inline
+export function integer(i: i32): i32 {
+  return <i32>load<f64>(attributesAddress + (<usize>i << 3));
+}
+
+/** First of this part's items when `total` items are dealt out evenly and in order. */
+// @ts-ignore: decorator
+@inline
+export function firstItem(total: usize): usize {
+  return <usize>((<u64>total * <u64>part) / <u64>parts);
+}
+
+/** One past this part's last item. */
+// @ts-ignore: decorator
+@inline
+export function endItem(total: usize): usize {
+  return <usize>((<u64>total * <u64>(part + 1)) / <u64>parts);
+}
+
+/** As firstItem, with borders between parts on multiples of `unit` items. */
+// @ts-ignore: decorator
+@inline
+export function firstAligned(total: usize, unit: usize): usize {
+  return min(total, firstItem((total + unit - 1) / unit) * unit);
+}
+
+// @ts-ignore: decorator
+@inline
+export function endAligned(total: usize, unit: usize): usize {
+  return min(total, endItem((total + unit - 1) / unit) * unit);
+}
+
+/** Rounds bytes up to whole cache lines, so that areas of two threads never share one. */
+// @ts-ignore: decorator
+@inline
+export function lines(bytes: f64): f64 {
+  return ceil(bytes / 64) * 64;
+}
+
+/** Waits until all parts have come here; what they wrote before is then visible to all. */
+export function barrier(): void {
+  if (ASC_FEATURE_THREADS) {
+    if (parts < 2) return;
+    const generation = atomic.load<i32>(control + CONTROL_GENERATION);
+    if (atomic.add<i32>(control + CONTROL_ARRIVED, 1) == parts - 1) {
+      atomic.store<i32>(control + CONTROL_ARRIVED, 0);
+      atomic.store<i32>(control + CONTROL_GENERATION, generation + 1);
+      atomic.notify(control + CONTROL_GENERATION, -1);
+      return;
+    }
+    awaitChange(CONTROL_GENERATION, generation);
+  }
+}
+
+/**
+ * Waits while the control word keeps `value`: first spinning (the others are usually microseconds away), then asleep
+ * where the thread may sleep (a browser's main thread may not). A thread that failed would never come: then this traps.
+ */
+export function awaitChange(word: usize, value: i32): void {
+  if (ASC_FEATURE_THREADS) {
+    for (let spins = 0; spins < SPINS; spins++) {
+      if (atomic.load<i32>(control + word) != value) return;
+    }
+    while (atomic.load<i32>(control + word) == value) {
+      if (atomic.load<i32>(control + CONTROL_FAILED) != 0) unreachable();
+      if (mayWait) atomic.wait<i32>(control + word, value, WAIT_NANOSECONDS);
+    }
+  }
+}
+
+const SPINS: i32 = 4000;
+const WAIT_NANOSECONDS: i64 = 200_000_000;

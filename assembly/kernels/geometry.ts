@@ -1,0 +1,228 @@
+// Geometry of one pass of the convolution engine, and how it is cut into tiles. Everything here follows from the shape
+// alone, never from the number of threads, so that results do not depend on it.
+//
+// A pass computes, for every grid position q of every sample,
+//   out[origin + q * outStep] = bias + sum over k, c of in[q * stride + k - pad, c] * weight[k, c, :]
+// with input outside the tensor read as 0. Forward convolution, one phase of a transposed convolution, and matrix products
+// are passes; `pad` may be negative.
+
+export let samples: i32 = 0;
+export let channels: i32 = 0;
+export let inDepth: i32 = 0;
+export let inHeight: i32 = 0;
+export let inWidth: i32 = 0;
+export let outChannels: i32 = 0;
+export let kernelDepth: i32 = 0;
+export let kernelHeight: i32 = 0;
+export let kernelWidth: i32 = 0;
+export let strideDepth: i32 = 0;
+export let strideHeight: i32 = 0;
+export let strideWidth: i32 = 0;
+export let padDepth: i32 = 0;
+export let padHeight: i32 = 0;
+export let padWidth: i32 = 0;
+export let gridDepth: i32 = 0;
+export let gridHeight: i32 = 0;
+export let gridWidth: i32 = 0;
+
+// Where results go, in bytes.
+export let outOrigin: usize = 0;
+export let outStepDepth: usize = 0;
+export let outStepHeight: usize = 0;
+export let outStepWidth: usize = 0;
+export let outStepSample: usize = 0;
+
+export function setInput(n: i32, depth: i32, height: i32, width: i32, c: i32): void {
+  samples = n;
+  inDepth = depth;
+  inHeight = height;
+  inWidth = width;
+  channels = c;
+}
+
+export function setKernel(depth: i32, height: i32, width: i32, c: i32): void {
+  kernelDepth = depth;
+  kernelHeight = height;
+  kernelWidth = width;
+  outChannels = c;
+}
+
+export function setStride(depth: i32, height: i32, width: i32): void {
+  strideDepth = depth;
+  strideHeight = height;
+  strideWidth = width;
+}
+
+export function setPad(depth: i32, height: i32, width: i32): void {
+  padDepth = depth;
+  padHeight = height;
+  padWidth = width;
+}
+
+export function setGrid(depth: i32, height: i32, width: i32): void {
+  gridDepth = depth;
+  gridHeight = height;
+  gridWidth = width;
+}
+
+/** Grid position (d, h, w) is written at voxel first + position * step of a tensor [depth, height, width, outChannels]. */
+export function setOutput(
+  depth: i32, height: i32, width: i32,
+  firstDepth: i32, firstHeight: i32, firstWidth: i32,
+  stepDepth: i32, stepHeight: i32, stepWidth: i32,
+): void {
+  const voxel = <usize>outChannels << 2;
+  const row = <usize>width * voxel;
+  const plane = <usize>height * row;
+  outStepSample = <usize>depth * plane;
+  outOrigin = <usize>firstDepth * plane + <usize>firstHeight * row + <usize>firstWidth * voxel;
+  outStepDepth = <usize>stepDepth * plane;
+  outStepHeight = <usize>stepHeight * row;
+  outStepWidth = <usize>stepWidth * voxel;
+}
+
+// --- tiles -----------------------------------------------------------------------------------------------------------
+
+/** Every tap lies inside the input along height and width: voxels are read where they are. */
+export const MODE_DIRECT: i32 = 0;
+/** The whole input is first copied with its borders (deep layers: small, and read once per group of panels). */
+export const MODE_PADDED: i32 = 1;
+/** Each tile copies its part of the input, with borders. */
+export const MODE_STRIP: i32 = 2;
+/** Short runs (few channels): each tile also gathers the whole patch of every voxel into one run. */
+export const MODE_GATHER: i32 = 3;
+
+export let mode: i32 = 0;
+/** A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends). */
+export let tileRows: i32 = 0;
+export let tileColumns: i32 = 0;
+export let rowTiles: i32 = 0;
+export let columnTiles: i32 = 0;
+export let tilesPerSample: i32 = 0;
+/** Panels of eight output channels; a work item is one tile x `panelsPerGroup` panels. */
+export let panels: i32 = 0;
+export let panelsPerGroup: i32 = 0;
+export let groups: i32 = 0;
+/** Floats of weights per output channel: kernel voxels * channels. */
+export let patch: i32 = 0;
+/** Rows and columns of input under a full tile, borders included. */
+export let stripRows: i32 = 0;
+export let stripColumns: i32 = 0;
+export let stripBytes: usize = 0;
+export let gatherBytes: usize = 0;
+/** Height and width of the padded copy (MODE_PADDED). */
+export let paddedHeight: i32 = 0;
+export let paddedWidth: i32 = 0;
+
+// Half of the level-2 cache of a laptop core for input, half for weights.
+const INPUT_BUDGET: f64 = 131072;
+const WEIGHT_BUDGET: f64 = 262144;
+const GATHER_BUDGET: i32 = 65536;
+const PADDED_LIMIT: f64 = 33554432;
+const LARGEST_TILE: i32 = 512;
+const SHORT_RUN: i32 = 12;
+const FEW_ITEMS: i32 = 64;
+
+function ceilDivide(a: i32, b: i32): i32 {
+  return (a + b - 1) / b;
+}
+
+/** Cuts the pass into tiles and groups. */
+export function planTiles(): void {
+  flattenPointwise();
+  patch = kernelDepth * kernelHeight * kernelWidth * channels;
+  panels = ceilDivide(outChannels, 8);
+  const panelBytes = <f64>patch * 32;
+  panelsPerGroup = max(1, min(panels, <i32>(WEIGHT_BUDGET / max(1, panelBytes))));
+
+  const inside =
+    padHeight <= 0 && padWidth <= 0 &&
+    (gridHeight - 1) * strideHeight - padHeight + kernelHeight <= inHeight &&
+    (gridWidth - 1) * strideWidth - padWidth + kernelWidth <= inWidth;
+  paddedHeight = (gridHeight - 1) * strideHeight + kernelHeight;
+  paddedWidth = (gridWidth - 1) * strideWidth + kernelWidth;
+  const paddedBytes = <f64>samples * inDepth * paddedHeight * paddedWidth * channels * 4;
+  if (kernelDepth * kernelHeight > 1 && kernelWidth * channels < SHORT_RUN) mode = MODE_GATHER;
+  else if (inside) mode = MODE_DIRECT;
+  else if (panelsPerGroup < panels && paddedBytes <= PADDED_LIMIT) mode = MODE_PADDED;
+  else mode = MODE_STRIP;
+
+  let largest = LARGEST_TILE;
+  if (mode == MODE_GATHER) largest = max(4, min(largest, GATHER_BUDGET / (patch * 4)));
+  const copied = mode == MODE_STRIP || mode == MODE_GATHER;
+  const channelBytes = <f64>channels * 4;
+  // bytes of input that one more column of a tile of one row brings, and one more row of full width
+  const columnBytes = channelBytes * kernelDepth * (copied ? kernelHeight : 1) * strideWidth;
+  const rowBytes = channelBytes * kernelDepth * strideHeight * paddedWidth;
+  const columnLimit = <i32>max(16, min(<f64>largest, INPUT_BUDGET / columnBytes)) & ~3;
+  if (gridWidth > columnLimit) {
+    tileRows = 1;
+    tileColumns = ceilDivide(ceilDivide(gridWidth, ceilDivide(gridWidth, columnLimit)), 4) * 4;
+  } else {
+    tileColumns = gridWidth;
+    const halo = copied ? kernelHeight - strideHeight : 0;
+    const rowLimit = <i32>max(1, min(<f64>(largest / gridWidth), INPUT_BUDGET / rowBytes - halo));
+    tileRows = balancedRows(min(rowLimit, gridHeight));
+  }
+  rowTiles = ceilDivide(gridHeight, tileRows);
+  columnTiles = ceilDivide(gridWidth, tileColumns);
+  tilesPerSample = gridDepth * rowTiles * columnTiles;
+  stripRows = (tileRows - 1) * strideHeight + kernelHeight;
+  stripColumns = (tileColumns - 1) * strideWidth + kernelWidth;
+
+  // few tiles: smaller groups, so that there is work for many threads
+  const tiles = <f64>samples * tilesPerSample;
+  panelsPerGroup = max(1, min(panelsPerGroup, <i32>((<f64>panels * tiles) / FEW_ITEMS)));
+  groups = ceilDivide(panels, panelsPerGroup);
+  stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 + 64 : 0;
+  gatherBytes = mode == MODE_GATHER ? <usize>(tileRows * tileColumns * patch) * 4 + 64 : 0;
+}
+
+/** A 1 x 1 x 1 kernel with unit steps sees no rows: one long row per sample makes even tiles. */
+function flattenPointwise(): void {
+  if (kernelDepth != 1 || kernelHeight != 1 || kernelWidth != 1) return;
+  if (strideDepth != 1 || strideHeight != 1 || strideWidth != 1) return;
+  if (padDepth != 0 || padHeight != 0 || padWidth != 0) return;
+  if (gridDepth != inDepth || gridHeight != inHeight || gridWidth != inWidth) return;
+  const voxel = <usize>outChannels << 2;
+  if (outStepWidth != voxel || outStepHeight != voxel * gridWidth || outStepDepth != voxel * gridWidth * gridHeight) return;
+  const voxels = gridDepth * gridHeight * gridWidth;
+  setInput(samples, 1, 1, voxels, channels);
+  setGrid(1, 1, voxels);
+  outStepHeight = outStepWidth * voxels;
+  outStepDepth = outStepHeight;
+}
+
+/** At most `limit` rows per tile, evenly, preferring whole blocks of four voxels. */
+function balancedRows(limit: i32): i32 {
+  const unit = gridWidth % 4 == 0 ? 1 : gridWidth % 2 == 0 ? 2 : 4;
+  let rows = ceilDivide(gridHeight, ceilDivide(gridHeight, limit));
+  if (rows % unit != 0 && rows > unit) {
+    const more = ceilDivide(rows, unit) * unit;
+    rows = more <= limit ? more : more - unit;
+  }
+  return rows;
+}
+
+/** Scratch bytes that each part needs for this pass (areas in the order of engine.ts). */
+export function partBytes(): f64 {
+  const voxels = <f64>tileRows * tileColumns + 4;
+  return (
+    ceil(<f64>stripBytes / 64) * 64 +
+    ceil(<f64>gatherBytes / 64) * 64 +
+    ceil(voxels / 8) * 64 +
+    ceil(<f64>(kernelDepth * kernelHeight) / 8) * 64 +
+    ceil(voxels / 2) * 64
+  );
+}
+
+/** Scratch bytes of the padded copy; 0 in the other modes. */
+export function paddedBytes(): f64 {
+  if (mode != MODE_PADDED) return 0;
+  return ceil((<f64>samples * inDepth * paddedHeight * paddedWidth * channels * 4) / 64) * 64;
+}
+
+/** Scratch bytes of the packed weights of this pass. */
+export function packedBytes(): f64 {
+  return <f64>panels * patch * 32;
+}
