@@ -22,12 +22,19 @@ export interface DirectedSummary {
   readonly within: number;
 }
 
-/** Units of the spacing. */
+/** Distances in the unit of the spacing. */
 export interface SurfaceSummary {
   readonly predictionToReference: DirectedSummary;
   readonly referenceToPrediction: DirectedSummary;
   /** 95th percentile of both sets together. */
   readonly pooledPercentile95: number;
+}
+
+export interface MaskComparison {
+  /** Voxels in both masks, in the first, in the second. */
+  readonly counts: { readonly both: number; readonly inA: number; readonly inB: number };
+  /** One per measure; null when a mask is empty. */
+  readonly summaries: SurfaceSummary[] | null;
 }
 
 /** A spacing to measure in, with the tolerance of surface Dice in the same unit. */
@@ -112,10 +119,8 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     });
   }
 
-  /** Surfaces of both masks within the box around both; null when one of them is empty. */
-  function surfaces(scope: Scope, prediction: Uint8Array, reference: Uint8Array, sizeVoxels: Triple): Lists | null {
-    const { inA, inB, box } = volume.maskCounts(prediction, reference, sizeVoxels);
-    if (box === null || inA === 0 || inB === 0) return null;
+  /** Surfaces of both masks within the box around both; neither may be empty. */
+  function surfaces(scope: Scope, prediction: Uint8Array, reference: Uint8Array, sizeVoxels: Triple, box: Box): Lists {
     const a = placeBordered(scope, prediction, sizeVoxels, box);
     const b = placeBordered(scope, reference, sizeVoxels, box);
     return {
@@ -147,20 +152,20 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
   }
 
   /**
-   * Surface distances of two masks [z, y, x] (nonzero = inside) in several units at once; surfaces are extracted once.
+   * Counts and surface distances of two masks [z, y, x] (nonzero = inside), the latter in several units at once;
+   * surfaces are extracted once, within the box around both masks.
    * A surface voxel has a background voxel among its six neighbours (outside the volume is background).
-   * @returns one summary per measure; null when a mask is empty
    */
-  function surfaceSummaries(
+  function compareMasks(
     prediction: Uint8Array,
     reference: Uint8Array,
     sizeVoxels: Triple,
     measures: readonly Measure[],
-  ): SurfaceSummary[] | null {
-    return run((scope) => {
-      const lists = surfaces(scope, prediction, reference, sizeVoxels);
-      if (lists === null) return null;
-      const { size, prediction: a, reference: b } = lists;
+  ): MaskComparison {
+    const { box, ...counts } = volume.maskCounts(prediction, reference, sizeVoxels);
+    if (box === null || counts.inA === 0 || counts.inB === 0) return { counts, summaries: null };
+    const summaries = run((scope) => {
+      const { size, prediction: a, reference: b } = surfaces(scope, prediction, reference, sizeVoxels, box);
       const output = scope.allocate((a.count + b.count) * 8);
       return measures.map(({ spacing, tolerance }) => {
         distances(a, b, size, spacing, output);
@@ -172,19 +177,20 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
         };
       });
     });
+    return { counts, summaries };
   }
 
-  /** The two directed sets of surface distances themselves, in raster order of the surface voxels; null when a mask is empty. */
+  /** The two directed sets of surface distances, in raster order of the surface voxels; null when a mask is empty. */
   function surfaceDistances(
     prediction: Uint8Array,
     reference: Uint8Array,
     sizeVoxels: Triple,
     spacingMm: Triple,
   ): { predictionToReference: Float64Array; referenceToPrediction: Float64Array } | null {
+    const { inA, inB, box } = volume.maskCounts(prediction, reference, sizeVoxels);
+    if (box === null || inA === 0 || inB === 0) return null;
     return run((scope) => {
-      const lists = surfaces(scope, prediction, reference, sizeVoxels);
-      if (lists === null) return null;
-      const { size, prediction: a, reference: b } = lists;
+      const { size, prediction: a, reference: b } = surfaces(scope, prediction, reference, sizeVoxels, box);
       const output = scope.allocate(Math.max(a.count, b.count) * 8);
       distances(a, b, size, spacingMm, output);
       const predictionToReference = memory.float64(output, a.count).slice();
@@ -279,7 +285,7 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     return output;
   }
 
-  return { surfaceSummaries, surfaceDistances, distanceTransform, components, largestComponent };
+  return { compareMasks, surfaceDistances, distanceTransform, components, largestComponent };
 }
 
 /** First index >= from whose element is >= value, of an ascending array. */

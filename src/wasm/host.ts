@@ -6,6 +6,7 @@
 import type { Triple } from '../volume/volume.js';
 import { HostCore } from './host-core.js';
 import { metricOperations } from './host-metrics.js';
+import { preprocessOperations } from './host-preprocess.js';
 import { resampleOperations } from './host-resample.js';
 import { samplingOperations } from './host-sampling.js';
 import { SlabAccumulator } from './host-slab.js';
@@ -16,6 +17,7 @@ export type {
   Components,
   Connectivity,
   DirectedSummary,
+  MaskComparison,
   Measure,
   SurfaceSummary,
 } from './host-metrics.js';
@@ -42,6 +44,7 @@ export function createHost() {
   const volume = volumeOperations(core);
   return {
     ...resampleOperations(core),
+    ...preprocessOperations(core),
     ...volume,
     ...samplingOperations(core, volume),
     ...metricOperations(core, volume),

@@ -1,0 +1,10 @@
+export {
+  type CaseMetrics,
+  type DistanceName,
+  type Distances,
+  distanceNames,
+  type MetricOptions,
+  type Overlap,
+  segmentationMetrics,
+} from './segmentation-metrics.js';
+export { type CaseResult, type MetricSummary, type Summary, summarize, summarizeValues } from './summary.js';
