@@ -1,0 +1,21 @@
+/**
+ * TF.js backends with fast 3-D convolutions: `versemi-cpu` (native addon) and `versemi-wasm` (WebAssembly SIMD), TF.js's
+ * gradients in Node, and fused ops for 3-D segmentation. Existing TF.js code runs unchanged after
+ *
+ *     import * as tf from '@tensorflow/tfjs-core';
+ *     import { selectDevice } from 'versemi/tfjs';
+ *     await selectDevice('auto');
+ */
+import './gradients.js';
+
+export type { Device, DeviceMemory } from './device.js';
+export {
+  type BackendStatus,
+  type DeviceChoice,
+  type DeviceOptions,
+  registerVersemiBackends,
+  type SelectedDevice,
+  selectDevice,
+} from './devices.js';
+export { type DispatchCounts, dispatchCounts, resetDispatchCounts } from './dispatch-log.js';
+export * from './ops.js';

@@ -1,0 +1,42 @@
+import { getKernelsForBackend, registerKernel } from '@tensorflow/tfjs-core';
+import type { VersemiBackend } from './backend.js';
+import { registerCpuKernels } from './cpu-host.js';
+import { delegate } from './delegate.js';
+import { delegateNames } from './delegate-backends.js';
+import { countOwn } from './dispatch-log.js';
+import { Refused } from './kernel-host.js';
+import { tableKernels } from './table-kernels.js';
+
+const registered = new Set<string>();
+
+/**
+ * Registers, for a backend name, every kernel that the kernel table or a delegate backend has. Idempotent; kernels of a
+ * delegate that came later are added.
+ */
+export function registerKernels(backendName: string): void {
+  registerCpuKernels();
+  const names = new Set(tableKernels.keys());
+  for (const name of delegateNames()) for (const { kernelName } of getKernelsForBackend(name)) names.add(kernelName);
+  for (const kernelName of names) {
+    const key = `${backendName} ${kernelName}`;
+    if (registered.has(key)) continue;
+    registered.add(key);
+    const kernel = tableKernels.get(kernelName);
+    registerKernel({
+      kernelName,
+      backendName,
+      kernelFunc: ({ inputs, attrs = {}, backend }) => {
+        const host = backend as VersemiBackend;
+        if (kernel === undefined) return delegate(host, kernelName, inputs, attrs, 'not in the kernel table');
+        try {
+          const result = kernel(host, inputs, attrs);
+          countOwn(kernelName);
+          return result;
+        } catch (error) {
+          if (error instanceof Refused) return delegate(host, kernelName, inputs, attrs, error.reason);
+          throw error;
+        }
+      },
+    });
+  }
+}
