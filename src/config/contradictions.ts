@@ -161,11 +161,11 @@ function* training(plan: Plan): Generator<Contradiction> {
       };
     }
   }
-  const longest = Math.max(training.stage1Steps, training.stage2Steps);
-  if (training.warmupSteps > longest) {
+  const steps = training.stage1Steps + training.stage2Steps;
+  if (training.warmupSteps > steps) {
     yield {
       fields: ['training.warmupSteps', 'training.stage1Steps'],
-      expected: `at most the ${longest} steps of a stage`,
+      expected: `at most the ${steps} steps of the run`,
       found: `${training.warmupSteps}`,
       remedy: 'Use fewer warm-up steps.',
     };

@@ -118,7 +118,7 @@ t.test('contradictions name both fields', async (t) => {
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ training: { stage1Steps: 0, stage2Steps: 0 } }), 'training.stage1Steps and training.stage2Steps'],
     [
-      minimal({ training: { stage1Steps: 5, stage2Steps: 5, warmupSteps: 6 } }),
+      minimal({ training: { stage1Steps: 5, stage2Steps: 5, warmupSteps: 11 } }),
       'training.warmupSteps and training.stage1Steps',
     ],
     [

@@ -1,0 +1,192 @@
+import { Worker } from 'node:worker_threads';
+import type { Plan } from '../config/plan.js';
+import { VersemiError } from '../errors.js';
+import { shareCase } from '../preprocessing/share.js';
+import { type BatchArrays, batchArrays, batchBytes, stepBatch } from './buffers.js';
+import type { SamplingData } from './cutter.js';
+import { type Answer, fromPlain, type Job, toPlain, type WorkerStart } from './prefetch-messages.js';
+import { RecipeMaker, type StepRecipe } from './recipe.js';
+import { caseNames, createSampler } from './sampler.js';
+import type { StepBatch } from './types.js';
+
+export interface PrefetcherOptions {
+  /** Worker threads; 0: batches are made when they are asked for, in this thread. Default: training.workers of the plan. */
+  readonly workers?: number;
+  /** Batches made ahead at most. Default: workers + 1. */
+  readonly depth?: number;
+  /** A batch holds until `batch` has been called `buffers` more times. Default 2. */
+  readonly buffers?: number;
+}
+
+export interface Prefetcher {
+  /** As `Sampler.batch`, the same numbers; the steps after it are made ahead, in the stages that the plan gives them. */
+  batch(step: number, stage: 1 | 2): Promise<StepBatch>;
+  /** Ends the workers. Batches still asked for are refused; those already given lose their memory when let go. */
+  close(): Promise<void>;
+}
+
+/** A batch in the making, or made and not yet asked for. */
+interface Pending {
+  readonly recipe: StepRecipe;
+  readonly slot: number;
+  readonly done: Promise<void>;
+}
+
+interface Thread {
+  readonly worker: Worker;
+  readonly jobs: Map<number, { resolve: () => void; reject: (error: unknown) => void }>;
+}
+
+/**
+ * Batches made by worker threads ahead of the device. Bitwise the numbers of `createSampler`, whatever the number of
+ * workers. Volumes are read from shared memory: cases that are not in it yet are copied there once.
+ * @throws VERSEMI_SPLIT_INVALID as `createSampler`; `batch` rejects with the coded error of a worker
+ */
+export function createPrefetcher(plan: Plan, data: SamplingData, options: PrefetcherOptions = {}): Prefetcher {
+  const workers = options.workers ?? plan.training.workers;
+  if (workers > 0) return new ThreadedPrefetcher(plan, data, workers, options);
+  const sampler = createSampler(plan, data, options.buffers === undefined ? {} : { buffers: options.buffers });
+  return { batch: async (step, stage) => sampler.batch(step, stage), close: async () => {} };
+}
+
+class ThreadedPrefetcher implements Prefetcher {
+  private readonly maker: RecipeMaker;
+  private readonly names: readonly string[];
+  private readonly threads: Thread[];
+  private readonly slots: readonly BatchArrays[];
+  private readonly depth: number;
+  private readonly buffers: number;
+  private readonly free: number[];
+  private readonly waiting: ((slot: number) => void)[] = [];
+  private readonly pending = new Map<string, Pending>();
+  /** Slots of the batches given out last, oldest first. */
+  private readonly held: number[] = [];
+  private nextJob = 0;
+  private failure: unknown;
+
+  constructor(
+    private readonly plan: Plan,
+    data: SamplingData,
+    workers: number,
+    options: PrefetcherOptions,
+  ) {
+    this.maker = new RecipeMaker(plan, data);
+    this.names = caseNames(data.labeled);
+    this.depth = Math.max(1, options.depth ?? workers + 1);
+    this.buffers = Math.max(1, options.buffers ?? 2);
+    const count = this.depth + this.buffers;
+    const blocks = Array.from({ length: count }, () => new SharedArrayBuffer(batchBytes(plan)));
+    this.slots = blocks.map((block) => batchArrays(plan, block));
+    this.free = blocks.map((_, slot) => slot);
+    const start: WorkerStart = {
+      plan,
+      // Labels and foreground samples of unlabelled cases never leave this thread.
+      data: {
+        labeled: data.labeled.map(shareCase),
+        unlabeled: data.unlabeled.map(({ id, dataset, image, sizeVoxels, spacingMm, grid }) =>
+          shareCase({ id, dataset, image, sizeVoxels, spacingMm, grid }),
+        ),
+      },
+      blocks,
+    };
+    this.threads = Array.from({ length: workers }, () => this.startThread(start));
+  }
+
+  async batch(step: number, stage: 1 | 2): Promise<StepBatch> {
+    if (this.failure !== undefined) throw this.failure;
+    while (this.held.length >= this.buffers) this.release(this.held.shift()!);
+    const key = keyOf(step, stage);
+    const ahead = this.stepsAfter(step);
+    // What was made ahead but will not be asked for (a jump to another step) gives its memory back.
+    const wanted = new Set([key, ...ahead.map((next) => keyOf(...next))]);
+    for (const [other, { slot, done }] of this.pending) {
+      if (wanted.has(other)) continue;
+      this.pending.delete(other);
+      const giveBack = () => this.release(slot);
+      done.then(giveBack, giveBack);
+    }
+    const entry = this.pending.get(key) ?? this.order(step, stage, this.free.pop() ?? (await this.nextSlot()));
+    this.pending.delete(key);
+    this.held.push(entry.slot);
+    for (const [next, nextStage] of ahead) {
+      if (this.pending.has(keyOf(next, nextStage))) continue;
+      const slot = this.free.pop();
+      if (slot === undefined) break;
+      const made = this.order(next, nextStage, slot);
+      this.pending.set(keyOf(next, nextStage), made);
+    }
+    await entry.done;
+    return stepBatch(entry.recipe, this.slots[entry.slot]!, this.names);
+  }
+
+  async close(): Promise<void> {
+    this.failure ??= new VersemiError('TRAINING_INTERRUPTED', {
+      field: 'prefetcher',
+      found: 'it was closed while a batch was being made',
+    });
+    const threads = this.threads.splice(0);
+    for (const { jobs } of threads) {
+      for (const { reject } of jobs.values()) reject(this.failure);
+      jobs.clear();
+    }
+    await Promise.all(threads.map(({ worker }) => worker.terminate()));
+  }
+
+  /** The steps of the plan after a step, as far as may be made ahead. */
+  private stepsAfter(step: number): [number, 1 | 2][] {
+    const { mode, stage1Steps, stage2Steps } = this.plan.training;
+    const last = Math.min(step + this.depth, stage1Steps + stage2Steps - 1);
+    const steps: [number, 1 | 2][] = [];
+    for (let next = step + 1; next <= last; next++) {
+      steps.push([next, mode === 'supervised' || next < stage1Steps ? 1 : 2]);
+    }
+    return steps;
+  }
+
+  /** Has a batch made, by the worker with the fewest jobs. */
+  private order(step: number, stage: 1 | 2, slot: number): Pending {
+    const recipe = this.maker.recipe(step, stage);
+    const thread = this.threads.reduce((best, other) => (other.jobs.size < best.jobs.size ? other : best));
+    const job: Job = { id: this.nextJob++, recipe, slot };
+    const done = new Promise<void>((resolve, reject) => thread.jobs.set(job.id, { resolve, reject }));
+    // Whoever asks for the batch sees the error; a batch that nobody asks for must not end the process.
+    done.catch(() => {});
+    thread.worker.postMessage(job);
+    return { recipe, slot, done };
+  }
+
+  private release(slot: number): void {
+    const waiter = this.waiting.shift();
+    if (waiter === undefined) this.free.push(slot);
+    else waiter(slot);
+  }
+
+  private nextSlot(): Promise<number> {
+    return new Promise((resolve) => this.waiting.push(resolve));
+  }
+
+  private startThread(start: WorkerStart): Thread {
+    const worker = new Worker(new URL('./prefetch-worker.js', import.meta.url), { workerData: start });
+    const thread: Thread = { worker, jobs: new Map() };
+    worker.on('message', ({ id, error }: Answer) => {
+      const job = thread.jobs.get(id);
+      thread.jobs.delete(id);
+      if (error === undefined) job?.resolve();
+      else job?.reject(fromPlain(error));
+    });
+    const fail = (error: unknown) => {
+      this.failure ??= error;
+      for (const { reject } of thread.jobs.values()) reject(this.failure);
+      thread.jobs.clear();
+    };
+    worker.on('error', (error) => fail(fromPlain(toPlain(error))));
+    worker.on('exit', (status) => {
+      if (this.threads.includes(thread)) fail(fromPlain(toPlain(`the thread ended with status ${status}`)));
+    });
+    return thread;
+  }
+}
+
+function keyOf(step: number, stage: 1 | 2): string {
+  return `${step}/${stage}`;
+}

@@ -1,0 +1,260 @@
+import type { Plan } from '../config/plan.js';
+import { VersemiError } from '../errors.js';
+import type { Region } from '../preprocessing/grid.js';
+import type { PreprocessedCase } from '../preprocessing/types.js';
+import { RandomStream, streams } from '../random.js';
+import type { Triple } from '../volume/volume.js';
+import { BalancedSchedule } from './schedule.js';
+
+/** How a patch is turned and its intensities changed after it has been cut. */
+export interface PatchAugmentation {
+  /** Axes x, y, z that are mirrored, after the rotation. */
+  readonly flip: readonly [boolean, boolean, boolean];
+  /** Quarter turns in the x-y plane: 0 ... 3. */
+  readonly quarterTurns: number;
+  readonly scale: number;
+  readonly shift: number;
+  /** Standard deviation of the noise; 0: none. */
+  readonly noise: number;
+}
+
+export interface PatchRecipe {
+  /** Index into the pool (labelled or unlabelled). */
+  readonly caseIndex: number;
+  /** First voxel; negative where the patch begins in the padding. */
+  readonly begin: Triple;
+  readonly augmentation: PatchAugmentation;
+  /** Number of the patch in its step, for its stream of noise. */
+  readonly sample: number;
+}
+
+export interface LabeledRecipe extends PatchRecipe {
+  /** The task whose foreground is the target: its index in the plan. */
+  readonly task: number;
+}
+
+/** One mix: `outside` and `inside` index the patches of the step. */
+export interface MixRecipe {
+  readonly outside: number;
+  readonly inside: number;
+  readonly cube: Region;
+}
+
+/** Every decision of one step; cutting the voxels adds nothing random but the noise. */
+export interface StepRecipe {
+  readonly step: number;
+  readonly labeled: readonly LabeledRecipe[];
+  /** Pairs of labelled patches: (i, i + N / 2). Empty in supervised mode. */
+  readonly mixed: readonly MixRecipe[];
+  readonly unlabeled: readonly PatchRecipe[];
+  /** One per unlabelled patch; `inside` is a labelled patch, or an unlabelled one with 'unlabeled-pairs'. */
+  readonly unlabeledMixes: readonly MixRecipe[];
+}
+
+/** Sample numbers of unlabelled patches begin here, so that no stream is used twice in a step. */
+const unlabeledSamples = 0x10000;
+
+/** First voxel of a patch along an axis; a volume smaller than the patch lies in its middle. */
+function padded(size: number, patch: number): number {
+  return -Math.floor((patch - size) / 2);
+}
+
+/** Uniform over all positions at which the patch lies inside the volume, the last one included. */
+export function randomBegin(random: RandomStream, sizeVoxels: Triple, patch: Triple): Triple {
+  const along = (axis: 0 | 1 | 2) =>
+    sizeVoxels[axis] <= patch[axis]
+      ? padded(sizeVoxels[axis], patch[axis])
+      : random.integer(sizeVoxels[axis] - patch[axis] + 1);
+  return [along(0), along(1), along(2)];
+}
+
+export function centerBegin(sizeVoxels: Triple, patch: Triple): Triple {
+  const along = (axis: 0 | 1 | 2) => {
+    const room = sizeVoxels[axis] - patch[axis];
+    return room <= 0 ? padded(sizeVoxels[axis], patch[axis]) : Math.floor(room / 2);
+  };
+  return [along(0), along(1), along(2)];
+}
+
+/** The position nearest to one centred on the voxel at which the patch lies inside the volume. */
+export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Triple): Triple {
+  const [sizeX, sizeY] = sizeVoxels;
+  const voxel = [voxelIndex % sizeX, Math.floor(voxelIndex / sizeX) % sizeY, Math.floor(voxelIndex / (sizeX * sizeY))];
+  const along = (axis: 0 | 1 | 2) => {
+    const room = sizeVoxels[axis] - patch[axis];
+    if (room <= 0) return padded(sizeVoxels[axis], patch[axis]);
+    return Math.min(room, Math.max(0, voxel[axis]! - Math.floor(patch[axis] / 2)));
+  };
+  return [along(0), along(1), along(2)];
+}
+
+/** A CutMix cube: side floor(patch * ratio) along each axis, all positions inside the patch equally likely. */
+export function randomCube(random: RandomStream, patch: Triple, ratio: number): Region {
+  const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio));
+  const sizeVoxels: Triple = [along(0), along(1), along(2)];
+  const place = (axis: 0 | 1 | 2) => random.integer(patch[axis] - sizeVoxels[axis] + 1);
+  return { begin: [place(0), place(1), place(2)], sizeVoxels };
+}
+
+interface Pool {
+  readonly cases: readonly PreprocessedCase[];
+  /** Indices of the cases of each dataset that has any. */
+  readonly groups: readonly (readonly number[])[];
+  readonly schedule: BalancedSchedule;
+}
+
+function makePool(plan: Plan, cases: readonly PreprocessedCase[], pool: 0 | 1): Pool {
+  const groups = plan.datasets
+    .map(({ name }) => cases.flatMap((one, index) => (one.dataset === name ? [index] : [])))
+    .filter((group) => group.length > 0);
+  const members = groups.map((group) => group.length);
+  return { cases, groups, schedule: new BalancedSchedule(plan.seed, pool, members) };
+}
+
+/** Makes the decisions of a step: a pure function of the plan, the cases and the step. */
+export class RecipeMaker {
+  private readonly labeled: Pool;
+  private readonly unlabeled: Pool;
+  /** Indices of the tasks of each dataset of the plan. */
+  private readonly tasksOf: ReadonlyMap<string, readonly number[]>;
+
+  /** @throws VERSEMI_SPLIT_INVALID when there are no cases for what the plan asks */
+  constructor(
+    private readonly plan: Plan,
+    data: { readonly labeled: readonly PreprocessedCase[]; readonly unlabeled: readonly PreprocessedCase[] },
+  ) {
+    this.tasksOf = new Map(
+      plan.datasets.map(({ name }) => [
+        name,
+        plan.tasks.flatMap((task, index) => (task.dataset === name ? [index] : [])),
+      ]),
+    );
+    for (const one of [...data.labeled, ...data.unlabeled]) {
+      if (!this.tasksOf.has(one.dataset)) throw internal(`case ${one.id} of the dataset ${one.dataset}`);
+    }
+    for (const one of data.labeled) {
+      if (one.label === undefined) throw internal(`the labelled case ${one.id} without a label`);
+    }
+    this.labeled = makePool(plan, data.labeled, 0);
+    this.unlabeled = makePool(plan, data.unlabeled, 1);
+    if (data.labeled.length === 0) throw noCases('labeled');
+    const { mode, stage2Steps } = plan.training;
+    if (mode === 'semi-supervised' && stage2Steps > 0 && data.unlabeled.length === 0) throw noCases('unlabeled');
+  }
+
+  /** @param stage 1: labelled patches only; 2: unlabelled ones too */
+  recipe(step: number, stage: 1 | 2): StepRecipe {
+    const { training } = this.plan;
+    const semi = training.mode === 'semi-supervised';
+    const labeled = Array.from({ length: training.labeledBatchSize }, (_, i) => this.labeledPatch(step, i));
+    if (stage === 2 && (!semi || training.stage2Steps === 0))
+      throw internal('the second stage, which the plan does not have');
+    if (!semi) return { step, labeled, mixed: [], unlabeled: [], unlabeledMixes: [] };
+    const half = labeled.length / 2;
+    const mixed = Array.from({ length: half }, (_, i) => ({
+      outside: i,
+      inside: i + half,
+      cube: this.cube(step, stage, i),
+    }));
+    if (stage === 1) return { step, labeled, mixed, unlabeled: [], unlabeledMixes: [] };
+    const count = training.unlabeledBatchSize;
+    const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
+    return {
+      step,
+      labeled,
+      mixed,
+      unlabeled: Array.from({ length: count }, (_, i) => this.unlabeledPatch(step, i)),
+      unlabeledMixes: Array.from({ length: count }, (_, i) => ({
+        outside: i,
+        inside: pairs ? (i + count / 2) % count : i % labeled.length,
+        cube: this.cube(step, stage, unlabeledSamples + i),
+      })),
+    };
+  }
+
+  private labeledPatch(step: number, sample: number): LabeledRecipe {
+    const { plan } = this;
+    const size = plan.training.labeledBatchSize;
+    // Neighbours in the schedule come from different datasets: they become the pair (i, i + N / 2).
+    const half = size / 2;
+    const place = size % 2 !== 0 ? sample : sample < half ? 2 * sample : 2 * (sample - half) + 1;
+    const { groups, schedule, cases } = this.labeled;
+    const draw = schedule.group(step * size + place);
+    const caseIndex = groups[draw.group]![schedule.member(draw)]!;
+    const one = cases[caseIndex]!;
+    const tasks = this.tasksOf.get(one.dataset)!;
+    if (tasks.length === 0) throw internal(`the labelled case ${one.id} of ${one.dataset}, which has no task`);
+    const task = tasks[schedule.task(draw, tasks.length)]!;
+    const random = new RandomStream(plan.seed, streams.patches, step, sample);
+    const patch = plan.patchSizeVoxels;
+    const onForeground = random.uniform() < plan.augmentation.foregroundFraction;
+    const voxel = onForeground ? foregroundVoxel(random, one, plan.tasks[task]!.labels) : undefined;
+    const begin =
+      voxel === undefined ? randomBegin(random, one.sizeVoxels, patch) : beginAround(voxel, one.sizeVoxels, patch);
+    return { caseIndex, begin, task, sample, augmentation: this.augmentation(step, sample) };
+  }
+
+  private unlabeledPatch(step: number, index: number): PatchRecipe {
+    const { plan } = this;
+    const { groups, schedule, cases } = this.unlabeled;
+    const draw = schedule.group(step * plan.training.unlabeledBatchSize + index);
+    const caseIndex = groups[draw.group]![schedule.member(draw)]!;
+    const { sizeVoxels } = cases[caseIndex]!;
+    const sample = unlabeledSamples + index;
+    const begin =
+      plan.augmentation.unlabeledCrop === 'center'
+        ? centerBegin(sizeVoxels, plan.patchSizeVoxels)
+        : randomBegin(new RandomStream(plan.seed, streams.patches, step, sample), sizeVoxels, plan.patchSizeVoxels);
+    return { caseIndex, begin, sample, augmentation: this.augmentation(step, sample) };
+  }
+
+  private cube(step: number, stage: 1 | 2, sample: number): Region {
+    const { seed, cutmix, patchSizeVoxels } = this.plan;
+    const random = new RandomStream(seed, streams.cutmix, step, sample);
+    const ratio = stage === 1 ? cutmix.stage1Ratio : random.uniformBetween(...cutmix.stage2Ratio);
+    return randomCube(random, patchSizeVoxels, ratio);
+  }
+
+  private augmentation(step: number, sample: number): PatchAugmentation {
+    const { seed, augmentation } = this.plan;
+    const random = new RandomStream(seed, streams.augmentation, step, sample);
+    // Every number is drawn whether it is used or not: switching one augmentation on leaves the others as they were.
+    const [x, y, z] = [random.uniform(), random.uniform(), random.uniform()];
+    const turns = random.integer(4);
+    const scale = 1 + augmentation.intensityScale * random.uniformBetween(-1, 1);
+    const shift = augmentation.intensityShift * random.uniformBetween(-1, 1);
+    const noise = augmentation.noise * random.uniform();
+    const [flipX, flipY, flipZ] = augmentation.flip;
+    return {
+      flip: [flipX && x < 0.5, flipY && y < 0.5, flipZ && z < 0.5],
+      quarterTurns: augmentation.rotation90 ? turns : 0,
+      scale,
+      shift,
+      noise,
+    };
+  }
+}
+
+/** A voxel of one of the labels, or undefined when the case has none of them. */
+function foregroundVoxel(random: RandomStream, one: PreprocessedCase, labels: readonly number[]): number | undefined {
+  const present = labels.map((label) => one.foreground?.[label]).filter((voxels) => (voxels?.length ?? 0) > 0);
+  if (present.length === 0) return undefined;
+  const voxels = present[random.integer(present.length)]!;
+  return voxels[random.integer(voxels.length)]!;
+}
+
+function noCases(role: 'labeled' | 'unlabeled'): VersemiError {
+  return new VersemiError('SPLIT_INVALID', {
+    field: `datasets[].split.${role}`,
+    expected: `at least one ${role === 'labeled' ? 'labelled' : 'unlabelled'} case`,
+    found: 'none',
+    remedy:
+      role === 'labeled'
+        ? 'Name labelled cases in the plan.'
+        : "Add unlabelled cases, or set training.mode to 'supervised'.",
+  });
+}
+
+function internal(found: string): VersemiError {
+  return new VersemiError('INTERNAL', { field: 'sampler', expected: 'cases of the plan', found });
+}
