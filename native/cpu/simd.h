@@ -21,6 +21,10 @@
 #ifndef VERSEMI_ISA
 #error "VERSEMI_ISA must name the instruction set"
 #endif
+// Name of a kernel row, ending with the instruction set: VERSEMI_ROW_NAME("conv3d") is "conv3d-avx512".
+#define VERSEMI_TEXT_OF(name) #name
+#define VERSEMI_TEXT(name) VERSEMI_TEXT_OF(name)
+#define VERSEMI_ROW_NAME(name) name "-" VERSEMI_TEXT(VERSEMI_ISA)
 #define VERSEMI_INLINE static inline __attribute__((always_inline))
 // Unrolls a loop whose count is a template parameter, so that an array of vectors becomes registers.
 #define VERSEMI_UNROLL _Pragma("GCC unroll 32")
@@ -137,10 +141,11 @@ VERSEMI_INLINE vfloat to_float(vint v) { return __builtin_convertvector(v, vfloa
 // NaN in either operand comes through.
 VERSEMI_INLINE vfloat max(vfloat a, vfloat b) { return select(~(a <= b), a, select(b == b, b, b + a)); }
 VERSEMI_INLINE vfloat min(vfloat a, vfloat b) { return select(~(a >= b), a, select(b == b, b, b + a)); }
-// max(v, 0), NaN stays NaN.
+// max(v, 0), NaN stays NaN: the instructions give the second operand where one is NaN. (The forms with a mask of ones spare
+// a false warning of GCC about the others; they are the same instruction.)
 VERSEMI_INLINE vfloat relu(vfloat v) {
 #if defined(__AVX512F__)
-  return (vfloat)_mm512_max_ps(_mm512_setzero_ps(), (__m512)v);  // gives the second operand where one is NaN
+  return (vfloat)_mm512_maskz_max_ps((__mmask16)-1, _mm512_setzero_ps(), (__m512)v);
 #elif defined(__AVX2__)
   return (vfloat)_mm256_max_ps(_mm256_setzero_ps(), (__m256)v);
 #elif defined(__SSE2__)
@@ -152,7 +157,7 @@ VERSEMI_INLINE vfloat relu(vfloat v) {
 VERSEMI_INLINE vfloat absolute(vfloat v) { return as_float(as_int(v) & 0x7fffffff); }
 VERSEMI_INLINE vfloat sqrt(vfloat v) {
 #if defined(__AVX512F__)
-  return (vfloat)_mm512_sqrt_ps((__m512)v);
+  return (vfloat)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)v);
 #elif defined(__AVX2__)
   return (vfloat)_mm256_sqrt_ps((__m256)v);
 #elif defined(__SSE2__)

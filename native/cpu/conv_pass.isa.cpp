@@ -1,0 +1,326 @@
+// Runs the passes of a convolution over threads, blocks of columns, rows and tiles; see conv_pass.h.
+#include "conv_pass.h"
+
+#include <cmath>
+
+#include "conv_panel.h"
+#include "conv_tile.h"
+
+namespace versemi {
+namespace VERSEMI_ISA {
+namespace {
+
+// A panel of weights stays in the second-level cache (1 MiB and more on processors with AVX-512) beside the rows it meets.
+constexpr int64_t panel_bytes = 448 << 10;
+// Rows of the source or of the output that several passes or groups visit.
+constexpr int64_t band_bytes = 256 << 10;
+
+VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+// How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
+struct schedule {
+  int64_t vectors;          // of columns, all blocks together
+  int64_t blocks;
+  int64_t chunk_rows;       // rows of one chunk; a row is one line along W
+  int64_t bands;
+  int64_t group_segments;   // segments whose panel is used at once; more need several groups, summed up in the output
+  int64_t panel_floats, window_floats, segment_capacity;  // per thread; three tables of segments
+  int64_t thread_floats;
+  float* thread_memory;
+  float* bias;              // [vectors * lanes] or nullptr
+  float* statistics;        // [pass][sample][chunk][3 * padded] or nullptr
+  int64_t most_chunks;      // chunks per sample of the largest pass
+};
+
+struct column_block {
+  int64_t first_vector;
+  int vectors;
+};
+
+column_block block_at(const schedule& s, int64_t block) {
+  const int64_t begin = s.vectors * block / s.blocks, end = s.vectors * (block + 1) / s.blocks;
+  return column_block{begin, (int)(end - begin)};
+}
+
+int64_t rows_of(const conv_pass& pass) { return pass.axis[0].count * pass.axis[1].count; }
+int64_t chunks_of(const schedule& s, const conv_pass& pass) { return divide_up(rows_of(pass), s.chunk_rows); }
+int64_t segments_of(const conv_pass& pass) {
+  return pass.axis[2].taps == 0 ? 0 : pass.axis[0].taps * pass.axis[1].taps;
+}
+int64_t groups_of(const schedule& s, const conv_pass& pass) {
+  const int64_t groups = divide_up(segments_of(pass), s.group_segments);
+  return groups == 0 ? 1 : groups;
+}
+
+schedule make_schedule(versemi_context* context, const conv_operation& o) {
+  schedule s = {};
+  s.vectors = divide_up(o.columns, lanes);
+  s.blocks = divide_up(s.vectors, max_tile_vectors);
+  const int64_t widest = divide_up(s.vectors, s.blocks) * lanes;
+
+  int64_t voxels = 0, most_rows = 0, most_segments = 0, segment_floats = 0, window_voxels = 0;
+  for (int64_t i = 0; i < o.pass_count; i++) {
+    const conv_pass& pass = o.passes[i];
+    const pass_axis& w = pass.axis[2];
+    voxels += rows_of(pass) * w.count;
+    most_rows = larger(most_rows, rows_of(pass));
+    most_segments = larger(most_segments, segments_of(pass));
+    segment_floats = larger(segment_floats, w.taps * o.x_channels * widest);
+    window_voxels = larger(window_voxels, (smaller<int64_t>(w.count, tile_accumulators) - 1) * w.x_step + w.taps);
+  }
+  const int64_t row_voxels = larger<int64_t>(1, voxels / larger<int64_t>(1, most_rows * o.pass_count));
+  // Between 64 and 2048 voxels, so that small volumes still give work to all threads and large ones few partial sums.
+  const int64_t chunk_voxels = larger<int64_t>(64, smaller<int64_t>(2048, voxels / o.pass_count / 64));
+  s.chunk_rows = larger<int64_t>(1, chunk_voxels / row_voxels);
+  s.most_chunks = divide_up(most_rows, s.chunk_rows);
+
+  s.group_segments = larger<int64_t>(1, panel_bytes / 4 / larger<int64_t>(1, segment_floats));
+  s.group_segments = larger<int64_t>(1, divide_up(most_segments, larger<int64_t>(1, divide_up(most_segments, s.group_segments))));
+
+  const int64_t chunks = o.n * s.most_chunks;
+  const int64_t threads = thread_count(context);
+  s.bands = divide_up(4 * threads, s.blocks * o.pass_count);
+  if (o.pass_count > 1 || most_segments > s.group_segments) {
+    const int64_t x_bytes = o.n * o.x_size[0] * o.x_size[1] * o.x_size[2] * o.x_channels * 4;
+    const int64_t out_bytes = o.n * most_rows * row_voxels * widest * 4;
+    const int64_t bytes = o.pass_count > 1 ? x_bytes + out_bytes * o.pass_count : out_bytes;
+    // Each band packs its panel anew: that pays from some 128 voxels on.
+    s.bands = larger(s.bands, smaller(divide_up(bytes, band_bytes), o.n * most_rows * row_voxels / 128));
+  }
+  s.bands = larger<int64_t>(1, smaller(s.bands, chunks));
+
+  s.panel_floats = round_up(s.group_segments * segment_floats, lanes);
+  s.segment_capacity = round_up(s.group_segments, 8);
+  s.window_floats = round_up(s.group_segments * window_voxels * o.x_channels, lanes);
+  s.thread_floats = round_up(s.panel_floats + s.window_floats + 3 * 2 * s.segment_capacity, 1024);
+  return s;
+}
+
+// The work of one thread.
+class worker {
+ public:
+  worker(const conv_operation& operation, const schedule& plan, int thread)
+      : o_(operation), s_(plan), panel_(plan.thread_memory + thread * plan.thread_floats),
+        window_(panel_ + plan.panel_floats),
+        x_offset_(reinterpret_cast<int64_t*>(window_ + plan.window_floats)), w_offset_(x_offset_ + plan.segment_capacity),
+        window_offset_(w_offset_ + plan.segment_capacity) {}
+
+  void run_task(int64_t task) {
+    const int64_t pass_index = task % o_.pass_count, band = task / o_.pass_count % s_.bands;
+    const int64_t block_index = task / o_.pass_count / s_.bands;
+    const conv_pass& pass = o_.passes[pass_index];
+    const int64_t chunks = chunks_of(s_, pass), groups = groups_of(s_, pass);
+    const int64_t begin = o_.n * chunks * band / s_.bands, end = o_.n * chunks * (band + 1) / s_.bands;
+    for (int64_t group = 0; begin < end && group < groups; group++) {
+      set_group(pass, pass_index, block_index, group, groups);
+      for (int64_t chunk = begin; chunk < end; chunk++) run_chunk(pass, pass_index, chunk / chunks, chunk % chunks);
+    }
+  }
+
+ private:
+  void set_group(const conv_pass& pass, int64_t pass_index, int64_t block_index, int64_t group, int64_t groups) {
+    const column_block block = block_at(s_, block_index);
+    const int64_t segments = segments_of(pass);
+    first_segment_ = segments * group / groups;
+    last_segment_ = segments * (group + 1) / groups;
+    block_ = block;
+    first_column_ = block.first_vector * lanes;
+    tile_.columns = smaller<int64_t>(o_.columns - first_column_, block.vectors * lanes);
+    tile_.bias = s_.bias == nullptr ? nullptr : s_.bias + first_column_;
+    tile_.accumulate = group > 0;
+    tile_.count = pass.axis[2].taps * o_.x_channels;
+    tile_.x_step = pass.axis[2].x_step * o_.x_channels;
+    tile_.out_step = pass.axis[2].out_step * o_.columns;
+    last_group_ = group == groups - 1;
+    const int64_t width = block.vectors * lanes;
+    // Where the block is the whole row of the weights, they already are a panel.
+    direct_ = !o_.weight_reversed && o_.columns == width;
+    if (direct_) {
+      tile_.w = o_.weight;
+      return;
+    }
+    tile_.w = panel_;
+    const int64_t id = (block_index * o_.pass_count + pass_index) * (segments + 1) + first_segment_;
+    if (id == packed_) return;
+    packed_ = id;
+    for (int64_t segment = first_segment_; segment < last_segment_; segment++)
+      for (int64_t m = 0; m < pass.axis[2].taps; m++)
+        pack_tap(pass, segment, m, panel_ + ((segment - first_segment_) * pass.axis[2].taps + m) * o_.x_channels * width, width);
+  }
+
+  // Offset of the weights of tap m of a segment.
+  int64_t tap_offset(const conv_pass& pass, int64_t segment, int64_t m) const {
+    const int64_t md = segment / pass.axis[1].taps, mh = segment % pass.axis[1].taps;
+    const int64_t kd = pass.axis[0].tap_first + pass.axis[0].tap_step * md;
+    const int64_t kh = pass.axis[1].tap_first + pass.axis[1].tap_step * mh;
+    const int64_t kw = pass.axis[2].tap_first + pass.axis[2].tap_step * m;
+    const int64_t channels = o_.columns / o_.column_sets;
+    return ((kd * o_.kernel[1] + kh) * o_.kernel[2] + kw) * o_.x_channels * channels;
+  }
+
+  void pack_tap(const conv_pass& pass, int64_t segment, int64_t m, float* to, int64_t width) const {
+    const float* from = o_.weight + tap_offset(pass, segment, m);
+    if (o_.weight_reversed)
+      pack_transposed(from + first_column_ * o_.x_channels, tile_.columns, o_.x_channels, to, width);
+    else
+      pack_rows(from + first_column_, tile_.columns, o_.x_channels, o_.columns, to, width);
+  }
+
+  void run_chunk(const conv_pass& pass, int64_t pass_index, int64_t sample, int64_t chunk) {
+    const int64_t begin = chunk * s_.chunk_rows, end = smaller(begin + s_.chunk_rows, rows_of(pass));
+    tile_.statistics = nullptr;
+    if (s_.statistics != nullptr && last_group_) {
+      const int64_t index = (pass_index * o_.n + sample) * s_.most_chunks + chunk;
+      tile_.statistics = s_.statistics + (index * s_.vectors + block_.first_vector) * 3 * lanes;
+    }
+    tile_.statistics_begin = true;
+    for (int64_t row = begin; row < end; row++)
+      run_row(pass, sample, row / pass.axis[1].count, row % pass.axis[1].count);
+  }
+
+  void run_row(const conv_pass& pass, int64_t sample, int64_t d, int64_t h) {
+    const pass_axis &da = pass.axis[0], &ha = pass.axis[1], &wa = pass.axis[2];
+    // The taps that fall into the source.
+    const int64_t d0 = da.x_first + da.x_step * d, h0 = ha.x_first + ha.x_step * h;
+    const int64_t width = block_.vectors * lanes;
+    int64_t segments = 0;
+    for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
+      const int64_t xd = d0 + segment / ha.taps, xh = h0 + segment % ha.taps;
+      if (xd < 0 || xd >= o_.x_size[0] || xh < 0 || xh >= o_.x_size[1]) continue;
+      x_offset_[segments] = ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels;
+      w_offset_[segments] = direct_ ? tap_offset(pass, segment, 0) : (segment - first_segment_) * wa.taps * o_.x_channels * width;
+      segments++;
+    }
+    const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
+    float* out = o_.out + (((sample * o_.out_size[0] + od) * o_.out_size[1] + oh) * o_.out_size[2] + wa.out_first) * o_.columns +
+                 first_column_;
+    tile_.segments = segments;
+    tile_.w_offset = w_offset_;
+    const int64_t tiles = divide_up(wa.count, max_tile_voxels(block_.vectors));
+    for (int64_t i = 0; i < tiles; i++) {
+      const int64_t begin = wa.count * i / tiles, voxels = wa.count * (i + 1) / tiles - begin;
+      const int64_t x_begin = wa.x_first + wa.x_step * begin, x_count = (voxels - 1) * wa.x_step + wa.taps;
+      tile_.out = out + begin * tile_.out_step;
+      tile_.x_offset = x_offset_;
+      if (x_begin >= 0 && x_begin + x_count <= o_.x_size[2]) {
+        tile_.x = o_.x + x_begin * o_.x_channels;
+      } else {
+        copy_window(segments, x_begin, x_count);
+        tile_.x = window_;
+        tile_.x_offset = window_offset_;
+      }
+      tile_for((int)voxels, block_.vectors)(tile_);
+      tile_.statistics_begin = false;
+    }
+  }
+
+  // The part of the rows that a tile at the border reads, with the zeros around the source.
+  void copy_window(int64_t segments, int64_t x_begin, int64_t x_count) {
+    const int64_t first = larger<int64_t>(x_begin, 0), last = larger(first, smaller(x_begin + x_count, o_.x_size[2]));
+    const int64_t before = smaller(first - x_begin, x_count) * o_.x_channels, inside = (last - first) * o_.x_channels;
+    const int64_t total = x_count * o_.x_channels;
+    for (int64_t i = 0; i < segments; i++) {
+      float* to = window_ + i * total;
+      const float* from = o_.x + x_offset_[i] + first * o_.x_channels;
+      window_offset_[i] = i * total;
+      for (int64_t j = 0; j < before; j++) to[j] = 0.0f;
+      if (inside > 0) std::memcpy(to + before, from, (std::size_t)inside * sizeof(float));
+      for (int64_t j = before + inside; j < total; j++) to[j] = 0.0f;
+    }
+  }
+
+  const conv_operation& o_;
+  const schedule& s_;
+  float* panel_;
+  float* window_;
+  int64_t* x_offset_;
+  int64_t* w_offset_;
+  int64_t* window_offset_;
+  tile_call tile_ = {};
+  column_block block_ = {};
+  int64_t first_column_ = 0, first_segment_ = 0, last_segment_ = 0, packed_ = -1;
+  bool direct_ = false, last_group_ = false;
+};
+
+versemi_status run(versemi_context* context, const conv_operation& o, schedule& s) {
+  const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
+  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  if (s.thread_memory == nullptr) return out_of_memory(bytes);
+  if (o.bias != nullptr) {
+    const std::size_t bias_bytes = (std::size_t)(s.vectors * lanes) * sizeof(float);
+    s.bias = static_cast<float*>(scratch(context, conv_scratch_bias, bias_bytes));
+    if (s.bias == nullptr) return out_of_memory(bias_bytes);
+    const int64_t channels = o.columns / o.column_sets;
+    for (int64_t i = 0; i < s.vectors * lanes; i++) s.bias[i] = i < o.columns ? o.bias[i % channels] : 0.0f;
+  }
+  parallel_for(context, s.blocks * s.bands * o.pass_count, [&](int64_t begin, int64_t end, int thread) {
+    worker work(o, s, thread);
+    for (int64_t task = begin; task < end; task++) work.run_task(task);
+  });
+  return ok();
+}
+
+// Combines the sums of all chunks of a channel: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for
+// computing sample variances", 1979. In double, in a fixed order.
+void combine(const conv_operation& o, const schedule& s, int64_t sample, int64_t channel, double epsilon, double* mean,
+             double* rstd) {
+  const int64_t channels = o.columns / o.column_sets;
+  double count = 0, average = 0, squares = 0;
+  for (int64_t i = 0; i < o.pass_count; i++) {
+    const conv_pass& pass = o.passes[i];
+    const int64_t rows = rows_of(pass), chunks = chunks_of(s, pass);
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+      const double number =
+          (double)((smaller((chunk + 1) * s.chunk_rows, rows) - chunk * s.chunk_rows) * pass.axis[2].count);
+      for (int64_t set = 0; set < o.column_sets; set++) {
+        const int64_t column = set * channels + channel, vector = column / lanes;
+        // The layout of a block is [3][vectors * lanes]; find the block of this vector.
+        int64_t block = vector * s.blocks / s.vectors;
+        while (block_at(s, block).first_vector > vector) block--;
+        while (block_at(s, block).first_vector + block_at(s, block).vectors <= vector) block++;
+        const column_block columns = block_at(s, block);
+        const int64_t width = columns.vectors * lanes;
+        const float* sums = s.statistics +
+                            (((i * o.n + sample) * s.most_chunks + chunk) * s.vectors + columns.first_vector) * 3 * lanes +
+                            (column - columns.first_vector * lanes);
+        const double shift = sums[0], total = sums[width], deviation = total / number;
+        const double chunk_mean = shift + deviation, chunk_squares = sums[2 * width] - total * deviation;
+        const double difference = chunk_mean - average, together = count + number;
+        average += difference * number / together;
+        squares += chunk_squares + difference * difference * count * number / together;
+        count = together;
+      }
+    }
+  }
+  const double variance = squares < 0 ? 0 : squares / count;
+  *mean = average;
+  *rstd = 1.0 / std::sqrt(variance + epsilon);
+}
+
+}  // namespace
+
+versemi_status run_conv(versemi_context* context, const conv_operation& operation) {
+  schedule s = make_schedule(context, operation);
+  return run(context, operation, s);
+}
+
+versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
+                                     double* mean, double* rstd) {
+  schedule s = make_schedule(context, operation);
+  const std::size_t bytes =
+      (std::size_t)(operation.pass_count * operation.n * s.most_chunks * s.vectors * lanes * 3) * sizeof(float);
+  s.statistics = static_cast<float*>(scratch(context, conv_scratch_statistics, bytes));
+  if (s.statistics == nullptr) return out_of_memory(bytes);
+  const versemi_status status = run(context, operation, s);
+  if (status.code != VERSEMI_OK) return status;
+  const int64_t channels = operation.columns / operation.column_sets;
+  parallel_for(context, operation.n * channels, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++)
+      combine(operation, s, i / channels, i % channels, epsilon, mean + i, rstd + i);
+  });
+  return status;
+}
+
+}  // namespace VERSEMI_ISA
+}  // namespace versemi

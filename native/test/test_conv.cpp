@@ -1,0 +1,200 @@
+// The convolution family on every instruction set of this machine: against the plain rows over a table of odd shapes, with
+// guards around every output; equal bits on repeat and for any number of threads; adjoint identities.
+#include "conv_reference.h"
+
+using namespace versemi_test;
+
+namespace {
+
+std::vector<versemi_conv_problem> problems() {
+  std::vector<versemi_conv_problem> list = {
+      problem(1, 5, 6, 7, 1, 16, 3, 1, 1),    problem(2, 3, 4, 26, 1, 4, 3, 1, 1),    problem(1, 4, 5, 30, 1, 8, 3, 1, 1),
+      problem(1, 6, 6, 6, 16, 16, 3, 1, 1),   problem(2, 3, 5, 13, 4, 12, 3, 1, 1),   problem(1, 3, 3, 25, 8, 8, 3, 1, 1),
+      problem(1, 4, 3, 12, 32, 32, 3, 1, 1),  problem(1, 2, 3, 14, 12, 24, 3, 1, 1),  problem(1, 3, 3, 6, 64, 64, 3, 1, 1),
+      problem(1, 2, 2, 3, 40, 130, 3, 1, 1),  problem(1, 1, 1, 1, 3, 5, 3, 1, 1),     problem(1, 2, 1, 2, 33, 48, 3, 1, 1),
+      problem(1, 3, 3, 6, 128, 80, 3, 1, 1),  problem(1, 2, 2, 7, 256, 70, 3, 1, 1),  problem(2, 4, 6, 8, 16, 32, 2, 2, 0),
+      problem(1, 7, 5, 9, 12, 20, 2, 2, 0),   problem(1, 2, 2, 50, 32, 64, 2, 2, 0),  problem(1, 6, 4, 12, 256, 128, 2, 2, 0),
+      problem(2, 5, 4, 11, 16, 8, 1, 1, 0),   problem(1, 3, 3, 3, 7, 1, 1, 1, 0),     problem(1, 4, 4, 9, 8, 8, 1, 2, 0),
+      problem(1, 7, 8, 9, 5, 6, 3, 2, 1),     problem(1, 9, 9, 9, 3, 17, 5, 1, 2),    problem(1, 9, 8, 10, 2, 3, 5, 3, 1),
+      problem(1, 5, 5, 5, 6, 6, 4, 2, 1),     problem(1, 4, 4, 4, 10, 10, 3, 1, 0),   problem(1, 6, 7, 8, 4, 4, 2, 3, 0),
+      problem(1, 2, 2, 2, 3, 3, 3, 1, 2),     problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 4, 9, 33, 5, 34, 3, 1, 1),
+  };
+  // Axes that differ, and an output that ends before or behind what the input fills.
+  list.push_back({1, {5, 6, 17}, 6, {3, 6, 8}, 9, {3, 1, 3}, {2, 1, 2}, {1, 0, 0}});
+  list.push_back({2, {4, 5, 6}, 5, {4, 5, 7}, 18, {1, 3, 2}, {1, 1, 1}, {0, 1, 1}});
+  list.push_back({1, {3, 4, 6}, 3, {5, 4, 4}, 7, {2, 3, 3}, {1, 2, 3}, {2, 2, 4}});
+  return list;
+}
+
+struct inputs {
+  std::vector<float> input, weight, bias_out, bias_in, grad_output, skip_out, skip_in;
+  inputs(const versemi_conv_problem& p, uint64_t seed) {
+    generator random(seed);
+    // Means away from zero, so that the variance has something to cancel.
+    input = random.floats(versemi_conv_input_count(&p), 2.0f);
+    weight = random.floats(versemi_conv_weight_count(&p), 0.5f);
+    bias_out = random.floats(p.out_channels);
+    bias_in = random.floats(p.in_channels);
+    grad_output = random.floats(versemi_conv_output_count(&p));
+    skip_out = random.floats(versemi_conv_output_count(&p));
+    skip_in = random.floats(versemi_conv_input_count(&p));
+  }
+};
+
+// All results of all ops, one after the other.
+struct results {
+  std::vector<std::vector<float>> values;
+  std::vector<std::string> names;
+  std::vector<double> reduction;  // number of products in one sum
+};
+
+results run_all(const char* isa, bool plain, versemi_context* context, const versemi_conv_problem& p, const inputs& x) {
+  results r;
+  const std::string where = std::string(isa) + (plain ? " plain " : " ") + text_of(p);
+  const std::vector<double> attributes = attributes_of(p);
+  const int64_t in = versemi_conv_input_count(&p), out = versemi_conv_output_count(&p);
+  const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
+  const auto keep = [&](const guarded& g, const char* name, double reduction) {
+    check(g.intact(), where + ": writes outside of " + name);
+    r.values.push_back(g.values());
+    r.names.push_back(where + ": " + name);
+    r.reduction.push_back(reduction);
+  };
+  for (bool bias : {false, true}) {
+    guarded output(out);
+    run_row(row_of(isa, VERSEMI_CONV3D_FORWARD, plain), context,
+            {constant(x.input), constant(x.weight), bias ? constant(x.bias_out) : absent, output.buffer()}, attributes, where);
+    keep(output, bias ? "forward with bias" : "forward", taps * static_cast<double>(p.in_channels));
+    guarded grad_input(in);
+    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT, plain), context,
+            {constant(x.grad_output), constant(x.weight), bias ? constant(x.bias_in) : absent, grad_input.buffer()}, attributes,
+            where);
+    keep(grad_input, bias ? "grad_input with bias" : "grad_input", taps * static_cast<double>(p.out_channels));
+    guarded grad_weight(versemi_conv_weight_count(&p)), grad_bias(p.out_channels);
+    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT, plain), context,
+            {constant(x.input), constant(x.grad_output), grad_weight.buffer(), bias ? grad_bias.buffer() : absent}, attributes,
+            where);
+    const double voxels = static_cast<double>(p.n * p.out[0] * p.out[1] * p.out[2]);
+    keep(grad_weight, bias ? "grad_weight beside bias" : "grad_weight", voxels);
+    if (bias) keep(grad_bias, "grad_bias", voxels);
+  }
+  for (int variant = 0; variant < 4; variant++) {
+    const bool transposed = variant >= 2, training = variant % 2 == 1;
+    const int64_t count = transposed ? in : out, moments = p.n * (transposed ? p.in_channels : p.out_channels);
+    std::vector<double> with_norm = attributes;
+    with_norm.insert(with_norm.end(), {transposed ? 1.0 : 0.0, training ? 1.0 : 0.0, 1e-5});
+    guarded output(count), raw(count), mean(moments), rstd(moments);
+    run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU, plain), context,
+            {constant(transposed ? x.grad_output : x.input), constant(x.weight),
+             training ? constant(transposed ? x.skip_in : x.skip_out) : absent, output.buffer(),
+             training ? raw.buffer() : absent, training ? mean.buffer() : absent, training ? rstd.buffer() : absent},
+            with_norm, where);
+    const double reduction = taps * static_cast<double>(transposed ? p.out_channels : p.in_channels);
+    const std::string name = transposed ? "norm_relu transposed" : "norm_relu";
+    keep(output, (name + (training ? " training" : "")).c_str(), -reduction);
+    if (!training) continue;
+    keep(raw, (name + " raw").c_str(), reduction);
+    keep(mean, (name + " mean").c_str(), reduction);
+    keep(rstd, (name + " rstd").c_str(), -reduction);
+  }
+  return r;
+}
+
+bool same_bits(const results& a, const results& b) {
+  for (std::size_t i = 0; i < a.values.size(); i++)
+    if (std::memcmp(a.values[i].data(), b.values[i].data(), a.values[i].size() * sizeof(float)) != 0) return false;
+  return true;
+}
+
+// <conv(x, w), g> = <x, conv_input^T(g, w)> = <w, conv_weight^T(x, g)>
+void check_adjoint(const char* isa, versemi_context* context, const versemi_conv_problem& p, const inputs& x) {
+  const std::string where = std::string(isa) + " " + text_of(p) + ": adjoint";
+  const std::vector<double> attributes = attributes_of(p);
+  guarded output(versemi_conv_output_count(&p)), grad_input(versemi_conv_input_count(&p)),
+      grad_weight(versemi_conv_weight_count(&p));
+  run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {constant(x.input), constant(x.weight), absent, output.buffer()},
+          attributes, where);
+  run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context,
+          {constant(x.grad_output), constant(x.weight), absent, grad_input.buffer()}, attributes, where);
+  run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context,
+          {constant(x.input), constant(x.grad_output), grad_weight.buffer(), absent}, attributes, where);
+  const double a = dot(output.values(), x.grad_output), b = dot(grad_input.values(), x.input),
+               c = dot(grad_weight.values(), x.weight);
+  double scale = 1;
+  for (std::size_t i = 0; i < x.grad_output.size(); i++) scale += std::fabs(output.data()[i] * x.grad_output[i]);
+  check(std::fabs(a - b) <= 1e-5 * scale && std::fabs(a - c) <= 1e-5 * scale, where);
+}
+
+// A NaN or an infinity of the input must reach the output: nothing may treat it as "no value".
+void check_nan(const char* isa, versemi_context* context) {
+  const versemi_conv_problem p = problem(1, 3, 3, 14, 4, 20, 3, 1, 1);
+  inputs x(p, 5);
+  x.input[4 * 20] = std::numeric_limits<float>::quiet_NaN();
+  std::vector<double> attributes = attributes_of(p);
+  attributes.insert(attributes.end(), {0, 1, 1e-5});
+  guarded output(versemi_conv_output_count(&p));
+  run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
+          {constant(x.input), constant(x.weight), absent, output.buffer(), absent, absent, absent}, attributes, "NaN");
+  bool all = true;
+  for (int64_t i = 0; i < output.count(); i++) all = all && std::isnan(output.data()[i]);
+  check(all, std::string(isa) + ": a NaN in the input must make the normalised output NaN");
+}
+
+void check_refusals(versemi_context* context) {
+  const versemi_conv_problem p = problem(1, 3, 3, 3, 2, 2, 3, 1, 1);
+  const inputs x(p, 1);
+  const versemi_kernel* row = row_of("baseline", VERSEMI_CONV3D_FORWARD);
+  std::vector<double> attributes = attributes_of(p);
+  guarded output(versemi_conv_output_count(&p));
+  versemi_buffer buffers[] = {constant(x.input), constant(x.weight), absent, output.buffer()};
+  const auto run = [&](int32_t buffer_count) {
+    return row->run(context, buffers, buffer_count, attributes.data(), static_cast<int32_t>(attributes.size())).code;
+  };
+  check(run(4) == VERSEMI_OK, "a good call");
+  check(run(3) == VERSEMI_INVALID_ARGUMENT, "a buffer too few");
+  buffers[1] = absent;
+  check(run(4) == VERSEMI_INVALID_ARGUMENT, "no weight");
+  buffers[1] = constant(x.weight);
+  buffers[0].bytes -= 4;
+  check(run(4) == VERSEMI_INVALID_ARGUMENT, "an input too small");
+  buffers[0].bytes += 4;
+  for (double bad : {0.0, -1.0, 2.5, 1e300, std::nan("")}) {
+    attributes[9] = bad;
+    check(run(4) == VERSEMI_INVALID_ARGUMENT, "a bad kernel size");
+    check(row->refuses(context, attributes.data(), 18) != nullptr, "a bad kernel size must be refused");
+  }
+  attributes.pop_back();
+  check(run(4) == VERSEMI_INVALID_ARGUMENT, "an attribute too few");
+}
+
+}  // namespace
+
+int main() {
+  versemi_context* contexts[3];
+  for (int threads = 1; threads <= 3; threads++) contexts[threads - 1] = versemi::create_context(threads);
+  uint64_t seed = 1;
+  for (const versemi_conv_problem& p : problems()) {
+    const inputs x(p, seed++);
+    const results expected = run_all("baseline", true, contexts[0], p, x);
+    for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) {
+      const results found = run_all(*isa, false, contexts[1], p, x);
+      for (std::size_t i = 0; i < expected.values.size(); i++) {
+        // Values are sums of products of size ~ 1: rounding grows with the root of their number. A normalised value has
+        // been divided by the deviation, which may be small for few voxels.
+        const double reduction = std::fabs(expected.reduction[i]);
+        const double absolute = expected.reduction[i] < 0 ? 2e-3 : 3e-6 * std::sqrt(reduction) + 1e-6;
+        compare(found.values[i], expected.values[i], expected.reduction[i] < 0 ? 2e-3 : 2e-6 * std::sqrt(reduction), absolute,
+                found.names[i]);
+      }
+      check(same_bits(found, run_all(*isa, false, contexts[1], p, x)), found.names[0] + " and others: repeat differs");
+      check(same_bits(found, run_all(*isa, false, contexts[0], p, x)), found.names[0] + " and others: 1 thread differs");
+      check(same_bits(found, run_all(*isa, false, contexts[2], p, x)), found.names[0] + " and others: 3 threads differ");
+      check_adjoint(*isa, contexts[2], p, x);
+    }
+  }
+  for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) check_nan(*isa, contexts[1]);
+  check_refusals(contexts[1]);
+  for (versemi_context* context : contexts) versemi::destroy_context(context);
+  std::printf("%d failures\n", failures);
+  return failures == 0 ? 0 : 1;
+}
