@@ -107,3 +107,8 @@ export function copyRows(source: usize, sourcePitch: i32, output: usize, outputP
     output += outputPitch;
   }
 }
+
+/** data u8[i] = table u8[256][data[i]], in place. */
+export function translate(data: usize, count: i32, table: usize): void {
+  for (let i = 0; i < count; i++) store<u8>(data + i, load<u8>(table + load<u8>(data + i)));
+}

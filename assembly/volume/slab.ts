@@ -122,3 +122,16 @@ export function decide(sums: usize, weights: usize, output: usize, count: i32, t
     store<u8>(output + i, <u8>(load<f32>(sums + at) > load<f32>(weights + at) * threshold));
   }
 }
+
+/**
+ * output u8 = the probability sums / weights in steps of 1/256, rounded so that a value above 127 means a probability above
+ * one half, exactly (0 where no window has been).
+ */
+export function quantize(sums: usize, weights: usize, output: usize, count: i32): void {
+  for (let i = 0; i < count; i++) {
+    const at = <usize>i << 2;
+    const weight = load<f32>(weights + at);
+    const steps: f32 = weight > 0 ? ceil<f32>((load<f32>(sums + at) / weight) * 256) - 1 : 0;
+    store<u8>(output + i, <u8>max<f32>(0, min<f32>(255, steps)));
+  }
+}

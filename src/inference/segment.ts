@@ -24,11 +24,11 @@ type Mirror = readonly [boolean, boolean, boolean];
 
 /**
  * Sliding-window inference of all asked tasks in one pass of the trunk per window. Probabilities are averaged in a ring
- * of slices as deep as a window (METHOD: inference), decided per slice at 0.5, which for two classes is the argmax of
- * the average softmax; only one byte per voxel and task is kept. A volume smaller than the patch is zero-padded
+ * of slices as deep as a window (METHOD: inference); of a finished slice only one byte per voxel and task is kept. A volume smaller than the patch is zero-padded
  * symmetrically.
  * @param image [z, y, x], preprocessed
- * @returns per task a mask [z, y, x], 1 = foreground
+ * @returns per task the foreground probability [z, y, x] in steps of 1/256; above 127 exactly where it is above one half,
+ *   which for two classes is the argmax of the average softmax
  * @throws VERSEMI_DEVICE_OUT_OF_MEMORY
  */
 export async function* segmentVolume(
@@ -45,7 +45,7 @@ export async function* segmentVolume(
   ) as [number[], number[], number[]];
   const weights = windowWeights(patch, options);
   const mirrors = mirror ? everyMirror() : [[false, false, false] as const];
-  const masks = tasks.map(() => new Uint8Array(voxelCount(sizeVoxels)));
+  const probabilities = tasks.map(() => new Uint8Array(voxelCount(sizeVoxels)));
   const slab = host().slabAccumulator(tasks.length, sizeVoxels, patch);
   const plane = sizeX * sizeY;
   const windows = beginsX.length * beginsY.length * beginsZ.length;
@@ -67,14 +67,14 @@ export async function* segmentVolume(
       // Slices before the next row of windows will not change any more.
       const final = beginsZ[i + 1] ?? sizeZ;
       for (; slices < final; slices++) {
-        const foreground = slab.takeForeground(slices);
-        masks.forEach((mask, task) => {
-          mask.set(foreground.subarray(task * plane, (task + 1) * plane), slices * plane);
+        const finished = slab.takeQuantized(slices);
+        probabilities.forEach((probability, task) => {
+          probability.set(finished.subarray(task * plane, (task + 1) * plane), slices * plane);
         });
       }
     }
     yield { window, windows, slices };
-    return masks;
+    return probabilities;
   } finally {
     slab.dispose();
   }

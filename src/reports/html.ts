@@ -1,5 +1,5 @@
+import type { EvaluatedCase, Evaluation } from '../inference/evaluate.js';
 import { escapeXml, linePlot, type Series, stripPlot } from './plots.js';
-import type { CaseResult, Evaluation } from './types.js';
 
 /** Learning curves of one run, as read from its metrics.jsonl. */
 export interface TrainingCurves {
@@ -30,8 +30,10 @@ export interface ReportInput {
   readonly worstPerTask?: number;
 }
 
+type Metric = Exclude<keyof EvaluatedCase, 'id' | 'task' | 'dataset'>;
+
 /** Columns of the summary and case tables, in order, with their headings; absent metrics are left out. */
-const columns: readonly (readonly [metric: string, heading: string, digits: number])[] = [
+const columns: readonly (readonly [metric: Metric, heading: string, digits: number])[] = [
   ['dice', 'Dice', 3],
   ['jaccard', 'Jaccard', 3],
   ['hd95PooledMm', '95HD pooled (mm)', 2],
@@ -118,9 +120,9 @@ function summaryTable({ summary }: Evaluation): string {
 
 function distribution({ cases }: Evaluation): string {
   const tasks = [...new Set(cases.map((row) => row.task))];
-  const values = (task: string, metric: string) =>
-    cases.filter((row) => row.task === task).flatMap((row) => (typeof row[metric] === 'number' ? [row[metric]] : []));
-  const groups = (metric: string) => tasks.map((task) => ({ name: task, values: values(task, metric) }));
+  const values = (task: string, metric: Metric) =>
+    cases.filter((row) => row.task === task).flatMap((row) => row[metric] ?? []);
+  const groups = (metric: Metric) => tasks.map((task) => ({ name: task, values: values(task, metric) }));
   return `<div class="pair">${stripPlot('Dice of every case', groups('dice'), 'Dice', [0, 1])}${stripPlot('95HD (pooled) of every case', groups('hd95PooledMm'), 'mm')}</div>`;
 }
 
@@ -156,7 +158,7 @@ function worstCases(input: ReportInput, { cases }: Evaluation): string {
   return `<h2>Cases</h2><p class="note"><i class="key reference"></i>reference <i class="key prediction"></i>prediction; axial, coronal and sagittal planes with most foreground, patient right on the left.</p>${parts.join('')}`;
 }
 
-function caseTable(cases: readonly CaseResult[]): string {
+function caseTable(cases: readonly EvaluatedCase[]): string {
   const shown = columns.filter(([metric]) => cases.some((row) => row[metric] !== undefined));
   const head = shown.map(([, heading]) => `<th>${heading}</th>`).join('');
   const rows = cases.map((row) => {

@@ -117,6 +117,23 @@ export class SlabAccumulator {
     return result;
   }
 
+  /**
+   * Mean probabilities of slice z as bytes in steps of 1/256, [tasks, y, x]: above 127 exactly where the probability is
+   * above one half. Slices are taken in order.
+   */
+  takeQuantized(z: number): Uint8Array {
+    const { wasm, memory, run } = this.core;
+    const result = new Uint8Array(this.tasks * this.plane);
+    run((scope) => {
+      const slice = scope.allocate(this.plane);
+      this.take(z, (task, sums, weights) => {
+        wasm.quantize(sums, weights, slice, this.plane);
+        result.set(memory.uint8(slice, this.plane), task * this.plane);
+      });
+    });
+    return result;
+  }
+
   private take(z: number, read: (task: number, sums: number, weights: number) => void): void {
     if (z !== this.next || z >= this.sizeVoxels[2])
       throw new VersemiError('INTERNAL', {

@@ -203,6 +203,25 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
     return counts;
   }
 
+  /** A new array with table[data[i]]. @param table 256 bytes */
+  function translate(data: Uint8Array, table: Uint8Array): Uint8Array {
+    const output = new Uint8Array(data.length);
+    run((scope) => {
+      const [tableAddress] = scope.place(table);
+      stream(
+        data,
+        undefined,
+        0,
+        (labels, _mask, count, _scratch, from) => {
+          wasm.translate(labels, count, tableAddress);
+          output.set(memory.uint8(labels, count), from);
+        },
+        () => {},
+      );
+    });
+    return output;
+  }
+
   /**
    * Linear indices of chosen occurrences of a label value.
    * @param ranks ascending, 0 = first occurrence in raster order; those beyond the last occurrence are left out
@@ -314,6 +333,7 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
     threshold,
     toFloat32,
     labelCounts,
+    translate,
     positionsOf,
     boundingBox,
     maskCounts,

@@ -1,0 +1,147 @@
+import { type CaseResult, type Summary, segmentationMetrics } from '../metrics/index.js';
+import { preprocessCase } from '../preprocessing/preprocess-case.js';
+import type { PreprocessedCase } from '../preprocessing/types.js';
+import { toCanonical } from '../volume/orientation.js';
+import type { Volume } from '../volume/volume.js';
+import { host } from '../wasm/host.js';
+import { predictCase } from './predict.js';
+import { segmentVolume } from './segment.js';
+import { groupTasks, type InferenceOptions, inferenceSettings, type Segmenter, taskName } from './segmenter.js';
+
+/** Metrics of one case and task, as `versemi evaluate` writes them. */
+export interface EvaluatedCase extends CaseResult {
+  readonly dataset: string;
+}
+
+/** What `versemi evaluate` writes and reports read. */
+export interface Evaluation {
+  readonly format: 1;
+  readonly model: string;
+  readonly device: string;
+  readonly inference: string;
+  readonly created: string;
+  readonly cases: readonly EvaluatedCase[];
+  readonly summary: Summary;
+}
+
+export interface EvaluateOptions extends InferenceOptions {
+  /** Tolerance of surface Dice, mm. */
+  readonly toleranceMm?: number;
+}
+
+/** A labelled case, canonical (RAS+), as `loadCase` gives it. */
+export interface LabeledCase {
+  readonly id: string;
+  readonly image: Volume<Float32Array>;
+  readonly label: Volume<Uint8Array>;
+}
+
+/** One task's outcome on one case; volumes are canonical, at the resolution of the source. */
+export interface CaseOutcome {
+  readonly result: EvaluatedCase;
+  readonly image: Volume<Float32Array>;
+  readonly prediction: Volume<Uint8Array>;
+  readonly reference: Volume<Uint8Array>;
+}
+
+/**
+ * Segments a labelled case and compares with its label at the source's own resolution. Distances are given in
+ * millimetres, and under the protocol `versemi` also in voxels, as the literature prints them.
+ * @param tasks indices of tasks to evaluate; the label values of each come from the plan
+ */
+export async function evaluateCase(
+  model: Segmenter,
+  { id, image, label }: LabeledCase,
+  dataset: string,
+  tasks: readonly number[],
+  options: EvaluateOptions = {},
+): Promise<CaseOutcome[]> {
+  const { toleranceMm } = options;
+  const { protocol } = inferenceSettings(model, options);
+  const outcomes: CaseOutcome[] = [];
+  for (const { preprocessing, tasks: together } of groupTasks(model, tasks)) {
+    const prepared = preprocessCase({ id, image }, preprocessing, dataset);
+    const masks = await finish(predictCase(model, prepared, together, options));
+    for (const [i, task] of together.entries()) {
+      const prediction = toCanonical(masks[i]!) as Volume<Uint8Array>;
+      const reference = { ...label, data: foreground(label.data, model.plan.tasks[task]!.labels) };
+      const metrics = segmentationMetrics(prediction.data, reference.data, label.sizeVoxels, label.spacingMm, {
+        ...(toleranceMm === undefined ? {} : { toleranceMm }),
+        voxels: protocol === 'versemi',
+      });
+      outcomes.push({ result: { id, dataset, task: taskName(model, task), ...metrics }, image, prediction, reference });
+    }
+  }
+  return outcomes;
+}
+
+/** Dice per task over validation cases, on the preprocessed grid: what training watches. */
+export interface Validation {
+  /** Mean over the cases of each task; null where no case has the task. */
+  readonly perTask: Readonly<Record<string, number | null>>;
+  /** Mean of the tasks. */
+  readonly mean: number;
+}
+
+/**
+ * Sliding-window Dice on preprocessed cases with labels.
+ * @param cases with labels
+ */
+export async function validate(
+  model: Segmenter,
+  cases: readonly PreprocessedCase[],
+  options: InferenceOptions = {},
+): Promise<Validation> {
+  const { plan, network } = model;
+  const settings = inferenceSettings(model, options);
+  const dice: CaseDice[] = [];
+  for (const { id, dataset, image, label, sizeVoxels } of cases) {
+    const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
+    if (label === undefined || tasks.length === 0) continue;
+    const { patchSizeVoxels } = plan;
+    const probabilities = await finish(
+      segmentVolume(network, image, sizeVoxels, { ...settings, tasks, patchSizeVoxels }),
+    );
+    for (const [i, task] of tasks.entries()) {
+      const prediction = foreground(probabilities[i]!, foregroundSteps);
+      const reference = foreground(label, plan.tasks[task]!.labels);
+      const { both, inA, inB } = host().maskCounts(prediction, reference, sizeVoxels);
+      dice.push({ id, task: plan.tasks[task]!.name, dice: inA + inB === 0 ? 1 : (2 * both) / (inA + inB) });
+    }
+  }
+  const names = plan.tasks.map((task) => task.name);
+  const means = names.map((name) => mean(dice.filter(({ task }) => task === name).map((row) => row.dice)));
+  return {
+    perTask: Object.fromEntries(names.map((name, i) => [name, means[i]!])),
+    mean: mean(means.filter((value) => value !== null)) ?? 0,
+  };
+}
+
+interface CaseDice {
+  readonly id: string;
+  readonly task: string;
+  readonly dice: number;
+}
+
+function mean(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
+}
+
+/** Runs a generator to its end, for its result. */
+async function finish<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
+  for (;;) {
+    const step = await steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** 1 where the label is one of the values. */
+function foreground(label: Uint8Array, values: readonly number[]): Uint8Array {
+  return host().translate(
+    label,
+    Uint8Array.from({ length: 256 }, (_, value) => (values.includes(value) ? 1 : 0)),
+  );
+}
+
+/** Bytes of the foreground: probabilities in steps of 1/256 above one half. */
+const foregroundSteps = Array.from({ length: 128 }, (_, i) => 128 + i);

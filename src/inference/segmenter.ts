@@ -1,0 +1,78 @@
+import type { Plan, PreprocessingSettings } from '../config/plan.js';
+import { VersemiError } from '../errors.js';
+import type { VersemiNetwork } from '../model/network.js';
+import type { WindowProtocol } from './windows.js';
+
+/** A network and the plan it was trained by: all that inference needs of a model. */
+export interface Segmenter {
+  readonly network: VersemiNetwork;
+  readonly plan: Plan;
+}
+
+/** How to segment; what is left out comes from the plan's `inference`. */
+export interface InferenceOptions extends Partial<WindowProtocol> {
+  readonly mirror?: boolean;
+  readonly largestComponent?: boolean;
+}
+
+export type InferenceSettings = Required<InferenceOptions>;
+
+export function inferenceSettings({ plan }: Segmenter, options: InferenceOptions = {}): InferenceSettings {
+  const { inference } = plan;
+  return {
+    protocol: options.protocol ?? inference.protocol,
+    overlap: options.overlap ?? inference.overlap,
+    weighting: options.weighting ?? inference.weighting,
+    mirror: options.mirror ?? inference.mirror,
+    largestComponent: options.largestComponent ?? inference.largestComponent,
+  };
+}
+
+/** Name of the prompt for the synthetic task on the command line and in file names. */
+export const syntheticTaskName = 'any-foreground';
+
+/**
+ * Indices of tasks by name; all real tasks when no name is given.
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN
+ */
+export function taskIndices({ plan }: Segmenter, names?: readonly string[]): number[] {
+  const known = plan.tasks.map((task) => task.name);
+  if (names === undefined || names.length === 0) return known.map((_, index) => index);
+  return names.map((name) => {
+    const index = [...known, syntheticTaskName].indexOf(name);
+    if (index >= 0) return index;
+    throw new VersemiError('MODEL_TASK_UNKNOWN', {
+      field: 'task',
+      expected: [...known, syntheticTaskName].join(', '),
+      found: name,
+      remedy: 'Name one of these tasks, or use a model that was trained for the task.',
+    });
+  });
+}
+
+/** Name of a task by index; the last one is the synthetic task. */
+export function taskName({ plan }: Segmenter, index: number): string {
+  return plan.tasks[index]?.name ?? syntheticTaskName;
+}
+
+/** Tasks that see a scan through the same preprocessing, and so share the passes of the trunk. */
+export interface TaskGroup {
+  readonly dataset: string;
+  readonly preprocessing: PreprocessingSettings;
+  readonly tasks: readonly number[];
+}
+
+/** The synthetic task belongs to no dataset: it takes the preprocessing of the first one asked for beside it. */
+export function groupTasks({ plan }: Segmenter, tasks: readonly number[]): TaskGroup[] {
+  const groups = new Map<string, { dataset: string; preprocessing: PreprocessingSettings; tasks: number[] }>();
+  const fallback = plan.tasks[tasks.find((index) => index < plan.tasks.length) ?? 0]!.dataset;
+  for (const index of tasks) {
+    const name = plan.tasks[index]?.dataset ?? fallback;
+    const dataset = plan.datasets.find((candidate) => candidate.name === name)!;
+    const key = JSON.stringify(dataset.preprocessing);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { dataset: name, preprocessing: dataset.preprocessing, tasks: [index] });
+    else group.tasks.push(index);
+  }
+  return [...groups.values()];
+}
