@@ -193,7 +193,8 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
 }
 
 function hostValues({ values, dtype }: Entry): Values {
-  return util.convertBackendValuesAndArrayBuffer(values!, dtype);
+  // Complex numbers are kept as pairs, as TF.js hands them out.
+  return dtype === 'complex64' ? values! : util.convertBackendValuesAndArrayBuffer(values!, dtype);
 }
 
 function requireFloats(dtype: DataType, shape: readonly number[]): void {

@@ -1,5 +1,5 @@
 import '@tensorflow/tfjs-backend-cpu';
-import { registerKernel, type TensorInfo } from '@tensorflow/tfjs-core';
+import { findBackend, registerKernel, type TensorInfo } from '@tensorflow/tfjs-core';
 import { customKernels } from './custom-kernels.js';
 import { type KernelHost, type OutputSpec, sizeOf, type TableKernel } from './kernel-host.js';
 import type { KernelName } from './kernel-table.js';
@@ -61,6 +61,8 @@ let registered = false;
 export function registerCpuKernels(): void {
   if (registered) return;
   registered = true;
+  // The delegate of a native device need not advertise native devices.
+  (findBackend('cpu') as unknown as CpuBackend).firstUse = false;
   for (const [kernelName, kernel] of Object.entries<TableKernel>(customKernels))
     registerKernel({
       kernelName,

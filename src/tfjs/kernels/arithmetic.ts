@@ -95,7 +95,6 @@ export const arithmeticKernels = {
   Sub: binary('sub'),
   Multiply: binary('mul'),
   RealDiv: binary('div'),
-  DivNoNan: binary('divNoNan'),
   Maximum: binary('max'),
   Minimum: binary('min'),
   Pow: binary('pow'),

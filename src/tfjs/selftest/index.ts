@@ -1,0 +1,36 @@
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Device } from '../device.js';
+import { type CaseResult, checkCase } from './check-case.js';
+import { checkGraph } from './check-graph.js';
+import { convolutionCases } from './convolution-cases.js';
+import { graphCases } from './graph-cases.js';
+import { networkCases } from './network-cases.js';
+import type { OpCase } from './op-case.js';
+import { tensorCases } from './tensor-cases.js';
+
+export type { CaseResult } from './check-case.js';
+
+/** One table for every device: each row of the kernel table, at the shapes of the network and at odd ones. */
+export const opCases: readonly OpCase[] = [...convolutionCases, ...networkCases, ...tensorCases];
+
+/**
+ * Checks a device on this machine, case by case: kernels against plain TypeScript in double, then ops and gradients
+ * through TF.js against TF.js's own cpu backend. The current backend is the given one afterwards.
+ * @param selected what {@link selectDevice} returned
+ */
+export async function* runSelftest({
+  backend,
+  device,
+}: {
+  readonly backend: string;
+  readonly device: Device;
+}): AsyncGenerator<CaseResult> {
+  for (const opCase of opCases) {
+    yield checkCase(device, opCase);
+    // Lets progress be shown and signals be seen.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+  }
+  for (const graph of graphCases) yield await checkGraph(backend, device, graph);
+  await tf.setBackend(backend);
+}
