@@ -90,7 +90,8 @@ export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Tripl
 
 /** A CutMix cube: side floor(patch * ratio) along each axis, all positions inside the patch equally likely. */
 export function randomCube(random: RandomStream, patch: Triple, ratio: number): Region {
-  const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio));
+  // The small number mends products such as 0.29 * 100 = 28.999999999999996.
+  const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio + 1e-9));
   const sizeVoxels: Triple = [along(0), along(1), along(2)];
   const place = (axis: 0 | 1 | 2) => random.integer(patch[axis] - sizeVoxels[axis] + 1);
   return { begin: [place(0), place(1), place(2)], sizeVoxels };

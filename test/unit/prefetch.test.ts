@@ -1,0 +1,67 @@
+import t from 'tap';
+import { createPrefetcher, createSampler } from '../../src/sampling/index.js';
+import type { Triple } from '../../src/volume/volume.js';
+import { makeCase, makePlan } from './sampling-support.js';
+
+const patch: Triple = [16, 12, 8];
+const plan = makePlan({ a: [[1]], b: [[1], [2]] }, patch, {
+  training: { labeledBatchSize: 4, unlabeledBatchSize: 2, stage1Steps: 4, stage2Steps: 4 },
+  augmentation: { flip: [true, false, false], intensityScale: 0.1, noise: 0.05, foregroundFraction: 0.5 },
+});
+const voxel = (x: number, y: number, z: number) => Math.sin(x + 10 * y + 100 * z);
+const labeled = ['a', 'b'].flatMap((name) =>
+  [1, 2].map((i) => makeCase(name, `${i}`, [20, 14, 10], voxel, (x, y) => (x * y * i) % 3)),
+);
+const unlabeled = [makeCase('a', 'u', [18, 16, 9], voxel)];
+const data = { labeled, unlabeled };
+const stageOf = (step: number) => (step < 4 ? 1 : 2);
+
+t.test('the numbers are those of the sampler, bit by bit, whatever the number of workers', async (t) => {
+  const sampler = createSampler(plan, data);
+  const expected = Array.from({ length: 8 }, (_, step) => structuredClone(sampler.batch(step, stageOf(step))));
+  for (const workers of [0, 1, 2]) {
+    const prefetcher = createPrefetcher(plan, data, { workers, depth: 3 });
+    for (let step = 0; step < 8; step++) {
+      t.same(structuredClone(await prefetcher.batch(step, stageOf(step))), expected[step], `${workers}: step ${step}`);
+    }
+    // Out of order, as after resuming, and in a stage other than the plan's.
+    for (const step of [6, 1, 7, 0, 5]) {
+      t.same(
+        structuredClone(await prefetcher.batch(step, stageOf(step))),
+        expected[step],
+        `${workers}: step ${step} again`,
+      );
+    }
+    t.same(structuredClone(await prefetcher.batch(6, 1)), structuredClone(sampler.batch(6, 1)));
+    await prefetcher.close();
+  }
+});
+
+t.test('a batch holds while the next ones are made ahead', async (t) => {
+  const prefetcher = createPrefetcher(plan, data, { workers: 1, depth: 2, buffers: 2 });
+  const { labeled: first } = await prefetcher.batch(0, 1);
+  const kept = first.image.slice();
+  await prefetcher.batch(1, 1);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.same(first.image, kept);
+  await prefetcher.close();
+});
+
+t.test('errors of a worker carry their code', async (t) => {
+  const broken = { ...labeled[0]!, image: labeled[0]!.image.subarray(1) };
+  const prefetcher = createPrefetcher(plan, { labeled: [broken], unlabeled }, { workers: 1 });
+  await t.rejects(prefetcher.batch(0, 1), { code: 'VERSEMI_VOLUME_INVALID' });
+  await prefetcher.close();
+});
+
+t.test('closing', async (t) => {
+  const prefetcher = createPrefetcher(plan, data, { workers: 2 });
+  const waiting = prefetcher.batch(0, 1);
+  await Promise.all([t.rejects(waiting, { code: 'VERSEMI_TRAINING_INTERRUPTED' }), prefetcher.close()]);
+  await t.rejects(prefetcher.batch(1, 1), { code: 'VERSEMI_TRAINING_INTERRUPTED' });
+  await prefetcher.close();
+});
+
+t.test('no cases', async (t) => {
+  t.throws(() => createPrefetcher(plan, { labeled: [], unlabeled }, { workers: 1 }), { code: 'VERSEMI_SPLIT_INVALID' });
+});

@@ -1,0 +1,81 @@
+import { type Plan, parsePlan } from '../../src/config/plan.js';
+import type { PreprocessedCase } from '../../src/preprocessing/types.js';
+import type { Triple } from '../../src/volume/volume.js';
+
+/** A case made from functions of the voxel; its grid is its own source. */
+export function makeCase(
+  dataset: string,
+  id: string,
+  sizeVoxels: Triple,
+  image: (x: number, y: number, z: number) => number,
+  label?: (x: number, y: number, z: number) => number,
+): PreprocessedCase {
+  const [sizeX, sizeY, sizeZ] = sizeVoxels;
+  const count = sizeX * sizeY * sizeZ;
+  const fill = <T extends Float32Array | Uint8Array>(array: T, f: (x: number, y: number, z: number) => number): T => {
+    let i = 0;
+    for (let z = 0; z < sizeZ; z++)
+      for (let y = 0; y < sizeY; y++) for (let x = 0; x < sizeX; x++) array[i++] = f(x, y, z);
+    return array;
+  };
+  const labels = label && fill(new Uint8Array(count), label);
+  const foreground: Record<number, Int32Array> = {};
+  for (const value of new Set(labels)) {
+    if (value !== 0) foreground[value] = Int32Array.from(labels!.keys()).filter((i) => labels![i] === value);
+  }
+  const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
+  return {
+    id,
+    dataset,
+    image: fill(new Float32Array(count), image),
+    ...(labels === undefined ? {} : { label: labels, foreground }),
+    sizeVoxels,
+    spacingMm: [1, 1, 1],
+    grid: {
+      canonical: { sizeVoxels, spacingMm: [1, 1, 1], affine },
+      crop: { begin: [0, 0, 0], sizeVoxels },
+      sizeVoxels,
+      spacingMm: [1, 1, 1],
+      affine,
+      scale: [1, 1, 1],
+      offset: [0, 0, 0],
+    },
+  };
+}
+
+/** A plan with datasets of the given tasks (lists of label values), patch and further settings. */
+export function makePlan(
+  tasks: Readonly<Record<string, readonly number[][]>>,
+  patchSizeVoxels: Triple,
+  settings: Readonly<Record<string, unknown>> = {},
+): Plan {
+  return parsePlan({
+    version: 1,
+    name: 'sampling',
+    seed: 7,
+    datasets: Object.entries(tasks).map(([name, own]) => ({
+      name,
+      path: name,
+      preprocessing: { spacingMm: [1, 1, 1] },
+      split: { labeled: own.length > 0 ? 'all' : [] },
+    })),
+    tasks: Object.entries(tasks).flatMap(([dataset, own]) =>
+      own.map((labels, i) => ({ name: `${dataset}-${i}`, dataset, labels })),
+    ),
+    network: { levels: 2, baseWidth: 4 },
+    patchSizeVoxels: [...patchSizeVoxels],
+    ...settings,
+  });
+}
+
+/** Chi-square statistic of counts against equal frequencies. */
+export function chiSquare(counts: readonly number[]): number {
+  const expected = counts.reduce((a, b) => a + b, 0) / counts.length;
+  return counts.reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0);
+}
+
+/** 99.9 % quantile of chi-square (Wilson and Hilferty 1931). */
+export function chiSquareLimit(degrees: number): number {
+  const c = 2 / (9 * degrees);
+  return degrees * (1 - c + 3.09 * Math.sqrt(c)) ** 3;
+}

@@ -1,0 +1,394 @@
+import t from 'tap';
+import type { Plan } from '../../src/config/plan.js';
+import type { PreprocessedCase } from '../../src/preprocessing/types.js';
+import { createSampler } from '../../src/sampling/index.js';
+import type { Triple } from '../../src/volume/volume.js';
+import { chiSquare, chiSquareLimit, makeCase, makePlan } from './sampling-support.js';
+
+const code = (x: number, y: number, z: number) => 1 + x + 100 * y + 10000 * z;
+
+/** Voxel x, y, z of patch n of an array [N, V]. */
+function at(array: Float32Array, n: number, [sizeX, sizeY, sizeZ]: Triple, x: number, y: number, z: number): number {
+  return array[((n * sizeZ + z) * sizeY + y) * sizeX + x]!;
+}
+
+function* voxels([sizeX, sizeY, sizeZ]: Triple): Generator<Triple> {
+  for (let z = 0; z < sizeZ; z++) for (let y = 0; y < sizeY; y++) for (let x = 0; x < sizeX; x++) yield [x, y, z];
+}
+
+/** Two datasets, one with two tasks, and unlabelled cases; images that tell where each voxel comes from. */
+function example(settings: Readonly<Record<string, unknown>> = {}, patch: Triple = [8, 6, 4]) {
+  const plan = makePlan({ heart: [[1], [2]], liver: [[3, 4]] }, patch, {
+    training: { labeledBatchSize: 6, unlabeledBatchSize: 4, stage1Steps: 10, stage2Steps: 10 },
+    ...settings,
+  });
+  const heart = (i: number, size: Triple) =>
+    makeCase(
+      'heart',
+      `h${i}`,
+      size,
+      (x, y, z) => code(x, y, z) + i * 1e6,
+      (x, y) => ((x + i) % 3 === 0 ? 1 : y % 3 === 0 ? 2 : 0),
+    );
+  const liver = (i: number, size: Triple) =>
+    makeCase(
+      'liver',
+      `l${i}`,
+      size,
+      (x, y, z) => code(x, y, z) + i * 2e6,
+      (x, y, z) => [0, 3, 4, 9][(x + y + z + i) % 4]!,
+    );
+  const labeled = [
+    heart(1, [12, 9, 7]),
+    heart(2, [8, 6, 4]),
+    liver(1, [10, 11, 12]),
+    liver(2, [9, 6, 5]),
+    liver(3, [20, 8, 6]),
+  ];
+  const unlabeled = [1, 2, 3].map((i) =>
+    makeCase(i === 1 ? 'heart' : 'liver', `u${i}`, [14, 9, 6], (x, y, z) => -code(x, y, z) - i * 1e6),
+  );
+  return { plan, patch, data: { labeled, unlabeled } };
+}
+
+t.test('every valid position of a patch is reached, equally often', async (t) => {
+  const size: Triple = [11, 8, 6];
+  const patch: Triple = [8, 6, 6];
+  const plan = makePlan({ a: [[1]] }, patch, { training: { labeledBatchSize: 8 } });
+  const one = makeCase('a', '1', size, code, () => 1);
+  const sampler = createSampler(plan, { labeled: [one], unlabeled: [one] });
+  const counts = new Array<number>(4 * 3).fill(0);
+  for (let step = 0; step < 300; step++) {
+    for (const { begin } of sampler.recipe(step, 1).labeled) {
+      t.equal(begin[2], 0);
+      counts[begin[0] + 4 * begin[1]]!++;
+    }
+  }
+  t.ok(
+    counts.every((count) => count > 0),
+    'also the last one, which holds the last voxel',
+  );
+  t.ok(chiSquare(counts) < chiSquareLimit(counts.length - 1), `chi-square ${chiSquare(counts)}`);
+});
+
+t.test('every position of the cube is reached, equally often, and its side is floor(patch * ratio)', async (t) => {
+  const patch: Triple = [6, 4, 8];
+  const plan = makePlan({ a: [[1]], b: [[1]] }, patch, {
+    training: { labeledBatchSize: 8, unlabeledBatchSize: 8 },
+    cutmix: { stage1Ratio: 0.6, stage2Ratio: [0.3, 0.9] },
+  });
+  const cases = ['a', 'b'].map((name) => makeCase(name, '1', patch, code, () => 1));
+  const sampler = createSampler(plan, { labeled: cases, unlabeled: cases });
+  const counts = new Array<number>(4 * 3 * 5).fill(0);
+  for (let step = 0; step < 400; step++) {
+    for (const { cube } of sampler.recipe(step, 1).mixed) {
+      t.same(cube.sizeVoxels, [3, 2, 4], 'floor(6 * 0.6), floor(4 * 0.6), floor(8 * 0.6)');
+      counts[cube.begin[0] + 4 * (cube.begin[1] + 3 * cube.begin[2])]!++;
+    }
+  }
+  t.ok(counts.every((count) => count > 0));
+  t.ok(chiSquare(counts) < chiSquareLimit(counts.length - 1), `chi-square ${chiSquare(counts)}`);
+  const sides = new Set<number>();
+  for (let step = 0; step < 100; step++) {
+    const { mixed, unlabeledMixes } = sampler.recipe(step, 2);
+    for (const { cube } of [...mixed, ...unlabeledMixes]) {
+      sides.add(cube.sizeVoxels[2]);
+      t.ok(cube.begin.every((begin, axis) => begin >= 0 && begin + cube.sizeVoxels[axis]! <= patch[axis]!));
+    }
+  }
+  t.same([...sides].sort(), [2, 3, 4, 5, 6, 7], 'all sides from floor(8 * 0.3) to floor(8 * 0.9)');
+});
+
+t.test('datasets, cases and tasks are balanced; pairs come from different datasets', async (t) => {
+  for (const names of [
+    ['a', 'b'],
+    ['a', 'b', 'c'],
+  ]) {
+    const tasks = Object.fromEntries(names.map((name, i) => [name, i === 0 ? [[1], [2], [3]] : [[1]]]));
+    const plan = makePlan(tasks, [4, 4, 4], { training: { labeledBatchSize: 6, unlabeledBatchSize: 4 } });
+    const labeled = names.flatMap((name, i) =>
+      Array.from({ length: 2 + 3 * i }, (_, j) => makeCase(name, `${j}`, [5, 5, 5], code, () => 1)),
+    );
+    const sampler = createSampler(plan, { labeled, unlabeled: labeled });
+    const perCase = new Map<number, number>();
+    const perTask = new Array<number>(plan.tasks.length).fill(0);
+    const steps = 210;
+    for (let step = 0; step < steps; step++) {
+      const { labeled: patches, mixed } = sampler.recipe(step, 2);
+      for (const { caseIndex, task } of patches) {
+        perCase.set(caseIndex, (perCase.get(caseIndex) ?? 0) + 1);
+        perTask[task]!++;
+        t.equal(plan.tasks[task]!.dataset, labeled[caseIndex]!.dataset);
+      }
+      for (const { outside, inside } of mixed) {
+        t.equal(inside, outside + 3);
+        t.not(labeled[patches[outside]!.caseIndex]!.dataset, labeled[patches[inside]!.caseIndex]!.dataset);
+      }
+    }
+    const perDataset = (6 * steps) / names.length;
+    for (const [index, one] of labeled.entries()) {
+      const share = perDataset / labeled.filter((other) => other.dataset === one.dataset).length;
+      t.ok(
+        Math.abs(perCase.get(index)! - share) <= 1,
+        `case ${one.dataset}/${one.id}: ${perCase.get(index)} of ${share}`,
+      );
+    }
+    t.ok(
+      perTask.slice(0, 3).every((count) => Math.abs(count - perDataset / 3) <= 1),
+      'tasks of one dataset',
+    );
+  }
+});
+
+t.test('a batch is a pure function of seed, step and stage', async (t) => {
+  const { plan, data } = example({ augmentation: { flip: [true, true, true], intensityScale: 0.2, noise: 0.1 } });
+  const copy = (batch: ReturnType<ReturnType<typeof createSampler>['batch']>) => structuredClone(batch);
+  const first = createSampler(plan, data);
+  const inOrder = [0, 1, 2, 3].map((step) => copy(first.batch(step, 1)));
+  const stage2 = copy(first.batch(3, 2));
+  const second = createSampler(plan, data);
+  t.same(copy(second.batch(3, 2)), stage2);
+  for (const step of [3, 1, 0, 2, 1]) t.same(copy(second.batch(step, 1)), inOrder[step], `step ${step}`);
+  t.notSame(inOrder[0]!.labeled.image, inOrder[1]!.labeled.image);
+  t.same(stage2.labeled, inOrder[3]!.labeled, 'labelled patches do not depend on the stage');
+  const otherSeed = createSampler({ ...plan, seed: 8 }, data);
+  t.notSame(copy(otherSeed.batch(0, 1)).labeled.image, inOrder[0]!.labeled.image);
+  t.equal(inOrder[0]!.unlabeled, undefined);
+  t.same(inOrder[0]!.labeled.caseIds.map((id) => id.split('/')[0]).sort(), [
+    'heart',
+    'heart',
+    'heart',
+    'liver',
+    'liver',
+    'liver',
+  ]);
+});
+
+t.test('arrays hold for as many further batches as there are buffers', async (t) => {
+  const { plan, data } = example();
+  const sampler = createSampler(plan, data, { buffers: 2 });
+  const first = sampler.batch(0, 1).labeled.image;
+  const kept = first.slice();
+  sampler.batch(1, 1);
+  t.same(first, kept);
+  t.equal(sampler.batch(2, 1).labeled.image.buffer, first.buffer, 'then the memory is used again');
+});
+
+/** What the labels of a dataset's tasks say about a voxel of a labelled case. */
+function foreground(plan: Plan, one: PreprocessedCase, voxel: number, task?: number): number {
+  const value = one.label![voxel]!;
+  const tasks = plan.tasks.filter((other, i) => other.dataset === one.dataset && (task === undefined || task === i));
+  return tasks.some(({ labels }) => labels.includes(value)) ? 1 : 0;
+}
+
+t.test('patches, targets and mixes are what the recipe says, voxel by voxel', async (t) => {
+  const { plan, patch, data } = example();
+  const sampler = createSampler(plan, data);
+  const sameDataset = example({ training: { labeledBatchSize: 4, unlabeledBatchSize: 2 } });
+  const onlyHeart = { labeled: data.labeled.slice(0, 2), unlabeled: data.unlabeled };
+  const samplers = [
+    { plan, sampler, data },
+    { plan: sameDataset.plan, sampler: createSampler(sameDataset.plan, onlyHeart), data: onlyHeart },
+  ];
+  let both = 0;
+  for (const { plan, sampler, data } of samplers) {
+    for (let step = 0; step < 6; step++) {
+      const recipe = sampler.recipe(step, 2);
+      const { labeled, mixed, unlabeled } = sampler.batch(step, 2);
+      const source = (n: number, [x, y, z]: Triple) => {
+        const { caseIndex, begin } = recipe.labeled[n]!;
+        const one = data.labeled[caseIndex]!;
+        const [sx, sy, sz] = [x + begin[0], y + begin[1], z + begin[2]];
+        const inside =
+          sx >= 0 && sy >= 0 && sz >= 0 && sx < one.sizeVoxels[0] && sy < one.sizeVoxels[1] && sz < one.sizeVoxels[2];
+        return { one, voxel: inside ? sx + one.sizeVoxels[0] * (sy + one.sizeVoxels[1] * sz) : -1 };
+      };
+      const truth = (n: number, voxel: Triple, task?: number) => {
+        const { one, voxel: index } = source(n, voxel);
+        return index < 0 ? 0 : foreground(plan, one, index, task);
+      };
+      let wrong = 0;
+      const check = (found: number, expected: number) => {
+        if (found !== Math.fround(expected)) wrong++;
+      };
+      for (const v of voxels(patch)) {
+        for (let n = 0; n < recipe.labeled.length; n++) {
+          const { one, voxel } = source(n, v);
+          check(at(labeled.image, n, patch, ...v), voxel < 0 ? 0 : one.image[voxel]!);
+          check(at(labeled.target, n, patch, ...v), truth(n, v, recipe.labeled[n]!.task));
+        }
+        const within = ({ begin, sizeVoxels }: { begin: Triple; sizeVoxels: Triple }) =>
+          v.every((c, axis) => c >= begin[axis]! && c < begin[axis]! + sizeVoxels[axis]!);
+        for (const [i, { outside, inside, cube }] of recipe.mixed.entries()) {
+          const from = within(cube) ? inside : outside;
+          const [taskA, taskB] = [recipe.labeled[outside]!.task, recipe.labeled[inside]!.task];
+          check(at(mixed!.image, i, patch, ...v), at(labeled.image, from, patch, ...v));
+          check(at(mixed!.anyForeground, i, patch, ...v), truth(from, v));
+          const known = plan.tasks[taskA]!.dataset === plan.tasks[taskB]!.dataset;
+          check(at(mixed!.targetA, i, patch, ...v), known || !within(cube) ? truth(from, v, taskA) : 0);
+          check(at(mixed!.targetB, i, patch, ...v), known || within(cube) ? truth(from, v, taskB) : 0);
+          if (known) both++;
+        }
+        for (const [i, { outside, inside, cube }] of recipe.unlabeledMixes.entries()) {
+          const patchRecipe = recipe.unlabeled[outside]!;
+          const one = data.unlabeled[patchRecipe.caseIndex]!;
+          const [x, y, z] = v.map((c, axis) => c + patchRecipe.begin[axis]!) as unknown as Triple;
+          const own = one.image[x + one.sizeVoxels[0] * (y + one.sizeVoxels[1] * z)]!;
+          check(at(unlabeled!.image, i, patch, ...v), within(cube) ? at(labeled.image, inside, patch, ...v) : own);
+          check(at(unlabeled!.inside, i, patch, ...v), within(cube) ? 1 : 0);
+          check(at(unlabeled!.cubeLabel, i, patch, ...v), within(cube) ? truth(inside, v) : 0);
+        }
+      }
+      t.equal(wrong, 0, `step ${step}`);
+      t.same(
+        Array.from(mixed!.tasksA),
+        recipe.mixed.map(({ outside }) => recipe.labeled[outside]!.task),
+      );
+      t.same(
+        Array.from(mixed!.tasksB),
+        recipe.mixed.map(({ inside }) => recipe.labeled[inside]!.task),
+      );
+    }
+  }
+  t.ok(both > 0, 'pairs of one dataset were among them');
+});
+
+t.test('unlabelled pairs: each image is mixed with another, and nothing is known in the cube', async (t) => {
+  const { plan, patch, data } = example({ cutmix: { unlabeledMix: 'unlabeled-pairs' } });
+  const sampler = createSampler(plan, data);
+  const recipe = sampler.recipe(4, 2);
+  const { unlabeled } = sampler.batch(4, 2);
+  t.same(
+    recipe.unlabeledMixes.map(({ inside }) => inside),
+    [2, 3, 0, 1],
+  );
+  t.ok(unlabeled!.cubeLabel.every((value) => value === 0));
+  t.ok(
+    unlabeled!.image.every((value) => value < 0),
+    'no labelled voxel',
+  );
+  const [first] = recipe.unlabeledMixes;
+  const value = (n: number, v: Triple) => {
+    const { caseIndex, begin } = recipe.unlabeled[n]!;
+    const one = data.unlabeled[caseIndex]!;
+    const [x, y, z] = v.map((c, axis) => c + begin[axis]!) as unknown as Triple;
+    return one.image[x + one.sizeVoxels[0] * (y + one.sizeVoxels[1] * z)];
+  };
+  t.equal(at(unlabeled!.image, 0, patch, ...first!.cube.begin), value(2, first!.cube.begin));
+});
+
+t.test('labels of unlabelled cases are never read', async (t) => {
+  const { plan, data } = example();
+  const forbidden = data.unlabeled.map((one) =>
+    Object.defineProperties(
+      { ...one },
+      {
+        label: { get: () => t.fail('label was read') },
+        foreground: { get: () => t.fail('foreground was read') },
+      },
+    ),
+  );
+  const sampler = createSampler(plan, { labeled: data.labeled, unlabeled: forbidden });
+  for (let step = 0; step < 3; step++) t.ok(sampler.batch(step, 2).unlabeled);
+});
+
+t.test('a volume smaller than the patch lies in its middle, zeros round it', async (t) => {
+  const patch: Triple = [8, 8, 8];
+  const plan = makePlan({ a: [[1]] }, patch, { training: { mode: 'supervised', labeledBatchSize: 1 } });
+  const size: Triple = [3, 8, 10];
+  const one = makeCase('a', '1', size, code, () => 1);
+  const sampler = createSampler(plan, { labeled: [one], unlabeled: [] });
+  const { labeled } = sampler.batch(0, 1);
+  const { begin } = sampler.recipe(0, 1).labeled[0]!;
+  t.same(begin.slice(0, 2), [-2, 0]);
+  for (const [x, y, z] of voxels(patch)) {
+    const expected = x >= 2 && x < 5 ? code(x - 2, y, z + begin[2]) : 0;
+    if (at(labeled.image, 0, patch, x, y, z) !== expected) t.fail(`voxel ${x} ${y} ${z}`);
+    if (at(labeled.target, 0, patch, x, y, z) !== (expected === 0 ? 0 : 1)) t.fail(`target ${x} ${y} ${z}`);
+  }
+  t.throws(() => sampler.batch(0, 2), { code: 'VERSEMI_INTERNAL' }, 'supervised plans have one stage');
+});
+
+t.test('foreground sampling', async (t) => {
+  const patch: Triple = [4, 4, 4];
+  const settings = { training: { labeledBatchSize: 4 }, augmentation: { foregroundFraction: 0.5 } };
+  const plan = makePlan({ a: [[1], [2]] }, patch, settings);
+  // One voxel of each label, the second in the last corner.
+  const label = (x: number, y: number, z: number) =>
+    x === 9 && y === 10 && z === 11 ? 1 : x === 19 && y === 19 && z === 19 ? 2 : 0;
+  const one = makeCase('a', '1', [20, 20, 20], code, label);
+  const sampler = createSampler(plan, { labeled: [one], unlabeled: [one] });
+  let centred = 0;
+  let patches = 0;
+  for (let step = 0; step < 200; step++) {
+    for (const { begin, task } of sampler.recipe(step, 1).labeled) {
+      const wanted = task === 0 ? [7, 8, 9] : [16, 16, 16];
+      if (begin.every((b, axis) => b === wanted[axis])) centred++;
+      patches++;
+    }
+  }
+  t.ok(Math.abs(centred / patches - 0.5) < 0.06, `${centred} of ${patches} centred on their own task`);
+  const none = makeCase('a', '2', [20, 20, 20], code, () => 0);
+  t.ok(createSampler(plan, { labeled: [none], unlabeled: [one] }).batch(0, 1), 'a case without the label');
+});
+
+t.test('flips and rotations turn image and target together; intensities change the image only', async (t) => {
+  const patch: Triple = [4, 4, 4];
+  const settings = { training: { labeledBatchSize: 8 }, augmentation: { flip: [true, true, true], rotation90: true } };
+  const plan = makePlan({ a: [[1]] }, patch, settings);
+  const one = makeCase('a', '1', patch, code, (x, y, z) => (x === 0 && y === 1 && z === 0 ? 1 : 0));
+  const sampler = createSampler(plan, { labeled: [one], unlabeled: [one] });
+  const seen = new Set<string>();
+  for (let step = 0; step < 40; step++) {
+    const recipe = sampler.recipe(step, 1);
+    const { labeled } = sampler.batch(step, 1);
+    for (const [n, { augmentation }] of recipe.labeled.entries()) {
+      for (const [x, y, z] of voxels(patch)) {
+        // Undo the flips, then the rotation: (x, y) -> (y, 3 - x) per quarter turn.
+        let [u, v] = [augmentation.flip[0] ? 3 - x : x, augmentation.flip[1] ? 3 - y : y];
+        for (let turn = 0; turn < augmentation.quarterTurns; turn++) [u, v] = [v, 3 - u];
+        const w = augmentation.flip[2] ? 3 - z : z;
+        if (at(labeled.image, n, patch, x, y, z) !== code(u, v, w)) t.fail('image');
+        if (at(labeled.target, n, patch, x, y, z) !== (u === 0 && v === 1 && w === 0 ? 1 : 0)) t.fail('target');
+      }
+      seen.add(JSON.stringify([augmentation.flip, augmentation.quarterTurns]));
+    }
+  }
+  t.equal(seen.size, 32, 'every combination of flips and turns occurs');
+
+  const flat = makeCase(
+    'a',
+    '1',
+    [40, 40, 20],
+    () => 2,
+    () => 1,
+  );
+  const intensity = { intensityScale: 0.25, intensityShift: 0.5, noise: 0.2 };
+  const noisy = makePlan({ a: [[1]] }, [32, 32, 16], { training: { labeledBatchSize: 2 }, augmentation: intensity });
+  const noisySampler = createSampler(noisy, { labeled: [flat], unlabeled: [flat] });
+  const { labeled } = noisySampler.batch(3, 1);
+  for (const [n, { augmentation }] of noisySampler.recipe(3, 1).labeled.entries()) {
+    const values = labeled.image.subarray(n * 16384, (n + 1) * 16384);
+    const mean = values.reduce((a, b) => a + b, 0) / values.length;
+    const deviation = Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length);
+    t.ok(Math.abs(mean - (2 * augmentation.scale + augmentation.shift)) < 0.01, `mean ${mean}`);
+    t.ok(Math.abs(deviation - augmentation.noise) < 0.02 * augmentation.noise + 1e-6, `deviation ${deviation}`);
+    t.ok(augmentation.scale >= 0.75 && augmentation.scale <= 1.25 && Math.abs(augmentation.shift) <= 0.5);
+  }
+  t.ok(labeled.target.every((value) => value === 1));
+});
+
+t.test('no cases for what the plan asks', async (t) => {
+  const { plan, data } = example();
+  const refused = (field: string) => ({ code: 'VERSEMI_SPLIT_INVALID', details: { field } });
+  t.throws(() => createSampler(plan, { labeled: [], unlabeled: data.unlabeled }), refused('datasets[].split.labeled'));
+  t.throws(() => createSampler(plan, { labeled: data.labeled, unlabeled: [] }), refused('datasets[].split.unlabeled'));
+});
+
+t.test('the centre crop of unlabelled images', async (t) => {
+  const { plan, data } = example({ augmentation: { unlabeledCrop: 'center' } });
+  const sampler = createSampler(plan, data);
+  for (let step = 0; step < 5; step++) {
+    for (const { begin } of sampler.recipe(step, 2).unlabeled) t.same(begin, [3, 1, 1]);
+  }
+});
