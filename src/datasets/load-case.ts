@@ -4,7 +4,7 @@ import { toCanonical } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseFiles, Dataset } from './dataset.js';
-import { readVolume } from './read-volume.js';
+import { type ReadVolumeOptions, readVolume } from './read-volume.js';
 
 export interface LoadedCase {
   readonly id: string;
@@ -57,12 +57,24 @@ export function channelIndex(dataset: Dataset, channel: number | string): number
 }
 
 async function loadImage(dataset: Dataset, files: CaseFiles, channel: number): Promise<Volume<Float32Array>> {
-  const file = files.channels?.[channel] ?? files.image;
-  const volume = await readVolume(file, {
+  return readFinite(files.channels?.[channel] ?? files.image, {
     // Modalities in files of their own are one volume each.
     channel: files.channels === undefined ? channel : 0,
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
+}
+
+/**
+ * Reads a scan that belongs to no dataset, canonical (RAS+) and checked like the image of a case.
+ * @throws VERSEMI_VOXELS_NOT_FINITE, and what `readVolume` throws
+ */
+export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
+  return toCanonical(await readFinite(file, options));
+}
+
+/** An image as float32 in stored orientation. @throws VERSEMI_VOXELS_NOT_FINITE */
+async function readFinite(file: string, options: ReadVolumeOptions): Promise<Volume<Float32Array>> {
+  const volume = await readVolume(file, options);
   const { data } = volume;
   const floats = data instanceof Float32Array ? data : host().toFloat32(data);
   const { nonFinite } = host().statistics(floats);
@@ -72,10 +84,9 @@ async function loadImage(dataset: Dataset, files: CaseFiles, channel: number): P
     const at = [first % sizeX, Math.floor(first / sizeX) % sizeY, Math.floor(first / (sizeX * sizeY))];
     throw new VersemiError('VOXELS_NOT_FINITE', {
       file,
-      field: `case ${files.id}`,
       expected: 'finite numbers',
       found: `${nonFinite} of ${floats.length} voxels that are not, the first at [${at.join(', ')}] (${floats[first]})`,
-      remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the case out.',
+      remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the scan out.',
     });
   }
   return { ...volume, data: floats };
