@@ -1,5 +1,5 @@
 import type { Plan } from '../config/plan.js';
-import { type ErrorCode, type ErrorDetails, isVersemiError, VersemiError } from '../errors.js';
+import type { PlainError } from '../plain-error.js';
 import type { SamplingData } from './cutter.js';
 import type { StepRecipe } from './recipe.js';
 
@@ -17,28 +17,7 @@ export interface Job {
   readonly slot: number;
 }
 
-export interface PlainError {
-  readonly code: ErrorCode;
-  readonly details: ErrorDetails;
-}
-
 export interface Answer {
   readonly id: number;
   readonly error?: PlainError;
-}
-
-/** An error as it can cross threads. */
-export function toPlain(error: unknown): PlainError {
-  if (isVersemiError(error)) return { code: error.code.replace('VERSEMI_', '') as ErrorCode, details: error.details };
-  return {
-    code: 'INTERNAL',
-    details: {
-      field: 'prefetch worker',
-      found: error instanceof Error ? (error.stack ?? error.message) : String(error),
-    },
-  };
-}
-
-export function fromPlain({ code, details }: PlainError): VersemiError {
-  return new VersemiError(code, details);
 }

@@ -1,10 +1,11 @@
 import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { fromPlain, toPlain } from '../plain-error.js';
 import { shareCase } from '../preprocessing/share.js';
 import { type BatchArrays, batchArrays, batchBytes, stepBatch } from './buffers.js';
 import type { SamplingData } from './cutter.js';
-import { type Answer, fromPlain, type Job, toPlain, type WorkerStart } from './prefetch-messages.js';
+import type { Answer, Job, WorkerStart } from './prefetch-messages.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
 import { caseNames, createSampler } from './sampler.js';
 import type { StepBatch } from './types.js';
@@ -179,9 +180,10 @@ class ThreadedPrefetcher implements Prefetcher {
       for (const { reject } of thread.jobs.values()) reject(this.failure);
       thread.jobs.clear();
     };
-    worker.on('error', (error) => fail(fromPlain(toPlain(error))));
+    worker.on('error', (error) => fail(fromPlain(toPlain(error, 'prefetch worker'))));
     worker.on('exit', (status) => {
-      if (this.threads.includes(thread)) fail(fromPlain(toPlain(`the thread ended with status ${status}`)));
+      if (this.threads.includes(thread))
+        fail(fromPlain(toPlain(`the thread ended with status ${status}`, 'prefetch worker')));
     });
     return thread;
   }

@@ -1,0 +1,199 @@
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import type { Plan } from '../config/plan.js';
+import { type Dataset, openDataset } from '../datasets/dataset.js';
+import { resolveSplit } from '../datasets/splits.js';
+import { VersemiError } from '../errors.js';
+import { fromPlain } from '../plain-error.js';
+import { readCacheFile } from './cache-file.js';
+import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
+import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
+import type { PreprocessedCase } from './types.js';
+
+export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
+
+export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validation'];
+
+/** One preprocessed case, as it becomes ready. */
+export interface PreprocessEvent {
+  readonly role: CaseRole;
+  readonly case: PreprocessedCase;
+  /** True when it came from the cache. */
+  readonly cached: boolean;
+  /** Counts from 1 to total over all datasets and roles. */
+  readonly index: number;
+  readonly total: number;
+}
+
+export interface PreprocessOptions {
+  /** Folder of the cache; null: none. Default: `.versemi-cache` in the current folder. */
+  readonly cacheFolder?: string | null;
+  /** Roles to preprocess. Default: all. */
+  readonly roles?: readonly CaseRole[];
+  /** Worker threads for cases that are not in the cache. Default: one per core but one, at most 8; 0: this thread. */
+  readonly workers?: number;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: (event: PreprocessEvent) => void;
+}
+
+/** The cases of a run, in the order of the plan and of its splits. */
+export type PreprocessedData = Readonly<Record<CaseRole, readonly PreprocessedCase[]>>;
+
+/** Folder of the cache when none is given. */
+export const defaultCacheFolder = '.versemi-cache';
+
+/**
+ * Opens the datasets of a plan, resolves their splits and gives their cases preprocessed, one after the other, in the
+ * order of the plan; a few are made ahead. A cache entry that is damaged is made anew; a cache that cannot be written is
+ * an error, and leaves nothing half-written.
+ * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ */
+export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
+  const { roles = caseRoles, signal } = options;
+  const jobs = await listJobs(plan, roles);
+  const workers = options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1));
+  const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
+  // Without a cache the result would have to cross threads; the cache file is how it does.
+  const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
+  const ahead: Promise<{ case: PreprocessedCase; cached: boolean }>[] = [];
+  let begun = 0;
+  try {
+    for (const [index, { role }] of jobs.entries()) {
+      while (begun < jobs.length && ahead.length <= workers) {
+        const started = prepare(jobs[begun++]!.job, folder === null ? null : resolve(folder), pool);
+        started.catch(() => {}); // seen when its turn comes
+        ahead.push(started);
+      }
+      if (signal?.aborted) throw new VersemiError('TRAINING_INTERRUPTED', { field: 'preprocessing' });
+      yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
+    }
+  } finally {
+    await pool?.close();
+  }
+}
+
+/**
+ * All cases of a plan in memory (shared memory when they come through the cache, so that prefetch workers need no copy).
+ * @throws as {@link preprocessCases}
+ */
+export async function preprocessDatasets(plan: Plan, options: PreprocessOptions = {}): Promise<PreprocessedData> {
+  const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
+  for await (const event of preprocessCases(plan, options)) {
+    data[event.role].push(event.case);
+    options.onEvent?.(event);
+  }
+  return data;
+}
+
+async function listJobs(plan: Plan, roles: readonly CaseRole[]): Promise<{ role: CaseRole; job: CaseJob }[]> {
+  const jobs: { role: CaseRole; job: CaseJob }[] = [];
+  for (const entry of plan.datasets) {
+    const dataset = await openDataset(entry.path, { format: entry.format });
+    checkLabels(plan, entry.name, dataset);
+    const split = resolveSplit(dataset, entry, plan.seed);
+    for (const role of roles) {
+      for (const files of split[role]) {
+        const { channel, preprocessing: settings } = entry;
+        jobs.push({ role, job: { dataset, name: entry.name, files, channel, settings } });
+      }
+    }
+  }
+  return jobs;
+}
+
+/** A task whose label the dataset does not have would train on nothing. */
+function checkLabels(plan: Plan, name: string, dataset: Dataset): void {
+  if (!dataset.labelsDeclared) return;
+  for (const [index, task] of plan.tasks.entries()) {
+    const unknown = task.dataset === name ? task.labels.filter((label) => dataset.labels[label] === undefined) : [];
+    if (unknown.length === 0) continue;
+    throw new VersemiError('PLAN_CONTRADICTION', {
+      file: dataset.folder,
+      field: `tasks[${index}].labels`,
+      expected: `labels of the dataset: ${Object.entries(dataset.labels)
+        .filter(([value]) => value !== '0')
+        .map(([value, label]) => `${value} (${label})`)
+        .join(', ')}`,
+      found: unknown.join(', '),
+      remedy: 'Correct the labels of the task in the plan.',
+    });
+  }
+}
+
+async function prepare(
+  job: CaseJob,
+  folder: string | null,
+  pool: Pool | undefined,
+): Promise<{ case: PreprocessedCase; cached: boolean }> {
+  if (folder === null) return { case: await makeCase(job), cached: false };
+  const file = await cacheFileOf(job, folder);
+  const named = (one: PreprocessedCase): PreprocessedCase => ({ ...one, id: job.files.id, dataset: job.name });
+  const hit = await readCacheFile(file);
+  // The same content may be known under another name: names are not part of the key.
+  if (hit !== undefined) return { case: named(hit), cached: true };
+  await (pool ?? inThisThread).make({ job, file });
+  const made = await readCacheFile(file);
+  if (made === undefined) {
+    throw new VersemiError('IO_FAILED', {
+      file,
+      expected: 'the cache entry that was just written',
+      found: 'something else',
+      remedy: 'Check the disk, or choose another cache folder.',
+    });
+  }
+  return { case: named(made), cached: false };
+}
+
+const inThisThread = { make: ({ job, file }: PreprocessRequest) => makeCacheFile(job, file) };
+
+/** Worker threads that make cache entries, started when there is something to do. */
+class Pool {
+  private readonly idle: Worker[] = [];
+  private readonly all: Worker[] = [];
+  private readonly queue: ((worker: Worker) => void)[] = [];
+
+  constructor(private readonly size: number) {}
+
+  async make(request: PreprocessRequest): Promise<void> {
+    const worker = await this.take();
+    try {
+      const { error } = await new Promise<PreprocessAnswer>((resolve, reject) => {
+        const end = () => {
+          worker.off('message', answered).off('error', reject).off('exit', gone);
+        };
+        const answered = (answer: PreprocessAnswer) => {
+          end();
+          resolve(answer);
+        };
+        const gone = () => reject(new VersemiError('TRAINING_INTERRUPTED', { field: 'preprocessing worker' }));
+        worker.on('message', answered).on('error', reject).on('exit', gone);
+        worker.postMessage(request);
+      });
+      if (error !== undefined) throw fromPlain(error);
+    } finally {
+      this.give(worker);
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.all.map((worker) => worker.terminate()));
+  }
+
+  private take(): Promise<Worker> {
+    const idle = this.idle.pop();
+    if (idle !== undefined) return Promise.resolve(idle);
+    if (this.all.length < this.size) {
+      const worker = new Worker(new URL('./preprocess-worker.js', import.meta.url));
+      this.all.push(worker);
+      return Promise.resolve(worker);
+    }
+    return new Promise((resolve) => this.queue.push(resolve));
+  }
+
+  private give(worker: Worker): void {
+    const next = this.queue.shift();
+    if (next === undefined) this.idle.push(worker);
+    else next(worker);
+  }
+}
