@@ -278,7 +278,10 @@ function readAffine(
     matrix = Array.from({ length: 12 }, (_, i) => fields.float(srowOffset[fields.version], i));
   } else if (fields.code(layout.qformCode) > 0) {
     source = 'qform';
-    matrix = quaternionMatrix(fields, sizes);
+    const start = quaternionOffset[fields.version];
+    const [b, c, d, x, y, z] = Array.from({ length: 6 }, (_, i) => fields.float(start, i)) as NumberSextuple;
+    const qfac = fields.float(layout.pixdim, 0) < 0 ? -1 : 1;
+    matrix = quaternionMatrix([b, c, d], sizes, qfac, [x, y, z]);
   } else {
     // Method 1 of the standard; like nibabel with x to the left and the middle of the volume at the origin.
     source = 'pixdim';
@@ -304,12 +307,14 @@ function readAffine(
   return { affine, affineSource: source };
 }
 
-/** Method 2 of the standard: unit quaternion (a from b, c, d), voxel sizes, handedness qfac and offset; 3 x 4. */
-function quaternionMatrix(fields: FieldReader, sizes: Triple): number[] {
-  const start = quaternionOffset[fields.version];
-  let b = fields.float(start, 0);
-  let c = fields.float(start, 1);
-  let d = fields.float(start, 2);
+type NumberSextuple = [number, number, number, number, number, number];
+
+/**
+ * Method 2 of the standard: unit quaternion (a >= 0 follows from b, c, d), voxel sizes, handedness and offset.
+ * @returns 3 x 4, row-major
+ */
+export function quaternionMatrix(bcd: Triple, sizes: Triple, qfac: 1 | -1, offset: Triple): number[] {
+  let [b, c, d] = bcd;
   const squares = b * b + c * c + d * d;
   let a = 0;
   if (1 - squares > 1e-7) a = Math.sqrt(1 - squares);
@@ -320,21 +325,10 @@ function quaternionMatrix(fields: FieldReader, sizes: Triple): number[] {
     c /= norm;
     d /= norm;
   }
-  const qfac = fields.float(layouts[fields.version].pixdim, 0) < 0 ? -1 : 1;
   const [sx, sy, sz] = [sizes[0], sizes[1], sizes[2] * qfac];
-  const offset = [3, 4, 5].map((i) => fields.float(start, i));
   return [
-    (a * a + b * b - c * c - d * d) * sx,
-    2 * (b * c - a * d) * sy,
-    2 * (b * d + a * c) * sz,
-    offset[0]!,
-    2 * (b * c + a * d) * sx,
-    (a * a + c * c - b * b - d * d) * sy,
-    2 * (c * d - a * b) * sz,
-    offset[1]!,
-    2 * (b * d - a * c) * sx,
-    2 * (c * d + a * b) * sy,
-    (a * a + d * d - b * b - c * c) * sz,
-    offset[2]!,
+    ...[(a * a + b * b - c * c - d * d) * sx, 2 * (b * c - a * d) * sy, 2 * (b * d + a * c) * sz, offset[0]],
+    ...[2 * (b * c + a * d) * sx, (a * a + c * c - b * b - d * d) * sy, 2 * (c * d - a * b) * sz, offset[1]],
+    ...[2 * (b * d - a * c) * sx, 2 * (c * d + a * b) * sy, (a * a + d * d - b * b - c * c) * sz, offset[2]],
   ];
 }

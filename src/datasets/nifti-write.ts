@@ -1,7 +1,7 @@
 import { VersemiError } from '../errors.js';
 import { columnNorms, determinant, invertAffine, nearestRotation } from '../volume/affine.js';
-import type { Affine, Volume, VoxelArray } from '../volume/volume.js';
-import { voxelCount } from '../volume/volume.js';
+import { type Affine, type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
+import { quaternionMatrix } from './nifti-header.js';
 
 export interface EncodeNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
@@ -16,7 +16,8 @@ const singleFileOffset = { 1: 352, 2: 544 } as const;
 /**
  * NIfTI header of a volume, little-endian, with the four bytes that say "no extensions"; the voxels follow it as they lie
  * in memory. NIfTI-1, or NIfTI-2 when a dimension is above 32767. The affine is stored as sform; as qform too, with code
- * 0 ("do not use") when the affine has shears, which a quaternion cannot hold.
+ * 0 ("do not use") when a quaternion cannot hold it: when it has shears, or is so near to a half turn that the rounding of
+ * NIfTI-1's float32 would turn the volume.
  * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
  */
 export function encodeNiftiHeader(volume: Volume, options: EncodeNiftiOptions = {}): Uint8Array {
@@ -27,10 +28,10 @@ export function encodeNiftiHeader(volume: Volume, options: EncodeNiftiOptions = 
   const offset = options.pair === true ? 0 : bytes.length;
   const { code, bits } = datatypeOf(volume.data);
   const dim = [3, ...volume.sizeVoxels, 1, 1, 1, 1];
-  const qform = quaternion(volume.affine);
+  const qform = quaternion(volume.affine, version);
   const pixdim = [qform.qfac, ...columnNorms(volume.affine), 0, 0, 0, 0];
   const origin = [3, 7, 11].map((i) => volume.affine[i]!);
-  const quaternionFields = [qform.b, qform.c, qform.d, ...origin];
+  const quaternionFields = [...qform.bcd, ...origin];
   const millimetres = 2;
   const scannerCoordinates = 1;
   const qformCode = qform.exact ? scannerCoordinates : 0;
@@ -117,15 +118,11 @@ function datatypeOf(data: VoxelArray): { code: number; bits: number } {
 }
 
 /**
- * Unit quaternion (b, c, d; a >= 0 is implied) and handedness of the rotation nearest to an affine, and whether that
- * rotation with the column lengths reproduces the affine.
+ * Unit quaternion (b, c, d; a >= 0 is implied) and handedness of the rotation nearest to an affine, and whether they
+ * reproduce the affine to a ten-thousandth of a voxel per voxel once they are stored.
  */
-function quaternion(affine: Affine): { b: number; c: number; d: number; qfac: 1 | -1; exact: boolean } {
-  const norms = columnNorms(affine);
+function quaternion(affine: Affine, version: 1 | 2): { bcd: Triple; qfac: 1 | -1; exact: boolean } {
   const r = nearestRotation(affine).slice();
-  const exact = [0, 1, 2].every((row) =>
-    norms.every((norm, column) => Math.abs(r[3 * row + column]! - affine[4 * row + column]! / norm) < 1e-5),
-  );
   const qfac = determinant(affine) < 0 ? -1 : 1;
   if (qfac < 0) for (const i of [2, 5, 8]) r[i] = -r[i]!;
   const m = (row: number, column: number) => r[3 * row + column]!;
@@ -141,5 +138,10 @@ function quaternion(affine: Affine): { b: number; c: number; d: number; qfac: 1 
     [m(1, 0) - m(0, 1), m(0, 2) + m(2, 0), m(1, 2) + m(2, 1), square],
   ][largest]!;
   const scale = (q[0]! < 0 ? -0.5 : 0.5) / Math.sqrt(square);
-  return { b: q[1]! * scale, c: q[2]! * scale, d: q[3]! * scale, qfac, exact };
+  const stored = (value: number) => (version === 1 ? Math.fround(value * scale) : value * scale);
+  const bcd: Triple = [stored(q[1]!), stored(q[2]!), stored(q[3]!)];
+  const norms = columnNorms(affine);
+  const decoded = quaternionMatrix(bcd, norms, qfac, [0, 0, 0]);
+  const exact = decoded.every((value, i) => i % 4 === 3 || Math.abs(value - affine[i]!) < 1e-4 * norms[i % 4]!);
+  return { bcd, qfac, exact };
 }

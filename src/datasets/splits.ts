@@ -63,6 +63,15 @@ export function resolveSplit(
   };
 }
 
+/**
+ * Ids in a named list of the split file, test cases of the dataset included.
+ * @param file split file; null: splits.json of the dataset
+ * @throws VERSEMI_SPLIT_INVALID, VERSEMI_FILE_NOT_FOUND
+ */
+export function splitList(dataset: Dataset, file: string | null, name: string): ReadonlySet<string> {
+  return new SplitLists({ ...dataset, cases: [...dataset.cases, ...dataset.test] }, file).get('cases', name);
+}
+
 /** Lists of case ids by name in the split file, or given outright; every id is checked against the dataset. */
 class SplitLists {
   private readonly file: string | undefined;

@@ -97,26 +97,22 @@ export interface AxisDirections {
 }
 
 /**
- * Closest world axes of the voxel axes: of the nearest rotation, the voxel axis with the strongest component chooses
- * first, and a world axis is given away once. The rule of nibabel's `io_orientation`.
+ * Closest world axes of the voxel axes: of the components of the nearest rotation, the largest pairs its voxel axis with
+ * its world axis, then the largest among the axes that are left, and so on. The pairing does not depend on the order in
+ * which the voxel axes are stored, so that canonical volumes stay as they are. It is that of nibabel's `io_orientation`
+ * wherever no two voxel axes lie closest to the same world axis.
  * @param affine must be invertible
  */
 export function closestAxes(affine: Affine): AxisDirections {
   const rotation = nearestRotation(affine);
-  const strength = (column: number) => Math.max(...[0, 1, 2].map((row) => rotation[3 * row + column]! ** 2));
-  const order = [0, 1, 2].sort((a, b) => strength(b) - strength(a) || a - b);
-  const world: [number, number, number] = [0, 0, 0];
+  const world: [number, number, number] = [-1, -1, -1];
   const sign: [1 | -1, 1 | -1, 1 | -1] = [1, 1, 1];
-  const taken = new Set<number>();
-  for (const column of order) {
-    let best = -1;
-    for (let row = 0; row < 3; row++) {
-      if (taken.has(row)) continue;
-      if (best < 0 || Math.abs(rotation[3 * row + column]!) > Math.abs(rotation[3 * best + column]!)) best = row;
-    }
-    taken.add(best);
-    world[column] = best;
-    sign[column] = rotation[3 * best + column]! < 0 ? -1 : 1;
+  const order = [0, 1, 2, 3, 4, 5, 6, 7, 8].sort((a, b) => Math.abs(rotation[b]!) - Math.abs(rotation[a]!) || a - b);
+  for (const i of order) {
+    const [row, column] = [Math.floor(i / 3), i % 3];
+    if (world[column]! >= 0 || world.includes(row)) continue;
+    world[column] = row;
+    sign[column] = rotation[i]! < 0 ? -1 : 1;
   }
   return { world, sign };
 }
