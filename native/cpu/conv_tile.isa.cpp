@@ -2,16 +2,6 @@
 
 #include <utility>
 
-// Hides a value from the optimiser: it stays in one register and is neither recomputed nor folded into addresses.
-#if defined(__AVX512F__)
-#define VERSEMI_KEEP_VECTOR(v) asm("" : "+v"(v))
-#elif defined(__SSE2__)
-#define VERSEMI_KEEP_VECTOR(v) asm("" : "+x"(v))
-#else
-#define VERSEMI_KEEP_VECTOR(v) asm("" : "+w"(v))
-#endif
-#define VERSEMI_KEEP(p) asm("" : "+r"(p))
-
 namespace versemi {
 namespace VERSEMI_ISA {
 namespace {

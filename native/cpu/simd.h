@@ -29,6 +29,16 @@
 // Unrolls a loop whose count is a template parameter, so that an array of vectors becomes registers.
 #define VERSEMI_UNROLL _Pragma("GCC unroll 32")
 
+// Hides a value from the optimiser: it stays in one register and is neither recomputed nor folded into addresses.
+#if defined(__AVX512F__)
+#define VERSEMI_KEEP_VECTOR(v) asm("" : "+v"(v))
+#elif defined(__SSE2__)
+#define VERSEMI_KEEP_VECTOR(v) asm("" : "+x"(v))
+#else
+#define VERSEMI_KEEP_VECTOR(v) asm("" : "+w"(v))
+#endif
+#define VERSEMI_KEEP(p) asm("" : "+r"(p))
+
 namespace versemi {
 namespace VERSEMI_ISA {
 

@@ -1,0 +1,283 @@
+// Row of the table: conv3d_grad_weight.
+//
+// The output voxels are cut into slices whose number follows from the problem alone; each slice has its own copy of the
+// gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
+// over bands of lines that stay in the cache while all kw and input channels of the task pass over them.
+//
+// With few input channels a block would have too few sums to fill the registers; then the windows of all taps are copied
+// side by side first ("patches"), as if the convolution were 1x1x1 with kD * kH * kW * inC input channels.
+#include "conv3d_call.h"
+#include "conv_grad_tile.h"
+#include "conv_pass.h"
+#include "dispatch.h"
+
+namespace versemi {
+namespace VERSEMI_ISA {
+namespace {
+
+constexpr int64_t band_bytes = 96 << 10;
+constexpr int64_t slice_voxels = 2048;
+constexpr int64_t most_slices = 32;
+constexpr int64_t most_slice_bytes = 64 << 20;
+
+VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
+
+struct schedule {
+  int64_t lines;     // n * outD * outH
+  int64_t slices;
+  int64_t tap_rows;  // tasks per slice and block: kD * kH, or 1 with patches
+  int64_t vectors, blocks;
+  int64_t band_lines;
+  bool patches;
+  int64_t patch_floats;  // kernel * in_channels, 0 without patches
+  bool copy_grad;        // the last vector of output channels is not full: lines are copied, padded with zeros
+  int64_t grad_floats, thread_floats;  // per thread
+  float* thread_memory;
+  float* slice_weight;  // [slices][weight count]
+  float* slice_bias;    // [slices][out_channels], or nullptr
+};
+
+schedule make_schedule(const versemi_conv_problem& p) {
+  schedule s = {};
+  const int64_t taps = p.kernel[0] * p.kernel[1] * p.kernel[2];
+  s.lines = p.n * p.out[0] * p.out[1];
+  s.vectors = divide_up(p.out_channels, lanes);
+  s.blocks = divide_up(s.vectors, max_tile_vectors);
+  const int64_t widest = divide_up(s.vectors, s.blocks);
+  // Eight sums hide the latency of fma.
+  s.patches = taps > 1 && p.in_channels * widest < 8;
+  s.patch_floats = s.patches ? taps * p.in_channels : 0;
+  s.tap_rows = s.patches ? 1 : p.kernel[0] * p.kernel[1];
+  s.slices = smaller(most_slices, larger<int64_t>(1, s.lines * p.out[2] / slice_voxels));
+  s.slices = larger<int64_t>(1, smaller(s.slices, most_slice_bytes / 4 / versemi_conv_weight_count(&p)));
+  s.slices = smaller(s.slices, s.lines);
+  s.copy_grad = p.out_channels % lanes != 0;
+  const int64_t x_line = s.patches ? s.patch_floats * p.out[2] : p.in_channels * p.in[2];
+  s.band_lines = larger<int64_t>(1, band_bytes / 4 / (x_line + widest * lanes * p.out[2]));
+  s.band_lines = smaller(s.band_lines, divide_up(s.lines, s.slices));
+  s.grad_floats = s.copy_grad ? s.band_lines * p.out[2] * widest * lanes : 0;
+  s.thread_floats = round_up(s.grad_floats + round_up(s.band_lines * p.out[2] * s.patch_floats, 2) + 2 * 2 * s.band_lines, 1024);
+  return s;
+}
+
+// The work of one thread.
+class worker {
+ public:
+  worker(const versemi_conv_problem& problem, const float* input, const float* grad_output, const schedule& plan, int thread)
+      : p_(problem), s_(plan), input_(input), grad_output_(grad_output),
+        grad_copy_(plan.thread_memory + thread * plan.thread_floats), patches_(grad_copy_ + plan.grad_floats),
+        x_offset_(reinterpret_cast<int64_t*>(patches_ + round_up(plan.band_lines * problem.out[2] * plan.patch_floats, 2))),
+        grad_offset_(x_offset_ + plan.band_lines) {}
+
+  void run_task(int64_t task) {
+    const int64_t block = task % s_.blocks, tap_row = task / s_.blocks % s_.tap_rows, slice = task / s_.blocks / s_.tap_rows;
+    const int64_t first_vector = s_.vectors * block / s_.blocks;
+    vectors_ = (int)(s_.vectors * (block + 1) / s_.blocks - first_vector);
+    first_column_ = first_vector * lanes;
+    tile_.columns = smaller<int64_t>(p_.out_channels - first_column_, vectors_ * lanes);
+    tile_.out_step = p_.out_channels;
+    float* weight = s_.slice_weight + slice * versemi_conv_weight_count(&p_) + first_column_;
+    float* bias = s_.slice_bias != nullptr && tap_row == 0 ? s_.slice_bias + slice * p_.out_channels + first_column_ : nullptr;
+
+    const int64_t begin = s_.lines * slice / s_.slices, end = s_.lines * (slice + 1) / s_.slices;
+    for (int64_t line = begin; line < end; line += s_.band_lines) {
+      const int64_t last = smaller(line + s_.band_lines, end);
+      tile_.accumulate = line > begin;
+      set_grad(line, last);
+      if (bias != nullptr) add_bias(last - line, bias);
+      if (s_.patches)
+        run_patches(line, last, weight);
+      else
+        run_taps(line, last, tap_row / p_.kernel[1], tap_row % p_.kernel[1], weight);
+    }
+  }
+
+ private:
+  // The gradient of lines [begin, end) for the columns of this task, in whole vectors.
+  void set_grad(int64_t begin, int64_t end) {
+    if (!s_.copy_grad) {
+      tile_.grad = grad_output_ + begin * p_.out[2] * p_.out_channels + first_column_;
+      tile_.grad_step = p_.out_channels;
+      return;
+    }
+    const int64_t width = vectors_ * lanes, voxels = (end - begin) * p_.out[2];
+    const float* from = grad_output_ + begin * p_.out[2] * p_.out_channels + first_column_;
+    for (int64_t v = 0; v < voxels; v++)
+      for (int c = 0; c < vectors_; c++) {
+        const int64_t left = tile_.columns - c * lanes;
+        const float* q = from + v * p_.out_channels + c * lanes;
+        store(grad_copy_ + v * width + c * lanes, left >= lanes ? load(q) : left > 0 ? load_first(q, (int)left) : zero());
+      }
+    tile_.grad = grad_copy_;
+    tile_.grad_step = width;
+  }
+
+  void add_bias(int64_t lines, float* bias) {
+    for (int c = 0; c < vectors_; c++) {
+      const int left = (int)smaller<int64_t>(lanes, tile_.columns - c * lanes);
+      vfloat sums[4] = {zero(), zero(), zero(), zero()};
+      const int64_t voxels = lines * p_.out[2];
+      const float* grad = tile_.grad + c * lanes;
+      int64_t v = 0;
+      for (; v + 4 <= voxels; v += 4)
+        for (int i = 0; i < 4; i++) sums[i] += load(grad + (v + i) * tile_.grad_step);
+      for (; v < voxels; v++) sums[0] += load(grad + v * tile_.grad_step);
+      const vfloat sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+      float* to = bias + c * lanes;
+      store_first(to, tile_.accumulate ? load_first(to, left) + sum : sum, left);
+    }
+  }
+
+  void run_taps(int64_t begin, int64_t end, int64_t kd, int64_t kh, float* weight) {
+    // The lines whose tap lies inside the input.
+    int64_t lines = 0;
+    int64_t* line_x = x_offset_;
+    for (int64_t line = begin; line < end; line++) {
+      const int64_t oh = line % p_.out[1], od = line / p_.out[1] % p_.out[0], n = line / p_.out[1] / p_.out[0];
+      const int64_t id = od * p_.stride[0] + kd - p_.pad[0], ih = oh * p_.stride[1] + kh - p_.pad[1];
+      if (id < 0 || id >= p_.in[0] || ih < 0 || ih >= p_.in[1]) continue;
+      line_x[lines] = ((n * p_.in[0] + id) * p_.in[1] + ih) * p_.in[2] * p_.in_channels;
+      grad_offset_[lines++] = (line - begin) * p_.out[2] * tile_.grad_step;
+    }
+    tile_.lines = lines;
+    tile_.x_offset = x_offset_;
+    tile_.x_step = p_.stride[2] * p_.in_channels;
+    const float* grad = tile_.grad;
+    tile_.grad_offset = grad_offset_;
+    for (int64_t kw = 0; kw < p_.kernel[2]; kw++) {
+      // Output voxels whose tap lies inside: 0 <= w * stride + kw - pad < in.
+      const int64_t shift = p_.pad[2] - kw;
+      const int64_t first = shift > 0 ? divide_up(shift, p_.stride[2]) : 0;
+      const int64_t reach = p_.in[2] - 1 + shift;
+      const int64_t last = reach < 0 ? 0 : smaller(p_.out[2], reach / p_.stride[2] + 1);
+      tile_.count = larger<int64_t>(0, last - first);
+      tile_.grad = grad + first * tile_.grad_step;
+      const int64_t tap = (kd * p_.kernel[1] + kh) * p_.kernel[2] + kw;
+      run_rows(input_ + (first * p_.stride[2] - shift) * p_.in_channels, p_.in_channels,
+               weight + tap * p_.in_channels * p_.out_channels);
+    }
+    tile_.grad = grad;
+  }
+
+  void run_patches(int64_t begin, int64_t end, float* weight) {
+    const int64_t lines = end - begin;
+    for (int64_t i = 0; i < lines; i++) {
+      copy_patches(begin + i, patches_ + i * p_.out[2] * s_.patch_floats);
+      x_offset_[i] = i * p_.out[2] * s_.patch_floats;
+      grad_offset_[i] = i * p_.out[2] * tile_.grad_step;
+    }
+    tile_.lines = lines;
+    tile_.x_offset = x_offset_;
+    tile_.x_step = s_.patch_floats;
+    tile_.grad_offset = grad_offset_;
+    tile_.count = p_.out[2];
+    run_rows(patches_, s_.patch_floats, weight);
+  }
+
+  // to[voxel][kd][kh][kw][channel] for the voxels of one line.
+  void copy_patches(int64_t line, float* to) {
+    const int64_t oh = line % p_.out[1], od = line / p_.out[1] % p_.out[0], n = line / p_.out[1] / p_.out[0];
+    const int64_t run = p_.kernel[2] * p_.in_channels, pitch = s_.patch_floats;
+    for (int64_t kd = 0; kd < p_.kernel[0]; kd++)
+      for (int64_t kh = 0; kh < p_.kernel[1]; kh++, to += run) {
+        const int64_t id = od * p_.stride[0] + kd - p_.pad[0], ih = oh * p_.stride[1] + kh - p_.pad[1];
+        const bool inside = id >= 0 && id < p_.in[0] && ih >= 0 && ih < p_.in[1];
+        const float* from = input_ + (inside ? ((n * p_.in[0] + id) * p_.in[1] + ih) * p_.in[2] * p_.in_channels : 0);
+        for (int64_t ow = 0; ow < p_.out[2]; ow++) {
+          const int64_t iw = ow * p_.stride[2] - p_.pad[2];
+          float* patch = to + ow * pitch;
+          if (inside && iw >= 0 && iw + p_.kernel[2] <= p_.in[2]) {
+            const float* x = from + iw * p_.in_channels;
+            for (int64_t j = 0; j < run; j++) {
+              patch[j] = x[j];
+              VERSEMI_KEEP(j);  // a few floats: a call of memcpy or vector code would cost more
+            }
+          } else {
+            for (int64_t j = 0; j < run; j++) {
+              const int64_t w = iw + j / p_.in_channels;
+              patch[j] = inside && w >= 0 && w < p_.in[2] ? from[iw * p_.in_channels + j] : 0.0f;
+            }
+          }
+        }
+      }
+  }
+
+  // All input channels of one tap, in blocks of nearly equal size.
+  void run_rows(const float* x, int64_t rows, float* weight) {
+    const int64_t tiles = divide_up(rows, max_tile_voxels(vectors_));
+    for (int64_t i = 0; i < tiles; i++) {
+      const int64_t begin = rows * i / tiles, count = rows * (i + 1) / tiles - begin;
+      tile_.x = x + begin;
+      tile_.out = weight + begin * p_.out_channels;
+      grad_tile_for((int)count, vectors_)(tile_);
+    }
+  }
+
+  const versemi_conv_problem& p_;
+  const schedule& s_;
+  const float* input_;
+  const float* grad_output_;
+  float* grad_copy_;
+  float* patches_;
+  int64_t* x_offset_;
+  int64_t* grad_offset_;
+  grad_tile_call tile_ = {};
+  int vectors_ = 0;
+  int64_t first_column_ = 0;
+};
+
+// to[i] = sum over slices of from[slice * count + i], in order.
+void sum_slices(versemi_context* context, const float* from, int64_t slices, int64_t count, float* to) {
+  constexpr int64_t block = 4096;
+  parallel_for(context, divide_up(count, block), [&](int64_t begin, int64_t end, int) {
+    const int64_t last = smaller(end * block, count);
+    for (int64_t i = begin * block; i < last; i += lanes) {
+      const int left = (int)smaller<int64_t>(lanes, last - i);
+      vfloat sum = load_first(from + i, left);
+      for (int64_t slice = 1; slice < slices; slice++) sum += load_first(from + slice * count + i, left);
+      store_first(to + i, sum, left);
+    }
+  });
+}
+
+versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
+                               const double* attributes, int32_t attribute_count) {
+  conv3d_call call;
+  const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
+  if (status.code != VERSEMI_OK) return status;
+  const versemi_conv_problem& p = call.problem;
+  schedule s = make_schedule(p);
+  const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
+  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  if (s.thread_memory == nullptr) return out_of_memory(bytes);
+  s.slice_weight = call.weight;
+  s.slice_bias = call.bias;
+  const int64_t weights = versemi_conv_weight_count(&p);
+  if (s.slices > 1) {
+    const int64_t floats = s.slices * (weights + p.out_channels);
+    s.slice_weight = scratch_floats(context, conv_scratch_slices, (std::size_t)floats);
+    if (s.slice_weight == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
+    if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
+  }
+  parallel_for(context, s.slices * s.tap_rows * s.blocks, [&](int64_t begin, int64_t end, int thread) {
+    worker work(p, call.input, call.output, s, thread);
+    for (int64_t task = begin; task < end; task++) work.run_task(task);
+  });
+  if (s.slices > 1) {
+    sum_slices(context, s.slice_weight, s.slices, weights, call.weight);
+    if (call.bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.bias);
+  }
+  return ok();
+}
+
+const versemi_kernel rows[] = {
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_grad_weight},
+};
+
+}  // namespace
+
+kernel_rows conv3d_grad_weight_kernels() { return kernel_rows{rows, sizeof rows / sizeof rows[0]}; }
+
+}  // namespace VERSEMI_ISA
+}  // namespace versemi
