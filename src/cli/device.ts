@@ -1,0 +1,14 @@
+import { type DeviceChoice, type SelectedDevice, selectDevice } from '../tfjs/index.js';
+import type { Terminal } from './terminal.js';
+
+export interface DeviceArguments {
+  readonly device: DeviceChoice;
+  readonly threads?: number;
+}
+
+/** Chooses the device and says why. */
+export async function chooseDevice({ device, threads }: DeviceArguments, terminal: Terminal): Promise<SelectedDevice> {
+  const selected = await selectDevice(device, threads === undefined ? {} : { threads });
+  terminal.note(`Device: ${selected.device.description}. ${selected.why}`);
+  return selected;
+}

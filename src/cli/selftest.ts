@@ -1,0 +1,48 @@
+import type { Command } from 'commander';
+import { VersemiError } from '../errors.js';
+import { type CaseResult, runSelftest } from '../tfjs/selftest/index.js';
+import { chooseDevice } from './device.js';
+import { addShared } from './options.js';
+import { createTerminal } from './terminal.js';
+
+export function addSelftest(program: Command): void {
+  const command = program
+    .command('selftest')
+    .description('Check every kernel of a device on this machine against plain arithmetic.')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ versemi selftest
+  $ versemi selftest --device wasm --json`,
+    );
+  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (options) => {
+    const terminal = createTerminal(options);
+    const selected = await chooseDevice(options, terminal);
+    const results: CaseResult[] = [];
+    for await (const result of runSelftest(selected)) {
+      results.push(result);
+      terminal.status(`${results.length} cases, ${result.name}`);
+      if (!result.ok) terminal.note(`FAILED ${result.name}: ${result.detail}`);
+    }
+    const failed = results.filter(({ ok }) => !ok);
+    terminal.print(`${selected.device.description}: ${results.length - failed.length} passed, ${failed.length} failed`);
+    terminal.printJson({
+      device: selected.device.description,
+      passed: results.length - failed.length,
+      failed: failed.length,
+      results,
+    });
+    if (failed.length > 0) {
+      throw new VersemiError('KERNEL_FAILED', {
+        field: selected.device.name,
+        expected: 'every case to pass',
+        found: `${failed.length} of ${results.length} that do not: ${failed
+          .slice(0, 3)
+          .map(({ name }) => name)
+          .join(', ')}`,
+        remedy: 'Use another device, and report this output.',
+      });
+    }
+  });
+}
