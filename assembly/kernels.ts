@@ -1,5 +1,7 @@
 // Kernel table of the device wasm: one entry point for all ops (codes: src/tfjs/kernel-table.ts), the same in every thread.
 
+import { axesScratch } from './kernels/axes';
+import { binary } from './kernels/binary';
 import { awaitChange, barrier, bindCall, bindControl } from './kernels/call';
 import {
   CONTROL_CALL, CONTROL_OP, CONTROL_PARTS, CONTROL_SEQUENCE,
@@ -7,7 +9,21 @@ import {
 import { convolutionScratch, forward, fused, fusedScratch, gradInput } from './kernels/convolution';
 import { gradWeight, gradWeightScratch } from './kernels/grad-weight';
 
-export { convolutionBlock, outerBlock } from './kernels/micro';
+import { head, headGrad, headGradScratch, headScratch } from './kernels/head';
+import { concat, fill, pad, slice, tile, transpose } from './kernels/layout';
+import {
+  aggregateMax, aggregateMaxGrad, overlapScratch, overlapSums, overlapSumsGrad,
+} from './kernels/losses';
+import { matmul, matmulScratch } from './kernels/matmul';
+import {
+  batchNorm, batchNormGrad, batchNormGradScratch, batchNormScratch, instanceNorm, instanceNormGrad,
+  instanceNormGradScratch, instanceNormScratch,
+} from './kernels/norm';
+import { adamStep, emaStep, packGradients, packScratch } from './kernels/optimiser';
+import { reduce, reduceScratch } from './kernels/reduce';
+import { unary } from './kernels/unary';
+
+export { convolutionBlock, dotBlock, outerBlock } from './kernels/micro';
 
 export function heapBase(): usize {
   return __heap_base;
@@ -29,6 +45,17 @@ export function scratchBytes(op: i32, call: usize, parts: i32): f64 {
     case 2: return convolutionScratch(true, parts);
     case 3: return gradWeightScratch(parts);
     case 4: return fusedScratch(parts);
+    case 5: return instanceNormScratch();
+    case 6: return instanceNormGradScratch();
+    case 7: return batchNormScratch();
+    case 8: return batchNormGradScratch();
+    case 9: return headScratch(parts);
+    case 10: return headGradScratch(parts);
+    case 11: return overlapScratch();
+    case 15: return packScratch();
+    case 22: return reduceScratch();
+    case 23: return matmulScratch(parts);
+    case 21: case 24: case 25: case 26: case 27: case 28: return axesScratch(parts);
     default: return 0;
   }
 }
@@ -41,6 +68,29 @@ function execute(op: i32, call: usize, part: i32, parts: i32): void {
     case 2: gradInput(); break;
     case 3: gradWeight(parts); break;
     case 4: fused(parts); break;
+    case 5: instanceNorm(); break;
+    case 6: instanceNormGrad(); break;
+    case 7: batchNorm(); break;
+    case 8: batchNormGrad(); break;
+    case 9: head(); break;
+    case 10: headGrad(); break;
+    case 11: overlapSums(); break;
+    case 12: overlapSumsGrad(); break;
+    case 13: aggregateMax(); break;
+    case 14: aggregateMaxGrad(); break;
+    case 15: packGradients(); break;
+    case 16: adamStep(); break;
+    case 17: emaStep(); break;
+    case 20: unary(); break;
+    case 21: binary(); break;
+    case 22: reduce(); break;
+    case 23: matmul(); break;
+    case 24: transpose(); break;
+    case 25: slice(); break;
+    case 26: pad(); break;
+    case 27: concat(); break;
+    case 28: tile(); break;
+    case 29: fill(); break;
     default: unreachable();
   }
   barrier();

@@ -173,3 +173,52 @@ export function outerBlock(
   v128.store(target, f32x4.add(v128.load(target), d0));
   v128.store(target, f32x4.add(v128.load(target, 16), d1), 16);
 }
+
+/** Dot products of four rows with two rows over `length` bytes (a multiple of 16), rows `length` apart: output[4][2]. */
+export function dotBlock(left: usize, right: usize, length: usize, output: usize): void {
+  let a0 = f32x4.splat(0);
+  let a1 = a0;
+  let b0 = a0;
+  let b1 = a0;
+  let c0 = a0;
+  let c1 = a0;
+  let d0 = a0;
+  let d1 = a0;
+  let pa = left;
+  let pb = pa + length;
+  let pc = pb + length;
+  let pd = pc + length;
+  let second = right + length;
+  const end = second;
+  while (right < end) {
+    const r0 = v128.load(right);
+    const r1 = v128.load(second);
+    const xa = v128.load(pa);
+    a0 = f32x4.add(a0, f32x4.mul(xa, r0));
+    a1 = f32x4.add(a1, f32x4.mul(xa, r1));
+    const xb = v128.load(pb);
+    b0 = f32x4.add(b0, f32x4.mul(xb, r0));
+    b1 = f32x4.add(b1, f32x4.mul(xb, r1));
+    const xc = v128.load(pc);
+    c0 = f32x4.add(c0, f32x4.mul(xc, r0));
+    c1 = f32x4.add(c1, f32x4.mul(xc, r1));
+    const xd = v128.load(pd);
+    d0 = f32x4.add(d0, f32x4.mul(xd, r0));
+    d1 = f32x4.add(d1, f32x4.mul(xd, r1));
+    pa += 16;
+    pb += 16;
+    pc += 16;
+    pd += 16;
+    right += 16;
+    second += 16;
+  }
+  v128.store(output, fourSums(a0, a1, b0, b1));
+  v128.store(output, fourSums(c0, c1, d0, d1), 16);
+}
+
+/** Lane sums of four vectors. */
+function fourSums(a: v128, b: v128, c: v128, d: v128): v128 {
+  const ab = f32x4.add(i32x4.shuffle(a, b, 0, 1, 4, 5), i32x4.shuffle(a, b, 2, 3, 6, 7));
+  const cd = f32x4.add(i32x4.shuffle(c, d, 0, 1, 4, 5), i32x4.shuffle(c, d, 2, 3, 6, 7));
+  return f32x4.add(i32x4.shuffle(ab, cd, 0, 2, 4, 6), i32x4.shuffle(ab, cd, 1, 3, 5, 7));
+}

@@ -1,0 +1,268 @@
+// Instance and batch normalisation with ReLU, and their gradients. Both are (x - mean) * gain + shift per (sample, channel):
+// instance norm has gain = rstd and no shift; batch norm is one sample of all rows with gain = gamma * rstd, shift = beta.
+
+import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
+import { copyFloats, loadPartial, storePartial } from './memory';
+import { gatherStatistics, normalize, piecesOf, rowsPerPiece, statisticsToMoments } from './moments';
+import { statisticsBytes } from './tile-statistics';
+
+/** attributes: n, voxels, channels, relu, epsilon. Scratch: [statistics][mean][rstd]. */
+export function instanceNormScratch(): f64 {
+  const n = integer(0);
+  const channels = integer(2);
+  return statisticsBytes(<f64>n * piecesOf(integer(1), channels), channels) + 2 * lines(<f64>n * channels * 4);
+}
+
+/** input, output, mean?, rstd?. */
+export function instanceNorm(): void {
+  const n = integer(0);
+  const voxels = integer(1);
+  const channels = integer(2);
+  const perSample = piecesOf(voxels, channels);
+  const moments = scratch + <usize>statisticsBytes(<f64>n * perSample, channels);
+  const mean = buffer(2) != 0 ? buffer(2) : moments;
+  const rstd = buffer(3) != 0 ? buffer(3) : moments + <usize>lines(<f64>n * channels * 4);
+  gatherStatistics(buffer(0), n, voxels, channels, scratch);
+  barrier();
+  statisticsToMoments(scratch, n, perSample, channels, attribute(4), mean, rstd, 0);
+  barrier();
+  normalize(buffer(0), buffer(1), n, voxels, channels, mean, rstd, 0, 0, integer(3) != 0);
+}
+
+/** attributes: rows, channels, training, relu, epsilon. Scratch: [statistics][mean][rstd, then gain]. */
+export function batchNormScratch(): f64 {
+  const channels = integer(1);
+  return statisticsBytes(<f64>piecesOf(integer(0), channels), channels) + 2 * lines(<f64>channels * 4);
+}
+
+/** input, gamma, beta, movingMean?, movingVariance?, output, mean?, variance?. */
+export function batchNorm(): void {
+  const rows = integer(0);
+  const channels = integer(1);
+  const perSample = piecesOf(rows, channels);
+  const epsilon = attribute(4);
+  const own = scratch + <usize>statisticsBytes(<f64>perSample, channels);
+  const gain = own + <usize>lines(<f64>channels * 4);
+  let mean = buffer(6) != 0 ? buffer(6) : own;
+  if (integer(2) != 0) {
+    gatherStatistics(buffer(0), 1, rows, channels, scratch);
+    barrier();
+    statisticsToMoments(scratch, 1, perSample, channels, epsilon, mean, gain, buffer(7));
+    barrier();
+    if (part == 0) multiply(gain, buffer(1), channels);
+  } else {
+    mean = buffer(3);
+    if (part == 0) {
+      reciprocalDeviation(buffer(4), gain, channels, epsilon);
+      multiply(gain, buffer(1), channels);
+      if (buffer(6) != 0) copyFloats(buffer(6), buffer(3), <usize>channels);
+      if (buffer(7) != 0) copyFloats(buffer(7), buffer(4), <usize>channels);
+    }
+  }
+  barrier();
+  normalize(buffer(0), buffer(5), 1, rows, channels, mean, gain, buffer(2), 0, integer(3) != 0);
+}
+
+function multiply(target: usize, factor: usize, count: i32): void {
+  for (let i: usize = 0; i < <usize>count << 2; i += 4) store<f32>(target + i, load<f32>(target + i) * load<f32>(factor + i));
+}
+
+function reciprocalDeviation(variance: usize, target: usize, count: i32, epsilon: f64): void {
+  for (let i: usize = 0; i < <usize>count << 2; i += 4) {
+    store<f32>(target + i, <f32>(1 / sqrt(<f64>load<f32>(variance + i) + epsilon)));
+  }
+}
+
+// --- gradients -------------------------------------------------------------------------------------------------------
+// With xhat = (x - mean) * rstd and g = gradOutput where (x - mean) * gain + shift > 0 or relu = 0, else 0:
+//   gradInput = gain * (g - avg(g) - xhat * avg(g * xhat)), averages over the rows of the sample.
+
+/** The tensors and per-channel numbers of the gradient in progress. */
+let gradOutput: usize = 0;
+let input: usize = 0;
+let gradTarget: usize = 0;
+let means: usize = 0;
+let rstds: usize = 0;
+let gains: usize = 0;
+let shifts: usize = 0;
+let averages: usize = 0;
+let products: usize = 0;
+let floor: f32 = 0;
+
+/** Scratch of the sums: f64 [pieces][sum of g, sum of g * xhat][channels], then both averages as f32 [n, channels]. */
+function sumsBytes(n: i32, rows: i32, channels: i32): f64 {
+  return lines(<f64>n * piecesOf(rows, channels) * channels * 16);
+}
+
+function gradientScratch(n: i32, rows: i32, channels: i32): f64 {
+  return sumsBytes(n, rows, channels) + 2 * lines(<f64>n * channels * 4);
+}
+
+/** Both passes; n samples of `rows` rows. Sums are written to gradGamma and gradBeta where given (n = 1). */
+function gradient(n: i32, rows: i32, channels: i32, sums: usize, gradGamma: usize, gradBeta: usize): void {
+  averages = sums + <usize>sumsBytes(n, rows, channels);
+  products = averages + <usize>lines(<f64>n * channels * 4);
+  const perSample = piecesOf(rows, channels);
+  const size = rowsPerPiece(channels);
+  const pieces = <usize>(n * perSample);
+  const first = firstItem(pieces);
+  const end = endItem(pieces);
+  for (let piece = first; piece < end; piece++) {
+    const sample = <i32>(piece / <usize>perSample);
+    const row = <i32>(piece % <usize>perSample) * size;
+    sumPiece(sample, rows, row, min(size, rows - row), channels, sums + piece * (<usize>channels << 4));
+  }
+  barrier();
+  averageSums(n, rows, channels, sums, gradGamma, gradBeta);
+  barrier();
+  for (let piece = first; piece < end; piece++) {
+    const sample = <i32>(piece / <usize>perSample);
+    const row = <i32>(piece % <usize>perSample) * size;
+    writePiece(sample, rows, row, min(size, rows - row), channels);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function masked(g: v128, centred: v128, gain: v128, shift: v128): v128 {
+  return v128.and(g, f32x4.gt(f32x4.add(f32x4.mul(centred, gain), shift), f32x4.splat(floor)));
+}
+
+function sumPiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32, target: usize): void {
+  const rowBytes = <usize>channels << 2;
+  const start = (<usize>sample * <usize>rows + <usize>row) * rowBytes;
+  const constants = <usize>sample * rowBytes;
+  const distance = input - gradOutput;
+  for (let c: usize = 0; c < rowBytes; c += 16) {
+    const width = min(4, (rowBytes - c) >> 2);
+    const mean = constant(means + constants + c, width);
+    const rstd = constant(rstds + constants + c, width);
+    const gain = constant(gains + constants + c, width);
+    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
+    let sum = f32x4.splat(0);
+    let product = sum;
+    let p = gradOutput + start + c;
+    const end = p + <usize>count * rowBytes;
+    if (width == 4) {
+      for (; p < end; p += rowBytes) {
+        const centred = f32x4.sub(v128.load(p + distance), mean);
+        const g = masked(v128.load(p), centred, gain, shift);
+        sum = f32x4.add(sum, g);
+        product = f32x4.add(product, f32x4.mul(g, f32x4.mul(centred, rstd)));
+      }
+    } else {
+      for (; p < end; p += rowBytes) {
+        const centred = f32x4.sub(loadPartial(p + distance, width), mean);
+        const g = masked(loadPartial(p, width), centred, gain, shift);
+        sum = f32x4.add(sum, g);
+        product = f32x4.add(product, f32x4.mul(g, f32x4.mul(centred, rstd)));
+      }
+    }
+    storeDoubles(target + (c << 1), sum, width);
+    storeDoubles(target + (rowBytes << 1) + (c << 1), product, width);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function constant(address: usize, width: usize): v128 {
+  return width == 4 ? v128.load(address) : loadPartial(address, width);
+}
+
+function storeDoubles(target: usize, value: v128, width: usize): void {
+  store<f64>(target, <f64>f32x4.extract_lane(value, 0));
+  if (width > 1) store<f64>(target, <f64>f32x4.extract_lane(value, 1), 8);
+  if (width > 2) store<f64>(target, <f64>f32x4.extract_lane(value, 2), 16);
+  if (width > 3) store<f64>(target, <f64>f32x4.extract_lane(value, 3), 24);
+}
+
+function averageSums(n: i32, rows: i32, channels: i32, sums: usize, gradGamma: usize, gradBeta: usize): void {
+  const perSample = <usize>piecesOf(rows, channels);
+  const total = <usize>n * <usize>channels;
+  const end = endItem(total);
+  for (let item = firstItem(total); item < end; item++) {
+    let record = sums + (((item / <usize>channels) * perSample * 2 * <usize>channels + (item % <usize>channels)) << 3);
+    let sum: f64 = 0;
+    let product: f64 = 0;
+    for (let p: usize = 0; p < perSample; p++) {
+      sum += load<f64>(record);
+      product += load<f64>(record + (<usize>channels << 3));
+      record += <usize>channels << 4;
+    }
+    store<f32>(averages + (item << 2), <f32>(sum / <f64>rows));
+    store<f32>(products + (item << 2), <f32>(product / <f64>rows));
+    if (gradGamma != 0) store<f32>(gradGamma + (item << 2), <f32>product);
+    if (gradBeta != 0) store<f32>(gradBeta + (item << 2), <f32>sum);
+  }
+}
+
+function writePiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32): void {
+  const rowBytes = <usize>channels << 2;
+  const start = (<usize>sample * <usize>rows + <usize>row) * rowBytes;
+  const constants = <usize>sample * rowBytes;
+  const distance = input - gradOutput;
+  const toTarget = gradTarget - gradOutput;
+  for (let c: usize = 0; c < rowBytes; c += 16) {
+    const width = min(4, (rowBytes - c) >> 2);
+    const mean = constant(means + constants + c, width);
+    const rstd = constant(rstds + constants + c, width);
+    const gain = constant(gains + constants + c, width);
+    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
+    const average = constant(averages + constants + c, width);
+    const product = constant(products + constants + c, width);
+    let p = gradOutput + start + c;
+    const end = p + <usize>count * rowBytes;
+    for (; p < end; p += rowBytes) {
+      const centred = f32x4.sub(constant(p + distance, width), mean);
+      const g = masked(constant(p, width), centred, gain, shift);
+      const rest = f32x4.sub(f32x4.sub(g, average), f32x4.mul(f32x4.mul(centred, rstd), product));
+      const value = f32x4.mul(gain, rest);
+      if (width == 4) v128.store(p + toTarget, value);
+      else storePartial(p + toTarget, value, width);
+    }
+  }
+}
+
+/** attributes: n, voxels, channels, relu. */
+export function instanceNormGradScratch(): f64 {
+  return gradientScratch(integer(0), integer(1), integer(2));
+}
+
+/** gradOutput, raw, mean, rstd, gradRaw. */
+export function instanceNormGrad(): void {
+  gradOutput = buffer(0);
+  input = buffer(1);
+  means = buffer(2);
+  rstds = buffer(3);
+  gains = buffer(3);
+  shifts = 0;
+  gradTarget = buffer(4);
+  floor = integer(3) != 0 ? 0 : -Infinity;
+  gradient(integer(0), integer(1), integer(2), scratch, 0, 0);
+}
+
+/** attributes: rows, channels, relu, epsilon. Scratch: [sums and averages][rstd][gain]. */
+export function batchNormGradScratch(): f64 {
+  return gradientScratch(1, integer(0), integer(1)) + 2 * lines(<f64>integer(1) * 4);
+}
+
+/** gradOutput, input, gamma, beta, mean, variance, gradInput, gradGamma, gradBeta. */
+export function batchNormGrad(): void {
+  const rows = integer(0);
+  const channels = integer(1);
+  rstds = scratch + <usize>gradientScratch(1, rows, channels);
+  gains = rstds + <usize>lines(<f64>channels * 4);
+  if (part == 0) {
+    reciprocalDeviation(buffer(5), rstds, channels, attribute(3));
+    copyFloats(gains, rstds, <usize>channels);
+    multiply(gains, buffer(2), channels);
+  }
+  barrier();
+  gradOutput = buffer(0);
+  input = buffer(1);
+  means = buffer(4);
+  shifts = buffer(3);
+  gradTarget = buffer(6);
+  floor = integer(2) != 0 ? 0 : -Infinity;
+  gradient(1, rows, channels, scratch, buffer(7), buffer(8));
+}
