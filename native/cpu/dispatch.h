@@ -7,7 +7,16 @@
 
 // One line per family.
 #define VERSEMI_KERNEL_FAMILIES(FAMILY) \
-  FAMILY(conv3d)
+  FAMILY(conv3d)                        \
+  FAMILY(conv3d_grad_weight)            \
+  FAMILY(norm)                          \
+  FAMILY(head)                          \
+  FAMILY(loss)                          \
+  FAMILY(optimizer)                     \
+  FAMILY(elementwise)                   \
+  FAMILY(reduce)                        \
+  FAMILY(matmul)                        \
+  FAMILY(layout)
 
 namespace versemi {
 

@@ -1,0 +1,242 @@
+// The N-API boundary: unpacks arguments, checks them, calls the kernel table, returns a status code. No arithmetic.
+// src/tfjs/native-device.ts is its only caller. C++ exceptions end here (see `contained`); JavaScript ones are thrown for
+// wrong argument types only, which no user can cause.
+
+#include <napi.h>
+
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "buffer_sizes.h"
+#include "buffers.h"
+#include "session.h"
+#include "../cpu/context.h"
+
+namespace {
+
+using versemi::session;
+
+int64_t view_bytes(napi_env env, napi_value value, void** data) {
+  bool is_typed_array = false;
+  if (napi_is_typedarray(env, value, &is_typed_array) != napi_ok) return -1;
+  size_t length = 0;
+  if (is_typed_array) {
+    static constexpr int64_t element_bytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
+    napi_typedarray_type type;
+    if (napi_get_typedarray_info(env, value, &type, &length, data, nullptr, nullptr) != napi_ok) return -1;
+    if (static_cast<size_t>(type) >= sizeof element_bytes / sizeof element_bytes[0]) return -1;
+    return static_cast<int64_t>(length) * element_bytes[type];
+  }
+  bool is_data_view = false;
+  if (napi_is_dataview(env, value, &is_data_view) != napi_ok || !is_data_view) return -1;
+  if (napi_get_dataview_info(env, value, &length, data, nullptr, nullptr) != napi_ok) return -1;
+  return static_cast<int64_t>(length);
+}
+
+bool get_number(napi_env env, napi_value value, double* number) {
+  return napi_get_value_double(env, value, number) == napi_ok;
+}
+
+class Device : public Napi::ObjectWrap<Device> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "NativeDevice",
+                       {InstanceMethod<&Device::allocate>("allocate"), InstanceMethod<&Device::release>("release"),
+                        InstanceMethod<&Device::write>("write"), InstanceMethod<&Device::read>("read"),
+                        InstanceMethod<&Device::run>("run"), InstanceMethod<&Device::refuses>("refuses"),
+                        InstanceMethod<&Device::memory>("memory"), InstanceMethod<&Device::trim>("trim"),
+                        InstanceMethod<&Device::describe>("describe"), InstanceMethod<&Device::message>("message"),
+                        InstanceMethod<&Device::dispose>("dispose")});
+  }
+
+  // ({ threads, memoryLimitBytes, poison }), all given by the caller
+  explicit Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info) {
+    const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
+    const auto number = [&](const char* name, double otherwise) {
+      const Napi::Value value = options.Get(name);
+      return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
+    };
+    try {
+      session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
+                                           static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
+                                           options.Get("poison").ToBoolean().Value());
+    } catch (const std::exception& error) {
+      Napi::Error::New(info.Env(), error.what()).ThrowAsJavaScriptException();
+    }
+  }
+
+ private:
+  // allocate(bytes): id, or 0 (message() says why)
+  Napi::Value allocate(const Napi::CallbackInfo& info) {
+    versemi::buffer_pool::buffer_id id = 0;
+    contained([&] {
+      double bytes = 0;
+      if (!get_number(info.Env(), info[0], &bytes) || !(bytes >= 0 && bytes <= 9e15)) return wrong("bytes");
+      return session_->buffers().allocate(static_cast<int64_t>(bytes), &id);
+    });
+    return Napi::Number::New(info.Env(), static_cast<double>(id));
+  }
+
+  // release(id): status
+  Napi::Value release(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    double id = 0;
+                    if (!get_number(info.Env(), info[0], &id)) return wrong("id");
+                    return session_->buffers().release(static_cast<int64_t>(id));
+                  }));
+  }
+
+  // write(id, view): status; copies the whole view to the start of the buffer
+  Napi::Value write(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] { return transfer(info, true); }));
+  }
+
+  // read(id, view): status; fills the whole view from the start of the buffer
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] { return transfer(info, false); }));
+  }
+
+  versemi_status transfer(const Napi::CallbackInfo& info, bool to_device) {
+    double id = 0;
+    void* data = nullptr;
+    if (!get_number(info.Env(), info[0], &id)) return wrong("id");
+    const int64_t bytes = view_bytes(info.Env(), info[1], &data);
+    if (bytes < 0) return wrong("view");
+    return session_->transfer(static_cast<int64_t>(id), data, bytes, to_device);
+  }
+
+  // run(op, bufferCount, attributeCount, call): status; call is a Float64Array that starts with the buffer ids,
+  // followed by the attributes. One packed array costs one look-up; see the README for what the alternatives cost.
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    const double* ids = nullptr;
+                    int32_t op = 0, buffers = 0, attributes = 0;
+                    if (!packed_call(info, &op, &buffers, &attributes, &ids)) return wrong("call");
+                    return session_->run(op, ids, buffers, ids + buffers, attributes);
+                  }));
+  }
+
+  // refuses(op, 0, attributeCount, attributes): null or the reason
+  Napi::Value refuses(const Napi::CallbackInfo& info) {
+    const versemi_status result = contained([&] {
+      const double* attributes = nullptr;
+      int32_t op = 0, buffers = 0, count = 0;
+      if (!packed_call(info, &op, &buffers, &count, &attributes)) return wrong("call");
+      return session_->refuses(op, attributes, count);
+    });
+    if (result.code == VERSEMI_OK) return info.Env().Null();
+    return Napi::String::New(info.Env(), result.message);
+  }
+
+  bool packed_call(const Napi::CallbackInfo& info, int32_t* op, int32_t* buffers, int32_t* attributes,
+                   const double** call) {
+    const napi_env env = info.Env();
+    napi_typedarray_type type;
+    size_t length = 0;
+    void* data = nullptr;
+    if (napi_get_value_int32(env, info[0], op) != napi_ok || napi_get_value_int32(env, info[1], buffers) != napi_ok ||
+        napi_get_value_int32(env, info[2], attributes) != napi_ok ||
+        napi_get_typedarray_info(env, info[3], &type, &length, &data, nullptr, nullptr) != napi_ok) {
+      return false;
+    }
+    *call = static_cast<const double*>(data);
+    return type == napi_float64_array && *buffers >= 0 && *attributes >= 0 &&
+           static_cast<size_t>(*buffers) + static_cast<size_t>(*attributes) <= length;
+  }
+
+  // memory(): [buffers, bytesInUse, bytesPooled, bytesPeak]
+  Napi::Value memory(const Napi::CallbackInfo& info) {
+    versemi::memory_use use;
+    contained([&] {
+      use = session_->buffers().use();
+      return versemi::ok();
+    });
+    Napi::Array result = Napi::Array::New(info.Env(), 4);
+    uint32_t index = 0;
+    for (const int64_t value : {use.buffers, use.bytes_in_use, use.bytes_pooled, use.bytes_peak}) {
+      result.Set(index++, Napi::Number::New(info.Env(), static_cast<double>(value)));
+    }
+    return result;
+  }
+
+  Napi::Value trim(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    session_->trim();
+                    return versemi::ok();
+                  }));
+  }
+
+  // describe(): { description, isa, threads }
+  Napi::Value describe(const Napi::CallbackInfo& info) {
+    std::string isa, description;
+    int threads = 0;
+    contained([&] {
+      isa = session_->isa();
+      threads = session_->threads();
+      description = session_->description();
+      return versemi::ok();
+    });
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("isa", isa);
+    result.Set("threads", threads);
+    result.Set("description", description);
+    return result;
+  }
+
+  // message(): what the last call that did not return 0 had to say
+  Napi::Value message(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), message_); }
+
+  // dispose(): frees every buffer and stops the threads; every later call fails. May be called twice.
+  Napi::Value dispose(const Napi::CallbackInfo& info) {
+    session_.reset();
+    return info.Env().Undefined();
+  }
+
+  static versemi_status wrong(const char* argument) {
+    return versemi::failure(VERSEMI_INVALID_ARGUMENT, "argument %s is not of the expected type or size", argument);
+  }
+
+  // Runs `body` with nothing thrown past it; keeps the message of a failure.
+  template <typename Body>
+  versemi_status contained(Body body) {
+    versemi_status result;
+    try {
+      result = session_ == nullptr ? versemi::failure(VERSEMI_DEVICE_FAILED, "the device was disposed of") : body();
+    } catch (const std::bad_alloc &) {
+      result = versemi::failure(VERSEMI_OUT_OF_MEMORY, "the host has no memory left");
+    } catch (const std::exception& error) {
+      result = versemi::failure(VERSEMI_DEVICE_FAILED, "%s", error.what());
+    }
+    if (result.code != VERSEMI_OK) message_ = result.message;
+    return result;
+  }
+
+  static Napi::Value status(const Napi::CallbackInfo& info, const versemi_status& result) {
+    return Napi::Number::New(info.Env(), result.code);
+  }
+
+  std::unique_ptr<session> session_;
+  std::string message_;
+};
+
+// One instance per environment (main thread, each worker), so that nothing is shared between them.
+class Addon : public Napi::Addon<Addon> {
+ public:
+  Addon(Napi::Env env, Napi::Object exports) : device_(Napi::Persistent(Device::define(env))) {
+    Napi::Object versions = Napi::Object::New(env);
+    versions.Set("napi", NAPI_VERSION);
+    versions.Set("compiler", session::compiler());
+    DefineAddon(exports, {InstanceMethod("createDevice", &Addon::create_device), InstanceValue("versions", versions)});
+  }
+
+ private:
+  Napi::Value create_device(const Napi::CallbackInfo& info) { return device_.New({info[0]}); }
+
+  Napi::FunctionReference device_;
+};
+
+}  // namespace
+
+NODE_API_ADDON(Addon)

@@ -1,0 +1,136 @@
+// Steps over all parameters in one call. The arena holds them one after the other; `size[n]` cuts it.
+
+#include "dispatch.h"
+#include "kernel_row.h"
+
+namespace versemi {
+namespace VERSEMI_ISA {
+namespace {
+
+// starts[n + 1]: where each parameter begins in the arena, and the end; nullptr when there is no scratch.
+std::int64_t* starts_of(versemi_context* context, const double* sizes, std::int64_t n) {
+  std::int64_t* starts =
+      static_cast<std::int64_t*>(scratch(context, 6, static_cast<std::size_t>(n + 1) * sizeof(std::int64_t)));
+  if (starts == nullptr) return nullptr;
+  starts[0] = 0;
+  for (std::int64_t i = 0; i < n; i++) starts[i + 1] = starts[i] + whole(sizes[i]);
+  return starts;
+}
+
+// Calls body(piece, parameter, offset in the parameter, offset in the arena, elements) for every stretch of the arena
+// that lies in one parameter and one piece of task_elements.
+template <typename Body>
+void for_each_stretch(versemi_context* context, const std::int64_t* starts, std::int64_t n, Body body) {
+  const std::int64_t total = starts[n];
+  parallel_for(context, divide_up(total, task_elements), [&](std::int64_t first, std::int64_t last, int) {
+    std::int64_t parameter = 0;
+    for (std::int64_t piece = first; piece < last; piece++) {
+      std::int64_t at = piece * task_elements;
+      const std::int64_t end = smaller(at + task_elements, total);
+      while (at < end) {
+        while (starts[parameter + 1] <= at) parameter++;
+        const std::int64_t stop = smaller(end, starts[parameter + 1]);
+        body(piece, parameter, at - starts[parameter], at, stop - at);
+        at = stop;
+      }
+    }
+  });
+}
+
+versemi_status pack_gradients(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
+                              const double* attributes, std::int32_t) {
+  const std::int64_t n = whole(attributes[0]);
+  float *arena = output(buffers[n]), *squared_norm = output(buffers[n + 1]);
+  const std::int64_t* starts = starts_of(context, attributes + 1, n);
+  if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
+  const std::int64_t pieces = divide_up(starts[n], task_elements);
+  double* partials = static_cast<double*>(scratch(context, 7, static_cast<std::size_t>(pieces) * sizeof(double)));
+  if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
+  for (std::int64_t i = 0; i < pieces; i++) partials[i] = 0;
+  for_each_stretch(context, starts, n, [&](std::int64_t piece, std::int64_t parameter, std::int64_t offset,
+                                           std::int64_t at, std::int64_t count) {
+    const float* gradient = input(buffers[parameter]);
+    float* out = arena + at;
+    if (gradient == nullptr) {
+      std::memset(out, 0, static_cast<std::size_t>(count) * sizeof(float));
+      return;
+    }
+    gradient += offset;
+    vdouble low = vdouble{}, high = vdouble{};
+    for_each_vector(0, count, [&](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
+      const vfloat g = load(gradient + i, part);
+      const vdouble l = widen_low(g), h = widen_high(g);
+      low += l * l;
+      high += h * h;
+      store(out + i, g, part);
+    });
+    partials[piece] += sum_lanes(low) + sum_lanes(high);
+  });
+  double total = 0;
+  for (std::int64_t i = 0; i < pieces; i++) total += partials[i];
+  squared_norm[0] = static_cast<float>(total);
+  return ok();
+}
+
+versemi_status adam_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
+                         std::int32_t) {
+  const std::int64_t n = whole(attributes[0]);
+  const double learning_rate = attributes[1], beta1 = attributes[2], beta2 = attributes[3], epsilon = attributes[4],
+               weight_decay = attributes[5], step = attributes[6];
+  const float* arena = input(buffers[0]);
+  float *first_moment = output(buffers[1]), *second_moment = output(buffers[2]);
+  const std::int64_t* starts = starts_of(context, attributes + 8, n);
+  if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
+  const auto constant = [](double value) { return broadcast(static_cast<float>(value)); };
+  const vfloat scale = constant(attributes[7]), b1 = constant(beta1), c1 = constant(1 - beta1), b2 = constant(beta2),
+               c2 = constant(1 - beta2), kept = constant(1 - learning_rate * weight_decay), eps = constant(epsilon);
+  // lr * mhat / (sqrt(vhat) + eps) with the bias corrections of both moments taken into constants
+  const vfloat rate = constant(learning_rate / (1 - __builtin_pow(beta1, step)));
+  const vfloat correction = constant(1 / __builtin_sqrt(1 - __builtin_pow(beta2, step)));
+  for_each_stretch(context, starts, n, [=](std::int64_t, std::int64_t parameter, std::int64_t offset, std::int64_t at,
+                                           std::int64_t count) {
+    const float* gradient = arena + at;
+    float *m = first_moment + at, *v = second_moment + at, *w = output(buffers[3 + parameter]) + offset;
+    for_each_vector(0, count, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
+      const vfloat g = load(gradient + i, part) * scale;
+      const vfloat first = b1 * load(m + i, part) + c1 * g;
+      const vfloat second = b2 * load(v + i, part) + c2 * (g * g);
+      store(m + i, first, part);
+      store(v + i, second, part);
+      const vfloat update = rate * first / (versemi::VERSEMI_ISA::sqrt(second) * correction + eps);
+      store(w + i, load(w + i, part) * kept - update, part);
+    });
+  });
+  return ok();
+}
+
+versemi_status ema_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
+                        std::int32_t) {
+  const std::int64_t n = whole(attributes[0]);
+  float* average = output(buffers[n]);
+  const std::int64_t* starts = starts_of(context, attributes + 2, n);
+  if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
+  const vfloat decay = broadcast(static_cast<float>(attributes[1])), rest = broadcast(static_cast<float>(1 - attributes[1]));
+  for_each_stretch(context, starts, n, [=](std::int64_t, std::int64_t parameter, std::int64_t offset, std::int64_t at,
+                                           std::int64_t count) {
+    const float* w = input(buffers[parameter]) + offset;
+    float* mean = average + at;
+    for_each_vector(0, count, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
+      store(mean + i, decay * load(mean + i, part) + rest * load(w + i, part), part);
+    });
+  });
+  return ok();
+}
+
+const versemi_kernel rows[] = {
+    VERSEMI_ROW(VERSEMI_PACK_GRADIENTS, pack_gradients),
+    VERSEMI_ROW(VERSEMI_ADAM_STEP, adam_step),
+    VERSEMI_ROW(VERSEMI_EMA_STEP, ema_step),
+};
+
+}  // namespace
+
+kernel_rows optimizer_kernels() { return {rows, static_cast<std::int32_t>(sizeof rows / sizeof rows[0])}; }
+
+}  // namespace VERSEMI_ISA
+}  // namespace versemi

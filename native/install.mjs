@@ -1,0 +1,115 @@
+// Builds the native addon with cmake-js: package.json's "install" script. Without CMake or a C++ compiler it says what is
+// missing, what that means and how to get it, and succeeds: WebAssembly serves. Downloads nothing: the Node-API headers
+// come from the npm package node-api-headers (a dependency of cmake-js, chosen by "binary.napi_versions" in package.json).
+//   VERSEMI_SKIP_ADDON=1     do not build
+//   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
+
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const target = join(root, 'build', 'Release', 'versemi.node');
+const packages = {
+  linux:
+    'a C++17 compiler, make and CMake 3.18 or newer (Debian, Ubuntu: apt-get install g++ make cmake; Fedora: dnf install gcc-c++ make cmake)',
+  darwin: 'the Xcode command line tools (xcode-select --install) and CMake 3.18 or newer (brew install cmake)',
+  win32: 'Visual Studio Build Tools with the C++ workload and CMake 3.18 or newer',
+};
+
+function isSet(name) {
+  return ![undefined, '', '0'].includes(process.env[name]);
+}
+
+function newestSource() {
+  const files = readdirSync(join(root, 'native'), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && /\.(cpp|h|cu|cuh|txt|cmake)$/.test(entry.name))
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
+  return Math.max(...[...files, join(root, 'CMakeLists.txt')].map((file) => statSync(file).mtimeMs));
+}
+
+/** What the addon says of itself, from a process of its own: a fault in it must not take this one along. */
+function describeAddon() {
+  const script =
+    'const a=require(process.argv[1]);const d=a.createDevice({});console.log(d.describe().description);d.dispose()';
+  return spawnSync(process.execPath, ['-e', script, target], { encoding: 'utf8' });
+}
+
+function works(program) {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+/** Why no build can be tried, or null. */
+function missing() {
+  if (!existsSync(join(root, 'CMakeLists.txt'))) return 'CMakeLists.txt is not part of this package';
+  if (!works('cmake')) return 'CMake was not found';
+  if (process.platform === 'win32') return null; // cmake-js looks for Visual Studio
+  if (process.env.CXX)
+    return works(process.env.CXX.split(' ')[0]) ? null : `the compiler CXX=${process.env.CXX} does not work`;
+  if (!['c++', 'g++', 'clang++'].some(works)) return 'no C++ compiler was found (c++, g++ or clang++)';
+  if (!['make', 'gmake', 'ninja'].some(works)) return 'neither make nor ninja was found';
+  return null;
+}
+
+function cmakeJs(command) {
+  const program = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const options = ['--directory', root, '--out', join(root, 'build'), '--config', 'Release', '--log-level', 'error'];
+  const result = spawnSync(
+    process.execPath,
+    [program, command, ...options, '--parallel', `${availableParallelism()}`],
+    {
+      cwd: root,
+      encoding: 'utf8',
+      maxBuffer: 1 << 28,
+    },
+  );
+  return { ok: result.status === 0, output: `${result.stdout}${result.stderr}` };
+}
+
+function giveUp(reason, output = '') {
+  const required = isSet('VERSEMI_REQUIRE_ADDON');
+  const tail = output
+    .trimEnd()
+    .split('\n')
+    .slice(required ? -40 : -4);
+  if (output !== '') console.error(tail.map((line) => `  ${line}`).join('\n'));
+  console.error(`versemi: the native addon was not built: ${reason}.`);
+  if (required) {
+    console.error('versemi: VERSEMI_REQUIRE_ADDON is set, so this is an error.');
+    process.exit(1);
+  }
+  console.error(
+    'versemi: everything works without it on WebAssembly (--device wasm), training at a fraction of the speed.',
+  );
+  console.error(
+    `versemi: to get it, install ${packages[process.platform] ?? packages.linux}, then run: npm rebuild versemi`,
+  );
+  process.exit(0);
+}
+
+if (isSet('VERSEMI_SKIP_ADDON')) giveUp('VERSEMI_SKIP_ADDON is set');
+const reason = missing();
+if (reason !== null) giveUp(reason);
+if (existsSync(target) && statSync(target).mtimeMs > newestSource() && describeAddon().status === 0) {
+  console.log('versemi: the native addon is up to date');
+  process.exit(0);
+}
+const start = performance.now();
+let build;
+try {
+  build = cmakeJs('compile');
+  // A build folder configured without cmake-js (for the C++ tests) has no addon in it.
+  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild');
+} catch (error) {
+  giveUp(`cmake-js was not found (${error.code})`);
+}
+if (!build.ok) giveUp('compiling it failed (see above; the full output: npx cmake-js compile)', build.output);
+const description = describeAddon();
+if (description.status !== 0)
+  giveUp('it was compiled, but Node cannot load it (see above)', description.stderr || `signal ${description.signal}`);
+console.log(
+  `versemi: native addon built in ${((performance.now() - start) / 1000).toFixed(0)} s: ${description.stdout.trim()}`,
+);

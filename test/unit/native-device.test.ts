@@ -1,0 +1,312 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import t from 'tap';
+import { isVersemiError } from '../../src/errors.js';
+import type { BufferId, Device } from '../../src/tfjs/device.js';
+import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/kernel-table.js';
+import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/native-device.js';
+
+const unavailable = nativeUnavailableReason();
+const needsAddon = { skip: unavailable ?? false };
+
+function put(device: Device, values: readonly number[]): BufferId {
+  const buffer = device.allocate(values.length * 4);
+  device.write(buffer, Float32Array.from(values));
+  return buffer;
+}
+
+function get(device: Device, buffer: BufferId, count: number): number[] {
+  const values = new Float32Array(count);
+  device.readSync(buffer, values);
+  return [...values];
+}
+
+/** The error that `action` throws; fails when it throws none or a foreign one. */
+function coded(action: () => unknown): { code: string; message: string } {
+  try {
+    action();
+  } catch (error) {
+    if (isVersemiError(error)) return error;
+    throw error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+t.test('the op codes of the C header are those of the table', async (t) => {
+  const header = readFileSync(
+    fileURLToPath(new URL('../../../native/include/versemi/kernel_table.h', import.meta.url)),
+    'utf8',
+  );
+  const codes = Object.fromEntries(
+    [...header.matchAll(/^ {2}VERSEMI_([A-Z0-9_]+) = (\d+),?$/gm)]
+      .map(([, name, code]) => [name!.toLowerCase(), Number(code)] as const)
+      .filter(([name]) => name in kernelTable),
+  );
+  t.same(codes, Object.fromEntries(Object.entries(kernelTable).map(([name, { code }]) => [name, code])));
+});
+
+t.test('buffers are counted, reused and given back', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 2 });
+  t.teardown(() => device.dispose());
+  t.equal(device.threads, 2);
+  t.match(device.description, /2 threads/);
+  t.same(device.memory(), { buffers: 0, bytesInUse: 0, bytesPooled: 0, bytesPeak: 0 });
+  const first = device.allocate(4_000_000);
+  const second = device.allocate(12);
+  t.match(device.memory(), { buffers: 2, bytesInUse: 4_000_012, bytesPooled: 0 });
+  device.release(first);
+  const pooled = device.memory().bytesPooled;
+  t.ok(pooled >= 4_000_000 && pooled <= 4_000_000 * 1.125, `at most an eighth is lost: ${pooled}`);
+  const third = device.allocate(4_000_000);
+  t.not(third, first, 'a new id for the same block');
+  t.equal(device.memory().bytesPooled, 0, 'the block is used again');
+  device.release(second);
+  device.release(third);
+  t.match(device.memory(), { buffers: 0, bytesInUse: 0, bytesPeak: 4_000_012 });
+  device.trim();
+  t.equal(device.memory().bytesPooled, 0);
+});
+
+t.test('what is written is read', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 1 });
+  t.teardown(() => device.dispose());
+  const buffer = device.allocate(40);
+  device.write(buffer, Float32Array.of(1, 2, 3));
+  t.same(get(device, buffer, 3), [1, 2, 3]);
+  const bytes = new Uint8Array(6).fill(7);
+  device.write(buffer, bytes.subarray(1, 4));
+  const back = new DataView(new ArrayBuffer(8), 1, 3);
+  await device.read(buffer, back);
+  t.same([...new Uint8Array(back.buffer)], [0, 7, 7, 7, 0, 0, 0, 0], 'views keep their offset and length');
+  const shared = new Float32Array(new SharedArrayBuffer(8));
+  shared.set([5, 6]);
+  device.write(buffer, shared);
+  t.same(get(device, buffer, 2), [5, 6], 'shared memory too');
+});
+
+t.test('stale and false ids are coded errors', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 1 });
+  t.teardown(() => device.dispose());
+  const stale = device.allocate(16);
+  device.release(stale);
+  const live = device.allocate(16);
+  const view = new Float32Array(4);
+  for (const id of [stale, 0, -1, 1e12, 0.5, Number.NaN, live + 1]) {
+    t.match(
+      coded(() => device.release(id)),
+      { code: 'VERSEMI_KERNEL_FAILED' },
+      `release ${id}`,
+    );
+    t.match(
+      coded(() => device.readSync(id, view)),
+      { code: 'VERSEMI_KERNEL_FAILED' },
+      `read ${id}`,
+    );
+    t.match(
+      coded(() => device.write(id, view)),
+      { code: 'VERSEMI_KERNEL_FAILED' },
+      `write ${id}`,
+    );
+  }
+  t.match(
+    coded(() => device.run('fill', [stale], [4, 1])),
+    { code: 'VERSEMI_KERNEL_FAILED', message: /fill.*not live/ },
+  );
+  device.readSync(live, view);
+  t.equal(device.memory().buffers, 1);
+});
+
+t.test('reading or writing past the end is an error', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 1 });
+  t.teardown(() => device.dispose());
+  const buffer = device.allocate(16);
+  for (const action of [
+    () => device.write(buffer, new Uint8Array(17)),
+    () => device.readSync(buffer, new Float32Array(5)),
+  ]) {
+    t.match(coded(action), { code: 'VERSEMI_KERNEL_FAILED', message: /16 bytes/ });
+  }
+  t.rejects(device.read(buffer, new Float32Array(5)), { code: 'VERSEMI_KERNEL_FAILED' });
+  t.match(
+    coded(() => device.allocate(1e15)),
+    { code: 'VERSEMI_DEVICE_OUT_OF_MEMORY', message: /MiB in use/ },
+  );
+  t.match(
+    coded(() => device.allocate(-1)),
+    { code: 'VERSEMI_DEVICE_OUT_OF_MEMORY' },
+  );
+  t.match(device.memory(), { buffers: 1, bytesInUse: 16 });
+});
+
+t.test('every op checks its buffers and attributes before it runs', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 1 });
+  t.teardown(() => device.dispose());
+  const tiny = device.allocate(0);
+  for (const [name, row] of Object.entries(kernelTable)) {
+    const kernel = name as keyof typeof kernelTable;
+    // 2 everywhere is a legal problem for most attributes; flags and paddings want 1 or 0.
+    const one: Record<string, number> = { transposed: 0, relu: 1, training: 1, transposeA: 0, transposeB: 0, kind: 0 };
+    const attributes = row.attributes.flatMap((attribute) => {
+      const list = /^(\w+)\[/.exec(attribute)?.[1];
+      if (list === 'permutation') return [1, 0];
+      if (list === 'begin') return [0, 0];
+      if (list !== undefined) return [2, 2];
+      return attribute.startsWith('out') || attribute.startsWith('pad')
+        ? [attribute === 'outC' ? 2 : 1]
+        : [one[attribute] ?? 2];
+    });
+    const repeated = (names: readonly string[]) =>
+      names.flatMap((input) => (input.endsWith('[n]') ? [input, input] : [input]));
+    if (kernel.startsWith('conv3d')) for (const i of [15, 16, 17]) attributes[i] = 0;
+    const buffers = [...repeated(row.inputs), ...repeated(row.outputs)];
+    t.equal(device.refuses(kernel, attributes), null, `${kernel} takes these attributes`);
+    t.match(
+      coded(() =>
+        device.run(
+          kernel,
+          buffers.map(() => tiny),
+          attributes,
+        ),
+      ),
+      { code: 'VERSEMI_KERNEL_FAILED', message: /expected \d+ bytes, found 0/ },
+      `${kernel}: empty buffers`,
+    );
+    t.match(
+      coded(() =>
+        device.run(
+          kernel,
+          buffers.map(() => 0),
+          attributes,
+        ),
+      ),
+      { code: 'VERSEMI_KERNEL_FAILED', message: /must not be absent/ },
+      `${kernel}: no buffers`,
+    );
+    t.match(
+      coded(() => device.run(kernel, [...buffers.map(() => tiny), tiny], attributes)),
+      { code: 'VERSEMI_KERNEL_FAILED' },
+      `${kernel}: one buffer too many`,
+    );
+    for (let i = 0; i < attributes.length; i++) {
+      for (const value of [Number.NaN, -3, 0.25, 1e300]) {
+        const changed = attributes.with(i, value);
+        t.match(
+          coded(() =>
+            device.run(
+              kernel,
+              buffers.map(() => tiny),
+              changed,
+            ),
+          ),
+          { code: 'VERSEMI_KERNEL_FAILED' },
+          `${kernel}: attribute ${i} = ${value}`,
+        );
+      }
+    }
+    t.match(
+      coded(() =>
+        device.run(
+          kernel,
+          buffers.map(() => tiny),
+          attributes.slice(0, -1),
+        ),
+      ),
+      { code: 'VERSEMI_KERNEL_FAILED' },
+      `${kernel}: one attribute too few`,
+    );
+  }
+});
+
+t.test('kinds behind the last one are refused', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 1 });
+  t.teardown(() => device.dispose());
+  t.equal(device.refuses('unary', [unaryKinds.length - 1, 4, 0, 0]), null);
+  t.match(device.refuses('unary', [unaryKinds.length, 4, 0, 0]), /kind/);
+  t.equal(device.refuses('binary', [binaryKinds.length - 1, 0]), null);
+  t.match(device.refuses('binary', [binaryKinds.length, 0]), /kind/);
+  t.equal(device.refuses('reduce', [reduceKinds.length - 1, 1, 1, 1]), null);
+  t.match(device.refuses('reduce', [reduceKinds.length, 1, 1, 1]), /kind/);
+});
+
+t.test('ops from end to end', needsAddon, async (t) => {
+  const device = loadNativeDevice();
+  t.teardown(() => device.dispose());
+  const a = put(device, [1, -2, 3, -4, 5, -6]);
+  const b = put(device, [10, 20, 30]);
+  const out = device.allocate(24);
+  device.run('binary', [a, b, out], [binaryKinds.indexOf('add'), 2, 2, 3, 3, 1, 0, 1]);
+  t.same(get(device, out, 6), [11, 18, 33, 6, 25, 24]);
+  device.run('unary', [a, out], [unaryKinds.indexOf('relu'), 6, 0, 0]);
+  t.same(get(device, out, 6), [1, 0, 3, 0, 5, 0]);
+  device.run('transpose', [a, out], [2, 2, 3, 1, 0]);
+  t.same(get(device, out, 6), [1, -4, -2, 5, 3, -6]);
+  device.run('reduce', [a, out], [reduceKinds.indexOf('sum'), 2, 3, 1]);
+  t.same(get(device, out, 2), [2, -5]);
+  device.run('matmul', [a, b, out], [1, 2, 3, 1, 0, 0, 0, 0]);
+  t.same(get(device, out, 2), [60, -240 + 100 - 180 + 180]);
+  device.run('instance_norm_relu', [a, out, 0, 0], [1, 6, 1, 0, 0]);
+  const normalized = get(device, out, 6);
+  t.ok(Math.abs(normalized.reduce((sum, x) => sum + x, 0)) < 1e-5);
+  t.ok(Math.abs(normalized.reduce((sum, x) => sum + x * x, 0) - 6) < 1e-4);
+  // a convolution of one voxel with a 1 x 1 x 1 kernel is a matrix product
+  device.run('conv3d_forward', [b, a, 0, out], [1, 1, 1, 1, 3, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
+  t.same(get(device, out, 2), [10 + 60 + 150, -20 - 80 - 180]);
+});
+
+t.test('a disposed device answers with errors', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 2 });
+  const buffer = device.allocate(16);
+  device.dispose();
+  device.dispose();
+  t.match(
+    coded(() => device.write(buffer, new Uint8Array(1))),
+    { message: /disposed/ },
+  );
+  t.match(
+    coded(() => device.run('fill', [buffer], [1, 1])),
+    { message: /disposed/ },
+  );
+  t.throws(() => device.allocate(4));
+});
+
+t.test('a number of threads that makes no sense is an error', needsAddon, async (t) => {
+  for (const threads of [0, -1, 1.5, 1e6]) {
+    t.match(
+      coded(() => loadNativeDevice({ threads })),
+      { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /threads/ },
+    );
+  }
+});
+
+t.test('worker threads load the addon again, each with devices of its own', needsAddon, async (t) => {
+  const device = loadNativeDevice({ threads: 2 });
+  t.teardown(() => device.dispose());
+  const mine = put(device, [1]);
+  const source = `
+    import { parentPort } from 'node:worker_threads';
+    const { loadNativeDevice } = await import(${JSON.stringify(new URL('../../src/tfjs/native-device.js', import.meta.url).href)});
+    const device = loadNativeDevice({ threads: 2 });
+    const buffer = device.allocate(4096);
+    device.run('fill', [buffer], [1024, 3]);
+    const values = new Float32Array(1024);
+    device.readSync(buffer, values);
+    parentPort.postMessage({ sum: values.reduce((sum, x) => sum + x, 0), buffers: device.memory().buffers });
+  `;
+  const results = await Promise.all(
+    [0, 1, 2].map(
+      () =>
+        new Promise((resolve, reject) => {
+          const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(source)}`));
+          worker.once('error', reject);
+          let message: unknown;
+          worker.once('message', (value) => {
+            message = value;
+          });
+          worker.once('exit', () => resolve(message));
+        }),
+    ),
+  );
+  for (const result of results) t.same(result, { sum: 3072, buffers: 1 });
+  t.same(get(device, mine, 1), [1], 'the device of the main thread goes on');
+});
