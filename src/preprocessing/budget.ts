@@ -1,0 +1,268 @@
+import type { Plan } from '../config/plan.js';
+import { defaultConvolutions } from '../config/schema.js';
+import type { Triple } from '../volume/volume.js';
+import { type NetworkShape, stepSeconds, trainingBytesPerVoxel, trunkPasses } from './cost-model.js';
+import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
+
+export interface PlanningOptions {
+  /** Name of the plan. Default 'plan'. */
+  readonly name?: string;
+  readonly seed?: number;
+  /** Given: used as it is. */
+  readonly patchSizeVoxels?: Triple;
+  readonly baseWidth?: number;
+  /** Given: the spacing of every dataset. */
+  readonly spacingMm?: Triple;
+  /** Wall time for both stages. Given: patch, width, spacing and steps are made to fit. */
+  readonly minutes?: number;
+  /** Memory for training. Default 8 GiB. */
+  readonly deviceMemoryBytes?: number;
+  /** Speed of the device in training. Default 100 (two cores of a server). */
+  readonly gflopsPerSecond?: number;
+  /** One task per dataset from all its labels (true: every dataset; or the names of some). Default: one task per label. */
+  readonly mergeLabels?: boolean | readonly string[];
+  readonly mode?: Plan['training']['mode'];
+}
+
+export type Numbers3 = [number, number, number];
+
+const axes = [0, 1, 2] as const;
+const GiB = 2 ** 30;
+/** Share of the memory that activations may take: the rest is for weights, moments, and what the model leaves out. */
+const memoryShare = 0.7;
+/** The paper's patch; larger ones cost more than they give. */
+const largestPatchVoxels = 96 ** 3;
+/** Below this number of steps per stage a run is not worth its name: patch and width shrink first. */
+const fewestSteps = 1000;
+const paperSteps = 13000;
+/** A patch should see this share of a case (nnU-Net's threshold for a low-resolution stage). */
+export const leastCoverage = 0.25;
+/** Spacings whose ratio is larger are anisotropic, as in nnU-Net. */
+const anisotropy = 3;
+
+export interface Spacing {
+  readonly spacingMm: Numbers3;
+  readonly reason: string;
+}
+
+/** nnU-Net's rule: the median along each axis; the 10th percentile along the coarse axis of anisotropic data. */
+export function makeSpacing({ cases }: DatasetFingerprint, options: PlanningOptions): Spacing {
+  if (options.spacingMm !== undefined) return { spacingMm: [...options.spacingMm], reason: 'as asked' };
+  const along = (axis: 0 | 1 | 2) => cases.map(({ spacingMm }) => spacingMm[axis]);
+  const median = axes.map((axis) => medianOf(along(axis))) as Numbers3;
+  const coarse = median.indexOf(Math.max(...median)) as 0 | 1 | 2;
+  const others = median.filter((_, axis) => axis !== coarse);
+  const ratio = median[coarse] / Math.min(...others);
+  if (ratio <= anisotropy) return { spacingMm: median.map(rounded) as Numbers3, reason: 'median of the cases' };
+  const spacingMm = median.slice() as Numbers3;
+  spacingMm[coarse] = Math.max(quantile(along(coarse), 0.1), Math.max(...others));
+  return {
+    spacingMm: spacingMm.map(rounded) as Numbers3,
+    reason: `median of the cases; along ${'xyz'[coarse]}, ${ratio.toFixed(1)} times coarser, the 10th percentile`,
+  };
+}
+
+function rounded(value: number): number {
+  return Number(value.toPrecision(4));
+}
+
+export function percent(share: number): string {
+  return `${(100 * Math.min(1, share)).toFixed(0)} %`;
+}
+
+/** Median size of the cases at a spacing. */
+function medianSize({ cases }: DatasetFingerprint, spacingMm: Numbers3): Numbers3 {
+  return axes.map((axis) =>
+    medianOf(cases.map((one) => (one.sizeVoxels[axis] * one.spacingMm[axis]) / spacingMm[axis])),
+  ) as Numbers3;
+}
+
+/** Share of a median case that a patch sees. */
+export function coverageOf(dataset: DatasetFingerprint, spacingMm: Numbers3, patch: Numbers3): number {
+  const size = medianSize(dataset, spacingMm);
+  return axes.reduce<number>((share, axis) => share * Math.min(1, patch[axis] / size[axis]), 1);
+}
+
+export interface Budget {
+  readonly network: NetworkShape;
+  readonly patch: Numbers3;
+  readonly spacings: readonly Spacing[];
+  readonly training: Partial<Plan['training']>;
+  readonly explanations: readonly { field: string; value: unknown; reason: string }[];
+}
+
+interface Choice {
+  readonly network: NetworkShape;
+  readonly patch: Numbers3;
+  readonly batch: number;
+  /** Bytes of activations. */
+  readonly bytes: number;
+  /** What keeps the patch from being larger. */
+  readonly limit: string;
+}
+
+export function makeBudget(
+  fingerprint: Fingerprint,
+  spacings: readonly Spacing[],
+  prompts: number,
+  options: PlanningOptions,
+): Budget {
+  const bound = largestSize(fingerprint, spacings);
+  // Smaller batches, then narrower networks, until a patch of a useful size fits memory and time.
+  const widths = options.baseWidth === undefined ? [16, 8] : [options.baseWidth];
+  let choice: Choice | undefined;
+  for (const baseWidth of widths) {
+    for (const batch of [8, 4, 2]) {
+      // As many levels as leave two voxels at the bottom along every axis.
+      for (const levels of [5, 4, 3, 2]) {
+        const network = { baseWidth, levels, convolutions: defaultConvolutions(levels), headWidth: 8 };
+        const { most, limit } = mostVoxels(network, batch, prompts, options);
+        const divisor = 2 ** (levels - 1);
+        const given = options.patchSizeVoxels;
+        const patch: Numbers3 = given === undefined ? fitPatch(bound, spacings, divisor, most) : [...given];
+        const voxels = patch[0] * patch[1] * patch[2];
+        choice = { network, patch, batch, limit, bytes: batch * voxels * trainingBytesPerVoxel(network, prompts) };
+        const deepEnough = patch.every((size) => size % divisor === 0 && size >= 2 * divisor);
+        const useful = given !== undefined || isUseful(patch, bound);
+        if (deepEnough && useful && voxels <= most) return finish(choice, fingerprint, spacings, options);
+        if (deepEnough) break;
+      }
+    }
+  }
+  return finish(choice!, fingerprint, spacings, options);
+}
+
+/** Largest patch that memory, time and sense allow. */
+function mostVoxels(
+  network: NetworkShape,
+  batch: number,
+  prompts: number,
+  { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100, mode = 'semi-supervised' }: PlanningOptions,
+): { most: number; limit: string } {
+  const [first, second] = trunkPasses({ mode, labeledBatchSize: batch, unlabeledBatchSize: batch });
+  const secondsPerVoxel = stepSeconds(network, 1, first + second, gflopsPerSecond);
+  const limits = {
+    'the patch of the paper': largestPatchVoxels,
+    memory: (memoryShare * deviceMemoryBytes) / (batch * trainingBytesPerVoxel(network, prompts)),
+    time: minutes === undefined ? Number.POSITIVE_INFINITY : (60 * minutes) / (fewestSteps * secondsPerVoxel),
+  };
+  const most = Math.min(...Object.values(limits));
+  return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };
+}
+
+/** Median size of the cases along each axis, of the dataset in which it is largest. */
+function largestSize({ datasets }: Fingerprint, spacings: readonly Spacing[]): Numbers3 {
+  const sizes = datasets.map((dataset, i) => medianSize(dataset, spacings[i]!.spacingMm));
+  return axes.map((axis) => Math.max(...sizes.map((size) => size[axis]))) as Numbers3;
+}
+
+/** Large enough to see an organ: 48^3 voxels, or the cases themselves when they are smaller. */
+function isUseful(patch: Numbers3, bound: Numbers3): boolean {
+  const wanted = axes.reduce<number>((product, axis) => product * Math.min(48, bound[axis]), 1);
+  return patch[0] * patch[1] * patch[2] >= 0.9 * wanted;
+}
+
+/**
+ * The largest patch of at most `most` voxels: from the size of the cases (rounded up to the divisor) the axis that is
+ * longest in millimetres shrinks until it fits, so that the patch ends as near to a cube in millimetres as can be.
+ */
+function fitPatch(bound: Numbers3, spacings: readonly Spacing[], divisor: number, most: number): Numbers3 {
+  const patch = bound.map((size) => Math.max(divisor, Math.ceil(size / divisor - 1e-6) * divisor)) as Numbers3;
+  const meanSpacing = axes.map((axis) =>
+    Math.exp(spacings.reduce((sum, { spacingMm }) => sum + Math.log(spacingMm[axis]), 0) / spacings.length),
+  );
+  while (patch[0] * patch[1] * patch[2] > most) {
+    const shrinkable = axes.filter((axis) => patch[axis] > divisor);
+    if (shrinkable.length === 0) break;
+    const longest = shrinkable.reduce((best, axis) =>
+      patch[axis] * meanSpacing[axis]! > patch[best] * meanSpacing[best]! ? axis : best,
+    );
+    patch[longest] -= divisor;
+  }
+  return patch;
+}
+
+/** With a limit on time: a coarser spacing for datasets of which a patch would see too little. */
+function coarsened(dataset: DatasetFingerprint, spacing: Spacing, patch: Numbers3, options: PlanningOptions): Spacing {
+  if (options.minutes === undefined || options.spacingMm !== undefined) return spacing;
+  const spacingMm = spacing.spacingMm.slice() as Numbers3;
+  while (coverageOf(dataset, spacingMm, patch) < leastCoverage) {
+    // The finest axes first: they carry detail that the others cannot match.
+    const finest = Math.min(...spacingMm);
+    for (const axis of axes) if (spacingMm[axis] < finest * 1.05) spacingMm[axis] *= 1.05;
+  }
+  const changed = spacingMm.some((value, axis) => value !== spacing.spacingMm[axis]);
+  if (!changed) return spacing;
+  const reason = `${spacing.reason} (${spacing.spacingMm.join(', ')}), made coarser until a patch sees ${percent(leastCoverage)} of a case`;
+  return { spacingMm: spacingMm.map(rounded) as Numbers3, reason };
+}
+
+function finish(
+  { network, patch, batch, limit, bytes }: Choice,
+  fingerprint: Fingerprint,
+  medianSpacings: readonly Spacing[],
+  options: PlanningOptions,
+): Budget {
+  const { minutes, gflopsPerSecond = 100, mode = 'semi-supervised', deviceMemoryBytes = 8 * GiB } = options;
+  const spacings = fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch, options));
+  const voxels = patch[0] * patch[1] * patch[2];
+  const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
+  const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);
+  const passes = trunkPasses({ mode, ...sizes });
+  const seconds = passes.map((count) => stepSeconds(network, voxels, count, gflopsPerSecond)) as [number, number];
+  const perPair = seconds[0] + (unlabeled ? seconds[1] : seconds[0]);
+  const steps =
+    minutes === undefined
+      ? paperSteps
+      : Math.max(10, Math.min(paperSteps, Math.floor((60 * minutes) / perPair / 10) * 10));
+  const every = Math.max(10, Math.round(steps / 50) * 10);
+  const twoStages = unlabeled || mode === 'supervised';
+  const stepReason =
+    minutes === undefined
+      ? 'as in the paper'
+      : `${minutes} minutes at ${seconds.map((s) => s.toFixed(2)).join(' and ')} s per step (${gflopsPerSecond} GFLOP/s assumed)`;
+  return {
+    network,
+    patch,
+    spacings,
+    training: {
+      mode,
+      stage1Steps: twoStages ? steps : 2 * steps,
+      stage2Steps: twoStages ? steps : 0,
+      ...sizes,
+      validateEverySteps: every,
+      checkpointEverySteps: every,
+    },
+    explanations: [
+      {
+        field: 'patchSizeVoxels',
+        value: patch,
+        reason:
+          options.patchSizeVoxels === undefined
+            ? `the median size of the cases, at most ${limit} allows, near to a cube in millimetres, divisible by ${2 ** (network.levels - 1)}`
+            : 'as asked',
+      },
+      {
+        field: 'network.baseWidth',
+        value: network.baseWidth,
+        reason: options.baseWidth === undefined ? 'the widest that leaves room for a useful patch' : 'as asked',
+      },
+      {
+        field: 'network.levels',
+        value: network.levels,
+        reason: 'as many as leave two voxels along every axis at the bottom, at most five',
+      },
+      {
+        field: 'training.labeledBatchSize',
+        value: batch,
+        reason: `needs about ${(bytes / GiB).toFixed(1)} of ${(deviceMemoryBytes / GiB).toFixed(1)} GiB`,
+      },
+      { field: 'training.stage1Steps', value: twoStages ? steps : 2 * steps, reason: stepReason },
+      {
+        field: 'training.stage2Steps',
+        value: twoStages ? steps : 0,
+        reason: twoStages ? stepReason : 'there are no unlabelled cases',
+      },
+    ],
+  };
+}

@@ -1,0 +1,263 @@
+import { resolve } from 'node:path';
+import type { PlanDataset } from '../config/plan.js';
+import { type Dataset, openDataset } from '../datasets/dataset.js';
+import { channelIndex, type LoadedCase, loadCase } from '../datasets/load-case.js';
+import { resolveSplit } from '../datasets/splits.js';
+import { VersemiError } from '../errors.js';
+import { type Triple, voxelCount } from '../volume/volume.js';
+import { host } from '../wasm/host.js';
+
+/** A dataset to look at: as much of a plan's entry as is known before there is a plan. */
+export interface DatasetSource {
+  /** Folder of the dataset. */
+  readonly path: string;
+  /** Default: the name that the dataset gives itself, or its folder. */
+  readonly name?: string;
+  readonly format?: PlanDataset['format'];
+  readonly channel?: number | string;
+  readonly split?: Partial<PlanDataset['split']>;
+}
+
+/** Intensities of a set of voxels. */
+export interface IntensitySummary {
+  readonly min: number;
+  readonly max: number;
+  readonly mean: number;
+  readonly standardDeviation: number;
+  /** 0.5, 50 and 99.5 percentile. */
+  readonly percentile005: number;
+  readonly median: number;
+  readonly percentile995: number;
+}
+
+export interface CaseFingerprint {
+  readonly id: string;
+  readonly labeled: boolean;
+  /** Canonical orientation. */
+  readonly sizeVoxels: Triple;
+  readonly spacingMm: Triple;
+  readonly intensity: IntensitySummary;
+  /** Share of the voxels that are exactly 0. */
+  readonly zeroFraction: number;
+}
+
+export interface ClassFingerprint {
+  readonly value: number;
+  readonly name: string;
+  /** Labelled cases that have a voxel of it. */
+  readonly cases: number;
+  /** Median over those cases. */
+  readonly medianVolumeMm3: number;
+}
+
+export interface DatasetFingerprint {
+  readonly name: string;
+  readonly path: string;
+  readonly format: PlanDataset['format'];
+  readonly channel: number | string;
+  readonly split: PlanDataset['split'];
+  readonly modality: 'CT' | 'MR';
+  readonly modalityReason: string;
+  readonly labeledCases: number;
+  readonly unlabeledCases: number;
+  /** The cases that were looked at: all, or `maximumCases` evenly spread. */
+  readonly cases: readonly CaseFingerprint[];
+  readonly classes: readonly ClassFingerprint[];
+  /** Over up to 10,000 foreground voxels of each labelled case; null without labelled cases. */
+  readonly foreground: IntensitySummary | null;
+}
+
+export interface Fingerprint {
+  readonly datasets: readonly DatasetFingerprint[];
+}
+
+export interface FingerprintOptions {
+  readonly seed?: number;
+  /** Cases of each role looked at per dataset. Default 200. */
+  readonly maximumCases?: number;
+  readonly onEvent?: (event: {
+    readonly dataset: string;
+    readonly id: string;
+    readonly index: number;
+    readonly total: number;
+  }) => void;
+  readonly signal?: AbortSignal;
+}
+
+/** Foreground voxels per case that count for the intensities, as in nnU-Net. */
+const foregroundVoxelsPerCase = 10000;
+/** No modality but CT has values as low as air in Hounsfield units. */
+const lowestMrIntensity = -300;
+
+/**
+ * Looks at every dataset: sizes, spacings, intensities, classes. Labels are read of labelled cases only.
+ * @throws what `openDataset`, `resolveSplit` and `loadCase` throw; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ */
+export async function fingerprintDatasets(
+  sources: readonly DatasetSource[],
+  options: FingerprintOptions = {},
+): Promise<Fingerprint> {
+  const datasets: DatasetFingerprint[] = [];
+  for (const source of sources) datasets.push(await fingerprintDataset(source, options));
+  return { datasets };
+}
+
+async function fingerprintDataset(
+  source: DatasetSource,
+  { seed = 0, maximumCases = 200, onEvent, signal }: FingerprintOptions,
+): Promise<DatasetFingerprint> {
+  const format = source.format ?? 'auto';
+  const channel = source.channel ?? 0;
+  const dataset = await openDataset(source.path, { format });
+  const name = source.name ?? dataset.name;
+  const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
+  const { labeled, unlabeled } = resolveSplit(dataset, { split }, seed);
+  if (labeled.length + unlabeled.length === 0) {
+    throw new VersemiError('DATASET_INVALID', {
+      file: dataset.folder,
+      field: 'split',
+      expected: 'at least one labelled or unlabelled case',
+      found: `none of ${dataset.cases.length} cases`,
+      remedy: 'Check the split.',
+    });
+  }
+  const looked = [...evenly(labeled, maximumCases), ...evenly(unlabeled, maximumCases)];
+  const facts: CaseFacts[] = [];
+  for (const [index, files] of looked.entries()) {
+    if (signal?.aborted) throw new VersemiError('TRAINING_INTERRUPTED', { field: 'fingerprint' });
+    facts.push(caseFacts(await loadCase(dataset, files, { channel })));
+    onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
+  }
+  const cases = facts.map(({ fingerprint }) => fingerprint);
+  const samples = facts.flatMap(({ foreground }) => (foreground === undefined ? [] : [foreground]));
+  return {
+    name,
+    path: resolve(source.path),
+    format,
+    channel,
+    split,
+    ...guessModality(dataset.modalities[channelIndex(dataset, channel)]!, cases),
+    labeledCases: labeled.length,
+    unlabeledCases: unlabeled.length,
+    cases,
+    classes: classesOf(dataset, facts),
+    foreground: samples.length === 0 ? null : summary(joined(samples)),
+  };
+}
+
+function evenly<T>(items: readonly T[], most: number): T[] {
+  if (items.length <= most) return items.slice();
+  return Array.from({ length: most }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / most)]!);
+}
+
+interface CaseFacts {
+  readonly fingerprint: CaseFingerprint;
+  /** Intensities of foreground voxels; only of labelled cases that have any. */
+  readonly foreground?: Float32Array;
+  /** Label value -> volume. */
+  readonly volumesMm3: ReadonlyMap<number, number>;
+}
+
+function caseFacts({ id, image, label }: LoadedCase): CaseFacts {
+  const zeros = host().labelCounts(host().threshold(image.data, 0, 0))[1]!;
+  const fingerprint = {
+    id,
+    labeled: label !== undefined,
+    sizeVoxels: image.sizeVoxels,
+    spacingMm: image.spacingMm,
+    intensity: summary(image.data),
+    zeroFraction: zeros / voxelCount(image.sizeVoxels),
+  };
+  if (label === undefined) return { fingerprint, volumesMm3: new Map() };
+  const counts = host().labelCounts(label.data);
+  const values = Array.from(counts.keys()).filter((value) => value > 0 && counts[value]! > 0);
+  const voxelMm3 = image.spacingMm[0] * image.spacingMm[1] * image.spacingMm[2];
+  const foreground = foregroundIntensities(image.data, label.data, values, counts);
+  return {
+    fingerprint,
+    volumesMm3: new Map(values.map((value) => [value, counts[value]! * voxelMm3])),
+    ...(foreground.length === 0 ? {} : { foreground }),
+  };
+}
+
+/** Intensities of foreground voxels, evenly spread over each label and in proportion to its size. */
+function foregroundIntensities(
+  image: Float32Array,
+  label: Uint8Array,
+  values: readonly number[],
+  counts: Uint32Array,
+): Float32Array {
+  const total = values.reduce((sum, value) => sum + counts[value]!, 0);
+  const share = Math.min(1, foregroundVoxelsPerCase / total);
+  const parts = values.map((value) => {
+    const wanted = Math.max(1, Math.round(counts[value]! * share));
+    const ranks = Int32Array.from({ length: wanted }, (_, i) => Math.floor(((i + 0.5) * counts[value]!) / wanted));
+    return Float32Array.from(host().positionsOf(label, value, ranks), (position) => image[position]!);
+  });
+  return joined(parts);
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+function summary(data: Float32Array): IntensitySummary {
+  const { min, max, mean, standardDeviation } = host().statistics(data);
+  const [percentile005, median, percentile995] = host().percentiles(data, [0.005, 0.5, 0.995]);
+  return {
+    min,
+    max,
+    mean,
+    standardDeviation,
+    percentile005: percentile005!,
+    median: median!,
+    percentile995: percentile995!,
+  };
+}
+
+export function medianOf(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/** Quantile with linear interpolation; NaN of nothing. */
+export function quantile(values: readonly number[], fraction: number): number {
+  const sorted = values.slice().sort((a, b) => a - b);
+  const position = (sorted.length - 1) * fraction;
+  const low = Math.floor(position);
+  const [a, b] = [sorted[low], sorted[Math.min(low + 1, sorted.length - 1)]];
+  return a === undefined || b === undefined ? Number.NaN : a + (b - a) * (position - low);
+}
+
+function guessModality(
+  declared: string,
+  cases: readonly CaseFingerprint[],
+): Pick<DatasetFingerprint, 'modality' | 'modalityReason'> {
+  if (/\bct\b|computed tomography/i.test(declared))
+    return { modality: 'CT', modalityReason: `the dataset says "${declared}"` };
+  if (/\bmri?\b|magnetic|\bt1|\bt2|flair|adc|dwi|lge|cine/i.test(declared))
+    return { modality: 'MR', modalityReason: `the dataset says "${declared}"` };
+  const lowest = medianOf(cases.map(({ intensity }) => intensity.min));
+  const modality = lowest <= lowestMrIntensity ? 'CT' : 'MR';
+  return { modality, modalityReason: `the smallest intensity of a case is ${lowest.toPrecision(3)} (median)` };
+}
+
+function classesOf(dataset: Dataset, facts: readonly CaseFacts[]): ClassFingerprint[] {
+  const found = new Set(facts.flatMap(({ volumesMm3 }) => [...volumesMm3.keys()]));
+  return [...found]
+    .sort((a, b) => a - b)
+    .map((value) => {
+      const volumes = facts.flatMap(({ volumesMm3 }) => volumesMm3.get(value) ?? []);
+      return {
+        value,
+        name: dataset.labels[value] ?? `label ${value}`,
+        cases: volumes.length,
+        medianVolumeMm3: medianOf(volumes),
+      };
+    });
+}

@@ -1,0 +1,135 @@
+import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
+import { VersemiError } from '../errors.js';
+import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
+import { type DatasetFingerprint, type Fingerprint, medianOf } from './fingerprint.js';
+
+export type { PlanningOptions } from './budget.js';
+
+/** Why a field of the plan is what it is. */
+export interface Explanation {
+  readonly field: string;
+  readonly value: string;
+  readonly reason: string;
+}
+
+export interface PlanningResult {
+  /** Complete: every field explicit. */
+  readonly plan: Plan;
+  readonly explanations: readonly Explanation[];
+}
+
+/**
+ * Derives a plan from a fingerprint. Spacing, window, normalisation per dataset; patch, width, batch and steps for all,
+ * since one network serves all datasets.
+ * @throws VERSEMI_DATASET_INVALID when there is nothing labelled to make a task of
+ */
+export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}): PlanningResult {
+  const explanations: Explanation[] = [];
+  const explain = (field: string, value: unknown, reason: string) => {
+    explanations.push({ field, value: typeof value === 'string' ? value : JSON.stringify(value), reason });
+  };
+  const tasks = makeTasks(fingerprint, options, explain);
+  const spacings = fingerprint.datasets.map((dataset) => makeSpacing(dataset, options));
+  const budget = makeBudget(fingerprint, spacings, tasks.length + 1, options);
+  const { network, patch, training } = budget;
+  for (const { field, value, reason } of budget.explanations) explain(field, value, reason);
+
+  const datasets = fingerprint.datasets.map((dataset, index) => {
+    const spacing = budget.spacings[index]!;
+    explain(`datasets[${index}].preprocessing.spacingMm`, spacing.spacingMm, spacing.reason);
+    return {
+      name: dataset.name,
+      path: dataset.path,
+      format: dataset.format,
+      channel: dataset.channel,
+      // A dataset without a task serves as a source of unlabelled images.
+      split: tasks.some((task) => task.dataset === dataset.name) ? dataset.split : { ...dataset.split, labeled: [] },
+      preprocessing: { spacingMm: spacing.spacingMm, ...makeIntensities(dataset, index, explain) },
+    };
+  });
+  const coverage = Math.min(
+    ...fingerprint.datasets.map((dataset, i) => coverageOf(dataset, budget.spacings[i]!.spacingMm, patch)),
+  );
+  const foregroundFraction = coverage < leastCoverage ? 0.33 : 0;
+  explain(
+    'augmentation.foregroundFraction',
+    foregroundFraction,
+    `a patch sees ${percent(coverage)} of a case of the largest dataset${
+      foregroundFraction > 0 ? ': without it most patches would hold no foreground' : ''
+    }`,
+  );
+  const plan = parsePlan({
+    version: 1,
+    name: options.name ?? 'plan',
+    seed: options.seed ?? 0,
+    datasets,
+    tasks,
+    network,
+    patchSizeVoxels: patch,
+    training,
+    augmentation: { foregroundFraction },
+  });
+  return { plan, explanations };
+}
+
+type Explain = (field: string, value: unknown, reason: string) => void;
+
+/** Text that is allowed as a name. */
+function nameOf(text: string): string {
+  return text
+    .trim()
+    .replace(/[\s/\\]+/g, '-')
+    .slice(0, 60);
+}
+
+function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningOptions, explain: Explain): PlanTask[] {
+  const tasks = datasets.flatMap(({ name, classes }): PlanTask[] => {
+    if (classes.length === 0) return [];
+    const merge = typeof mergeLabels === 'boolean' ? mergeLabels : mergeLabels.includes(name);
+    if (merge || classes.length === 1)
+      return [{ name: nameOf(name), dataset: name, labels: classes.map(({ value }) => value) }];
+    return classes.map((one) => ({ name: nameOf(`${name}-${one.name}`), dataset: name, labels: [one.value] }));
+  });
+  if (tasks.length === 0) {
+    throw new VersemiError('DATASET_INVALID', {
+      field: 'labels',
+      expected: 'at least one labelled case with a foreground voxel',
+      found: `none in ${datasets.map(({ path }) => path).join(', ')}`,
+      remedy: 'Add labels, or name labelled cases in the split.',
+    });
+  }
+  explain(
+    'tasks',
+    tasks.map(({ name }) => name),
+    mergeLabels === false ? 'one per label' : 'labels merged as asked',
+  );
+  return tasks;
+}
+
+function makeIntensities(
+  dataset: DatasetFingerprint,
+  index: number,
+  explain: Explain,
+): Pick<Plan['datasets'][number]['preprocessing'], 'window' | 'normalization' | 'crop'> {
+  const at = `datasets[${index}].preprocessing`;
+  const { modality, modalityReason, foreground, cases } = dataset;
+  if (modality === 'CT') {
+    const intensities = foreground === null ? cases.map(({ intensity }) => intensity) : [foreground];
+    const low = medianOf(intensities.map(({ percentile005 }) => percentile005));
+    const high = medianOf(intensities.map(({ percentile995 }) => percentile995));
+    const window: [number, number] = [
+      Math.floor(low / 10) * 10,
+      Math.max(Math.ceil(high / 10) * 10, Math.floor(low / 10) * 10 + 10),
+    ];
+    const of = foreground === null ? 'all voxels, since nothing is labelled' : 'the foreground';
+    explain(`${at}.window`, window, `0.5 to 99.5 percentile of ${of}, in tens; CT: ${modalityReason}`);
+    explain(`${at}.normalization`, 'zscore', 'after the window');
+    explain(`${at}.crop`, 'body', 'air round the body teaches nothing');
+    return { window, normalization: 'zscore', crop: 'body' };
+  }
+  const zeros = medianOf(cases.map(({ zeroFraction }) => zeroFraction));
+  const normalization = zeros > 0.25 ? 'zscore-nonzero' : 'zscore';
+  explain(`${at}.window`, null, `no fixed scale of intensities; MR: ${modalityReason}`);
+  explain(`${at}.normalization`, normalization, `${percent(zeros)} of the voxels are exactly 0 (median)`);
+  return { window: null, normalization, crop: 'none' };
+}

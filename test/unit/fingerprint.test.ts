@@ -1,0 +1,197 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
+import { multiplyAddsPerVoxel, stepSeconds, trainingBytesPerVoxel } from '../../src/preprocessing/cost-model.js';
+import {
+  type CaseFingerprint,
+  type DatasetFingerprint,
+  fingerprintDatasets,
+} from '../../src/preprocessing/fingerprint.js';
+import { makePlan } from '../../src/preprocessing/planning.js';
+import type { Triple } from '../../src/volume/volume.js';
+
+const paper = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 };
+const intensity = {
+  min: 0,
+  max: 900,
+  mean: 300,
+  standardDeviation: 90,
+  percentile005: 3,
+  median: 310,
+  percentile995: 800,
+};
+
+function oneCase(sizeVoxels: Triple, spacingMm: Triple, changes: Partial<CaseFingerprint> = {}): CaseFingerprint {
+  return { id: 'a', labeled: true, sizeVoxels, spacingMm, intensity, zeroFraction: 0, ...changes };
+}
+
+function oneDataset(
+  name: string,
+  cases: readonly CaseFingerprint[],
+  changes: Partial<DatasetFingerprint> = {},
+): DatasetFingerprint {
+  return {
+    name,
+    path: `/data/${name}`,
+    format: 'auto',
+    channel: 0,
+    split: { file: null, labeled: 'all', validation: 0, unlabeled: 'rest' },
+    modality: 'MR',
+    modalityReason: 'a test',
+    labeledCases: cases.length,
+    unlabeledCases: 5,
+    cases,
+    classes: [{ value: 1, name: 'organ', cases: 1, medianVolumeMm3: 1000 }],
+    foreground: intensity,
+    ...changes,
+  };
+}
+
+t.test('the cost model agrees with the paper', async (t) => {
+  const macs = multiplyAddsPerVoxel(paper) * 96 ** 3;
+  t.ok(Math.abs(macs / 29.47e9 - 1) < 0.02, `${macs / 1e9} GMAC, the paper's network has 29.47`);
+  t.ok(Math.abs(stepSeconds(paper, 96 ** 3, 20, 1000) - 3.5) < 0.1, '3.5 TFLOP in a step of the second stage');
+  t.equal(multiplyAddsPerVoxel({ ...paper, baseWidth: 8 }) < multiplyAddsPerVoxel(paper) / 3.9, true);
+  // At full resolution alone 2 x 2 maps of 16 channels are kept.
+  t.ok(trainingBytesPerVoxel(paper, 5) > 4 * 64 && trainingBytesPerVoxel(paper, 5) < 2000);
+});
+
+t.test('spacing: the median; the 10th percentile along a coarse axis', async (t) => {
+  const fine = [0.6, 0.7, 0.8].map((s) => oneCase([100, 100, 100], [s, s, s]));
+  const coarse = [3, 5, 5, 5, 9].map((s) => oneCase([200, 200, 30], [1, 1, s]));
+  const { plan, explanations } = makePlan({ datasets: [oneDataset('fine', fine), oneDataset('coarse', coarse)] });
+  t.same(plan.datasets[0]!.preprocessing.spacingMm, [0.7, 0.7, 0.7]);
+  t.same(plan.datasets[1]!.preprocessing.spacingMm, [1, 1, 3.8]);
+  t.match(
+    explanations.find(({ field }) => field.startsWith('datasets[1]') && field.endsWith('spacingMm'))!.reason,
+    /10th percentile/,
+  );
+  const asked = makePlan({ datasets: [oneDataset('fine', fine)] }, { spacingMm: [2, 2, 2] });
+  t.same(asked.plan.datasets[0]!.preprocessing.spacingMm, [2, 2, 2]);
+});
+
+t.test('patch: divisible, at most the cases and the memory, near to a cube in millimetres', async (t) => {
+  const small = makePlan({ datasets: [oneDataset('small', [oneCase([35, 51, 34], [1, 1, 1])])] }).plan;
+  t.same(small.patchSizeVoxels, [48, 64, 48], 'cases rounded up to the divisor');
+  const large = oneDataset('large', [oneCase([512, 512, 120], [0.8, 0.8, 2.5])]);
+  for (const deviceMemoryBytes of [2 * 2 ** 30, 8 * 2 ** 30, 80 * 2 ** 30]) {
+    const { plan } = makePlan({ datasets: [large] }, { deviceMemoryBytes });
+    const patch = plan.patchSizeVoxels;
+    const { network, training } = plan;
+    const voxels = patch[0] * patch[1] * patch[2];
+    t.ok(
+      patch.every((size) => size % 2 ** (network.levels - 1) === 0),
+      `${patch}`,
+    );
+    t.ok(voxels * training.labeledBatchSize * trainingBytesPerVoxel(network, 2) <= 0.71 * deviceMemoryBytes);
+    t.ok(voxels <= 96 ** 3);
+    const mm = patch.map((size, axis) => size * [0.8, 0.8, 2.5][axis]!);
+    const step = 2 ** (network.levels - 1) * 2.5;
+    t.ok(Math.max(...mm) - Math.min(...mm) <= step, `${mm} mm`);
+    t.equal(plan.augmentation.foregroundFraction, 0.33, 'a patch sees little of such a case');
+  }
+  const given = makePlan({ datasets: [large] }, { patchSizeVoxels: [40, 40, 24], baseWidth: 4 }).plan;
+  t.same([given.patchSizeVoxels, given.network.levels, given.network.baseWidth], [[40, 40, 24], 4, 4]);
+});
+
+t.test('time: steps, width and spacing are made to fit', async (t) => {
+  const large = oneDataset('large', [oneCase([280, 280, 90], [0.625, 0.625, 0.625])]);
+  const { plan } = makePlan({ datasets: [large] }, { minutes: 20, gflopsPerSecond: 100 });
+  const { training, network, patchSizeVoxels: patch } = plan;
+  t.ok(training.stage1Steps >= 1000, `${training.stage1Steps} steps`);
+  const voxels = patch[0] * patch[1] * patch[2];
+  const batch = training.labeledBatchSize;
+  const seconds =
+    training.stage1Steps * stepSeconds(network, voxels, 1.5 * batch, 100) +
+    training.stage2Steps * stepSeconds(network, voxels, 2.5 * batch, 100);
+  t.ok(seconds <= 20 * 60 * 1.01 && seconds > 15 * 60, `${seconds} s`);
+  const [spacing] = plan.datasets[0]!.preprocessing.spacingMm;
+  t.ok(spacing > 0.7, `coarser spacing: ${spacing}`);
+  const short = makePlan({ datasets: [large] }, { minutes: 0.01 }).plan;
+  t.ok(short.training.stage1Steps > 0, 'even an absurd limit gives a plan');
+  const labeledOnly = makePlan({
+    datasets: [oneDataset('a', [oneCase([64, 64, 64], [1, 1, 1])], { unlabeledCases: 0 })],
+  }).plan;
+  t.equal(labeledOnly.training.stage2Steps, 0, 'no second stage without unlabelled cases');
+});
+
+t.test('tasks and intensities', async (t) => {
+  const classes = [1, 2].map((value) => ({ value, name: `part ${value}`, cases: 1, medianVolumeMm3: 10 }));
+  const ct = { modality: 'CT', foreground: { ...intensity, percentile005: -57, percentile995: 163 } } as const;
+  const cases = [oneCase([64, 64, 64], [1, 1, 1], { zeroFraction: 0.4 })];
+  const datasets = [
+    oneDataset('two parts', cases, { classes }),
+    oneDataset('ct', cases, ct),
+    oneDataset('only-images', cases, { classes: [], labeledCases: 0, foreground: null }),
+  ];
+  const { plan, explanations } = makePlan({ datasets });
+  t.same(plan.tasks, [
+    { name: 'two-parts-part-1', dataset: 'two parts', labels: [1] },
+    { name: 'two-parts-part-2', dataset: 'two parts', labels: [2] },
+    { name: 'ct', dataset: 'ct', labels: [1] },
+  ]);
+  t.same(plan.datasets[2]!.split.labeled, [], 'a dataset without labels gives unlabelled images');
+  t.same(plan.datasets[0]!.preprocessing, {
+    spacingMm: [1, 1, 1],
+    window: null,
+    normalization: 'zscore-nonzero',
+    crop: 'none',
+  });
+  t.same(plan.datasets[1]!.preprocessing, {
+    spacingMm: [1, 1, 1],
+    window: [-60, 170],
+    normalization: 'zscore',
+    crop: 'body',
+  });
+  for (const { field, value, reason } of explanations)
+    t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
+  const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
+  t.same(merged.tasks[0], { name: 'two-parts', dataset: 'two parts', labels: [1, 2] });
+  t.throws(() => makePlan({ datasets: [datasets[2]!] }), { code: 'VERSEMI_DATASET_INVALID' });
+});
+
+t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'versemi-fingerprint-'));
+  t.teardown(() => rm(folder, { recursive: true }));
+  const kinds = Object.keys(phantomKinds) as PhantomKindName[];
+  for (const kind of kinds.slice(0, 2)) {
+    await makePhantomDataset(join(folder, kind), kind, {
+      cases: 4,
+      labeledCases: 4,
+      validationCases: 0,
+      testCases: 0,
+      seed: 1,
+    });
+    const labels = (await readdir(join(folder, kind, 'labelsTr'))).sort();
+    for (const name of labels.slice(2)) await writeFile(join(folder, kind, 'labelsTr', name), 'must not be read');
+    const labeled = labels.slice(0, 2).map((name) => name.replace('.nii.gz', ''));
+    const seen: string[] = [];
+    const { datasets } = await fingerprintDatasets([{ path: join(folder, kind), name: kind, split: { labeled } }], {
+      onEvent: ({ id, index, total }) => seen.push(`${id} ${index}/${total}`),
+    });
+    const [found] = datasets;
+    t.equal(seen.length, 4);
+    t.same([found!.labeledCases, found!.unlabeledCases, found!.cases.length], [2, 2, 4]);
+    t.equal(found!.modality, /ct/i.test(phantomKinds[kind].modality) ? 'CT' : 'MR');
+    t.ok(
+      found!.classes.length > 0 &&
+        found!.classes.every(({ cases, medianVolumeMm3 }) => cases > 0 && medianVolumeMm3 > 0),
+    );
+    t.ok(found!.foreground!.percentile005 <= found!.foreground!.median);
+    const { plan } = makePlan({ datasets }, { minutes: 5 });
+    t.equal(plan.tasks.length, found!.classes.length);
+    const few = await fingerprintDatasets([{ path: join(folder, kind), split: { labeled } }], { maximumCases: 1 });
+    t.equal(few.datasets[0]!.cases.length, 2, 'one case of each role');
+  }
+  const stop = new AbortController();
+  stop.abort();
+  await t.rejects(fingerprintDatasets([{ path: join(folder, kinds[1]!) }], { signal: stop.signal }), {
+    code: 'VERSEMI_TRAINING_INTERRUPTED',
+  });
+  const nothing = { labeled: [], unlabeled: 'none' };
+  await t.rejects(fingerprintDatasets([{ path: join(folder, kinds[0]!), split: nothing }]), {
+    code: 'VERSEMI_DATASET_INVALID',
+  });
+});
