@@ -122,7 +122,7 @@ function isSize(value: unknown): value is number {
 
 /** The elements of a tensor as float32: a copy, whatever the alignment of the bytes (hosts are little-endian). */
 export function tensorValues({ dtype, bytes }: SafetensorsTensor): Float32Array {
-  const copy = bytes.slice().buffer;
+  const copy = new Uint8Array(bytes).buffer; // not slice(), which of a Node Buffer is a view
   if (dtype === 'F32') return new Float32Array(copy);
   return fromHalf(new Uint16Array(copy), dtype === 'F16' ? float16Value : bfloat16Value);
 }

@@ -27,12 +27,15 @@ export class VersemiNetwork implements ParameterSource {
     readonly config: NetworkConfig,
     start: number | NamedValues,
   ) {
-    const make = (trainable: boolean) => (spec: ParameterSpec, index: number) => {
-      const values = typeof start === 'number' ? initialValues(spec, start, index) : valuesOf(start, spec);
-      return [spec.name, tf.tidy(() => tf.variable(tf.tensor(values, [...spec.shape]), trainable))] as const;
-    };
-    this.parameters = new Map(parameterSpecs(config).map(make(true)));
-    this.buffers = new Map(bufferSpecs(config).map(make(false)));
+    // all values before the first tensor, so that a missing one leaves nothing behind
+    const valuesFor = (spec: ParameterSpec, index: number) => ({
+      spec,
+      values: typeof start === 'number' ? initialValues(spec, start, index) : valuesOf(start, spec),
+    });
+    const parameters = parameterSpecs(config).map(valuesFor);
+    const buffers = bufferSpecs(config).map(valuesFor);
+    this.parameters = variablesOf(parameters, true);
+    this.buffers = variablesOf(buffers, false);
   }
 
   get parameterCount(): number {
@@ -133,6 +136,15 @@ export class VersemiNetwork implements ParameterSource {
   dispose(): void {
     for (const variable of [...this.parameters.values(), ...this.buffers.values()]) variable.dispose();
   }
+}
+
+function variablesOf(
+  list: readonly { readonly spec: ParameterSpec; readonly values: Float32Array }[],
+  trainable: boolean,
+): Map<string, tf.Variable> {
+  const make = (values: Float32Array, shape: readonly number[]) =>
+    tf.tidy(() => tf.variable(tf.tensor(values, [...shape]), trainable));
+  return new Map(list.map(({ spec, values }) => [spec.name, make(values, spec.shape)]));
 }
 
 /** moving = (1 - momentum) * moving + momentum * factor * newest */

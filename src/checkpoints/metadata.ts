@@ -1,0 +1,112 @@
+import { z } from 'zod';
+import { type Plan, parsePlan } from '../config/plan.js';
+import { isVersemiError, VersemiError } from '../errors.js';
+
+/** Losses of one stretch of training, averaged over its steps. */
+export interface LossSummary {
+  /** Last step of the stretch. */
+  readonly step: number;
+  readonly losses: Readonly<Record<string, number>>;
+}
+
+export interface ValidationSummary {
+  readonly step: number;
+  /** Mean Dice over the tasks that have validation cases. */
+  readonly mean: number;
+  /** Mean Dice per task name. */
+  readonly perTask: Readonly<Record<string, number>>;
+}
+
+/** How a model came to be. */
+export interface ModelHistory {
+  /** Steps trained. */
+  readonly steps: number;
+  readonly losses: readonly LossSummary[];
+  readonly validation: readonly ValidationSummary[];
+  readonly best: { readonly step: number; readonly mean: number } | null;
+}
+
+export interface ModelProvenance {
+  /** ISO 8601. */
+  readonly created: string;
+  /** Program -> version. */
+  readonly versions: Readonly<Record<string, string>>;
+  /** Training data and the terms that they come with. */
+  readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
+}
+
+/** The JSON text under the key `versemi` of a model file. */
+export interface ModelMetadata {
+  readonly format: 1;
+  readonly tasks: Plan['tasks'];
+  readonly plan: Plan;
+  /** Per dataset of the plan: what is done to an image before the network sees it. */
+  readonly preprocessing: readonly ({ readonly dataset: string } & Plan['datasets'][number]['preprocessing'])[];
+  readonly history: ModelHistory;
+  readonly provenance: ModelProvenance;
+}
+
+const numbers = z.record(z.string(), z.number());
+const historySchema = z.object({
+  steps: z.int().gte(0),
+  losses: z.array(z.object({ step: z.int(), losses: numbers })),
+  validation: z.array(z.object({ step: z.int(), mean: z.number(), perTask: numbers })),
+  best: z.object({ step: z.int(), mean: z.number() }).nullable(),
+});
+const provenanceSchema = z.object({
+  created: z.string(),
+  versions: z.record(z.string(), z.string()),
+  data: z.array(
+    z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
+  ),
+});
+const metadataSchema = z.object({
+  format: z.literal(1),
+  plan: z.unknown(),
+  history: historySchema,
+  provenance: provenanceSchema,
+});
+
+export function modelMetadata(plan: Plan, history: ModelHistory, provenance: ModelProvenance): ModelMetadata {
+  const preprocessing = plan.datasets.map(({ name, preprocessing }) => ({ dataset: name, ...preprocessing }));
+  return { format: 1, tasks: plan.tasks, plan, preprocessing, history, provenance };
+}
+
+/**
+ * @param text value of the key `versemi`, undefined where the file has none
+ * @throws VERSEMI_MODEL_INVALID
+ */
+export function parseMetadata(text: string | undefined, file?: string): ModelMetadata {
+  const invalid = (field: string, expected: string, found: string, cause?: unknown) =>
+    new VersemiError(
+      'MODEL_INVALID',
+      {
+        ...(file === undefined ? {} : { file }),
+        field,
+        expected,
+        found,
+        remedy: 'Give a model that was trained by versemi (model.safetensors of a run).',
+      },
+      cause,
+    );
+  if (text === undefined) throw invalid('__metadata__.versemi', 'a model of versemi', 'safetensors of something else');
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw invalid('__metadata__.versemi', 'JSON', `${text.slice(0, 40)}`, error);
+  }
+  const result = metadataSchema.safeParse(json);
+  if (!result.success) {
+    const issue = result.error.issues[0]!;
+    throw invalid(`__metadata__.versemi.${issue.path.join('.')}`, 'metadata of format 1', issue.message, result.error);
+  }
+  const { history, provenance } = result.data;
+  try {
+    return modelMetadata(parsePlan(result.data.plan), history, provenance);
+  } catch (error) {
+    if (!isVersemiError(error)) throw error;
+    const { field, expected, found } = error.details;
+    throw invalid(`__metadata__.versemi.plan.${field}`, expected ?? 'a valid plan', found ?? 'another', error);
+  }
+}

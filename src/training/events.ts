@@ -1,0 +1,93 @@
+import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
+import type { LossTerm } from './groups.js';
+
+/** What `train` yields; from `start` on, each also becomes a line of metrics.jsonl. Steps count from 1: the number of steps done. */
+export type TrainingEvent =
+  | CaseEvent
+  | StartEvent
+  | StepEvent
+  | ValidationEvent
+  | CheckpointEvent
+  | LogEvent
+  | EndEvent;
+
+/** A case is preprocessed, or was found in the cache; all come before `start`. */
+export interface CaseEvent {
+  readonly type: 'case';
+  readonly step: 0;
+  readonly role: CaseRole;
+  readonly dataset: string;
+  readonly id: string;
+  readonly cached: boolean;
+  /** Counts from 1 to total. */
+  readonly index: number;
+  readonly total: number;
+}
+
+export interface StartEvent {
+  readonly type: 'start';
+  /** Steps already done: 0, or where a resumed run goes on. */
+  readonly step: number;
+  /** Steps of the whole run. */
+  readonly steps: number;
+  /** TF.js backend, and why it was chosen. */
+  readonly device: string;
+  readonly why: string;
+  /** Trained numbers of the network. */
+  readonly parameters: number;
+  readonly cases: { readonly labeled: number; readonly unlabeled: number; readonly validation: number };
+}
+
+export interface StepEvent {
+  readonly type: 'step';
+  readonly step: number;
+  readonly stage: 1 | 2;
+  /** Terms before their weights, and `total`, their weighted sum. */
+  readonly losses: Readonly<Partial<Record<LossTerm, number>> & { total: number }>;
+  readonly learningRate: number;
+  /** Euclidean norm, before clipping. */
+  readonly gradientNorm: number;
+  /** Labelled and unlabelled patches per second. */
+  readonly samplesPerSecond: number;
+  readonly secondsPerStep: number;
+  /** Of these, seconds spent waiting for the batch. */
+  readonly waitSeconds: number;
+  /** Estimate until the last step; validations are not counted. */
+  readonly etaSeconds: number;
+}
+
+export interface ValidationEvent {
+  readonly type: 'validation';
+  readonly step: number;
+  /** Mean Dice of each task that has validation cases. */
+  readonly perTask: Readonly<Record<string, number>>;
+  /** Mean of the tasks. */
+  readonly mean: number;
+  /** Whether this is the best so far: checkpoints/best.safetensors is then written. */
+  readonly best: boolean;
+  readonly seconds: number;
+}
+
+export interface CheckpointEvent {
+  readonly type: 'checkpoint';
+  readonly step: number;
+  readonly file: string;
+  /** Whether this is the best model so far by validation; else it is where a run can go on. */
+  readonly best: boolean;
+}
+
+export interface LogEvent {
+  readonly type: 'log';
+  readonly step: number;
+  readonly message: string;
+}
+
+export interface EndEvent {
+  readonly type: 'end';
+  readonly step: number;
+  readonly reason: 'finished' | 'aborted';
+  /** The final model; absent when aborted. */
+  readonly model?: string;
+  /** Of this part of the run. */
+  readonly seconds: number;
+}

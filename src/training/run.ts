@@ -1,0 +1,124 @@
+import { saveCheckpoint } from '../checkpoints/checkpoint.js';
+import { saveModel } from '../checkpoints/files.js';
+import { type ModelMetadata, type ModelProvenance, modelMetadata } from '../checkpoints/metadata.js';
+import type { Plan } from '../config/plan.js';
+import { VersemiNetwork } from '../model/network.js';
+import type { StepBatch } from '../sampling/index.js';
+import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
+import type { HistoryRecorder } from './history.js';
+import { Pace } from './pace.js';
+import { runFiles } from './run-folder.js';
+import { stageOf } from './schedule.js';
+import { type TrainingState, trainingStep } from './step.js';
+
+/** Dice of each task by name; a task without validation cases is null or left out. */
+export type Validator = (
+  network: VersemiNetwork,
+  step: number,
+) => Promise<{ readonly perTask: Readonly<Record<string, number | null>> }>;
+
+/** The parts of a run, each as one event: a step, a validation, a checkpoint, the final model. */
+export class TrainingRun {
+  private readonly files: ReturnType<typeof runFiles>;
+  private readonly pace: Pace;
+
+  /** @param step steps already done */
+  constructor(
+    private readonly plan: Plan,
+    folder: string,
+    private readonly state: TrainingState,
+    private readonly history: HistoryRecorder,
+    private readonly provenance: ModelProvenance,
+    private step: number,
+  ) {
+    this.files = runFiles(folder);
+    this.pace = new Pace(plan.training);
+  }
+
+  /** Steps done. */
+  get stepsDone(): number {
+    return this.step;
+  }
+
+  /**
+   * @param batch of the next step
+   * @param started when the step began, and how long it waited for its batch
+   * @throws VERSEMI_TRAINING_NOT_FINITE
+   */
+  async train(batch: StepBatch, started: { readonly at: number; readonly waitSeconds: number }): Promise<StepEvent> {
+    const { training } = this.plan;
+    const stage = stageOf(this.step, training);
+    const result = await trainingStep(this.state, this.plan, batch, this.step);
+    const secondsPerStep = secondsSince(started.at);
+    const etaSeconds = this.pace.add(this.step, secondsPerStep);
+    this.step++;
+    this.history.addStep(this.step, result.losses);
+    const samples = training.labeledBatchSize + (stage === 2 ? training.unlabeledBatchSize : 0);
+    return {
+      type: 'step',
+      step: this.step,
+      stage,
+      ...result,
+      samplesPerSecond: samples / secondsPerStep,
+      secondsPerStep,
+      waitSeconds: started.waitSeconds,
+      etaSeconds,
+    };
+  }
+
+  /** Validates the network that the plan wants for inference. */
+  async validate(validator: Validator): Promise<ValidationEvent> {
+    const start = performance.now();
+    const averaged = this.plan.inference.network === 'ema';
+    const network = averaged
+      ? new VersemiNetwork(this.state.network.config, await this.state.average.values())
+      : this.state.network;
+    try {
+      const { perTask: all } = await validator(network, this.step);
+      const known = Object.entries(all).filter((entry): entry is [string, number] => entry[1] !== null);
+      const perTask = Object.fromEntries(known);
+      const mean = known.reduce((sum, [, dice]) => sum + dice, 0) / Math.max(1, known.length);
+      const best = this.history.addValidation({ step: this.step, mean, perTask });
+      return { type: 'validation', step: this.step, perTask, mean, best, seconds: secondsSince(start) };
+    } finally {
+      if (averaged) network.dispose();
+    }
+  }
+
+  get validated(): boolean {
+    return this.history.validatedStep === this.step;
+  }
+
+  /** Keeps the present network as the best so far: weights and their average, without the state of the optimiser. */
+  async saveBest(): Promise<CheckpointEvent> {
+    const { network, average } = this.state;
+    await saveModel(this.files.best, network, this.metadata(), { average: await average.values() });
+    return { type: 'checkpoint', step: this.step, file: this.files.best, best: true };
+  }
+
+  /** Writes what a resumed run goes on from. */
+  async saveLast(): Promise<CheckpointEvent> {
+    const { network, average, adam } = this.state;
+    const [values, averages, moments] = await Promise.all([network.values(), average.values(), adam.moments()]);
+    const { pending } = this.history;
+    await saveCheckpoint(this.files.last, values, averages, this.metadata(), { step: this.step, moments, pending });
+    return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
+  }
+
+  /** Writes the final model: the weights that the plan wants for inference, and nothing else. @returns its file */
+  async saveModel(): Promise<string> {
+    const { network, average } = this.state;
+    const values = this.plan.inference.network === 'ema' ? await average.values() : network;
+    await saveModel(this.files.model, values, this.metadata());
+    return this.files.model;
+  }
+
+  private metadata(): ModelMetadata {
+    return modelMetadata(this.plan, this.history.history, this.provenance);
+  }
+}
+
+/** @param start from `performance.now()` */
+export function secondsSince(start: number): number {
+  return (performance.now() - start) / 1000;
+}

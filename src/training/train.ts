@@ -1,0 +1,150 @@
+import { existsSync } from 'node:fs';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Checkpoint, loadCheckpoint } from '../checkpoints/checkpoint.js';
+import type { Plan } from '../config/plan.js';
+import { validate } from '../inference/evaluate.js';
+import { networkConfig } from '../model/layers.js';
+import { VersemiNetwork } from '../model/network.js';
+import { packageVersion } from '../root.js';
+import { createPrefetcher, type StepBatch } from '../sampling/index.js';
+import { type DeviceChoice, selectDevice } from '../tfjs/index.js';
+import { openTrainingData, type TrainingData, validationCases } from './data.js';
+import type { TrainingEvent } from './events.js';
+import { HistoryRecorder } from './history.js';
+import { secondsSince, TrainingRun, type Validator } from './run.js';
+import { assertNewRun, RunLog, runFiles } from './run-folder.js';
+import { stageOf, totalSteps } from './schedule.js';
+import { createState, disposeState, type TrainingState } from './step.js';
+
+export interface TrainOptions {
+  /** Where everything that the run writes goes. */
+  readonly runFolder: string;
+  /** Default auto. `current`: TF.js's current backend, whatever it is. */
+  readonly device?: DeviceChoice | 'current';
+  /** Threads of the device. */
+  readonly threads?: number;
+  /** Go on from the run folder's last checkpoint where there is one. */
+  readonly resume?: boolean;
+  /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
+  readonly signal?: AbortSignal;
+  /** Cache of preprocessed cases; null: none. Default: `.versemi-cache` in the current folder. */
+  readonly cacheFolder?: string | null;
+  /** Preprocessed cases, instead of reading the plan's datasets. */
+  readonly data?: TrainingData;
+  /** Sees every batch before its step (counted from 0). */
+  readonly onBatch?: (batch: StepBatch, step: number) => void;
+  /** Replaces sliding-window Dice on the validation cases. */
+  readonly validate?: Validator;
+}
+
+/**
+ * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
+ * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
+ * @throws VERSEMI_USAGE when the folder holds another run, VERSEMI_CHECKPOINT_MISMATCH, VERSEMI_TRAINING_NOT_FINITE,
+ *   VERSEMI_DEVICE_UNAVAILABLE, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
+ */
+export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
+  const began = performance.now();
+  const { runFolder, signal } = options;
+  const { last } = runFiles(runFolder);
+  const resuming = options.resume === true && existsSync(last);
+  if (options.resume !== true) assertNewRun(runFolder);
+  const checkpoint = resuming ? await loadCheckpoint(last, plan) : undefined;
+  const { backend, why } = await device(options);
+  const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
+
+  const state = startState(plan, checkpoint);
+  const firstStep = checkpoint?.step ?? 0;
+  const steps = totalSteps(plan.training);
+  const prefetcher = createPrefetcher(plan, data);
+  let log: RunLog | undefined;
+  try {
+    log = await RunLog.open(runFolder, plan, firstStep);
+    const record = <T extends TrainingEvent>(event: T): T => {
+      log!.write(event);
+      return event;
+    };
+    const cases = validationCases(plan, data.validation);
+    const validator = options.validate ?? (cases.length > 0 ? sliding(plan, cases) : undefined);
+    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), provenance(data), firstStep);
+    yield record({
+      type: 'start',
+      step: firstStep,
+      steps,
+      device: backend,
+      why,
+      parameters: state.network.parameterCount,
+      cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
+    });
+    if (options.resume === true && !resuming)
+      yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
+
+    let saved = firstStep;
+    while (run.stepsDone < steps && signal?.aborted !== true) {
+      const at = performance.now();
+      const step = run.stepsDone;
+      const batch = await prefetcher.batch(step, stageOf(step, plan.training));
+      options.onBatch?.(batch, step);
+      yield record(await run.train(batch, { at, waitSeconds: secondsSince(at) }));
+      if (validator !== undefined && isDue(run.stepsDone, plan.training.validateEverySteps, steps)) {
+        const validation = record(await run.validate(validator));
+        yield validation;
+        if (validation.best) yield record(await run.saveBest());
+      }
+      if (isDue(run.stepsDone, plan.training.checkpointEverySteps, steps)) {
+        yield record(await run.saveLast());
+        saved = run.stepsDone;
+      }
+    }
+    if (run.stepsDone < steps) {
+      if (saved < run.stepsDone) yield record(await run.saveLast());
+      yield record({ type: 'end', step: run.stepsDone, reason: 'aborted', seconds: secondsSince(began) });
+      return;
+    }
+    const model = await run.saveModel();
+    yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
+  } finally {
+    log?.close();
+    await prefetcher.close();
+    disposeState(state);
+  }
+}
+
+/** @param every 0: only at the end */
+function isDue(stepsDone: number, every: number, steps: number): boolean {
+  return stepsDone === steps || (every > 0 && stepsDone % every === 0);
+}
+
+async function device({ device = 'auto', threads }: TrainOptions): Promise<{ backend: string; why: string }> {
+  if (device !== 'current') return selectDevice(device, threads === undefined ? {} : { threads });
+  await tf.ready();
+  return { backend: tf.getBackend(), why: 'the current backend of TF.js, because it was asked for.' };
+}
+
+function preprocessing({ cacheFolder, signal }: TrainOptions) {
+  return { ...(cacheFolder === undefined ? {} : { cacheFolder }), ...(signal === undefined ? {} : { signal }) };
+}
+
+function startState(plan: Plan, checkpoint: Checkpoint | undefined): TrainingState {
+  const config = networkConfig(plan);
+  if (checkpoint === undefined) return createState(new VersemiNetwork(config, plan.seed), plan.training);
+  const { model, moments } = checkpoint;
+  const network = new VersemiNetwork(config, model.values('student'));
+  return createState(network, plan.training, { moments, average: model.values('ema') });
+}
+
+function recorder(plan: Plan, checkpoint: Checkpoint | undefined): HistoryRecorder {
+  const { training } = plan;
+  const saved = checkpoint && { history: checkpoint.model.history, pending: checkpoint.pending };
+  return new HistoryRecorder(totalSteps(training), training.stage1Steps, saved);
+}
+
+function provenance({ sources }: TrainingData) {
+  const versions = { versemi: packageVersion(), node: process.versions.node, tfjs: tf.version_core };
+  return { created: new Date().toISOString(), versions, data: sources };
+}
+
+/** Sliding-window Dice without mirroring and post-processing, which would cost more than they tell. */
+function sliding(plan: Plan, cases: TrainingData['validation']): Validator {
+  return (network) => validate({ network, plan }, cases, { mirror: false });
+}
