@@ -1,0 +1,62 @@
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { packageRoot } from '../root.js';
+import { type BenchRow, benchCases, runBench } from './bench-cases.js';
+import { addShared, list, positiveInteger } from './options.js';
+import { createTerminal, formatTable } from './terminal.js';
+
+export function addBench(program: Command): void {
+  const names = benchCases.map(({ name }) => name).join(', ');
+  const command = program
+    .command('bench')
+    .description('Time the network and its convolutions on this machine, beside what else one could use.')
+    .addOption(new Option('--only <names>', `only these: ${names}`).argParser(list))
+    .addOption(new Option('--runs <n>', 'timed runs of each; the median counts').argParser(positiveInteger).default(5))
+    .addOption(
+      new Option('--patch <voxels>', 'edge of the patch of the network').argParser(positiveInteger).default(96),
+    )
+    .addOption(
+      new Option('--peers <folder>', 'folder of the peers, after npm install --ignore-scripts there').default(
+        join(packageRoot, 'test', 'bench', 'peers'),
+        'test/bench/peers of the package',
+      ),
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ versemi bench
+  $ versemi bench --device wasm --threads 1 --only vnet-forward
+  $ versemi bench --json
+
+Peers that are not installed are left out. Machines drift: only the ratios of one run count.`,
+    );
+  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (options) => {
+    const terminal = createTerminal(options);
+    const rows: BenchRow[] = [];
+    for await (const row of runBench(options, (name) => terminal.status(`${name} ...`))) {
+      rows.push(row);
+      terminal.note(line(row));
+    }
+    terminal.print(
+      formatTable(
+        ['name', 'device', 'threads', 'ms', 'GFLOP/s', 'peer', 'peer ms', 'times faster'],
+        rows.map((row) => [
+          row.name,
+          row.device,
+          String(row.threads),
+          row.milliseconds.toFixed(1),
+          row.gflops.toFixed(1),
+          row.peer ?? '–',
+          row.peerMilliseconds?.toFixed(1) ?? '–',
+          row.peerMilliseconds === null ? '–' : (row.peerMilliseconds / row.milliseconds).toFixed(2),
+        ]),
+      ),
+    );
+    terminal.printJson(rows);
+  });
+}
+
+function line({ name, device, threads, milliseconds, gflops }: BenchRow): string {
+  return `${name}, ${device}, ${threads} threads: ${milliseconds.toFixed(1)} ms, ${gflops.toFixed(1)} GFLOP/s`;
+}

@@ -1,0 +1,122 @@
+import { type Command, Option } from 'commander';
+import { readPlan } from '../config/read-plan.js';
+import { VersemiError } from '../errors.js';
+import type { StepEvent, TrainingEvent } from '../training/events.js';
+import { train } from '../training/train.js';
+import { addShared, positiveInteger } from './options.js';
+import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
+
+export function addTrain(program: Command): void {
+  const command = program
+    .command('train')
+    .description('Train a network by a plan: both stages, or supervised. Interrupt with Ctrl-C, go on with --resume.')
+    .argument('<plan>', 'plan.json (versemi plan makes one)')
+    .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
+    .option('--resume', 'go on from the last checkpoint in the folder')
+    .addOption(
+      new Option('--mode <mode>', "instead of the plan's: supervised is the baseline, with as many steps").choices([
+        'semi-supervised',
+        'supervised',
+      ]),
+    )
+    .addOption(new Option('--seed <n>', "instead of the plan's").argParser(Number))
+    .addOption(
+      new Option('--every <n>', 'without a terminal: print a line every n steps')
+        .argParser(positiveInteger)
+        .default(50),
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ versemi train plan.json --out runs/first
+  $ versemi train plan.json --out runs/first --resume
+  $ versemi train plan.json --out runs/baseline --mode supervised
+  $ versemi train plan.json --out runs/first --json > events.jsonl
+
+With --json each event is one line of JSON.`,
+    );
+  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (planFile: string, options) => {
+    const terminal = createTerminal(options);
+    const plan = await readPlan(planFile);
+    if (options.mode !== undefined) plan.training.mode = options.mode;
+    if (options.seed !== undefined) plan.seed = options.seed;
+    const abort = new AbortController();
+    const stop = () => {
+      // A second Ctrl-C ends the program at once; checkpoints are written atomically, so nothing is lost.
+      if (abort.signal.aborted) process.exit(130);
+      terminal.note('Finishing the step and writing a checkpoint; Ctrl-C again ends at once.');
+      abort.abort();
+    };
+    process.on('SIGINT', stop);
+    process.on('SIGTERM', stop);
+    try {
+      const events = train(plan, {
+        runFolder: options.out,
+        device: options.device,
+        resume: options.resume === true,
+        signal: abort.signal,
+        ...(options.threads === undefined ? {} : { threads: options.threads }),
+      });
+      const show = progress(terminal, options.every);
+      for await (const event of events) {
+        if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+        else show(event);
+      }
+    } finally {
+      process.off('SIGINT', stop);
+      process.off('SIGTERM', stop);
+    }
+    if (abort.signal.aborted) {
+      throw new VersemiError('TRAINING_INTERRUPTED', {
+        file: options.out,
+        remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,
+      });
+    }
+  });
+}
+
+/** Shows events: a bar on a terminal, else a line every `every` steps. */
+export function progress(terminal: Terminal, every: number): (event: TrainingEvent) => void {
+  let steps = 0;
+  return (event) => {
+    if (event.type === 'start') {
+      steps = event.steps;
+      const { labeled, unlabeled, validation } = event.cases;
+      terminal.note(`Device ${event.device}: ${event.why}`);
+      terminal.note(
+        `${labeled} labelled, ${unlabeled} unlabelled, ${validation} validation cases; ${event.parameters.toLocaleString('en')} parameters; steps ${event.step + 1} to ${steps}`,
+      );
+    } else if (event.type === 'step') {
+      if (terminal.interactive) terminal.status(`${progressBar(event.step / steps, 20)} ${stepLine(event, steps)}`);
+      else if (event.step % every === 0 || event.step === 1) terminal.note(stepLine(event, steps));
+    } else if (event.type === 'validation') {
+      const perTask = Object.entries(event.perTask).map(([task, dice]) => `${task} ${dice.toFixed(3)}`);
+      terminal.note(
+        `step ${event.step}: validation Dice ${event.mean.toFixed(3)}${event.best ? ' (best)' : ''}: ${perTask.join(', ')} (${formatDuration(event.seconds)})`,
+      );
+    } else if (event.type === 'log') {
+      terminal.note(event.message);
+    } else if (event.type === 'end' && event.reason === 'finished') {
+      terminal.print(
+        formatTable(
+          ['model', 'steps', 'time'],
+          [[event.model ?? '', String(event.step), formatDuration(event.seconds)]],
+        ),
+      );
+    }
+  };
+}
+
+const shortNames: Readonly<Record<string, string>> = {
+  crossEntropy: 'CE',
+  synthetic: 'syn',
+  auxiliary: 'aux',
+  unsupervised: 'unsup',
+};
+
+function stepLine({ step, stage, losses, samplesPerSecond, etaSeconds }: StepEvent, steps: number): string {
+  const { total, ...terms } = losses;
+  const list = Object.entries(terms).map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(3)}`);
+  return `${step}/${steps} stage ${stage} loss ${total.toFixed(3)} (${list.join(', ')}) ${samplesPerSecond.toFixed(1)} samples/s, ${formatDuration(etaSeconds)} left`;
+}
