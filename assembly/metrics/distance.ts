@@ -75,7 +75,8 @@ export function listVoxels(
  * One slice: for every voxel of columns [beginX, endX), rows [beginY, endY), the offset to the nearest source of this
  * slice, packed dx | dy << 16, into nearest u32 [endY - beginY, endX - beginX]. `sources` (u32, `count` > 0 of them,
  * ascending) are linear indices of a volume with rows of sizeX; `firstRow` = linear row number of the slice's row 0.
- * Scratch: rowY i32 and dx u16[endX - beginX] per row with sources; stack i32 and f64 per row with sources, + 1.
+ * Scratch, per row of the volume's slice: rowY i32, offsets u16[endX - beginX]; stack u32, bounds and heights f64, one more
+ * each. halves f64: halves[d] = 1 / (2 d).
  */
 export function nearestInSlice(
   sources: usize,
@@ -92,65 +93,110 @@ export function nearestInSlice(
   offsets: usize,
   stack: usize,
   bounds: usize,
+  heights: usize,
+  halves: usize,
   nearest: usize,
 ): void {
+  const rows = nearestInRows(sources, count, sizeX, firstRow, beginX, endX, rowY, offsets);
   const width = endX - beginX;
-  // Along x: distance in voxels to the nearest source of each row that has one.
+  // Along y: lower envelope of the parabolas (dx * spacingX)^2 + ((y - rowY) * spacingY)^2, in units of spacingY. An
+  // entry of the stack is a parabola dx | rowY << 16, its height dx^2 ratio + rowY^2, and where its part begins.
+  const ratio = (spacingX * spacingX) / (spacingY * spacingY);
+  for (let x = 0; x < width; x++) {
+    let top: usize = 0;
+    let topY = load<i32>(rowY);
+    let dx = <u32>load<u16>(offsets + (<usize>x << 1));
+    let topHeight = <f64>(dx * dx) * ratio + <f64>(topY * topY);
+    let topBound = -Infinity;
+    store<u32>(stack, dx | (<u32>topY << 16));
+    store<f64>(heights, topHeight);
+    store<f64>(bounds, topBound);
+    let offset = offsets + (<usize>(width + x) << 1);
+    for (let row = 1; row < rows; row++) {
+      const y = load<i32>(element(rowY, row));
+      dx = <u32>load<u16>(offset);
+      offset += <usize>width << 1;
+      const height = <f64>(dx * dx) * ratio + <f64>(y * y);
+      let bound = (height - topHeight) * load<f64>(halves + (<usize>(y - topY) << 3));
+      // The first parabola's part begins at -Infinity: it is never left for want of others.
+      while (bound <= topBound) {
+        top--;
+        topY = <i32>(load<u32>(stack + (top << 2)) >> 16);
+        topHeight = load<f64>(heights + (top << 3));
+        topBound = load<f64>(bounds + (top << 3));
+        bound = (height - topHeight) * load<f64>(halves + (<usize>(y - topY) << 3));
+      }
+      top++;
+      topY = y;
+      topHeight = height;
+      topBound = bound;
+      store<u32>(stack + (top << 2), dx | (<u32>y << 16));
+      store<f64>(heights + (top << 3), height);
+      store<f64>(bounds + (top << 3), bound);
+    }
+    store<f64>(bounds + (top << 3), Infinity, 8);
+    let output = nearest + (<usize>x << 2);
+    let entry: usize = 0;
+    let y = beginY;
+    while (y < endY) {
+      const packed = load<u32>(stack + (entry << 2));
+      const sourceY = <i32>(packed >> 16);
+      const next = load<f64>(bounds + (entry << 3), 8);
+      while (y < endY && <f64>y <= next) {
+        store<u32>(output, (packed & 0xffff) | (<u32>abs(y - sourceY) << 16));
+        output += <usize>width << 2;
+        y++;
+      }
+      entry++;
+    }
+  }
+}
+
+/**
+ * Along x: for each row of the slice that has sources, its y (i32, into rowY) and for every column the distance in voxels
+ * to the nearest source of the row (u16, into offsets [row, endX - beginX]). Returns the number of such rows.
+ */
+function nearestInRows(
+  sources: usize,
+  count: i32,
+  sizeX: i32,
+  firstRow: i32,
+  beginX: i32,
+  endX: i32,
+  rowY: usize,
+  offsets: usize,
+): i32 {
   let rows = 0;
   let i = 0;
   while (i < count) {
     const row = <i32>load<u32>(element(sources, i)) / sizeX;
     const start = row * sizeX;
-    store<i32>(element(rowY, rows), row - firstRow);
-    const offset = offsets + ((<usize>rows * <usize>width) << 1);
+    store<i32>(element(rowY, rows++), row - firstRow);
+    // Between two neighbouring sources the distance rises from the left one and falls to the right one.
     let left = -1;
-    let right = <i32>load<u32>(element(sources, i)) - start;
-    for (let x = beginX; x < endX; x++) {
-      while (right >= 0 && right < x) {
-        left = right;
-        i++;
-        right = i < count ? <i32>load<u32>(element(sources, i)) - start : -1;
-        if (right >= sizeX) right = -1;
+    let x = beginX;
+    while (i < count) {
+      const right = <i32>load<u32>(element(sources, i)) - start;
+      if (right >= sizeX) break;
+      const middle = left < 0 ? x : min((left + right + 1) >> 1, endX);
+      for (; x < middle; x++) {
+        store<u16>(offsets, <u16>(x - left));
+        offsets += 2;
       }
-      const before = left >= 0 ? x - left : i32.MAX_VALUE;
-      const after = right >= 0 ? right - x : i32.MAX_VALUE;
-      store<u16>(offset + (<usize>(x - beginX) << 1), <u16>min(before, after));
-    }
-    while (i < count && <i32>load<u32>(element(sources, i)) - start < sizeX) i++;
-    rows++;
-  }
-  // Along y: lower envelope of the parabolas (dx * spacingX)^2 + ((y - rowY) * spacingY)^2.
-  const ratio = (spacingX * spacingX) / (spacingY * spacingY);
-  for (let x = 0; x < width; x++) {
-    let top = -1;
-    for (let row = 0; row < rows; row++) {
-      const y = <f64>load<i32>(element(rowY, row));
-      const dx = <f64>load<u16>(offsets + ((<usize>row * <usize>width + <usize>x) << 1));
-      const height = dx * dx * ratio + y * y;
-      let bound = -Infinity;
-      while (top >= 0) {
-        const other = load<i32>(element(stack, top));
-        const otherY = <f64>load<i32>(element(rowY, other));
-        const otherDx = <f64>load<u16>(offsets + ((<usize>other * <usize>width + <usize>x) << 1));
-        bound = (height - (otherDx * otherDx * ratio + otherY * otherY)) / (2 * (y - otherY));
-        if (bound > load<f64>(bounds + (<usize>top << 3))) break;
-        top--;
-        bound = -Infinity;
+      const end = min(right, endX);
+      for (; x < end; x++) {
+        store<u16>(offsets, <u16>(right - x));
+        offsets += 2;
       }
-      top++;
-      store<i32>(element(stack, top), row);
-      store<f64>(bounds + (<usize>top << 3), bound);
+      left = right;
+      i++;
     }
-    store<f64>(bounds + (<usize>(top + 1) << 3), Infinity);
-    let k = 0;
-    for (let y = beginY; y < endY; y++) {
-      while (load<f64>(bounds + (<usize>(k + 1) << 3)) < <f64>y) k++;
-      const row = load<i32>(element(stack, k));
-      const dy = <u32>abs(y - load<i32>(element(rowY, row)));
-      const dx = <u32>load<u16>(offsets + ((<usize>row * <usize>width + <usize>x) << 1));
-      store<u32>(element(nearest, (y - beginY) * width + x), dx | (dy << 16));
+    for (; x < endX; x++) {
+      store<u16>(offsets, <u16>(x - left));
+      offsets += 2;
     }
   }
+  return rows;
 }
 
 // @ts-ignore: decorator

@@ -1,6 +1,6 @@
 // Patches, all [sizeZ, sizeY, sizeX] float32: CutMix, masks of its cube, targets, noise.
 
-import { normal, philox, word0, word1, word2, word3 } from '../random';
+import { fourBlocks, normalPair } from '../random';
 
 /** Copies the box of `source` over the same box of `target`. */
 export function copyBox(
@@ -88,23 +88,32 @@ export function scaleShift(data: usize, count: i32, scale: f32, shift: f32): voi
 
 /**
  * data[i] += deviation * n[i], in place; n[0], n[1], ... are what RandomStream.normal gives from block `firstBlock` of
- * the stream on (two numbers per block).
+ * the stream on (two numbers per block). scratch: 64 bytes.
  */
 export function addNoise(
   data: usize,
   count: i32,
   deviation: f64,
-  k0: u32,
-  k1: u32,
+  key0: u32,
+  key1: u32,
   firstBlock: u32,
   stream: u32,
   step: u32,
   sample: u32,
+  scratch: usize,
 ): void {
-  for (let i = 0; i < count; i += 2) {
-    philox(k0, k1, firstBlock + <u32>(i >> 1), stream, step, sample);
-    const at = data + (<usize>i << 2);
-    store<f32>(at, <f32>(<f64>load<f32>(at) + deviation * normal(word0, word1)));
-    if (i + 1 < count) store<f32>(at, <f32>(<f64>load<f32>(at, 4) + deviation * normal(word2, word3)), 4);
+  const deviations = f64x2.splat(deviation);
+  for (let i = 0; i < count; i += 8) {
+    fourBlocks(scratch, key0, key1, firstBlock + <u32>(i >> 1), stream, step, sample);
+    for (let pair = 0; pair < 8; pair += 2) {
+      const at = data + (<usize>(i + pair) << 2);
+      const left = count - i - pair;
+      if (left <= 0) break;
+      const noise = f64x2.mul(deviations, normalPair(v128.load(scratch + (<usize>pair << 3))));
+      const values = left == 1 ? v128.load32_zero(at) : v128.load64_zero(at);
+      const sum = f32x4.demote_f64x2_zero(f64x2.add(f64x2.promote_low_f32x4(values), noise));
+      if (left == 1) v128.store32_lane(at, sum, 0);
+      else v128.store64_lane(at, sum, 0);
+    }
   }
 }

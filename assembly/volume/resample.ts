@@ -120,8 +120,43 @@ function vote(votes: usize, label: u32, weight: f32): void {
 }
 
 /**
+ * same[x] = 255 where the eight source voxels around x (columns x and x + 1 of four rows) have one label, else 0; the last
+ * column is its own neighbour. The rows may be read, and `same` written, up to 16 bytes beyond sizeX. Returns whether the
+ * whole of the rows has one label.
+ */
+function findUniform(a: usize, b: usize, c: usize, d: usize, sizeX: i32, same: usize): bool {
+  const label = i8x16.splat(load<i8>(a));
+  let one = i8x16.splat(-1);
+  for (let x = 0; x < sizeX; x += 16) {
+    const values = v128.load(a + x);
+    const rows = v128.and(
+      v128.and(i8x16.eq(values, v128.load(b + x)), i8x16.eq(values, v128.load(c + x))),
+      i8x16.eq(values, v128.load(d + x)),
+    );
+    const after = v128.load(a + x, 1);
+    const rowsAfter = v128.and(
+      v128.and(i8x16.eq(after, v128.load(b + x, 1)), i8x16.eq(after, v128.load(c + x, 1))),
+      i8x16.eq(after, v128.load(d + x, 1)),
+    );
+    v128.store(same + x, v128.and(v128.and(rows, rowsAfter), i8x16.eq(values, after)));
+    const alike = v128.and(rows, i8x16.eq(values, label));
+    if (x + 16 <= sizeX) one = v128.and(one, alike);
+    else {
+      const wanted = (1 << (sizeX - x)) - 1;
+      if ((i8x16.bitmask(alike) & wanted) != wanted) one = i8x16.splat(0);
+    }
+  }
+  const last = sizeX - 1;
+  const value = load<u8>(a + last);
+  const alike = value == load<u8>(b + last) && value == load<u8>(c + last) && value == load<u8>(d + last);
+  store<u8>(same + last, alike ? 255 : 0);
+  return i8x16.all_true(one);
+}
+
+/**
  * One output slice of a label map: each label's trilinear weight, the largest wins, the smaller label where equal: the
- * argmax of the resampled one-hot map without making it. `low`, `high`: the two source slices; `votes`: 256 zeroed float32.
+ * argmax of the resampled one-hot map without making it. `low`, `high`: the two source slices, readable 32 bytes beyond
+ * their end; `votes`: 256 zeroed float32; `same`: sizeX + 16 bytes.
  */
 export function resampleLabelSlice(
   low: usize,
@@ -137,16 +172,30 @@ export function resampleLabelSlice(
   indicesY: usize,
   weightsY: usize,
   votes: usize,
+  same: usize,
 ): void {
   for (let y = 0; y < countY; y++) {
     const lowerY = load<i32>(indicesY + (<usize>y << 2));
     const offset0 = <usize>lowerY * <usize>sizeX;
     const offset1 = <usize>min(lowerY + 1, sizeY - 1) * <usize>sizeX;
     const weightY = load<f32>(weightsY + (<usize>y << 2));
+    if (findUniform(low + offset0, low + offset1, high + offset0, high + offset1, sizeX, same)) {
+      memory.fill(output, load<u8>(low + offset0), countX);
+      output += countX;
+      continue;
+    }
+    const low0 = (<f32>1 - weightZ) * (<f32>1 - weightY);
+    const low1 = (<f32>1 - weightZ) * weightY;
+    const high0 = weightZ * (<f32>1 - weightY);
+    const high1 = weightZ * weightY;
     for (let x = 0; x < countX; x++) {
       const x0 = load<i32>(indicesX + (<usize>x << 2));
-      const x1 = <usize>min(x0 + 1, sizeX - 1);
       const a0 = <u32>load<u8>(low + offset0 + x0);
+      if (load<u8>(same + x0) != 0) {
+        store<u8>(output++, <u8>a0);
+        continue;
+      }
+      const x1 = <usize>min(x0 + 1, sizeX - 1);
       const a1 = <u32>load<u8>(low + offset0 + x1);
       const b0 = <u32>load<u8>(low + offset1 + x0);
       const b1 = <u32>load<u8>(low + offset1 + x1);
@@ -154,38 +203,32 @@ export function resampleLabelSlice(
       const c1 = <u32>load<u8>(high + offset0 + x1);
       const d0 = <u32>load<u8>(high + offset1 + x0);
       const d1 = <u32>load<u8>(high + offset1 + x1);
-      let best = a0;
-      if (((a0 ^ a1) | (a0 ^ b0) | (a0 ^ b1) | (a0 ^ c0) | (a0 ^ c1) | (a0 ^ d0) | (a0 ^ d1)) != 0) {
-        const weightX = load<f32>(weightsX + (<usize>x << 2));
-        const low0 = (<f32>1 - weightZ) * (<f32>1 - weightY);
-        const low1 = (<f32>1 - weightZ) * weightY;
-        const high0 = weightZ * (<f32>1 - weightY);
-        const high1 = weightZ * weightY;
-        vote(votes, a0, low0 * (<f32>1 - weightX));
-        vote(votes, a1, low0 * weightX);
-        vote(votes, b0, low1 * (<f32>1 - weightX));
-        vote(votes, b1, low1 * weightX);
-        vote(votes, c0, high0 * (<f32>1 - weightX));
-        vote(votes, c1, high0 * weightX);
-        vote(votes, d0, high1 * (<f32>1 - weightX));
-        vote(votes, d1, high1 * weightX);
-        best = better(votes, best, a1);
-        best = better(votes, best, b0);
-        best = better(votes, best, b1);
-        best = better(votes, best, c0);
-        best = better(votes, best, c1);
-        best = better(votes, best, d0);
-        best = better(votes, best, d1);
-        store<f32>(votes + (<usize>a0 << 2), 0);
-        store<f32>(votes + (<usize>a1 << 2), 0);
-        store<f32>(votes + (<usize>b0 << 2), 0);
-        store<f32>(votes + (<usize>b1 << 2), 0);
-        store<f32>(votes + (<usize>c0 << 2), 0);
-        store<f32>(votes + (<usize>c1 << 2), 0);
-        store<f32>(votes + (<usize>d0 << 2), 0);
-        store<f32>(votes + (<usize>d1 << 2), 0);
-      }
+      const weightX = load<f32>(weightsX + (<usize>x << 2));
+      const rest = <f32>1 - weightX;
+      vote(votes, a0, low0 * rest);
+      vote(votes, a1, low0 * weightX);
+      vote(votes, b0, low1 * rest);
+      vote(votes, b1, low1 * weightX);
+      vote(votes, c0, high0 * rest);
+      vote(votes, c1, high0 * weightX);
+      vote(votes, d0, high1 * rest);
+      vote(votes, d1, high1 * weightX);
+      let best = better(votes, a0, a1);
+      best = better(votes, best, b0);
+      best = better(votes, best, b1);
+      best = better(votes, best, c0);
+      best = better(votes, best, c1);
+      best = better(votes, best, d0);
+      best = better(votes, best, d1);
       store<u8>(output++, <u8>best);
+      store<f32>(votes + (<usize>a0 << 2), 0);
+      store<f32>(votes + (<usize>a1 << 2), 0);
+      store<f32>(votes + (<usize>b0 << 2), 0);
+      store<f32>(votes + (<usize>b1 << 2), 0);
+      store<f32>(votes + (<usize>c0 << 2), 0);
+      store<f32>(votes + (<usize>c1 << 2), 0);
+      store<f32>(votes + (<usize>d0 << 2), 0);
+      store<f32>(votes + (<usize>d1 << 2), 0);
     }
   }
 }

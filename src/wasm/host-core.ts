@@ -6,7 +6,7 @@ import { LinearMemory } from './linear-memory.js';
 
 /** Functions of assembly/host.ts: numbers in, at most one number out; addresses are bytes in the linear memory. */
 const exportNames = [
-  'heapBase', 'philoxFill',
+  'heapBase', 'philoxBlocks',
   'linearTable', 'nearestTable', 'interpolate', 'resampleSlice', 'gatherSlice', 'resampleLabelSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',

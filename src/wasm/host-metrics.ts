@@ -93,6 +93,9 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     const offsets = scope.allocate(height * width * 2);
     const stack = scope.allocate((height + 1) * 4);
     const bounds = scope.allocate((height + 1) * 8);
+    const heights = scope.allocate((height + 1) * 8);
+    const halves = scope.allocate((height + 1) * 8);
+    memory.float64(halves, height + 1).set(Float64Array.from({ length: height + 1 }, (_, i) => 0.5 / i));
     const voxels = list();
     for (let z = beginZ, first = 0; z < endZ; z++) {
       const last = lowerBound(voxels, (z + 1) * plane, first);
@@ -100,7 +103,7 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
         memory.uint8(present, endZ - beginZ)[z - beginZ] = 1;
         wasm.nearestInSlice(
           sources.address + first * 4, last - first, size[0], z * size[1], 1, width + 1, 1, height + 1,
-          spacing[0], spacing[1], rowY, offsets, stack, bounds, nearest + (z - beginZ) * width * height * 4,
+          spacing[0], spacing[1], rowY, offsets, stack, bounds, heights, halves, nearest + (z - beginZ) * width * height * 4,
         ); // biome-ignore format: lines of related numbers
       }
       first = last;

@@ -129,8 +129,9 @@ export function resampleOperations({ wasm, memory, run }: HostCore) {
       const y = linearTable(scope, outY, sizeY, map.scale[1], map.offset[1]);
       const z = linearTable(scope, outZ, sizeZ, map.scale[2], map.offset[2]);
       const votes = scope.zeros(256 * 4);
+      const same = scope.allocate(sizeX + 16);
       const decided = scope.allocate(outX * outY);
-      const slice = sliceCache(sizeX * sizeY, scope, (index, address) => {
+      const slice = sliceCache(sizeX * sizeY + 32, scope, (index, address) => {
         const from = index * sizeX * sizeY;
         memory.uint8(address, sizeX * sizeY).set(source().subarray(from, from + sizeX * sizeY));
       });
@@ -140,7 +141,7 @@ export function resampleOperations({ wasm, memory, run }: HostCore) {
         const low = slice(lower[k]!);
         const high = weight[k]! > 0 ? slice(lower[k]! + 1) : low;
         wasm.resampleLabelSlice(
-          low, high, weight[k]!, sizeX, sizeY, decided, outX, outY, x.indices, x.weights, y.indices, y.weights, votes,
+          low, high, weight[k]!, sizeX, sizeY, decided, outX, outY, x.indices, x.weights, y.indices, y.weights, votes, same,
         ); // biome-ignore format: one line of numbers
         output.set(memory.uint8(decided, outX * outY), k * outX * outY);
       }

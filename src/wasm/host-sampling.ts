@@ -1,6 +1,6 @@
 import { VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
-import { checkLength, checkSameLength, type HostCore, sameType } from './host-core.js';
+import { checkLength, checkSameLength, type HostCore, type Scope, sameType } from './host-core.js';
 import type { volumeOperations } from './host-volume.js';
 
 /** An axis-aligned cube or box inside a patch. */
@@ -160,11 +160,22 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
   function augmentIntensity(data: Float32Array, options: IntensityAugmentation): Float32Array {
     const { scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
     const { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 } = options;
-    return inPlace(data, [], true, (target) => {
+    return inPlace(data, [], true, (target, _inputs, scope) => {
       if (scale !== 1 || shift !== 0) wasm.scaleShift(target, data.length, scale, shift);
       if (noiseStandardDeviation === 0) return;
       const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
-      wasm.addNoise(target, data.length, noiseStandardDeviation, key0, key1, firstBlock, stream, step, sample);
+      wasm.addNoise(
+        target,
+        data.length,
+        noiseStandardDeviation,
+        key0,
+        key1,
+        firstBlock,
+        stream,
+        step,
+        sample,
+        scope.allocate(64),
+      );
     });
   }
 
@@ -174,9 +185,10 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
     { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 }: IntensityAugmentation,
   ): Uint32Array {
     return run((scope) => {
-      const address = scope.allocate(blocks * 16);
+      const rounded = Math.ceil(blocks / 4) * 4;
+      const address = scope.allocate(rounded * 16);
       const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
-      wasm.philoxFill(address, blocks, key0, key1, firstBlock, stream, step, sample);
+      wasm.philoxBlocks(address, rounded, key0, key1, firstBlock, stream, step, sample);
       return new Uint32Array(memory.memory.buffer, address, blocks * 4).slice();
     });
   }
@@ -186,7 +198,7 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
     into: Float32Array,
     inputs: readonly (Float32Array | Uint8Array)[],
     reads: boolean,
-    kernel: (target: number, inputs: number[]) => void,
+    kernel: (target: number, inputs: number[], scope: Scope) => void,
   ): Float32Array {
     return run((scope) => {
       const target = scope.steady(into);
@@ -194,7 +206,7 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
       const addresses = scope.place(...inputs);
       const address = resident >= 0 ? resident : scope.allocate(into.byteLength);
       if (reads && resident < 0) memory.float32(address, into.length).set(into);
-      kernel(address, addresses);
+      kernel(address, addresses, scope);
       scope.take(target(), address);
       return target();
     });
