@@ -30,6 +30,9 @@ export interface SelectedDevice {
 /** Options that each backend was registered with. */
 const registrations = new Map<string, DeviceOptions>();
 
+/** Why a backend did not start. */
+const failures = new Map<string, unknown>();
+
 /**
  * Registers `versemi-cpu` (where the native addon loads) and `versemi-wasm` with TF.js, and finds out where the kernels go
  * that they do not have. Idempotent. The current backend stays the current one; use tf.setBackend or {@link selectDevice}.
@@ -57,7 +60,12 @@ async function registerCpu(options: DeviceOptions, delegates: string): Promise<B
 
 async function registerWasm(options: DeviceOptions, delegates: string): Promise<BackendStatus> {
   const backend = 'versemi-wasm';
-  const { createWasmDevice } = await import('./wasm-device.js');
+  let createWasmDevice: (options: DeviceOptions) => Promise<Device>;
+  try {
+    ({ createWasmDevice } = await import('./wasm-device.js'));
+  } catch (error) {
+    return { backend, available: false, why: `WebAssembly is not available: ${(error as Error).message}` };
+  }
   register(backend, options, 4, async () => new VersemiBackend(backend, await createWasmDevice(options)));
   return { backend, available: true, why: `WebAssembly runs everywhere. ${delegates}` };
 }
@@ -82,7 +90,21 @@ function register(
     removeBackend(name);
   }
   registrations.set(name, options);
-  registerBackend(name, factory, priority);
+  registerBackend(
+    name,
+    () => {
+      // TF.js only logs why a backend does not start; selectDevice throws it.
+      try {
+        const backend = factory();
+        if (backend instanceof Promise) backend.catch((error: unknown) => failures.set(name, error));
+        return backend;
+      } catch (error) {
+        failures.set(name, error);
+        throw error;
+      }
+    },
+    priority,
+  );
   registerKernels(name);
 }
 
@@ -110,11 +132,11 @@ export async function selectDevice(
 }
 
 async function activate(name: string): Promise<VersemiBackend> {
-  const started = await setBackend(name);
-  const backend = started ? findBackend(name) : null;
-  if (!(backend instanceof VersemiBackend))
-    throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: 'a backend that does not start' });
-  return backend;
+  if (await setBackend(name)) return findBackend(name) as VersemiBackend;
+  const failure = failures.get(name);
+  if (failure instanceof VersemiError) throw failure;
+  const found = failure instanceof Error ? failure.message : 'a backend that does not start';
+  throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found }, failure);
 }
 
 function explain(choice: DeviceChoice, status: BackendStatus, cpu: BackendStatus, device: Device): string {
