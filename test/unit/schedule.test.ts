@@ -1,5 +1,9 @@
 import t from 'tap';
+import { HistoryRecorder } from '../../src/training/history.js';
+import { imagesPerStep, Pace } from '../../src/training/pace.js';
 import { emaDecayAt, learningRateAt, stageOf, unsupervisedRamp } from '../../src/training/schedule.js';
+
+import { makePlan } from './sampling-support.js';
 
 const base = {
   learningRate: 0.5,
@@ -56,4 +60,38 @@ t.test('early averages of the weights are true means', async (t) => {
   }
   t.ok(Math.abs(average - 6) < 1e-12);
   t.equal(emaDecayAt(1000, 0.99), 0.99);
+});
+
+t.test('the history averages losses over stretches, never across stages, and goes on after a resume', async (t) => {
+  const record = (steps: number[], from?: HistoryRecorder) => {
+    const recorder = new HistoryRecorder(1000, 8, from && { history: from.history, pending: from.pending });
+    for (const step of steps) recorder.addStep(step, step <= 8 ? { a: step } : { b: step });
+    return recorder;
+  };
+  const steps = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+  const whole = record(steps);
+  t.same(whole.history.losses, [
+    { step: 5, losses: { a: 3 } },
+    { step: 8, losses: { a: 7 } },
+    { step: 10, losses: { b: 9.5 } },
+  ]);
+  for (let stop = 1; stop < 10; stop++) {
+    const resumed = record(steps.slice(stop), record(steps.slice(0, stop)));
+    t.same([resumed.history, resumed.pending], [whole.history, whole.pending], `resumed after ${stop}`);
+  }
+  t.same(record([1, 2, 3]).pending, { steps: 3, sums: { a: 6 } });
+  const best = [0.25, 0.75, 0.75, 0.5].map((mean, i) => whole.addValidation({ step: i + 1, mean, perTask: {} }));
+  t.same(best, [true, true, false, false]);
+  t.same(whole.history.best, { step: 2, mean: 0.75 });
+  t.equal(whole.validatedStep, 4);
+});
+
+t.test('the estimate knows that stage 2 costs more', async (t) => {
+  const { training } = makePlan({ a: [[1]] }, [8, 8, 8], {
+    training: { stage1Steps: 10, stage2Steps: 20, labeledBatchSize: 8, unlabeledBatchSize: 8 },
+  });
+  t.same([imagesPerStep(1, training), imagesPerStep(2, training)], [12, 20]);
+  t.equal(new Pace(training).add(0, 12), 9 * 12 + 20 * 20, 'a second per image');
+  t.equal(new Pace(training).add(29, 12), 0);
+  t.equal(new Pace({ ...training, mode: 'supervised' }).add(0, 8), 29 * 8);
 });

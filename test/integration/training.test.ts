@@ -1,0 +1,318 @@
+// train() on the smallest network: what it writes, what it refuses, and that a resumed run is bitwise the same.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import * as tf from '@tensorflow/tfjs-core';
+import t from 'tap';
+import { loadModel } from '../../src/checkpoints/index.js';
+import { parseSafetensors } from '../../src/checkpoints/safetensors.js';
+import { networkConfig } from '../../src/model/layers.js';
+import { VersemiNetwork } from '../../src/model/network.js';
+import { createSampler } from '../../src/sampling/index.js';
+import { runFiles, type TrainingEvent, type TrainOptions, train } from '../../src/training/index.js';
+import { Adam } from '../../src/training/optimizer.js';
+import { stageOf } from '../../src/training/schedule.js';
+import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import '../unit/model-support.js';
+import { shapes, tinyPlan } from './training-support.js';
+
+await tf.setBackend('cpu');
+const data = shapes(6);
+
+async function run(
+  plan = tinyPlan(),
+  options: Partial<TrainOptions> & { runFolder: string },
+  stop = Number.POSITIVE_INFINITY,
+) {
+  const events: TrainingEvent[] = [];
+  for await (const event of train(plan, { device: 'current', data, ...options })) {
+    events.push(event);
+    // leaving the loop here is what a killed process looks like from the outside
+    if (event.type === 'checkpoint' && !event.best && event.step >= stop) break;
+  }
+  return events;
+}
+
+/** Bytes of every tensor of a file. */
+function tensorsOf(file: string): Record<string, string> {
+  const { tensors } = parseSafetensors(readFileSync(file));
+  return Object.fromEntries([...tensors].map(([name, { bytes }]) => [name, Buffer.from(bytes).toString('base64')]));
+}
+
+function lines(folder: string): TrainingEvent[] {
+  return readFileSync(runFiles(folder).metrics, 'utf8')
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+}
+
+/** What must be equal in two runs: everything but clocks and paths. */
+function comparable(events: readonly TrainingEvent[]): object[] {
+  return events.flatMap((event): object[] => {
+    if (event.type === 'step')
+      return [{ step: event.step, losses: event.losses, norm: event.gradientNorm, rate: event.learningRate }];
+    return event.type === 'validation' ? [{ step: event.step, perTask: event.perTask, best: event.best }] : [];
+  });
+}
+
+t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async (t) => {
+  const folder = `${t.testdir()}/run`;
+  const before = tf.memory().numTensors;
+  const events = await run(tinyPlan(), { runFolder: folder });
+  t.equal(tf.memory().numTensors, before, 'nothing is left on the device');
+  t.same(
+    events.map(({ type, step }) => `${type} ${step}`).filter((text) => !text.startsWith('checkpoint')),
+    [
+      'start 0',
+      'step 1',
+      'step 2',
+      'validation 2',
+      'step 3',
+      'step 4',
+      'validation 4',
+      'step 5',
+      'step 6',
+      'validation 6',
+      'end 6',
+    ],
+  );
+  const [start, first] = events;
+  t.match(start, {
+    device: 'cpu',
+    why: /current backend/,
+    steps: 6,
+    cases: { labeled: 4, unlabeled: 4, validation: 4 },
+  });
+  t.ok(start?.type === 'start' && start.parameters > 0);
+  t.match(first, { stage: 1, learningRate: 1e-3 });
+  if (first?.type === 'step')
+    for (const value of [first.gradientNorm, first.samplesPerSecond, first.secondsPerStep, first.etaSeconds])
+      t.ok(Number.isFinite(value) && value > 0);
+  t.same(
+    events.flatMap((event) => (event.type === 'step' ? [Object.keys(event.losses).sort().join()] : [])),
+    [
+      ...Array(3).fill('auxiliary,crossEntropy,dice,synthetic,total'),
+      ...Array(3).fill('crossEntropy,cube,dice,synthetic,total,unsupervised'),
+    ],
+  );
+  t.same(lines(folder), JSON.parse(JSON.stringify(events)), 'metrics.jsonl holds the events');
+  t.same(JSON.parse(readFileSync(`${folder}/plan.json`, 'utf8')), tinyPlan());
+  t.equal(readdirSync(`${folder}/tensorboard`).length, 1);
+  t.same(readdirSync(folder).sort(), ['checkpoints', 'metrics.jsonl', 'model.safetensors', 'plan.json', 'tensorboard']);
+  t.same(readdirSync(`${folder}/checkpoints`).sort(), ['best.safetensors', 'last.safetensors']);
+
+  const files = runFiles(folder);
+  const [last, model] = [tensorsOf(files.last), tensorsOf(files.model)];
+  for (const [name, bytes] of Object.entries(model)) t.equal(bytes, last[name], name);
+  t.notOk(
+    Object.keys(model).some((name) => /^(ema|adam)/.test(name)),
+    'the model is for inference only',
+  );
+  t.notOk(Object.keys(tensorsOf(files.best)).some((name) => name.startsWith('adam')));
+  const loaded = await loadModel(files.model);
+  t.match(loaded.history, { steps: 6, validation: [{ step: 2 }, { step: 4 }, { step: 6 }] });
+  t.equal(loaded.history.losses.length, 6);
+  t.match(loaded.provenance, {
+    versions: { versemi: /\d/, node: /\d/ },
+    data: [{ dataset: 'balls', licence: 'none' }, {}],
+  });
+  const bestEvents = events.filter((event) => event.type === 'validation' && event.best);
+  t.equal(loaded.history.best?.step, bestEvents.at(-1)?.step);
+  loaded.network.dispose();
+});
+
+t.test('resuming is bitwise the same as never having stopped, wherever it stopped', async (t) => {
+  const folder = t.testdir();
+  const whole = await run(tinyPlan(), { runFolder: `${folder}/whole` });
+  const expected = tensorsOf(runFiles(`${folder}/whole`).last);
+  for (let stop = 1; stop <= 6; stop++) {
+    const runFolder = `${folder}/${stop}`;
+    await run(tinyPlan(), { runFolder }, stop);
+    // the process died later than the checkpoint, in the middle of a line
+    appendFileSync(runFiles(runFolder).metrics, `{"type":"step","step":${stop + 1}}\n{"type":"st`);
+    const rest = await run(tinyPlan(), { runFolder, resume: true });
+    t.match(rest[0], { type: 'start', step: stop });
+    t.match(rest.at(-1), { type: 'end', step: 6, reason: 'finished' });
+    t.same(tensorsOf(runFiles(runFolder).last), expected, `stopped after step ${stop}`);
+    t.same(comparable(lines(runFolder)), comparable(whole), 'metrics.jsonl reads as one run');
+    const histories = await Promise.all(
+      [`${folder}/whole`, runFolder].map(async (from) => {
+        const { history, network } = await loadModel(runFiles(from).model);
+        network.dispose();
+        return history;
+      }),
+    );
+    t.same(histories[1], histories[0], 'history');
+  }
+});
+
+t.test('a run that is killed goes on from its last checkpoint', async (t) => {
+  const folder = t.testdir();
+  const child = spawn(
+    process.execPath,
+    [fileURLToPath(new URL('training-child.js', import.meta.url)), `${folder}/run`],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
+  child.stdout.setEncoding('utf8');
+  for await (const text of child.stdout) if (/step [3-9]/.test(text as string)) child.kill('SIGKILL');
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+  t.equal(child.signalCode, 'SIGKILL');
+  const plan = tinyPlan({ stage1Steps: 20, stage2Steps: 4 });
+  await run(plan, { runFolder: `${folder}/run`, resume: true });
+  await run(plan, { runFolder: `${folder}/whole` });
+  t.same(tensorsOf(runFiles(`${folder}/run`).last), tensorsOf(runFiles(`${folder}/whole`).last));
+});
+
+t.test('worker threads change nothing', async (t) => {
+  const folder = t.testdir();
+  for (const workers of [0, 2]) await run(tinyPlan({ workers }), { runFolder: `${folder}/${workers}` });
+  t.same(tensorsOf(runFiles(`${folder}/2`).last), tensorsOf(runFiles(`${folder}/0`).last));
+});
+
+t.test('an abort finishes the step, writes a checkpoint and ends', async (t) => {
+  const runFolder = `${t.testdir()}/run`;
+  const plan = tinyPlan({ checkpointEverySteps: 0 });
+  const abort = new AbortController();
+  const onBatch = (_: unknown, step: number) => {
+    if (step === 3) abort.abort();
+  };
+  const events = await run(plan, { runFolder, signal: abort.signal, onBatch });
+  t.match(events.slice(-2), [
+    { type: 'checkpoint', step: 4, best: false },
+    { type: 'end', step: 4, reason: 'aborted' },
+  ]);
+  t.notOk(existsSync(runFiles(runFolder).model));
+  await run(plan, { runFolder, resume: true });
+  await run(plan, { runFolder: `${runFolder}-whole` });
+  t.same(tensorsOf(runFiles(runFolder).last), tensorsOf(runFiles(`${runFolder}-whole`).last));
+});
+
+t.test('NaN stops the run by name, and the last good checkpoint stays', async (t) => {
+  const runFolder = `${t.testdir()}/run`;
+  const before = tf.memory().numTensors;
+  const onBatch: TrainOptions['onBatch'] = (batch, step) => {
+    if (step === 4) batch.unlabeled?.image.fill(Number.NaN);
+  };
+  await t.rejects(run(tinyPlan(), { runFolder, onBatch }), {
+    code: 'VERSEMI_TRAINING_NOT_FINITE',
+    exitCode: 7,
+    details: { field: 'step 5, loss term unsupervised', found: 'NaN' },
+  });
+  t.equal(tf.memory().numTensors, before, 'nothing is left on the device');
+  const rest = await run(tinyPlan(), { runFolder, resume: true });
+  t.match(rest[0], { step: 4 });
+  await run(tinyPlan(), { runFolder: `${runFolder}-whole` });
+  t.same(tensorsOf(runFiles(runFolder).last), tensorsOf(runFiles(`${runFolder}-whole`).last));
+});
+
+t.test('a gradient that is not finite is named by its parameter', async (t) => {
+  const network = new VersemiNetwork(networkConfig(tinyPlan()), 1);
+  const adam = new Adam(network.parameters, tinyPlan().training);
+  const gradients = new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]]);
+  const norm = adam.take(gradients);
+  t.ok(Number.isNaN(norm.dataSync()[0]));
+  t.equal(await adam.firstNotFinite(), 'up.0.weight');
+  norm.dispose();
+  for (const gradient of gradients.values()) gradient.dispose();
+  adam.take(new Map()).dispose();
+  t.equal(await adam.firstNotFinite(), undefined);
+  adam.dispose();
+  network.dispose();
+});
+
+t.test('a folder with a run in it, and a checkpoint of another plan, are refused', async (t) => {
+  const runFolder = `${t.testdir()}/run`;
+  const fresh = await run(tinyPlan(), { runFolder, resume: true }, 2);
+  t.match(fresh[1], { type: 'log', message: /No checkpoint/ });
+  await t.rejects(run(tinyPlan(), { runFolder }), {
+    code: 'VERSEMI_USAGE',
+    details: { file: runFolder, remedy: /Resume/ },
+  });
+  await t.rejects(run(tinyPlan({ learningRate: 0.5 }), { runFolder, resume: true }), {
+    code: 'VERSEMI_CHECKPOINT_MISMATCH',
+    details: { field: 'training.learningRate' },
+  });
+  t.equal(lines(runFolder).at(-1)?.step, 2, 'nothing was touched');
+});
+
+t.test(
+  'the best model is kept by mean validation Dice; the averaged network is validated where the plan says so',
+  async (t) => {
+    const folder = t.testdir();
+    const scores = [0.25, 0.75, 0.5];
+    const seen: number[] = [];
+    const validate: TrainOptions['validate'] = async (network, step) => {
+      seen.push(network.parameters.get('up.0.weight')!.dataSync()[0]!);
+      return { perTask: { 'balls-0': scores[step / 2 - 1]!, 'boxes-0': null } };
+    };
+    for (const network of ['student', 'ema']) {
+      const runFolder = `${folder}/${network}`;
+      const events = await run(tinyPlan({}, { inference: { network } }), { runFolder, validate });
+      t.same(
+        events.flatMap((event) => (event.type === 'validation' ? [[event.mean, event.best]] : [])),
+        [
+          [0.25, true],
+          [0.75, true],
+          [0.5, false],
+        ],
+      );
+      const best = await loadModel(runFiles(runFolder).best);
+      t.same(best.history.best, { step: 4, mean: 0.75 });
+      t.equal(best.history.steps, 4);
+      t.equal(
+        best.network.parameters.get('up.0.weight')!.dataSync()[0],
+        seen[1],
+        'the network that was validated is loaded',
+      );
+      best.network.dispose();
+      const final = await loadModel(runFiles(runFolder).model);
+      t.equal(final.network.parameters.get('up.0.weight')!.dataSync()[0], seen[2]);
+      final.network.dispose();
+      seen.length = 0;
+    }
+  },
+);
+
+t.test('the trunk runs once per image: 12 times in a step of stage 1, 20 in one of stage 2', async (t) => {
+  const plan = tinyPlan({ labeledBatchSize: 8, unlabeledBatchSize: 8 });
+  const sampler = createSampler(plan, data);
+  const network = new VersemiNetwork(networkConfig(plan), 1);
+  let images = 0;
+  const trunk = network.trunk.bind(network);
+  network.trunk = (x) => {
+    images += x.shape[0];
+    return trunk(x);
+  };
+  const state = createState(network, plan.training);
+  const counts: number[] = [];
+  let live: number | undefined;
+  for (let step = 0; step < 6; step++) {
+    images = 0;
+    await trainingStep(state, plan, sampler.batch(step, stageOf(step, plan.training)), step);
+    counts.push(images);
+    live ??= tf.memory().numTensors;
+    t.equal(tf.memory().numTensors, live, `no tensor is left by step ${step + 1}`);
+  }
+  t.same(counts, [12, 12, 12, 20, 20, 20]);
+  disposeState(state);
+});
+
+t.test('terms without a weight are not computed', async (t) => {
+  const cases: [object, (1 | 2)[], string][] = [
+    [{ synthetic: 0, auxiliary: 0 }, [1], 'crossEntropy,dice,total'],
+    [{ auxiliary: 0, dice: 0 }, [1], 'crossEntropy,dice,synthetic,total'],
+    [{ unsupervised: 0, cube: 0, synthetic: 0 }, [2], 'crossEntropy,dice,total'],
+    [{ unsupervised: 0 }, [2], 'crossEntropy,cube,dice,synthetic,total'],
+  ];
+  for (const [losses, [stage], expected] of cases) {
+    const plan = tinyPlan({}, { losses });
+    const step = stage === 1 ? 0 : 3;
+    const state = createState(new VersemiNetwork(networkConfig(plan), 1), plan.training);
+    const result = await trainingStep(state, plan, createSampler(plan, data).batch(step, stage!), step);
+    t.equal(Object.keys(result.losses).sort().join(), expected);
+    disposeState(state);
+  }
+});
