@@ -98,8 +98,22 @@ export async function fingerprintDatasets(
   options: FingerprintOptions = {},
 ): Promise<Fingerprint> {
   const datasets: DatasetFingerprint[] = [];
-  for (const source of sources) datasets.push(await fingerprintDataset(source, options));
+  for (const source of sources) {
+    const found = await fingerprintDataset(source, options);
+    const same = datasets.filter(({ name }) => name === found.name || name.startsWith(`${found.name}-`)).length;
+    datasets.push(same === 0 ? found : { ...found, name: `${found.name}-${same + 1}` });
+  }
   return { datasets };
+}
+
+/** Text as a name that a plan allows. */
+export function planName(text: string): string {
+  return (
+    text
+      .trim()
+      .replace(/[\s/\\]+/g, '-')
+      .slice(0, 60) || 'dataset'
+  );
 }
 
 async function fingerprintDataset(
@@ -109,7 +123,7 @@ async function fingerprintDataset(
   const format = source.format ?? 'auto';
   const channel = source.channel ?? 0;
   const dataset = await openDataset(source.path, { format });
-  const name = source.name ?? dataset.name;
+  const name = source.name ?? planName(dataset.name);
   const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
   const { labeled, unlabeled } = resolveSplit(dataset, { split }, seed);
   if (labeled.length + unlabeled.length === 0) {

@@ -1,7 +1,7 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
-import { type DatasetFingerprint, type Fingerprint, medianOf } from './fingerprint.js';
+import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
 
 export type { PlanningOptions } from './budget.js';
 
@@ -74,21 +74,13 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
 
 type Explain = (field: string, value: unknown, reason: string) => void;
 
-/** Text that is allowed as a name. */
-function nameOf(text: string): string {
-  return text
-    .trim()
-    .replace(/[\s/\\]+/g, '-')
-    .slice(0, 60);
-}
-
 function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningOptions, explain: Explain): PlanTask[] {
   const tasks = datasets.flatMap(({ name, classes }): PlanTask[] => {
     if (classes.length === 0) return [];
     const merge = typeof mergeLabels === 'boolean' ? mergeLabels : mergeLabels.includes(name);
     if (merge || classes.length === 1)
-      return [{ name: nameOf(name), dataset: name, labels: classes.map(({ value }) => value) }];
-    return classes.map((one) => ({ name: nameOf(`${name}-${one.name}`), dataset: name, labels: [one.value] }));
+      return [{ name: planName(name), dataset: name, labels: classes.map(({ value }) => value) }];
+    return classes.map((one) => ({ name: planName(`${name}-${one.name}`), dataset: name, labels: [one.value] }));
   });
   if (tasks.length === 0) {
     throw new VersemiError('DATASET_INVALID', {

@@ -182,8 +182,14 @@ t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed'
     t.ok(found!.foreground!.percentile005 <= found!.foreground!.median);
     const { plan } = makePlan({ datasets }, { minutes: 5 });
     t.equal(plan.tasks.length, found!.classes.length);
-    const few = await fingerprintDatasets([{ path: join(folder, kind), split: { labeled } }], { maximumCases: 1 });
-    t.equal(few.datasets[0]!.cases.length, 2, 'one case of each role');
+    if (kind === kinds[0]) {
+      const name = phantomKinds[kind].labels[1 as never];
+      t.ok(found!.classes.some((one) => one.name === name));
+    }
+    const source = { path: join(folder, kind), split: { labeled } };
+    const twice = await fingerprintDatasets([source, source], { maximumCases: 1 });
+    t.equal(twice.datasets[0]!.cases.length, 2, 'one case of each role');
+    t.equal(twice.datasets[1]!.name, `${twice.datasets[0]!.name}-2`, 'names are made different');
   }
   const stop = new AbortController();
   stop.abort();
