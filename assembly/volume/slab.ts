@@ -115,14 +115,6 @@ export function meanProbability(sums: usize, weights: usize, output: usize, coun
   }
 }
 
-/** output u8 = 1 where sums / weights > threshold. */
-export function decide(sums: usize, weights: usize, output: usize, count: i32, threshold: f32): void {
-  for (let i = 0; i < count; i++) {
-    const at = <usize>i << 2;
-    store<u8>(output + i, <u8>(load<f32>(sums + at) > load<f32>(weights + at) * threshold));
-  }
-}
-
 /**
  * output u8 = the probability sums / weights in steps of 1/256, rounded so that a value above 127 means a probability above
  * one half, exactly (0 where no window has been).

@@ -10,7 +10,7 @@ const exportNames = [
   'linearTable', 'nearestTable', 'interpolate', 'resampleSlice', 'gatherSlice', 'resampleLabelSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
-  'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'decide', 'quantize',
+  'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'quantize',
   'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'addNoise',
   'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
   'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',

@@ -103,20 +103,6 @@ export class SlabAccumulator {
     return result;
   }
 
-  /** 1 where the mean probability of slice z is above `threshold`, [tasks, y, x]. Slices are taken in order. */
-  takeForeground(z: number, threshold = 0.5): Uint8Array {
-    const { wasm, memory, run } = this.core;
-    const result = new Uint8Array(this.tasks * this.plane);
-    run((scope) => {
-      const slice = scope.allocate(this.plane);
-      this.take(z, (task, sums, weights) => {
-        wasm.decide(sums, weights, slice, this.plane, threshold);
-        result.set(memory.uint8(slice, this.plane), task * this.plane);
-      });
-    });
-    return result;
-  }
-
   /**
    * Mean probabilities of slice z as bytes in steps of 1/256, [tasks, y, x]: above 127 exactly where the probability is
    * above one half. Slices are taken in order.
