@@ -1,4 +1,4 @@
-import { engine, findBackend, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
+import { engine, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
 import { VersemiBackend } from './backend.js';
 import { findDelegates } from './delegate-backends.js';
@@ -27,34 +27,41 @@ export interface SelectedDevice {
   readonly why: string;
 }
 
-/** Options that each backend was registered with. */
-const registrations = new Map<string, DeviceOptions>();
+interface Registration {
+  readonly options: DeviceOptions;
+  readonly make: () => VersemiBackend | Promise<VersemiBackend>;
+  /** Made ahead of TF.js by selectDevice: TF.js would log an error and go on. */
+  made?: VersemiBackend;
+}
 
-/** Why a backend did not start. */
-const failures = new Map<string, unknown>();
+const registrations = new Map<string, Registration>();
 
 /**
  * Registers `versemi-cpu` (where the native addon loads) and `versemi-wasm` with TF.js, and finds out where the kernels go
  * that they do not have. Idempotent. The current backend stays the current one; use tf.setBackend or {@link selectDevice}.
  */
 export async function registerVersemiBackends(options: DeviceOptions = {}): Promise<BackendStatus[]> {
+  return registerBoth(options, options);
+}
+
+async function registerBoth(cpu: DeviceOptions, wasm: DeviceOptions): Promise<[BackendStatus, BackendStatus]> {
   const current = engine().backendName;
   const delegates = await findDelegates();
   if (current && engine().backendName !== current) await setBackend(current);
-  return [await registerCpu(options, delegates), await registerWasm(options, delegates)];
+  return [await registerCpu(cpu, delegates), await registerWasm(wasm, delegates)];
 }
 
 async function registerCpu(options: DeviceOptions, delegates: string): Promise<BackendStatus> {
   const backend = 'versemi-cpu';
+  let native: typeof import('./native-device.js');
   try {
-    const native = await import('./native-device.js');
-    const reason = native.nativeUnavailableReason();
-    if (reason !== null) return { backend, available: false, why: reason };
-    register(backend, options, 5, () => new VersemiBackend(backend, native.loadNativeDevice(options)));
+    native = await import('./native-device.js');
   } catch (error) {
-    // Outside Node the module cannot even be loaded.
     return { backend, available: false, why: `the native addon needs Node: ${(error as Error).message}` };
   }
+  const reason = native.nativeUnavailableReason();
+  if (reason !== null) return { backend, available: false, why: reason };
+  register(backend, options, 5, () => new VersemiBackend(backend, native.loadNativeDevice(options)));
   return { backend, available: true, why: `The native addon loads. ${delegates}` };
 }
 
@@ -70,41 +77,23 @@ async function registerWasm(options: DeviceOptions, delegates: string): Promise<
   return { backend, available: true, why: `WebAssembly runs everywhere. ${delegates}` };
 }
 
-function register(
-  name: string,
-  options: DeviceOptions,
-  priority: number,
-  factory: () => VersemiBackend | Promise<VersemiBackend>,
-): void {
+function register(name: string, options: DeviceOptions, priority: number, make: Registration['make']): void {
   const before = registrations.get(name);
-  if (before !== undefined) {
-    if (options.threads === undefined || options.threads === before.threads) return;
-    const running = engine().registryFactory[name] && engine().registry[name];
-    if (running && running.numDataIds() > 0)
+  if (before !== undefined && engine().registryFactory[name] !== undefined) {
+    if (options.threads === undefined || options.threads === before.options.threads) return;
+    const tensors = engine().registry[name]?.numDataIds() ?? 0;
+    if (tensors > 0)
       throw new VersemiError('DEVICE_UNAVAILABLE', {
         field: name,
         expected: `no live tensors when the number of threads changes to ${options.threads}`,
-        found: `${running.numDataIds()}`,
+        found: `${tensors}`,
         remedy: 'Dispose of them, or choose the number of threads before the first tensor is made.',
       });
     removeBackend(name);
   }
-  registrations.set(name, options);
-  registerBackend(
-    name,
-    () => {
-      // TF.js only logs why a backend does not start; selectDevice throws it.
-      try {
-        const backend = factory();
-        if (backend instanceof Promise) backend.catch((error: unknown) => failures.set(name, error));
-        return backend;
-      } catch (error) {
-        failures.set(name, error);
-        throw error;
-      }
-    },
-    priority,
-  );
+  const registration: Registration = { options, make };
+  registrations.set(name, registration);
+  registerBackend(name, () => registration.made ?? make(), priority);
   registerKernels(name);
 }
 
@@ -123,7 +112,8 @@ export async function selectDevice(
       expected: 'auto, cpu or wasm',
       found: String(choice),
     });
-  const [cpu, wasm] = (await registerVersemiBackends(options)) as [BackendStatus, BackendStatus];
+  // A device that was not asked for keeps its threads.
+  const [cpu, wasm] = await registerBoth(choice === 'wasm' ? {} : options, choice === 'cpu' ? {} : options);
   const status = choice === 'cpu' || (choice === 'auto' && cpu.available) ? cpu : wasm;
   if (!status.available)
     throw new VersemiError('DEVICE_UNAVAILABLE', { field: choice, found: status.why, remedy: 'Use the device wasm.' });
@@ -132,11 +122,12 @@ export async function selectDevice(
 }
 
 async function activate(name: string): Promise<VersemiBackend> {
-  if (await setBackend(name)) return findBackend(name) as VersemiBackend;
-  const failure = failures.get(name);
-  if (failure instanceof VersemiError) throw failure;
-  const found = failure instanceof Error ? failure.message : 'a backend that does not start';
-  throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found }, failure);
+  const registration = registrations.get(name)!;
+  const running = engine().registry[name] as VersemiBackend | undefined;
+  const backend = running ?? (await registration.make());
+  registration.made = backend;
+  await setBackend(name);
+  return backend;
 }
 
 function explain(choice: DeviceChoice, status: BackendStatus, cpu: BackendStatus, device: Device): string {
