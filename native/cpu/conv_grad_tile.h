@@ -21,7 +21,7 @@ struct grad_tile_call {
   std::int64_t count;
   float* out;
   std::int64_t out_step;
-  std::int64_t columns;  // written: 1 .. vectors * lanes
+  std::int64_t columns;  // written: more than (vectors - 1) * lanes
   bool accumulate;       // add to `out` instead of overwriting it
 };
 

@@ -35,17 +35,18 @@ void grad_tile(const grad_tile_call& call) {
     }
   }
 
+  // Columns of the last vector; the others are whole.
+  const int last = (int)(call.columns - (vectors - 1) * lanes);
   VERSEMI_UNROLL
   for (int r = 0; r < rows; r++) {
     float* out = call.out + r * call.out_step;
     VERSEMI_UNROLL
     for (int c = 0; c < vectors; c++) {
-      const std::int64_t left = call.columns - c * lanes;
       float* to = out + c * lanes;
-      if (left >= lanes)
+      if (c < vectors - 1 || last == lanes)
         store(to, call.accumulate ? load(to) + sum[r][c] : sum[r][c]);
-      else if (left > 0)
-        store_first(to, call.accumulate ? load_first(to, (int)left) + sum[r][c] : sum[r][c], (int)left);
+      else
+        store_first(to, call.accumulate ? load_first(to, last) + sum[r][c] : sum[r][c], last);
     }
   }
 }

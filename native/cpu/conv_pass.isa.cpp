@@ -18,6 +18,18 @@ constexpr int64_t band_bytes = 256 << 10;
 VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
+// Copies a few hundred floats: shorter on its way than memcpy, whose start and choice of method cost as much as the copy.
+VERSEMI_INLINE void copy_floats(float* to, const float* from, int64_t count) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  if (i < count) store_first(to + i, load_first(from + i, (int)(count - i)), (int)(count - i));
+}
+VERSEMI_INLINE void zero_floats(float* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, zero());
+  if (i < count) store_first(to + i, zero(), (int)(count - i));
+}
+
 // How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
 struct schedule {
   int64_t vectors;          // of columns, all blocks together
@@ -25,12 +37,18 @@ struct schedule {
   int64_t chunk_rows;       // rows of one chunk; a row is one line along W
   int64_t bands;
   int64_t group_segments;   // segments whose panel is used at once; more need several groups, summed up in the output
-  int64_t panel_floats, window_floats, segment_capacity;  // per thread; three tables of segments
-  int64_t thread_floats;
+  int64_t window_floats, windows;                   // copies of parts of rows, see copy_windows
+  int64_t panel_floats, segment_capacity, thread_floats;  // per thread
   float* thread_memory;
   float* bias;              // [vectors * lanes] or nullptr
   float* statistics;        // [pass][sample][chunk][3 * padded] or nullptr
   int64_t most_chunks;      // chunks per sample of the largest pass
+};
+
+// Where a segment lies: its taps along D and H.
+struct segment_place {
+  int32_t d, h;
+  int32_t fresh;
 };
 
 struct column_block {
@@ -59,6 +77,7 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
   s.blocks = divide_up(s.vectors, max_tile_vectors);
   const int64_t widest = divide_up(s.vectors, s.blocks) * lanes;
 
+  const int most_voxels = max_tile_voxels((int)(s.vectors / s.blocks));
   int64_t voxels = 0, most_rows = 0, most_segments = 0, segment_floats = 0, window_voxels = 0;
   for (int64_t i = 0; i < o.pass_count; i++) {
     const conv_pass& pass = o.passes[i];
@@ -67,7 +86,7 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
     most_rows = larger(most_rows, rows_of(pass));
     most_segments = larger(most_segments, segments_of(pass));
     segment_floats = larger(segment_floats, w.taps * o.x_channels * widest);
-    window_voxels = larger(window_voxels, (smaller<int64_t>(w.count, tile_accumulators) - 1) * w.x_step + w.taps);
+    window_voxels = larger(window_voxels, (smaller<int64_t>(w.count, most_voxels) - 1) * w.x_step + w.taps);
   }
   const int64_t row_voxels = larger<int64_t>(1, voxels / larger<int64_t>(1, most_rows * o.pass_count));
   // Between 64 and 2048 voxels, so that small volumes still give work to all threads and large ones few partial sums.
@@ -92,8 +111,10 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
 
   s.panel_floats = round_up(s.group_segments * segment_floats, lanes);
   s.segment_capacity = round_up(s.group_segments, 8);
-  s.window_floats = round_up(s.group_segments * window_voxels * o.x_channels, lanes);
-  s.thread_floats = round_up(s.panel_floats + s.window_floats + 3 * 2 * s.segment_capacity, 1024);
+  s.window_floats = round_up(window_voxels * o.x_channels, lanes);
+  s.windows = 2 * most_segments;
+  s.thread_floats = round_up(
+      s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (5 * 2 + 3) * s.segment_capacity, 1024);
   return s;
 }
 
@@ -102,9 +123,12 @@ class worker {
  public:
   worker(const conv_operation& operation, const schedule& plan, int thread)
       : o_(operation), s_(plan), panel_(plan.thread_memory + thread * plan.thread_floats),
-        window_(panel_ + plan.panel_floats),
-        x_offset_(reinterpret_cast<int64_t*>(window_ + plan.window_floats)), w_offset_(x_offset_ + plan.segment_capacity),
-        window_offset_(w_offset_ + plan.segment_capacity) {}
+        windows_(panel_ + plan.panel_floats),
+        window_owner_(reinterpret_cast<int64_t*>(windows_ + plan.windows * plan.window_floats)),
+        x_offset_(window_owner_ + plan.windows), w_offset_(x_offset_ + plan.segment_capacity),
+        window_offset_(w_offset_ + plan.segment_capacity), window_place_(window_offset_ + plan.segment_capacity),
+        fresh_(window_place_ + plan.segment_capacity),
+        segments_(reinterpret_cast<segment_place*>(fresh_ + plan.segment_capacity)) {}
 
   void run_task(int64_t task) {
     const int64_t pass_index = task % o_.pass_count, band = task / o_.pass_count % s_.bands;
@@ -134,6 +158,14 @@ class worker {
     tile_.out_step = pass.axis[2].out_step * o_.columns;
     last_group_ = group == groups - 1;
     const int64_t width = block.vectors * lanes;
+    for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
+      const pass_axis &da = pass.axis[0], &ha = pass.axis[1];
+      const int64_t md = segment / ha.taps, mh = segment % ha.taps;
+      // Rows of the source that no earlier row of the output has read; they may lie in memory yet.
+      const bool fresh = md >= da.taps - da.x_step && mh >= ha.taps - ha.x_step;
+      segments_[segment - first_segment_] = segment_place{(int32_t)md, (int32_t)mh, fresh};
+    }
+    for (int64_t i = 0; i < s_.windows; i++) window_owner_[i] = -1;
     // Where the block is the whole row of the weights, they already are a panel.
     direct_ = !o_.weight_reversed && o_.columns == width;
     if (direct_) {
@@ -183,13 +215,16 @@ class worker {
     const pass_axis &da = pass.axis[0], &ha = pass.axis[1], &wa = pass.axis[2];
     // The taps that fall into the source.
     const int64_t d0 = da.x_first + da.x_step * d, h0 = ha.x_first + ha.x_step * h;
-    const int64_t width = block_.vectors * lanes;
-    int64_t segments = 0;
+    const int64_t panel_step = wa.taps * o_.x_channels * block_.vectors * lanes;
+    int64_t segments = 0, fresh = 0;
     for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
-      const int64_t xd = d0 + segment / ha.taps, xh = h0 + segment % ha.taps;
+      const segment_place& place = segments_[segment - first_segment_];
+      const int64_t xd = d0 + place.d, xh = h0 + place.h;
       if (xd < 0 || xd >= o_.x_size[0] || xh < 0 || xh >= o_.x_size[1]) continue;
       x_offset_[segments] = ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels;
-      w_offset_[segments] = direct_ ? tap_offset(pass, segment, 0) : (segment - first_segment_) * wa.taps * o_.x_channels * width;
+      w_offset_[segments] = (direct_ ? segment : segment - first_segment_) * panel_step;
+      window_place_[segments] = place.d * ha.taps + xh % ha.taps;
+      if (place.fresh) fresh_[fresh++] = x_offset_[segments];
       segments++;
     }
     const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
@@ -202,12 +237,15 @@ class worker {
       const int64_t begin = wa.count * i / tiles, voxels = wa.count * (i + 1) / tiles - begin;
       const int64_t x_begin = wa.x_first + wa.x_step * begin, x_count = (voxels - 1) * wa.x_step + wa.taps;
       tile_.out = out + begin * tile_.out_step;
+      prefetch(fresh, x_begin + voxels * wa.x_step, x_count);
       tile_.x_offset = x_offset_;
-      if (x_begin >= 0 && x_begin + x_count <= o_.x_size[2]) {
+      // Strided windows do not overlap much: each value is wanted soon after its first read, and a copy waits for memory
+      // in longer runs than the tile does.
+      if (wa.x_step == 1 && x_begin >= 0 && x_begin + x_count <= o_.x_size[2]) {
         tile_.x = o_.x + x_begin * o_.x_channels;
       } else {
-        copy_window(segments, x_begin, x_count);
-        tile_.x = window_;
+        copy_windows(pass, segments, i, tiles, x_begin, x_count);
+        tile_.x = windows_;
         tile_.x_offset = window_offset_;
       }
       tile_for((int)voxels, block_.vectors)(tile_);
@@ -215,28 +253,47 @@ class worker {
     }
   }
 
-  // The part of the rows that a tile at the border reads, with the zeros around the source.
-  void copy_window(int64_t segments, int64_t x_begin, int64_t x_count) {
+  // Asks for what the next tile reads for the first time: the steps between its voxels hide it from the processor.
+  void prefetch(int64_t rows, int64_t x_begin, int64_t x_count) const {
+    const int64_t first = larger<int64_t>(x_begin, 0), last = smaller(x_begin + x_count, o_.x_size[2]);
+    for (int64_t i = 0; i < rows; i++) {
+      const float* row = o_.x + fresh_[i];
+      for (int64_t j = first * o_.x_channels; j < last * o_.x_channels; j += 16) __builtin_prefetch(row + j);
+    }
+  }
+
+  // Copies the part of each row that a tile reads, with the zeros around the source. The rows of the output that follow
+  // each other meet most of these rows again, so a copy stays until another row wants its place: one place for each
+  // (tap along D, row modulo the taps along H), for the first tile of a row and for the others.
+  void copy_windows(const conv_pass& pass, int64_t segments, int64_t tile, int64_t tiles, int64_t x_begin, int64_t x_count) {
     const int64_t first = larger<int64_t>(x_begin, 0), last = larger(first, smaller(x_begin + x_count, o_.x_size[2]));
     const int64_t before = smaller(first - x_begin, x_count) * o_.x_channels, inside = (last - first) * o_.x_channels;
     const int64_t total = x_count * o_.x_channels;
+    int64_t* const owners = window_owner_ + (tile == 0 ? 0 : segments_of(pass));
     for (int64_t i = 0; i < segments; i++) {
-      float* to = window_ + i * total;
-      const float* from = o_.x + x_offset_[i] + first * o_.x_channels;
-      window_offset_[i] = i * total;
-      for (int64_t j = 0; j < before; j++) to[j] = 0.0f;
-      if (inside > 0) std::memcpy(to + before, from, (std::size_t)inside * sizeof(float));
-      for (int64_t j = before + inside; j < total; j++) to[j] = 0.0f;
+      const int64_t place = window_place_[i];
+      float* to = windows_ + (owners - window_owner_ + place) * s_.window_floats;
+      window_offset_[i] = to - windows_;
+      const int64_t owner = x_offset_[i] * tiles + tile;
+      if (owners[place] == owner) continue;
+      owners[place] = owner;
+      zero_floats(to, before);
+      copy_floats(to + before, o_.x + x_offset_[i] + first * o_.x_channels, inside);
+      zero_floats(to + before + inside, total - before - inside);
     }
   }
 
   const conv_operation& o_;
   const schedule& s_;
   float* panel_;
-  float* window_;
+  float* windows_;
+  int64_t* window_owner_;
   int64_t* x_offset_;
   int64_t* w_offset_;
   int64_t* window_offset_;
+  int64_t* window_place_;
+  int64_t* fresh_;
+  segment_place* segments_;
   tile_call tile_ = {};
   column_block block_ = {};
   int64_t first_column_ = 0, first_segment_ = 0, last_segment_ = 0, packed_ = -1;

@@ -27,7 +27,7 @@ struct tile_call {
   std::int64_t count;
   float* out;
   std::int64_t out_step;
-  std::int64_t columns;  // written: 1 .. vectors * lanes
+  std::int64_t columns;  // written: more than (vectors - 1) * lanes
   bool accumulate;       // start from what `out` holds instead of the bias
   const float* bias;     // [vectors * lanes] or nullptr
   // nullptr, or [3][vectors * lanes]: shift, sum(v - shift), sum((v - shift)^2) over the voxels of a chunk. The shift is

@@ -30,17 +30,16 @@ template <int voxels, int vectors>
 void tile(const tile_call& call) {
   constexpr int width = vectors * lanes;
   vfloat sum[voxels][vectors];
-  const bool whole = call.columns == width;
+  // Columns of the last vector; the others are whole.
+  const int last = (int)(call.columns - (vectors - 1) * lanes);
 
   if (call.accumulate) {
     VERSEMI_UNROLL
     for (int r = 0; r < voxels; r++) {
       const float* out = call.out + r * call.out_step;
       VERSEMI_UNROLL
-      for (int c = 0; c < vectors; c++) {
-        const std::int64_t left = call.columns - c * lanes;
-        sum[r][c] = left >= lanes ? load(out + c * lanes) : left > 0 ? load_first(out + c * lanes, (int)left) : zero();
-      }
+      for (int c = 0; c < vectors; c++)
+        sum[r][c] = c < vectors - 1 || last == lanes ? load(out + c * lanes) : load_first(out + c * lanes, last);
     }
   } else {
     VERSEMI_UNROLL
@@ -104,27 +103,17 @@ void tile(const tile_call& call) {
     }
   }
 
-  if (whole) {
+  VERSEMI_UNROLL
+  for (int r = 0; r < voxels; r++) {
+    float* out = call.out + r * call.out_step;
     VERSEMI_UNROLL
-    for (int r = 0; r < voxels; r++) {
-      float* out = call.out + r * call.out_step;
-      VERSEMI_UNROLL
-      for (int c = 0; c < vectors; c++) store(out + c * lanes, sum[r][c]);
-    }
-  } else {
-    VERSEMI_UNROLL
-    for (int r = 0; r < voxels; r++) {
-      float* out = call.out + r * call.out_step;
-      VERSEMI_UNROLL
-      for (int c = 0; c < vectors; c++) {
-        const std::int64_t left = call.columns - c * lanes;
-        if (left >= lanes)
-          store(out + c * lanes, sum[r][c]);
-        else if (left > 0)
-          store_first(out + c * lanes, sum[r][c], (int)left);
-      }
-    }
+    for (int c = 0; c < vectors - 1; c++) store(out + c * lanes, sum[r][c]);
+    if (last == lanes) store(out + (vectors - 1) * lanes, sum[r][vectors - 1]);
   }
+  if (last == lanes) return;
+  VERSEMI_UNROLL
+  for (int r = 0; r < voxels; r++)
+    store_first(call.out + r * call.out_step + (vectors - 1) * lanes, sum[r][vectors - 1], last);
 }
 
 template <int vectors, typename Sequence>

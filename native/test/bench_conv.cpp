@@ -1,4 +1,4 @@
-// Speed of the convolution family on the layers of the network: bench_conv [threads] [width] [patch] [isa]
+// Speed of the convolution family on the layers of the network: bench_conv [threads] [width] [patch] [isa] [layer]
 // Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads.
 #include <chrono>
 #include <cstdlib>
@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
   const int64_t width = argc > 2 ? std::atoll(argv[2]) : 16, patch = argc > 3 ? std::atoll(argv[3]) : 96;
   const char* isa = argc > 4 ? argv[4] : versemi::instruction_set();
   if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || patch < 16 || patch % 16 != 0) {
-    std::fprintf(stderr, "bench_conv [threads] [width] [patch, a multiple of 16] [avx512|avx2|baseline]\n");
+    std::fprintf(stderr, "bench_conv [threads] [width] [patch, a multiple of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
     return 2;
   }
   versemi_context* context = versemi::create_context(threads);
@@ -179,7 +179,8 @@ int main(int argc, char** argv) {
   }
   add("head", patch, width, 8, 1, false, 1);
   totals sum;
-  for (const layer& l : layers) bench_layer(isa, context, l, peak, &sum);
+  for (const layer& l : layers)
+    if (argc <= 5 || std::strstr(l.name, argv[5]) != nullptr) bench_layer(isa, context, l, peak, &sum);
   const auto print = [&](const char* what, double ms) {
     std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%\n", what, ms, sum.flops / ms / 1e6, 100 * sum.flops / ms / 1e6 / peak);
   };

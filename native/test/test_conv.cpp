@@ -23,6 +23,8 @@ std::vector<versemi_conv_problem> problems() {
   list.push_back({1, {5, 6, 17}, 6, {3, 6, 8}, 9, {3, 1, 3}, {2, 1, 2}, {1, 0, 0}});
   list.push_back({2, {4, 5, 6}, 5, {4, 5, 7}, 18, {1, 3, 2}, {1, 1, 1}, {0, 1, 1}});
   list.push_back({1, {3, 4, 6}, 3, {5, 4, 4}, 7, {2, 3, 3}, {1, 2, 3}, {2, 2, 4}});
+  // Much padding: several tiles of a row lie wholly or partly before its first voxel.
+  list.push_back({1, {2, 3, 4}, 20, {2, 3, 150}, 70, {1, 3, 3}, {1, 1, 1}, {0, 1, 70}});
   return list;
 }
 
