@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { basename } from 'node:path';
+import { basename, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { readError } from './files.js';
 
@@ -18,6 +18,21 @@ export async function niftiNames(folder: string): Promise<string[]> {
   try {
     const names = await readdir(folder);
     return names.filter((name) => niftiEnding.test(name) && !name.startsWith('.')).sort();
+  } catch (error) {
+    throw readError(error, folder);
+  }
+}
+
+/** HDF5 files of a folder and of the folders in it, relative to it, in order of name. */
+export async function hdf5Names(folder: string): Promise<string[]> {
+  const wanted = (name: string) => /\.(h5|hdf5)$/i.test(name) && !name.startsWith('.');
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    const nested = entries
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(async ({ name }) => (await readdir(join(folder, name))).filter(wanted).map((file) => join(name, file)));
+    const top = entries.filter((entry) => !entry.isDirectory() && wanted(entry.name)).map(({ name }) => name);
+    return [...top, ...(await Promise.all(nested)).flat()].sort();
   } catch (error) {
     throw readError(error, folder);
   }

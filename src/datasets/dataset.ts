@@ -1,16 +1,16 @@
 import { existsSync, type Stats } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { VersemiError } from '../errors.js';
 import type { Triple } from '../volume/volume.js';
+import { hdf5Names } from './case-files.js';
 import { readDecathlon } from './decathlon.js';
 import { type Description, readDescription } from './description.js';
 import { readError } from './files.js';
 import { readHdf5Folder, readImageFolder } from './folders.js';
 import { readNnunet } from './nnunet.js';
 
-export const datasetFormats = ['auto', 'decathlon', 'nnunet', 'hdf5', 'images'] as const;
-export type DatasetFormat = (typeof datasetFormats)[number];
+export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
 
 /** Files of one case. */
 export interface CaseFiles {
@@ -77,7 +77,8 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
   const format =
     options.format === undefined || options.format === 'auto' ? await detect(folder, description) : options.format;
   const content = await readCases(format, folder, description);
-  checkUnique([...content.cases, ...content.test], folder);
+  checkUnique(content.cases, folder);
+  checkUnique(content.test, folder);
   return {
     name: options.name ?? description?.name ?? basename(folder),
     folder,
@@ -127,9 +128,7 @@ async function detect(folder: string, description: Description | undefined): Pro
     return 'decathlon';
   }
   if (description !== undefined && existsSync(join(folder, 'imagesTr'))) return 'nnunet';
-  const names = await readdir(folder, { recursive: true });
-  if (names.some((name) => /\.(h5|hdf5)$/i.test(name))) return 'hdf5';
-  return 'images';
+  return (await hdf5Names(folder)).length > 0 ? 'hdf5' : 'images';
 }
 
 function checkUnique(cases: readonly CaseFiles[], folder: string): void {

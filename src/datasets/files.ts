@@ -10,6 +10,17 @@ export function readError(error: unknown, file: string): VersemiError {
   const found = error instanceof Error ? error.message : String(error);
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return new VersemiError('FILE_NOT_FOUND', { file, remedy: 'Check the path.' }, error);
+  if (code === 'ERR_FS_FILE_TOO_LARGE')
+    return new VersemiError(
+      'FORMAT_UNSUPPORTED',
+      {
+        file,
+        expected: 'a file of at most 2 GiB',
+        found: 'more',
+        remedy: 'Compress it (.nii.gz, up to 4 GiB inside).',
+      },
+      error,
+    );
   return new VersemiError(
     'IO_FAILED',
     { file, found, remedy: 'Check the permissions of the file and its folder.' },

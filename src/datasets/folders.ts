@@ -1,7 +1,6 @@
-import { readdir } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { caseId, niftiNames } from './case-files.js';
+import { caseId, hdf5Names, niftiNames } from './case-files.js';
 import type { CaseFiles, DatasetCases } from './dataset.js';
 import { hdf5Keys } from './hdf5.js';
 
@@ -10,9 +9,7 @@ import { hdf5Keys } from './hdf5.js';
  * @throws VERSEMI_DATASET_INVALID, and what a file that is not HDF5 gives
  */
 export async function readHdf5Folder(folder: string): Promise<DatasetCases> {
-  const names = (await readdir(folder, { recursive: true }))
-    .filter((name) => /\.(h5|hdf5)$/i.test(name) && name.split(/[\\/]/).length <= 2 && !basename(name).startsWith('.'))
-    .sort();
+  const names = await hdf5Names(folder);
   if (names.length === 0) throw empty(folder, 'files ID.h5 or ID/*.h5');
   const cases: CaseFiles[] = [];
   for (const name of names) {

@@ -27,7 +27,7 @@ export interface PhantomOptions {
  * Makes a dataset of phantoms that look like CT or MR scans, in Decathlon form: imagesTr, labelsTr, imagesTs, labelsTs,
  * dataset.json, and splits.json with the lists `labeled`, `validation`, `unlabeled` and `all`. Shapes, sizes, contrast,
  * noise and field of view differ from case to case.
- * @throws VERSEMI_USAGE for counts that do not fit, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ * @throws VERSEMI_USAGE for an unknown kind or counts that do not fit, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
 export async function makePhantomDataset(
   folder: string,
@@ -41,6 +41,13 @@ export async function makePhantomDataset(
       field: 'phantom cases',
       expected: 'at least one case, and labelled and validation cases together no more than that',
       found: `${cases} cases, ${labeledCases} labelled, ${validationCases} for validation, ${testCases} for testing`,
+    });
+  }
+  if (!Object.hasOwn(phantomKinds, kind)) {
+    throw new VersemiError('USAGE', {
+      field: 'phantom kind',
+      expected: Object.keys(phantomKinds).join(' or '),
+      found: kind,
     });
   }
   const { description, modality, labels }: PhantomKind = phantomKinds[kind];

@@ -147,6 +147,7 @@ async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array
     return raw;
   }
   const { bytes, truncated } = await inflate(raw, file);
+  refuseOtherFormats(bytes, file);
   if (!truncated) return bytes;
   // Throws with the expected size when voxels are missing; when only the end mark of the stream is, that is said below.
   const options = header === undefined ? {} : { imageBytes: bytes, imageFile: file };

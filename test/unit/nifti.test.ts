@@ -1,5 +1,6 @@
 // NIfTI reader: nibabel's golden files, the public conformance files, the rules of the header, damaged files, fuzzing.
 import { readFileSync } from 'node:fs';
+import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
@@ -225,6 +226,8 @@ t.test('compressed files', async (t) => {
     'stub.nii.gz': packed.subarray(0, 12),
     'magic.nii.gz': packed.subarray(0, 2),
     'short.nii.gz': gzipSync(whole.subarray(0, 9999)),
+    'huge.nii': '',
+    'nrrd.nii.gz': gzipSync(Buffer.from('NRRD0004\ntype: short\n')),
     'other.nii.gz': gzipSync(Buffer.from('a text file, but no NIfTI at all')),
   });
   const at = (name: string) => join(folder, name);
@@ -237,6 +240,9 @@ t.test('compressed files', async (t) => {
   for (const name of ['no-end.nii.gz', 'stub.nii.gz', 'magic.nii.gz', 'short.nii.gz'])
     await failure(() => readVolume(at(name)), 'FILE_TRUNCATED');
   await failure(() => readVolume(at('other.nii.gz')), 'FILE_FORMAT');
+  await truncate(at('huge.nii'), 3 * 2 ** 30); // sparse: takes no room
+  await failure(() => readVolume(at('huge.nii')), 'FORMAT_UNSUPPORTED');
+  t.match((await failure(() => readVolume(at('nrrd.nii.gz')), 'FORMAT_UNSUPPORTED')).message, /NRRD/);
   await failure(() => readVolume(at('absent.nii.gz')), 'FILE_NOT_FOUND');
   await failure(() => readVolume(folder), 'IO_FAILED');
 });
@@ -310,4 +316,36 @@ t.test('fuzz: whatever a header says, the outcome is a valid volume or a coded e
     }
   }
   t.ok(volumes > 500 && errors > 500, `${volumes} volumes, ${errors} errors`);
+});
+
+t.test('fuzz: cut and damaged compressed files', async (t) => {
+  const packed = gzipSync(niftiBytes({ datatype: 4, voxels: new Uint8Array(48).map((_, i) => i * 29) }));
+  const file = join(t.testdir(), 'fuzz.nii.gz');
+  const outcome = async (bytes: Uint8Array) => {
+    await writeFile(file, bytes);
+    try {
+      await readVolume(file);
+      return 'volume';
+    } catch (error) {
+      return isVersemiError(error) ? error.code : String(error);
+    }
+  };
+  for (let length = 0; length < packed.length; length++) {
+    const code = await outcome(packed.subarray(0, length));
+    if (code !== 'VERSEMI_FILE_TRUNCATED' && !(length < 2 && code === 'VERSEMI_FILE_FORMAT'))
+      t.fail(`${length} bytes: ${code}`);
+  }
+  const codes = new Map<string, number>();
+  for (let round = 0; round < 300; round++) {
+    const random = new RandomStream(4, streams.test, round);
+    const bytes = Buffer.from(packed);
+    bytes[random.integer(bytes.length)]! ^= 1 << random.integer(8);
+    const code = await outcome(bytes);
+    codes.set(code, (codes.get(code) ?? 0) + 1);
+  }
+  t.ok(
+    [...codes.keys()].every((code) => code === 'volume' || code.startsWith('VERSEMI_F')),
+    JSON.stringify([...codes]),
+  );
+  t.ok(codes.get('VERSEMI_FILE_CORRUPT')! > 200, 'the checksum finds nearly all of them');
 });
