@@ -1,28 +1,19 @@
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type LoadedModel, loadModel } from '../checkpoints/index.js';
-import { type Dataset, openDataset } from '../datasets/dataset.js';
-import { loadCase } from '../datasets/load-case.js';
+import { loadModel } from '../checkpoints/index.js';
 import { writeNifti } from '../datasets/read-volume.js';
-import { VersemiError } from '../errors.js';
-import { type CaseOutcome, type EvaluatedCase, type Evaluation, evaluateCase } from '../inference/evaluate.js';
-import { inferenceSettings, taskIndices } from '../inference/segmenter.js';
-import { type Summary, summarize } from '../metrics/index.js';
+import type { EvaluatedCase } from '../inference/evaluate.js';
+import { evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
+import type { Summary } from '../metrics/index.js';
 import { casesToCsv } from '../reports/csv.js';
-import { overlayFileName, overlayPng } from '../reports/overlay-file.js';
+import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { toStored } from '../volume/orientation.js';
 import { chooseDevice } from './device.js';
-import { evaluationCases } from './evaluation-cases.js';
-import { addInference, type InferenceArguments, inferenceArguments } from './inference-options.js';
+import { addInference, inferenceArguments } from './inference-options.js';
 import { modelFileOf } from './model-path.js';
 import { addShared, list, positiveNumber } from './options.js';
-import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
-
-/** Files in the folder given with --out. */
-export const evaluationFileName = 'evaluation.json';
-export const overlayFolderName = 'overlays';
+import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
 
 export function addEvaluate(program: Command): void {
   const command = program
@@ -58,121 +49,54 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
   addInference(command);
   addShared(command, 'device', 'threads', 'quiet').action(async (modelPath: string, options) => {
     const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
-    const datasets: Dataset[] = [];
-    for (const folder of options.data as string[]) datasets.push(await openDataset(folder));
     const { device } = await chooseDevice(options, terminal);
     const file = modelFileOf(modelPath);
     const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
+    const settings = {
+      ...inferenceArguments(options),
+      toleranceMm: options.tolerance,
+      ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
+      ...(options.task === undefined ? {} : { tasks: options.task }),
+      ...(options.cases === undefined ? {} : { cases: options.cases }),
+    };
     try {
       const cases: EvaluatedCase[] = [];
-      for (const dataset of datasets) {
-        const named = nameInPlan(dataset, model, options);
-        for await (const outcome of evaluateDataset(named, model, options, terminal)) {
-          cases.push(outcome.result);
-          if (options.out !== undefined) await keep(outcome, options.out, options.saveMasks === true);
+      for (const folder of options.data as string[]) {
+        const started = performance.now();
+        for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluateDataset(
+          model,
+          folder,
+          settings,
+        )) {
+          if (index === 1 && trainedOn > 0) {
+            terminal.note(
+              `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
+            );
+          }
+          terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`);
+          for (const outcome of outcomes) {
+            cases.push(outcome.result);
+            if (options.out === undefined) continue;
+            await writeOverlay(options.out, outcome);
+            if (options.saveMasks !== true) continue;
+            const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+            await writeNifti(mask, toStored(outcome.prediction));
+          }
+          if (index === total) {
+            terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
+          }
         }
       }
-      const evaluation: Evaluation = {
-        format: 1,
-        model: file,
-        device: device.description,
-        inference: JSON.stringify(inferenceSettings(model, inferenceArguments(options))),
-        created: new Date().toISOString(),
-        cases,
-        summary: summarize(cases),
-      };
-      await write(evaluation, options);
+      const evaluation = makeEvaluation(model, cases, { model: file, device: device.description }, settings);
+      if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
+      if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
+      if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
       terminal.print(summaryTable(evaluation.summary));
       terminal.printJson(evaluation);
     } finally {
       model.network.dispose();
     }
   });
-}
-
-interface EvaluateArguments extends InferenceArguments {
-  readonly dataset?: string;
-  readonly cases?: string[];
-  readonly task?: string[];
-  readonly tolerance: number;
-  readonly json?: true | string;
-  readonly csv?: string;
-  readonly out?: string;
-}
-
-/** The dataset under the name that the plan knows it by, which decides its tasks and its preprocessing. */
-function nameInPlan(dataset: Dataset, { plan }: LoadedModel, { dataset: given, task }: EvaluateArguments): Dataset {
-  const known = plan.datasets.map(({ name }) => name);
-  const name = given ?? dataset.name;
-  if (known.includes(name)) return { ...dataset, name };
-  // A dataset that the model has not seen can still be used for tasks that are named.
-  if (given === undefined && task !== undefined) return dataset;
-  throw new VersemiError('MODEL_TASK_UNKNOWN', {
-    file: dataset.folder,
-    field: 'dataset',
-    expected: known.join(', '),
-    found: name,
-    remedy: 'Say with --dataset which of them it is, or name the tasks with --task.',
-  });
-}
-
-async function* evaluateDataset(
-  dataset: Dataset,
-  model: LoadedModel,
-  options: EvaluateArguments,
-  terminal: Terminal,
-): AsyncGenerator<CaseOutcome> {
-  const ofDataset = model.plan.tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name);
-  const tasks = taskIndices(model, options.task ?? ofDataset);
-  const { cases, trainedOn } = evaluationCases(dataset, model.plan, options.cases ?? ['all']);
-  if (trainedOn > 0) {
-    terminal.note(
-      `${dataset.name}: the model was trained on ${trainedOn} of these ${cases.length} cases with their labels.`,
-    );
-  }
-  const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
-  const started = performance.now();
-  for (const [i, files] of cases.entries()) {
-    terminal.status(`${dataset.name} ${progressBar(i / cases.length)} ${i} of ${cases.length} cases, ${files.id}`);
-    const loaded = await loadCase(dataset, files, { channel });
-    if (loaded.label === undefined) continue;
-    const outcomes = await evaluateCase(model, { ...loaded, label: loaded.label }, dataset.name, tasks, {
-      ...inferenceArguments(options),
-      toleranceMm: options.tolerance,
-    });
-    yield* outcomes;
-  }
-  const seconds = (performance.now() - started) / 1000;
-  terminal.note(`${dataset.name}: ${cases.length} cases in ${formatDuration(seconds)}`);
-}
-
-async function keep(
-  { result, image, prediction, reference }: CaseOutcome,
-  folder: string,
-  mask: boolean,
-): Promise<void> {
-  const { data, sizeVoxels, spacingMm } = image;
-  const png = overlayPng({
-    image: data,
-    sizeVoxels,
-    spacingMm,
-    prediction: prediction.data,
-    reference: reference.data,
-  });
-  const overlays = join(folder, overlayFolderName);
-  await mkdir(overlays, { recursive: true });
-  await writeFile(join(overlays, overlayFileName(result.id, result.task)), png);
-  if (mask) await writeNifti(join(folder, 'masks', `${result.id}_${result.task}.nii.gz`), toStored(prediction));
-}
-
-async function write(evaluation: Evaluation, { json, csv, out }: EvaluateArguments): Promise<void> {
-  const text = `${JSON.stringify(evaluation, null, 2)}\n`;
-  const table = casesToCsv(evaluation.cases);
-  if (typeof json === 'string') await writeFileAtomic(json, text);
-  if (csv !== undefined) await writeFileAtomic(csv, table);
-  if (out === undefined) return;
-  await writeFileAtomic(join(out, evaluationFileName), text);
-  await writeFileAtomic(join(out, 'cases.csv'), table);
 }
 
 /** Mean ± standard deviation per task. */

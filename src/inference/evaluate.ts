@@ -6,7 +6,14 @@ import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { predictCase } from './predict.js';
 import { segmentVolume } from './segment.js';
-import { groupTasks, type InferenceOptions, inferenceSettings, type Segmenter, taskName } from './segmenter.js';
+import {
+  groupTasks,
+  type InferenceOptions,
+  type InferenceSettings,
+  inferenceSettings,
+  type Segmenter,
+  taskName,
+} from './segmenter.js';
 
 /** Metrics of one case and task, as `versemi evaluate` writes them. */
 export interface EvaluatedCase extends CaseResult {
@@ -18,7 +25,7 @@ export interface Evaluation {
   readonly format: 1;
   readonly model: string;
   readonly device: string;
-  readonly inference: string;
+  readonly inference: InferenceSettings;
   readonly created: string;
   readonly cases: readonly EvaluatedCase[];
   readonly summary: Summary;

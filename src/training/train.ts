@@ -84,7 +84,6 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
       await new Promise<void>((resolve) => setImmediate(resolve));
-      if (signal?.aborted === true) break;
       const at = performance.now();
       const step = run.stepsDone;
       const batch = await prefetcher.batch(step, stageOf(step, plan.training));

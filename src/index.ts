@@ -1,0 +1,68 @@
+/**
+ * versemi: one promptable 3-D segmentation network over many medical datasets, trained mostly from unlabelled scans.
+ * The same verbs as the command line: plan (fingerprintDatasets, makePlan), preprocess (preprocessDatasets), train,
+ * evaluate (evaluateDataset), predict (predictVolume), report (writeRunReport), info (imageInfo, readModel), selftest
+ * (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
+ * are [z, y, x]; lengths are millimetres.
+ */
+export * from './checkpoints/index.js';
+export { type BenchOptions, type BenchRow, runBench } from './cli/bench-cases.js';
+export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
+export { readPlan, writePlan } from './config/read-plan.js';
+export { type CaseFiles, type Dataset, type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
+export { type LoadCaseOptions, type LoadedCase, loadCase, loadScan } from './datasets/load-case.js';
+export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
+export {
+  type ImageInfo,
+  imageInfo,
+  type ReadVolumeOptions,
+  readVolume,
+  type WriteNiftiOptions,
+  writeNifti,
+} from './datasets/read-volume.js';
+export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
+export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export {
+  type CaseOutcome,
+  type EvaluatedCase,
+  type EvaluateOptions,
+  type Evaluation,
+  evaluateCase,
+  type LabeledCase,
+  type Validation,
+  validate,
+} from './inference/evaluate.js';
+export {
+  type EvaluateDatasetOptions,
+  type EvaluationFacts,
+  type EvaluationProgress,
+  evaluateDataset,
+  makeEvaluation,
+} from './inference/evaluate-dataset.js';
+export { type PredictOptions, type PredictProgress, predictVolume, type TaskPrediction } from './inference/predict.js';
+export { type InferenceOptions, type Segmenter, syntheticTaskName } from './inference/segmenter.js';
+export * from './metrics/index.js';
+export { VersemiNetwork } from './model/network.js';
+export {
+  type Fingerprint,
+  type FingerprintOptions,
+  fingerprintDatasets,
+} from './preprocessing/fingerprint.js';
+export { makePlan, type PlanningOptions, type PlanningResult } from './preprocessing/planning.js';
+export { preprocessCase } from './preprocessing/preprocess-case.js';
+export {
+  type PreprocessEvent,
+  type PreprocessOptions,
+  preprocessCases,
+  preprocessDatasets,
+} from './preprocessing/preprocess-datasets.js';
+export type { PreprocessedCase } from './preprocessing/types.js';
+export { casesToCsv } from './reports/csv.js';
+export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
+export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
+export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
+export type * from './training/events.js';
+export { type TrainOptions, train } from './training/train.js';
+export { toCanonical, toStored } from './volume/orientation.js';
+export type { Affine, StoredGeometry, Triple, Volume, VoxelArray } from './volume/volume.js';

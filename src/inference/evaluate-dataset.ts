@@ -1,0 +1,102 @@
+import type { Plan } from '../config/plan.js';
+import { type Dataset, openDataset } from '../datasets/dataset.js';
+import { loadCase } from '../datasets/load-case.js';
+import { VersemiError } from '../errors.js';
+import { summarize } from '../metrics/index.js';
+import { type CaseOutcome, type EvaluateOptions, type Evaluation, evaluateCase } from './evaluate.js';
+import { evaluationCases } from './evaluation-cases.js';
+import { inferenceSettings, type Segmenter, taskIndices } from './segmenter.js';
+
+export interface EvaluateDatasetOptions extends EvaluateOptions {
+  /** What the model's plan calls the dataset; default: the name that the dataset gives itself. */
+  readonly dataset?: string;
+  /** Names of tasks; default: those of the dataset. */
+  readonly tasks?: readonly string[];
+  /** `all` (default), `test`, `validation`, `labeled`, the name of a list in splits.json, or ids. */
+  readonly cases?: readonly string[];
+}
+
+/** One case has been read, segmented and compared. */
+export interface EvaluationProgress {
+  readonly dataset: string;
+  readonly id: string;
+  /** Counts from 1. */
+  readonly index: number;
+  readonly total: number;
+  /** How many of the `total` cases the model was trained on, with their labels. */
+  readonly trainedOn: number;
+  readonly outcomes: readonly CaseOutcome[];
+}
+
+/**
+ * Segments the labelled cases of a dataset and compares, case by case.
+ * @param folder of the dataset
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN when the model's plan knows neither the dataset nor the tasks, VERSEMI_SPLIT_INVALID,
+ *   and what reading a case throws
+ */
+export async function* evaluateDataset(
+  model: Segmenter,
+  folder: string,
+  options: EvaluateDatasetOptions = {},
+): AsyncGenerator<EvaluationProgress, void> {
+  const dataset = nameInPlan(await openDataset(folder), model.plan, options);
+  const ofDataset = model.plan.tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name);
+  const tasks = taskIndices(model, options.tasks ?? ofDataset);
+  const synthetic = tasks.find((index) => index >= model.plan.tasks.length);
+  if (synthetic !== undefined) {
+    throw new VersemiError('MODEL_TASK_UNKNOWN', {
+      field: 'task',
+      expected: 'a task with a reference to compare with',
+      found: 'the synthetic task, whose foreground is that of all tasks',
+      remedy: 'Use versemi predict for it.',
+    });
+  }
+  const { cases, trainedOn } = evaluationCases(dataset, model.plan, options.cases ?? ['all']);
+  const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
+  for (const [i, files] of cases.entries()) {
+    const { id, image, label } = await loadCase(dataset, files, { channel });
+    const outcomes = await evaluateCase(model, { id, image, label: label! }, dataset.name, tasks, options);
+    yield { dataset: dataset.name, id, index: i + 1, total: cases.length, trainedOn, outcomes };
+  }
+}
+
+/** The dataset under the name that the plan knows it by, which decides its tasks and its preprocessing. */
+function nameInPlan(dataset: Dataset, plan: Plan, { dataset: given, tasks }: EvaluateDatasetOptions): Dataset {
+  const known = plan.datasets.map(({ name }) => name);
+  const name = given ?? dataset.name;
+  if (known.includes(name)) return { ...dataset, name };
+  // A dataset that the model has not seen can still be used for tasks that are named.
+  if (given === undefined && tasks !== undefined) return dataset;
+  throw new VersemiError('MODEL_TASK_UNKNOWN', {
+    file: dataset.folder,
+    field: 'dataset',
+    expected: known.join(', '),
+    found: name,
+    remedy: 'Say which of them it is (--dataset), or name the tasks (--task).',
+  });
+}
+
+/** What is known of an evaluation beside its cases. */
+export interface EvaluationFacts {
+  /** File of the model. */
+  readonly model: string;
+  /** Description of the device. */
+  readonly device: string;
+}
+
+/** Gathers outcomes into what `versemi evaluate` writes. */
+export function makeEvaluation(
+  model: Segmenter,
+  cases: Evaluation['cases'],
+  facts: EvaluationFacts,
+  options: EvaluateOptions = {},
+): Evaluation {
+  return {
+    format: 1,
+    ...facts,
+    inference: inferenceSettings(model, options),
+    created: new Date().toISOString(),
+    cases,
+    summary: summarize(cases),
+  };
+}
