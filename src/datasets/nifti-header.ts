@@ -8,7 +8,7 @@ import type { Affine, Triple } from '../volume/volume.js';
  */
 
 /** Numeric datatypes that are read: NIfTI code -> name and bytes per voxel. */
-export const niftiDatatypes: Readonly<Record<number, { readonly name: DatatypeName; readonly bytes: number }>> = {
+const niftiDatatypes: Readonly<Record<number, { readonly name: DatatypeName; readonly bytes: number }>> = {
   2: { name: 'uint8', bytes: 1 },
   4: { name: 'int16', bytes: 2 },
   8: { name: 'int32', bytes: 4 },
