@@ -105,7 +105,7 @@ function planWith(losses: object = {}, cutmix: object = {}) {
     ],
     network: { baseWidth: 4, levels: 3, convolutions: [1, 2, 2], headWidth: 8 },
     patchSizeVoxels: [width, height, depth],
-    training: { stage1Steps: 5, stage2Steps: 5, labeledBatchSize: 4, unlabeledBatchSize: 4 },
+    training: { stage1Steps: 5, stage2Steps: 5, labeledBatchSize: 4, unlabeledBatchSize: 4, learningRate: 2e-4 },
     losses,
     cutmix,
   });
@@ -184,7 +184,7 @@ for (const backend of await availableBackends()) {
         }
         t.same([...sums.keys()].sort(), Object.keys(expected.gradients).sort(), 'every parameter is compared');
         for (const [name, variable] of network.parameters)
-          compare(t, name, toPyTorch(sums.get(name)!, variable.shape), expected.gradients[name]!, 1e-3);
+          compare(t, name, toPyTorch(sums.get(name)!, variable.shape), expected.gradients[name]!, 1e-4);
         for (const [name, buffer] of network.buffers)
           buffer.dataSync().forEach((value, i) => {
             t.ok(close(value, expected.buffers[name]![i]!, 1e-4, 1e-6), `${name}[${i}]`);
@@ -208,7 +208,7 @@ for (const backend of await availableBackends()) {
         const { losses: found, gradientNorm } = await trainingStep(state, plan, batch(step), step);
         const { total, ...terms } = found;
         t.same(Object.keys(terms).sort(), Object.keys(expected.losses).sort(), `${name}: terms`);
-        t.ok(close(gradientNorm, expected.gradientNorm, 1e-3), `${name}: ${gradientNorm} = ${expected.gradientNorm}`);
+        t.ok(close(gradientNorm, expected.gradientNorm, 1e-4), `${name}: ${gradientNorm} = ${expected.gradientNorm}`);
         const sum = Object.values(expected.losses).reduce((a, b) => a + b);
         t.ok(close(total, sum, 2e-5), `${name}: total ${total} = ${sum}`);
         disposeState(state);
@@ -221,7 +221,7 @@ for (const backend of await availableBackends()) {
       const state = createState(new VersemiNetwork(config, startValues()), plan.training);
       for (const [step, expected] of totals.entries()) {
         const { losses } = await trainingStep(state, plan, batch(step), step);
-        t.ok(close(losses.total, expected, 1e-3), `step ${step}: ${losses.total} = ${expected}`);
+        t.ok(close(losses.total, expected, 2e-5), `step ${step}: ${losses.total} = ${expected}`);
       }
       const norm = (values: Iterable<Float32Array>) => Math.hypot(...[...values].map((part) => Math.hypot(...part)));
       const parameters = [...state.network.parameters.values()].map((variable) => variable.dataSync() as Float32Array);
@@ -233,7 +233,7 @@ for (const backend of await availableBackends()) {
         const image = tf.tensor(batch(0).labeled.image.subarray(0, voxels), [1, depth, height, width, 1]);
         return state.network.logits(state.network.trunk(image as tf.Tensor5D), [[0, 1, 2]], false);
       });
-      compare(t, 'evaluation', logits.dataSync(), evaluation, 2e-2);
+      compare(t, 'evaluation', logits.dataSync(), evaluation, 1e-2);
       logits.dispose();
       disposeState(state);
     });

@@ -11,7 +11,10 @@ export async function availableBackends(): Promise<string[]> {
   return names;
 }
 
-/** sin(12.9898 (i + 1) + 78.233 (offset + 1)): the weights and data of test/golden/model.py */
+/** Numbers in [-1, 1) that look random: the weights and data of test/golden/model.py */
 export function wave(count: number, offset: number): Float64Array {
-  return Float64Array.from({ length: count }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * (offset + 1)));
+  return Float64Array.from({ length: count }, (_, i) => {
+    const value = 43758.5453 * Math.sin(12.9898 * (i + 1) + 78.233 * (offset + 1));
+    return 2 * (value - Math.floor(value)) - 1;
+  });
 }
