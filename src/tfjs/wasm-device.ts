@@ -15,25 +15,32 @@ const initialPages = 16;
 /** More threads than this do not help: the work is cut into a few dozen items per op. */
 const mostThreads = 64;
 const defaultThreads = 16;
-/** Calls with less work run on the calling thread: waking the others costs about as much as this (measured). */
-const workWorthThreads = 1 << 17;
+const defaultSharedWork = 1 << 17;
 
 /** Bytes of the head of a call block; see assembly/kernels/call.ts. */
 const callHeadBytes = 16;
+
+export interface WasmDeviceOptions {
+  readonly threads?: number;
+  readonly smallestSharedWork?: number;
+}
 
 /**
  * The device wasm: kernels in WebAssembly SIMD over one linear memory, on several threads where SharedArrayBuffer allows.
  * If threads cannot start, it runs on one and `description` says why.
  *
  * @param options.threads default: VERSEMI_THREADS, else the cores this process may use, at most 16
+ * @param options.smallestSharedWork calls with less work (elements touched; 16 times that for convolutions, matrix products
+ *   and the head) run on the calling thread alone, which gives the same numbers. Default 131072: waking the others costs
+ *   about as much.
  * @throws VERSEMI_DEVICE_UNAVAILABLE for a number of threads that makes no sense, or without WebAssembly SIMD
  */
-export async function createWasmDevice(options: { readonly threads?: number } = {}): Promise<Device> {
+export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
   const threads = await threadCount(options.threads);
   let reason: string | null = null;
   if (threads > 1) {
     try {
-      return await startThreaded(threads);
+      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork);
     } catch (error) {
       reason = (error as Error).message;
     }
@@ -62,10 +69,10 @@ async function startSingle(reason: string | null): Promise<Device> {
   const { memory, maximum } = createMemory(false);
   const kernels = await instantiate(await compile(moduleBase64), memory);
   const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), null, 1, why);
+  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, why);
 }
 
-async function startThreaded(threads: number): Promise<Device> {
+async function startThreaded(threads: number, smallestSharedWork: number): Promise<Device> {
   if (typeof SharedArrayBuffer === 'undefined')
     throw new Error('no threads: SharedArrayBuffer is missing; a page needs cross-origin isolation for it');
   // Only now, so that a page without threads need not load it.
@@ -74,7 +81,7 @@ async function startThreaded(threads: number): Promise<Device> {
   const { memory, maximum } = createMemory(true);
   const kernels = await instantiate(module, memory);
   const linear = new LinearMemory(memory, kernels.heapBase(), maximum);
-  const device = new WasmDevice(kernels, linear, null, threads, '');
+  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, '');
   await device.startWorkers(module);
   return device;
 }
@@ -123,14 +130,15 @@ class WasmDevice implements Device {
   private readonly control: number;
   /** Block that every call is written to; grows to the longest call. */
   private call: Buffer;
+  private pool: ThreadPool | null = null;
   private disposed = false;
   private readonly poison = environment('VERSEMI_POISON') === '1';
 
   constructor(
     private readonly kernels: KernelExports,
     private readonly linear: LinearMemory,
-    private pool: ThreadPool | null,
-    private threadsWanted: number,
+    private readonly threadsWanted: number,
+    private readonly smallestSharedWork: number,
     private readonly why: string,
   ) {
     this.control = linear.allocate(controlBytes);
@@ -220,7 +228,12 @@ class WasmDevice implements Device {
       return;
     }
     if (isDense(kernel)) work *= 16;
-    this.execute(kernel, addresses, attributes, this.pool !== null && work >= workWorthThreads ? this.threads : 1);
+    this.execute(
+      kernel,
+      addresses,
+      attributes,
+      this.pool !== null && work >= this.smallestSharedWork ? this.threads : 1,
+    );
   }
 
   async synchronize(): Promise<void> {}

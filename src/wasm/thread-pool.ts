@@ -84,7 +84,11 @@ function isNode(): boolean {
 async function nodeWorkers(): Promise<(start: WorkerStart) => PoolWorker> {
   const { Worker } = await import('node:worker_threads');
   return (start) => {
-    const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), { workerData: start });
+    const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), {
+      workerData: start,
+      // not those of the process: some (--input-type) would keep a worker from starting
+      execArgv: [],
+    });
     const ready = new Promise<string>((resolve, reject) => {
       worker.once('message', (message: string) => {
         // From here on the worker must not keep the process alive.
