@@ -1,9 +1,11 @@
 #include "context.h"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -19,6 +21,8 @@
 
 namespace {
 
+// Small enough that starting a piece costs nothing beside it, large enough that a late thread loses little.
+constexpr int pieces_per_thread = 8;
 constexpr std::size_t huge_page = std::size_t{2} << 20;
 
 std::size_t block_alignment(std::size_t bytes) { return bytes >= huge_page ? huge_page : versemi::alignment; }
@@ -62,11 +66,40 @@ struct versemi_context {
   versemi::task_function function = nullptr;
   void* closure = nullptr;
   std::int64_t tasks = 0;
+  std::int64_t pieces = 0;
+  // Pieces of each thread that nobody has taken: [low half, high half). Its own thread takes the first, others the last.
+  struct alignas(64) piece_range {
+    std::atomic<std::uint64_t> range{0};
+  };
+  std::unique_ptr<piece_range[]> ranges;
+
+  static std::uint64_t pack(std::int64_t begin, std::int64_t end) {
+    return static_cast<std::uint64_t>(begin) | static_cast<std::uint64_t>(end) << 32;
+  }
+
+  // The number of a piece that is left in the range, or -1.
+  static std::int64_t take(piece_range& of, bool first) {
+    std::uint64_t range = of.range.load(std::memory_order_relaxed);
+    for (;;) {
+      const std::int64_t begin = static_cast<std::int64_t>(range & 0xffffffffu), end = static_cast<std::int64_t>(range >> 32);
+      if (begin >= end) return -1;
+      const std::uint64_t rest = first ? pack(begin + 1, end) : pack(begin, end - 1);
+      if (of.range.compare_exchange_weak(range, rest, std::memory_order_relaxed)) return first ? begin : end - 1;
+    }
+  }
+
+  void cut_tasks() {
+    pieces = std::min<std::int64_t>(tasks, static_cast<std::int64_t>(threads) * pieces_per_thread);
+    for (int i = 0; i < threads; i++)
+      ranges[i].range.store(pack(pieces * i / threads, pieces * (i + 1) / threads), std::memory_order_relaxed);
+  }
 
   void part(int thread) {
-    const std::int64_t begin = tasks * thread / threads;
-    const std::int64_t end = tasks * (thread + 1) / threads;
-    if (begin < end) function(closure, begin, end, thread);
+    for (int i = 0; i < threads; i++) {
+      piece_range& of = ranges[(thread + i) % threads];
+      for (std::int64_t piece; (piece = take(of, i == 0)) >= 0;)
+        function(closure, tasks * piece / pieces, tasks * (piece + 1) / pieces, thread);
+    }
   }
 
   // Waits about 20 us for work before it sleeps: ops follow each other closely, and waking a thread costs more.
@@ -121,6 +154,12 @@ versemi_context* create_context(int threads) noexcept {
   if (context == nullptr) return nullptr;
   context->threads = threads > 0 ? threads : available_cores();
   try {
+    context->ranges = std::make_unique<versemi_context::piece_range[]>(static_cast<std::size_t>(context->threads));
+  } catch (...) {
+    delete context;
+    return nullptr;
+  }
+  try {
     for (int i = 1; i < context->threads; i++) context->workers.emplace_back(&versemi_context::work, context, i);
   } catch (...) {
     // The system gives fewer threads than asked for: go on with those it gave.
@@ -160,6 +199,7 @@ void run_tasks(versemi_context* context, std::int64_t tasks, task_function funct
   context->function = function;
   context->closure = closure;
   context->tasks = tasks;
+  context->cut_tasks();
   context->running.store(context->threads - 1, std::memory_order_relaxed);
   context->announce();
   current_thread = 0;

@@ -37,8 +37,9 @@ inline float* scratch_floats(versemi_context* context, int slot, std::size_t cou
 using task_function = void (*)(void* closure, std::int64_t begin, std::int64_t end, int thread);
 void run_tasks(versemi_context* context, std::int64_t tasks, task_function function, void* closure) noexcept;
 
-// Calls body(begin, end, thread) so that [0, tasks) is covered once, each thread taking one contiguous part of equal
-// size; the caller takes part. body must not throw. Inside a body it runs everything at once on the calling thread.
+// Calls body(begin, end, thread) so that [0, tasks) is covered once; the caller takes part. Each thread starts on a contiguous
+// part of equal size, cut into a few pieces (one call of body each); a thread that is done takes pieces of the others, as
+// another process may hold a core. body must not throw. Inside a body it runs everything at once on the calling thread.
 template <typename Body>
 void parallel_for(versemi_context* context, std::int64_t tasks, Body&& body) {
   using plain_body = typename std::remove_reference<Body>::type;

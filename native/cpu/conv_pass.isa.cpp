@@ -99,7 +99,7 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
 
   const int64_t chunks = o.n * s.most_chunks;
   const int64_t threads = thread_count(context);
-  s.bands = divide_up(4 * threads, s.blocks * o.pass_count);
+  s.bands = divide_up(6 * threads, s.blocks * o.pass_count);
   if (o.pass_count > 1 || most_segments > s.group_segments) {
     const int64_t x_bytes = o.n * o.x_size[0] * o.x_size[1] * o.x_size[2] * o.x_channels * 4;
     const int64_t out_bytes = o.n * most_rows * row_voxels * widest * 4;

@@ -149,8 +149,8 @@ VERSEMI_INLINE vint to_int(vfloat v) { return __builtin_convertvector(v, vint); 
 VERSEMI_INLINE vfloat to_float(vint v) { return __builtin_convertvector(v, vfloat); }
 
 // NaN in either operand comes through.
-VERSEMI_INLINE vfloat max(vfloat a, vfloat b) { return select(~(a <= b), a, select(b == b, b, b + a)); }
-VERSEMI_INLINE vfloat min(vfloat a, vfloat b) { return select(~(a >= b), a, select(b == b, b, b + a)); }
+VERSEMI_INLINE vfloat max(vfloat a, vfloat b) { return select(a > b, a, select(a == a, b, a)); }
+VERSEMI_INLINE vfloat min(vfloat a, vfloat b) { return select(a < b, a, select(a == a, b, a)); }
 // max(v, 0), NaN stays NaN: the instructions give the second operand where one is NaN. (The forms with a mask of ones spare
 // a false warning of GCC about the others; they are the same instruction.)
 VERSEMI_INLINE vfloat relu(vfloat v) {
