@@ -1,7 +1,7 @@
 import t from 'tap';
 import { createPrefetcher, createSampler } from '../../src/sampling/index.js';
 import type { Triple } from '../../src/volume/volume.js';
-import { makeCase, makePlan } from './sampling-support.js';
+import { batchDigest, makeCase, makePlan } from './sampling-support.js';
 
 const patch: Triple = [16, 12, 8];
 const plan = makePlan({ a: [[1]], b: [[1], [2]] }, patch, {
@@ -18,21 +18,21 @@ const stageOf = (step: number) => (step < 4 ? 1 : 2);
 
 t.test('the numbers are those of the sampler, bit by bit, whatever the number of workers', async (t) => {
   const sampler = createSampler(plan, data);
-  const expected = Array.from({ length: 8 }, (_, step) => structuredClone(sampler.batch(step, stageOf(step))));
+  const expected = Array.from({ length: 8 }, (_, step) => batchDigest(sampler.batch(step, stageOf(step))));
   for (const workers of [0, 1, 2]) {
     const prefetcher = createPrefetcher(plan, data, { workers, depth: 3 });
     for (let step = 0; step < 8; step++) {
-      t.same(structuredClone(await prefetcher.batch(step, stageOf(step))), expected[step], `${workers}: step ${step}`);
+      t.equal(batchDigest(await prefetcher.batch(step, stageOf(step))), expected[step], `${workers}: step ${step}`);
     }
     // Out of order, as after resuming, and in a stage other than the plan's.
     for (const step of [6, 1, 7, 0, 5]) {
       t.same(
-        structuredClone(await prefetcher.batch(step, stageOf(step))),
+        batchDigest(await prefetcher.batch(step, stageOf(step))),
         expected[step],
         `${workers}: step ${step} again`,
       );
     }
-    t.same(structuredClone(await prefetcher.batch(6, 1)), structuredClone(sampler.batch(6, 1)));
+    t.equal(batchDigest(await prefetcher.batch(6, 1)), batchDigest(sampler.batch(6, 1)));
     await prefetcher.close();
   }
 });
@@ -43,7 +43,7 @@ t.test('a batch holds while the next ones are made ahead', async (t) => {
   const kept = first.image.slice();
   await prefetcher.batch(1, 1);
   await new Promise((resolve) => setTimeout(resolve, 50));
-  t.same(first.image, kept);
+  t.ok(first.image.every((value, i) => value === kept[i]));
   await prefetcher.close();
 });
 

@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { writeError } from '../../src/atomic-file.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
 import { readCacheFile, writeCacheFile } from '../../src/preprocessing/cache-file.js';
@@ -153,6 +154,8 @@ t.test('errors', async (t) => {
   await t.rejects(preprocessDatasets(plan, { cacheFolder: join(folder, 'file', 'cache') }), {
     code: 'VERSEMI_IO_FAILED',
   });
+  const full = Object.assign(new Error('no space left'), { code: 'ENOSPC' });
+  t.equal(writeError('x.case', full).code, 'VERSEMI_DISK_FULL');
   const stop = new AbortController();
   stop.abort();
   await t.rejects(preprocessDatasets(plan, { cacheFolder: null, signal: stop.signal }), {

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import type { PreprocessedCase } from '../../src/preprocessing/types.js';
+import type { StepBatch } from '../../src/sampling/index.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 /** A case made from functions of the voxel; its grid is its own source. */
@@ -78,4 +80,15 @@ export function chiSquare(counts: readonly number[]): number {
 export function chiSquareLimit(degrees: number): number {
   const c = 2 / (9 * degrees);
   return degrees * (1 - c + 3.09 * Math.sqrt(c)) ** 3;
+}
+
+/** A batch as a short text: the same for the same numbers, and quick to compare. */
+export function batchDigest(batch: StepBatch): string {
+  const replace = (_: string, value: unknown) =>
+    ArrayBuffer.isView(value)
+      ? createHash('sha256')
+          .update(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))
+          .digest('hex')
+      : value;
+  return JSON.stringify(batch, replace);
 }
