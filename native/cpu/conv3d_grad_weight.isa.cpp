@@ -4,10 +4,12 @@
 // gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
 // over bands of lines that stay in the cache while all kw and input channels of the task pass over them.
 //
-// With few input channels a block would have too few sums to fill the registers; then the windows of all taps are copied
-// side by side first ("patches"), as if the convolution were 1x1x1 with kD * kH * kW * inC input channels.
+// With few input channels a block would have too few sums to fill the registers. Then the line of every tap and channel is
+// copied first ("tap lines": kD * kH * kW * inC lines of outW values), and the kernel of the forward convolution multiplies
+// them with the gradient: tap lines are its voxels, the position along W is its reduction.
 #include "conv3d_call.h"
 #include "conv_grad_tile.h"
+#include "conv_panel.h"
 #include "conv_pass.h"
 #include "dispatch.h"
 
@@ -26,13 +28,12 @@ VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) *
 struct schedule {
   int64_t lines;     // n * outD * outH
   int64_t slices;
-  int64_t tap_rows;  // tasks per slice and block: kD * kH, or 1 with patches
+  int64_t tap_rows;  // tasks per slice and block: kD * kH, or 1 with tap lines
   int64_t vectors, blocks;
   int64_t band_lines;
-  bool patches;
-  int64_t patch_floats;  // kernel * in_channels, 0 without patches
-  bool copy_grad;        // the last vector of output channels is not full: lines are copied, padded with zeros
-  int64_t grad_floats, thread_floats;  // per thread
+  int64_t tap_lines;     // kernel * in_channels, or 0 where the input is read as it is
+  bool copy_grad;        // lines of the gradient are copied: the last vector of channels is not full, or they must be close
+  int64_t grad_floats, sum_floats, line_floats, thread_floats;  // per thread
   float* thread_memory;
   float* slice_weight;  // [slices][weight count]
   float* slice_bias;    // [slices][out_channels], or nullptr
@@ -46,18 +47,19 @@ schedule make_schedule(const versemi_conv_problem& p) {
   s.blocks = divide_up(s.vectors, max_tile_vectors);
   const int64_t widest = divide_up(s.vectors, s.blocks);
   // Eight sums hide the latency of fma.
-  s.patches = taps > 1 && p.in_channels * widest < 8;
-  s.patch_floats = s.patches ? taps * p.in_channels : 0;
-  s.tap_rows = s.patches ? 1 : p.kernel[0] * p.kernel[1];
+  s.tap_lines = taps > 1 && p.in_channels * widest < 8 ? taps * p.in_channels : 0;
+  s.tap_rows = s.tap_lines > 0 ? 1 : p.kernel[0] * p.kernel[1];
   s.slices = smaller(most_slices, larger<int64_t>(1, s.lines * p.out[2] / slice_voxels));
   s.slices = larger<int64_t>(1, smaller(s.slices, most_slice_bytes / 4 / versemi_conv_weight_count(&p)));
   s.slices = smaller(s.slices, s.lines);
-  s.copy_grad = p.out_channels % lanes != 0;
-  const int64_t x_line = s.patches ? s.patch_floats * p.out[2] : p.in_channels * p.in[2];
+  s.copy_grad = p.out_channels % lanes != 0 || (s.tap_lines > 0 && s.blocks > 1);
+  const int64_t x_line = s.tap_lines > 0 ? s.tap_lines * p.out[2] : p.in_channels * p.in[2];
   s.band_lines = larger<int64_t>(1, band_bytes / 4 / (x_line + widest * lanes * p.out[2]));
   s.band_lines = smaller(s.band_lines, divide_up(s.lines, s.slices));
   s.grad_floats = s.copy_grad ? s.band_lines * p.out[2] * widest * lanes : 0;
-  s.thread_floats = round_up(s.grad_floats + round_up(s.band_lines * p.out[2] * s.patch_floats, 2) + 2 * 2 * s.band_lines, 1024);
+  s.sum_floats = s.tap_lines * widest * lanes;
+  s.line_floats = round_up(s.band_lines * p.out[2] * s.tap_lines, lanes);
+  s.thread_floats = round_up(s.grad_floats + s.sum_floats + s.line_floats + 2 * 2 * s.band_lines, 1024);
   return s;
 }
 
@@ -66,8 +68,8 @@ class worker {
  public:
   worker(const versemi_conv_problem& problem, const float* input, const float* grad_output, const schedule& plan, int thread)
       : p_(problem), s_(plan), input_(input), grad_output_(grad_output),
-        grad_copy_(plan.thread_memory + thread * plan.thread_floats), patches_(grad_copy_ + plan.grad_floats),
-        x_offset_(reinterpret_cast<int64_t*>(patches_ + round_up(plan.band_lines * problem.out[2] * plan.patch_floats, 2))),
+        grad_copy_(plan.thread_memory + thread * plan.thread_floats), sums_(grad_copy_ + plan.grad_floats),
+        tap_lines_(sums_ + plan.sum_floats), x_offset_(reinterpret_cast<int64_t*>(tap_lines_ + plan.line_floats)),
         grad_offset_(x_offset_ + plan.band_lines) {}
 
   void run_task(int64_t task) {
@@ -86,8 +88,8 @@ class worker {
       tile_.accumulate = line > begin;
       set_grad(line, last);
       if (bias != nullptr) add_bias(last - line, bias);
-      if (s_.patches)
-        run_patches(line, last, weight);
+      if (s_.tap_lines > 0)
+        run_tap_lines(line, last, weight);
       else
         run_taps(line, last, tap_row / p_.kernel[1], tap_row % p_.kernel[1], weight);
     }
@@ -146,61 +148,80 @@ class worker {
     const float* grad = tile_.grad;
     tile_.grad_offset = grad_offset_;
     for (int64_t kw = 0; kw < p_.kernel[2]; kw++) {
-      // Output voxels whose tap lies inside: 0 <= w * stride + kw - pad < in.
-      const int64_t shift = p_.pad[2] - kw;
-      const int64_t first = shift > 0 ? divide_up(shift, p_.stride[2]) : 0;
-      const int64_t reach = p_.in[2] - 1 + shift;
-      const int64_t last = reach < 0 ? 0 : smaller(p_.out[2], reach / p_.stride[2] + 1);
-      tile_.count = larger<int64_t>(0, last - first);
+      int64_t first, last;
+      valid_voxels(kw, &first, &last);
+      tile_.count = last - first;
       tile_.grad = grad + first * tile_.grad_step;
       const int64_t tap = (kd * p_.kernel[1] + kh) * p_.kernel[2] + kw;
-      run_rows(input_ + (first * p_.stride[2] - shift) * p_.in_channels, p_.in_channels,
+      run_rows(first < last ? input_ + (first * p_.stride[2] + kw - p_.pad[2]) * p_.in_channels : input_, p_.in_channels,
                weight + tap * p_.in_channels * p_.out_channels);
     }
     tile_.grad = grad;
   }
 
-  void run_patches(int64_t begin, int64_t end, float* weight) {
-    const int64_t lines = end - begin;
-    for (int64_t i = 0; i < lines; i++) {
-      copy_patches(begin + i, patches_ + i * p_.out[2] * s_.patch_floats);
-      x_offset_[i] = i * p_.out[2] * s_.patch_floats;
+  void run_tap_lines(int64_t begin, int64_t end, float* weight) {
+    for (int64_t i = 0; i < end - begin; i++) {
+      x_offset_[i] = i * s_.tap_lines * p_.out[2];
       grad_offset_[i] = i * p_.out[2] * tile_.grad_step;
+      copy_tap_lines(begin + i, tap_lines_ + x_offset_[i]);
     }
-    tile_.lines = lines;
-    tile_.x_offset = x_offset_;
-    tile_.x_step = s_.patch_floats;
-    tile_.grad_offset = grad_offset_;
-    tile_.count = p_.out[2];
-    run_rows(patches_, s_.patch_floats, weight);
+    const int64_t width = vectors_ * lanes;
+    tile_call call = {};
+    call.x_offset = x_offset_;
+    call.x_step = p_.out[2];
+    call.w = tile_.grad;
+    call.w_offset = grad_offset_;
+    call.segments = end - begin;
+    call.count = p_.out[2];
+    call.out_step = width;
+    call.columns = tile_.columns;
+    const int64_t tiles = divide_up(s_.tap_lines, max_tile_voxels(vectors_));
+    for (int64_t i = 0; i < tiles; i++) {
+      const int64_t first = s_.tap_lines * i / tiles, count = s_.tap_lines * (i + 1) / tiles - first;
+      call.x = tap_lines_ + first * p_.out[2];
+      call.out = sums_ + first * width;
+      tile_for((int)count, vectors_)(call);
+    }
+    for (int64_t row = 0; row < s_.tap_lines; row++)
+      for (int64_t column = 0; column < tile_.columns; column += lanes) {
+        const int left = (int)smaller<int64_t>(lanes, tile_.columns - column);
+        const vfloat sum = load_first(sums_ + row * width + column, left);
+        float* to = weight + row * p_.out_channels + column;
+        store_first(to, tile_.accumulate ? load_first(to, left) + sum : sum, left);
+      }
   }
 
-  // to[voxel][kd][kh][kw][channel] for the voxels of one line.
-  void copy_patches(int64_t line, float* to) {
+  // to[kd][kh][kw][channel][ow] = input at this tap of output voxel ow of a line.
+  void copy_tap_lines(int64_t line, float* to) {
     const int64_t oh = line % p_.out[1], od = line / p_.out[1] % p_.out[0], n = line / p_.out[1] / p_.out[0];
-    const int64_t run = p_.kernel[2] * p_.in_channels, pitch = s_.patch_floats;
+    const int64_t stride = p_.stride[2], channels = p_.in_channels;
     for (int64_t kd = 0; kd < p_.kernel[0]; kd++)
-      for (int64_t kh = 0; kh < p_.kernel[1]; kh++, to += run) {
+      for (int64_t kh = 0; kh < p_.kernel[1]; kh++) {
         const int64_t id = od * p_.stride[0] + kd - p_.pad[0], ih = oh * p_.stride[1] + kh - p_.pad[1];
         const bool inside = id >= 0 && id < p_.in[0] && ih >= 0 && ih < p_.in[1];
-        const float* from = input_ + (inside ? ((n * p_.in[0] + id) * p_.in[1] + ih) * p_.in[2] * p_.in_channels : 0);
-        for (int64_t ow = 0; ow < p_.out[2]; ow++) {
-          const int64_t iw = ow * p_.stride[2] - p_.pad[2];
-          float* patch = to + ow * pitch;
-          if (inside && iw >= 0 && iw + p_.kernel[2] <= p_.in[2]) {
-            const float* x = from + iw * p_.in_channels;
-            for (int64_t j = 0; j < run; j++) {
-              patch[j] = x[j];
-              VERSEMI_KEEP(j);  // a few floats: a call of memcpy or vector code would cost more
-            }
-          } else {
-            for (int64_t j = 0; j < run; j++) {
-              const int64_t w = iw + j / p_.in_channels;
-              patch[j] = inside && w >= 0 && w < p_.in[2] ? from[iw * p_.in_channels + j] : 0.0f;
-            }
+        const float* from = input_ + (inside ? ((n * p_.in[0] + id) * p_.in[1] + ih) * p_.in[2] * channels : 0);
+        for (int64_t kw = 0; kw < p_.kernel[2]; kw++) {
+          int64_t first, last;
+          valid_voxels(kw, &first, &last);
+          if (!inside) first = last = 0;
+          for (int64_t channel = 0; channel < channels; channel++, to += p_.out[2]) {
+            const float* x = first < last ? from + (first * stride + kw - p_.pad[2]) * channels + channel : from;
+            zero_floats(to, first);
+            if (stride * channels == 1)
+              copy_floats(to + first, x, last - first);
+            else
+              for (int64_t ow = first; ow < last; ow++) to[ow] = x[(ow - first) * stride * channels];
+            zero_floats(to + last, p_.out[2] - last);
           }
         }
       }
+  }
+
+  // Output voxels [first, last) of a line whose tap kw lies inside: 0 <= ow * stride + kw - pad < in.
+  void valid_voxels(int64_t kw, int64_t* first, int64_t* last) const {
+    const int64_t shift = p_.pad[2] - kw, reach = p_.in[2] - 1 + shift;
+    *first = smaller(p_.out[2], shift > 0 ? divide_up(shift, p_.stride[2]) : 0);
+    *last = larger(*first, reach < 0 ? 0 : smaller(p_.out[2], reach / p_.stride[2] + 1));
   }
 
   // All input channels of one tap, in blocks of nearly equal size.
@@ -219,7 +240,8 @@ class worker {
   const float* input_;
   const float* grad_output_;
   float* grad_copy_;
-  float* patches_;
+  float* sums_;
+  float* tap_lines_;
   int64_t* x_offset_;
   int64_t* grad_offset_;
   grad_tile_call tile_ = {};

@@ -1,4 +1,4 @@
-// Packing of weights into panels: for one block of output columns, [segment][kw][channel][vectors * lanes], zero where the
+// Copying and packing. Weights are packed into panels: for one block of output columns, [segment][kw][channel][vectors * lanes], zero where the
 // block sticks out behind the last column. A segment is one (kd, kh).
 #ifndef VERSEMI_CPU_CONV_PANEL_H
 #define VERSEMI_CPU_CONV_PANEL_H
@@ -9,6 +9,18 @@
 
 namespace versemi {
 namespace VERSEMI_ISA {
+
+// Copies a few hundred floats: shorter on its way than memcpy, whose start and choice of method cost as much as the copy.
+VERSEMI_INLINE void copy_floats(float* to, const float* from, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
+  if (i < count) store_first(to + i, load_first(from + i, (int)(count - i)), (int)(count - i));
+}
+VERSEMI_INLINE void zero_floats(float* to, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) store(to + i, zero());
+  if (i < count) store_first(to + i, zero(), (int)(count - i));
+}
 
 // One step of a transposition: exchanges, between two rows `distance` apart, the lanes that differ in that bit.
 template <int distance, int... lane>

@@ -18,18 +18,6 @@ constexpr int64_t band_bytes = 256 << 10;
 VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
-// Copies a few hundred floats: shorter on its way than memcpy, whose start and choice of method cost as much as the copy.
-VERSEMI_INLINE void copy_floats(float* to, const float* from, int64_t count) {
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
-  if (i < count) store_first(to + i, load_first(from + i, (int)(count - i)), (int)(count - i));
-}
-VERSEMI_INLINE void zero_floats(float* to, int64_t count) {
-  int64_t i = 0;
-  for (; i + lanes <= count; i += lanes) store(to + i, zero());
-  if (i < count) store_first(to + i, zero(), (int)(count - i));
-}
-
 // How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
 struct schedule {
   int64_t vectors;          // of columns, all blocks together
