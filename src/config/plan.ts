@@ -152,18 +152,7 @@ export function stringifyPlan(plan: Plan): string {
   return `${text}\n`;
 }
 
-/** The table as text for `--help`: one paragraph per field. */
-export function planHelp(): string {
-  return planFields
-    .map((row) => {
-      const unit = row.unit === undefined ? '' : `, ${row.unit}`;
-      const fallback = row.default === undefined ? '' : ` Default ${shown(row.default)}.`;
-      return `${row.name}: ${row.range}${unit}.${fallback}\n    ${row.explanation}`;
-    })
-    .join('\n');
-}
-
-/** The table as Markdown for the documentation. */
+/** The table as Markdown: FIELDS.md in this folder. */
 export function planMarkdown(): string {
   const cell = (text: string) => text.replaceAll('|', '\\|');
   const rows = planFields.map((row) => {

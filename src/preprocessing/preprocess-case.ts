@@ -1,6 +1,5 @@
 import type { PreprocessingSettings } from '../config/plan.js';
 import type { Triple, Volume } from '../volume/volume.js';
-import { voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { isIdentity, planGrid, type Region, type ResampledGrid, wholeRegion } from './grid.js';
 import { maximumForegroundSamples, type PreprocessedCase } from './types.js';
@@ -139,9 +138,4 @@ export function foregroundSamples(label: Uint8Array): Record<number, Int32Array>
     samples[value] = host().positionsOf(label, value, ranks);
   }
   return samples;
-}
-
-/** Bytes of the arrays of a case. */
-export function caseBytes({ sizeVoxels, label }: PreprocessedCase): number {
-  return voxelCount(sizeVoxels) * (label === undefined ? 4 : 5);
 }
