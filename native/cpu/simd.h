@@ -128,6 +128,9 @@ VERSEMI_INLINE void store_first(float* p, vfloat v, int count) {
 #endif
 }
 
+// The first half of the lanes: cheaper than store_first, whose masks are slow on some processors.
+VERSEMI_INLINE void store_half(float* p, vfloat v) { std::memcpy(p, &v, sizeof v / 2); }
+
 // a * b + c, rounded once where the instruction set can.
 VERSEMI_INLINE vfloat fma(vfloat a, vfloat b, vfloat c) {
 #if defined(__AVX512F__)

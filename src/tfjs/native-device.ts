@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
-import { fileURLToPath } from 'node:url';
 import { VersemiError } from '../errors.js';
+import { packageRoot } from '../root.js';
 import type { BufferId, Device, DeviceMemory } from './device.js';
 import { type KernelName, kernelTable } from './kernel-table.js';
 
@@ -29,7 +29,7 @@ interface Addon {
   readonly versions: { readonly napi: number; readonly compiler: string };
 }
 
-const addonFile = fileURLToPath(new URL('../../../build/Release/versemi.node', import.meta.url));
+const addonFile = `${packageRoot}build/Release/versemi.node`;
 let loaded: Addon | { reason: string } | undefined;
 
 function loadAddon(): Addon | { reason: string } {
