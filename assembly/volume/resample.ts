@@ -120,9 +120,9 @@ function vote(votes: usize, label: u32, weight: f32): void {
 }
 
 /**
- * same[x] = 255 where the eight source voxels around x (columns x and x + 1 of four rows) have one label, else 0; the last
- * column is its own neighbour. The rows may be read, and `same` written, up to 16 bytes beyond sizeX. Returns whether the
- * whole of the rows has one label.
+ * same[x] = 255 only where the eight source voxels around x (columns x and x + 1 of four rows) have one label. (The last
+ * column has no neighbour: what is compared with it may hide that it is uniform, never feign it.) The rows may be read, and
+ * `same` written, up to 16 bytes beyond sizeX. Returns whether the whole of the rows has one label.
  */
 function findUniform(a: usize, b: usize, c: usize, d: usize, sizeX: i32, same: usize): bool {
   const label = i8x16.splat(load<i8>(a));
@@ -146,10 +146,6 @@ function findUniform(a: usize, b: usize, c: usize, d: usize, sizeX: i32, same: u
       if ((i8x16.bitmask(alike) & wanted) != wanted) one = i8x16.splat(0);
     }
   }
-  const last = sizeX - 1;
-  const value = load<u8>(a + last);
-  const alike = value == load<u8>(b + last) && value == load<u8>(c + last) && value == load<u8>(d + last);
-  store<u8>(same + last, alike ? 255 : 0);
   return i8x16.all_true(one);
 }
 

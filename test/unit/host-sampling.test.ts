@@ -141,6 +141,14 @@ t.test('augmentIntensity: scale, shift and noise, in place', async (t) => {
   resident.view.set(data);
   host.augmentIntensity(resident.view, noise);
   t.same(resident.view.slice(), noisy, 'resident');
+  resident.view.fill(1);
+  host.augmentIntensity(resident.view.subarray(10, 21), { ...noise, scale: 3, shift: 5 });
+  const outside = resident.view.filter((_, i) => i < 10 || i >= 21);
+  t.ok(
+    outside.every((value) => value === 1),
+    'a part of a resident array: its neighbours stay',
+  );
+  t.ok(resident.view.subarray(10, 21).every((value) => value !== 1));
   resident.release();
 });
 

@@ -32,6 +32,22 @@ t.test('resampling on the same grid gives the same voxels', async (t) => {
   }
 });
 
+t.test('resampling backwards gives the mirrored result', async (t) => {
+  const out: Triple = [10, 19, 12];
+  const map = { scale: [1.3, 0.5, 0.5], offset: [0.1, 0, 0.25] } as const;
+  const backwards = {
+    scale: map.scale.map((scale) => -scale) as unknown as Triple,
+    offset: map.offset.map((offset, i) => offset + map.scale[i]! * (out[i]! - 1)) as unknown as Triple,
+  };
+  const image = makeImage(size);
+  const mirrored = host.reorient(host.resampleLinear(image, size, out, map), out, [0, 1, 2], [true, true, true]);
+  const found = host.resampleLinear(image, size, out, backwards);
+  t.ok(found.every((value, i) => Math.abs(value - mirrored[i]!) < 1e-5));
+  const labels = Uint8Array.from(image, (value) => (value > 5 ? 3 : value > -5 ? 1 : 0));
+  const voted = host.reorient(host.resampleLabels(labels, size, out, map), out, [0, 1, 2], [true, true, true]);
+  sameArray(t, host.resampleLabels(labels, size, out, backwards), voted);
+});
+
 t.test('nearest neighbour: half-way goes up, the edge is repeated', async (t) => {
   const row = Uint16Array.of(10, 20, 30);
   const at = (...positions: number[]) =>
