@@ -83,12 +83,13 @@ export function parameterSpecs(config: NetworkConfig): ParameterSpec[] {
   const generated = dynamicHeadParameterCount(headWidth);
   // One 1x1x1 convolution on concat(pooled bottleneck, one-hot prompt), stored as its two parts: the first is shared by
   // all prompts of an image.
-  const fanIn = bottleneck + tasks + 1;
+  // Each part starts by its own number of inputs: by their sum, 1 in 261 at the paper's setting, the prompt would start
+  // with so little say that the network learns for a long time to ignore it (measured: see the README of this folder).
   specs.push(
     ...batchNorm('gap', bottleneck),
-    { name: 'controller.weight', shape: [bottleneck, generated], initialization: { fanIn } },
-    { name: 'controller.prompt', shape: [tasks + 1, generated], initialization: { fanIn } },
-    { name: 'controller.bias', shape: [generated], initialization: { fanIn } },
+    { name: 'controller.weight', shape: [bottleneck, generated], initialization: { fanIn: bottleneck } },
+    { name: 'controller.prompt', shape: [tasks + 1, generated], initialization: { fanIn: tasks + 1 } },
+    { name: 'controller.bias', shape: [generated], initialization: { fanIn: bottleneck } },
     ...batchNorm('prehead', width(0)),
     ...convolution('prehead', 1, width(0), headWidth),
   );

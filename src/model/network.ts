@@ -3,10 +3,16 @@ import { VersemiError } from '../errors.js';
 import { batchNormRelu, dynamicHead } from '../tfjs/ops.js';
 import { initialValues } from './initialization.js';
 import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
-import { type ParameterSource, type TrunkOutput, vnet } from './vnet.js';
+import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
 
 /** Share of the newest batch in the moving statistics (PyTorch's default). */
 const batchNormMomentum = 0.1;
+
+/**
+ * Statistics of the batch normalisations. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
+ * those of the batch, and the moving ones follow: for passes over what inference will see.
+ */
+export type Normalization = 'moving' | 'batch' | 'follow';
 
 /** Values by name of parameter or buffer. */
 export type NamedValues = ReadonlyMap<string, Float32Array>;
@@ -16,7 +22,7 @@ export type NamedValues = ReadonlyMap<string, Float32Array>;
  * dynamic head, and a head per prompt. Prompts 0 .. K-1 are the real tasks, prompt K is the synthetic task.
  * Lives on the TF.js backend that was current when it was made. Call inside `tf.tidy`; free with `dispose`.
  */
-export class VersemiNetwork implements ParameterSource {
+export class VersemiNetwork implements WeightSource {
   /** Trained parameters by name, in fixed order. */
   readonly parameters: ReadonlyMap<string, tf.Variable>;
   /** Moving statistics of the batch normalisations by name, in fixed order. */
@@ -68,14 +74,14 @@ export class VersemiNetwork implements ParameterSource {
    * Everything after the trunk, for all prompts at once.
    * @param trunk what `trunk` returned for n images
    * @param prompts [n][p] task indices, p the same for each image; K is the synthetic task
-   * @param training true: batch statistics, and the moving ones follow; false: moving statistics
+   * @param normalization where the statistics of the two batch normalisations come from
    * @returns logits [n, p, depth, height, width]; their sigmoid is the probability of the foreground
    */
-  logits(trunk: TrunkOutput, prompts: readonly (readonly number[])[], training: boolean): tf.Tensor5D {
+  logits(trunk: TrunkOutput, prompts: readonly (readonly number[])[], normalization: Normalization): tf.Tensor5D {
     return tf.tidy(() => {
-      const pooled = tf.mean(this.batchNorm('gap', trunk.bottleneck, training), [1, 2, 3]) as tf.Tensor2D;
+      const pooled = tf.mean(this.batchNorm('gap', trunk.bottleneck, normalization), [1, 2, 3]) as tf.Tensor2D;
       const shared = tf.conv3d(
-        this.batchNorm('prehead', trunk.features, training),
+        this.batchNorm('prehead', trunk.features, normalization),
         this.weight('prehead.weight'),
         1,
         'valid',
@@ -102,15 +108,15 @@ export class VersemiNetwork implements ParameterSource {
     ) as tf.Tensor3D;
   }
 
-  private batchNorm(name: string, x: tf.Tensor5D, training: boolean): tf.Tensor5D {
+  private batchNorm(name: string, x: tf.Tensor5D, normalization: Normalization): tf.Tensor5D {
     const movingMean = this.variable(`${name}.movingMean`);
     const movingVariance = this.variable(`${name}.movingVariance`);
     const { output, mean, variance } = batchNormRelu(x, this.vector(`${name}.gamma`), this.vector(`${name}.beta`), {
-      training,
+      training: normalization !== 'moving',
       movingMean: movingMean as tf.Tensor as tf.Tensor1D,
       movingVariance: movingVariance as tf.Tensor as tf.Tensor1D,
     });
-    if (mean !== undefined && variance !== undefined) {
+    if (normalization === 'follow' && mean !== undefined && variance !== undefined) {
       // As PyTorch: biased variance for this batch, unbiased variance for the moving one.
       const rows = x.size / x.shape[4];
       follow(movingMean, mean, 1);

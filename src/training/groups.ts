@@ -6,7 +6,7 @@ import { ofPrompt } from '../losses/overlap.js';
 import { supervisedLoss } from '../losses/supervised.js';
 import { syntheticLoss } from '../losses/synthetic.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
-import type { VersemiNetwork } from '../model/network.js';
+import type { Normalization, VersemiNetwork } from '../model/network.js';
 import type { LabeledGroup, MixedGroup, StepBatch, UnlabeledGroup } from '../sampling/types.js';
 import { unsupervisedRamp } from './schedule.js';
 
@@ -53,16 +53,26 @@ function volumes(values: Float32Array, { patchSizeVoxels: [x, y, z] }: Pick<Plan
   return tf.tensor4d(values, [values.length / (x * y * z), z, y, x]);
 }
 
-function predict(network: VersemiNetwork, plan: StepPlan, image: Float32Array, prompts: number[][]): tf.Tensor5D {
+/**
+ * Inference sees whole images, never mixes: so only the passes over unmixed images move the statistics that it uses.
+ * (The released code lets every pass move them.)
+ */
+function predict(
+  network: VersemiNetwork,
+  plan: StepPlan,
+  image: Float32Array,
+  prompts: number[][],
+  normalization: Normalization = 'batch',
+): tf.Tensor5D {
   const images = tf.expandDims(volumes(image, plan), 4) as tf.Tensor5D;
-  return network.logits(network.trunk(images), prompts, true);
+  return network.logits(network.trunk(images), prompts, normalization);
 }
 
 /** L_sup: each image prompted with its own task. */
 function labeledTerms(network: VersemiNetwork, plan: StepPlan, group: LabeledGroup): WeightedTerm[] {
   const { losses } = plan;
   const prompts = Array.from(group.tasks, (task) => [task]);
-  const logits = predict(network, plan, group.image, prompts);
+  const logits = predict(network, plan, group.image, prompts, 'follow');
   const loss = supervisedLoss(ofPrompt(logits, 0), volumes(group.target, plan));
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },

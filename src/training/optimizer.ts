@@ -49,16 +49,26 @@ export class Adam {
     this.secondMoment = moments === undefined ? zeroArena(length) : tf.keep(tf.tensor1d(moments.second.slice()));
   }
 
-  /**
-   * Takes over the gradients of a step; a parameter without one counts as zero.
-   * @returns their squared Euclidean norm, [1]
-   */
-  take(gradients: ReadonlyMap<string, tf.Tensor>): tf.Tensor1D {
-    return packGradients(
+  /** Gradients by name in one arena, in the order of the parameters; a parameter without one counts as zero. */
+  pack(gradients: ReadonlyMap<string, tf.Tensor>): tf.Tensor1D {
+    const arena = tf.zeros([total(this.sizes)]) as tf.Tensor1D;
+    packGradients(
       this.names.map((name) => gradients.get(name)),
       this.sizes,
-      this.gradients,
-    );
+      arena,
+    ).dispose();
+    return arena;
+  }
+
+  /**
+   * Takes over the gradients of a step: the sum of packed ones.
+   * @returns their squared Euclidean norm, [1]
+   */
+  take(packed: readonly tf.Tensor1D[]): tf.Tensor1D {
+    return tf.tidy(() => {
+      const sum = packed.reduce<tf.Tensor1D | null>((a, b) => (a === null ? b : (tf.add(a, b) as tf.Tensor1D)), null);
+      return packGradients([sum], [total(this.sizes)], this.gradients);
+    });
   }
 
   /**

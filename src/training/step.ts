@@ -58,8 +58,8 @@ export async function trainingStep(
   const { training } = plan;
   const stage = stageOf(step, training);
   const { names, weights, numbers } = tf.tidy(() => {
-    const groups = lossGroups(network, plan, batch, stage).map((group) => groupGradients(network, group));
-    const squaredNorm = adam.take(sumOfGradients(groups.map(({ gradients }) => gradients)));
+    const groups = lossGroups(network, plan, batch, stage).map((group) => groupGradients(network, adam, group));
+    const squaredNorm = adam.take(groups.map(({ gradients }) => gradients));
     const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
     for (const { values } of groups) values.dispose();
     return {
@@ -95,43 +95,34 @@ interface GroupGradients {
   readonly weights: number[];
   /** Values of the terms, [terms]; outlives a tidy. */
   readonly values: tf.Tensor1D;
-  readonly gradients: ReadonlyMap<string, tf.Tensor>;
+  /** See `Adam.pack`. */
+  readonly gradients: tf.Tensor1D;
 }
 
-function groupGradients(network: VersemiNetwork, group: LossGroup): GroupGradients {
-  const variables = [...network.parameters.values()];
+function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): GroupGradients {
   let names: LossTerm[] = [];
   let weights: number[] = [];
   let values: tf.Tensor1D | undefined;
-  const { grads } = tf.tidy(() =>
-    tf.variableGrads(() => {
-      const terms = group.terms();
-      names = terms.map(({ name }) => name);
-      weights = terms.map(({ weight }) => weight);
-      values = tf.keep(tf.stack(terms.map(({ value }) => value)) as tf.Tensor1D);
-      return terms
-        .map(({ value, weight }) => tf.mul(value, weight) as tf.Scalar)
-        .reduce((sum, term) => tf.add(sum, term));
-    }, variables),
-  );
-  // variableGrads names by variable; null where a parameter does not enter (biases before a normalisation)
-  const byVariable = grads as Record<string, tf.Tensor | null>;
-  const gradients = new Map<string, tf.Tensor>();
-  for (const [name, variable] of network.parameters) {
-    const gradient = byVariable[variable.name];
-    if (gradient) gradients.set(name, gradient);
-  }
+  const loss = () => {
+    const terms = group.terms();
+    names = terms.map(({ name }) => name);
+    weights = terms.map(({ weight }) => weight);
+    values = tf.keep(tf.stack(terms.map(({ value }) => value)) as tf.Tensor1D);
+    return terms
+      .map(({ value, weight }) => tf.mul(value, weight) as tf.Scalar)
+      .reduce((sum, term) => tf.add(sum, term));
+  };
+  const gradients = tf.tidy(() => {
+    const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
+    // named by variable; null where a parameter does not enter (biases before a normalisation)
+    const byVariable = grads as Record<string, tf.Tensor | null>;
+    const byName = [...network.parameters].flatMap(([name, variable]) => {
+      const gradient = byVariable[variable.name];
+      return gradient ? [[name, gradient] as const] : [];
+    });
+    return adam.pack(new Map(byName));
+  });
   return { names, weights, values: values!, gradients };
-}
-
-function sumOfGradients(groups: readonly ReadonlyMap<string, tf.Tensor>[]): Map<string, tf.Tensor> {
-  const sum = new Map<string, tf.Tensor>();
-  for (const gradients of groups)
-    for (const [name, gradient] of gradients) {
-      const before = sum.get(name);
-      sum.set(name, before === undefined ? gradient : tf.add(before, gradient));
-    }
-  return sum;
 }
 
 function notFinite(step: number, field: string, found: number): VersemiError {

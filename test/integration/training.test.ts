@@ -10,6 +10,7 @@ import { parseSafetensors } from '../../src/checkpoints/safetensors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { createSampler } from '../../src/sampling/index.js';
+import { registerVersemiBackends } from '../../src/tfjs/index.js';
 import { runFiles, type TrainingEvent, type TrainOptions, train } from '../../src/training/index.js';
 import { Adam } from '../../src/training/optimizer.js';
 import { stageOf } from '../../src/training/schedule.js';
@@ -147,6 +148,18 @@ t.test('resuming is bitwise the same as never having stopped, wherever it stoppe
   }
 });
 
+for (const { backend, available, why } of await registerVersemiBackends())
+  t.test(`resuming on ${backend}, across the stages`, available ? {} : { skip: why }, async (t) => {
+    const folder = t.testdir();
+    const device = backend === 'versemi-cpu' ? 'cpu' : 'wasm';
+    await run(tinyPlan(), { runFolder: `${folder}/whole`, device });
+    await run(tinyPlan(), { runFolder: `${folder}/parts`, device }, 2);
+    await run(tinyPlan(), { runFolder: `${folder}/parts`, device, resume: true }, 4);
+    await run(tinyPlan(), { runFolder: `${folder}/parts`, device, resume: true });
+    t.same(tensorsOf(runFiles(`${folder}/parts`).last), tensorsOf(runFiles(`${folder}/whole`).last));
+    await tf.setBackend('cpu');
+  });
+
 t.test('a run that is killed goes on from its last checkpoint', async (t) => {
   const folder = t.testdir();
   const child = spawn(
@@ -211,13 +224,15 @@ t.test('NaN stops the run by name, and the last good checkpoint stays', async (t
 t.test('a gradient that is not finite is named by its parameter', async (t) => {
   const network = new VersemiNetwork(networkConfig(tinyPlan()), 1);
   const adam = new Adam(network.parameters, tinyPlan().training);
-  const gradients = new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]]);
-  const norm = adam.take(gradients);
+  const poisoned = tf.tidy(() =>
+    adam.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
+  );
+  const norm = adam.take([poisoned]);
   t.ok(Number.isNaN(norm.dataSync()[0]));
   t.equal(await adam.firstNotFinite(), 'up.0.weight');
   norm.dispose();
-  for (const gradient of gradients.values()) gradient.dispose();
-  adam.take(new Map()).dispose();
+  poisoned.dispose();
+  adam.take([]).dispose();
   t.equal(await adam.firstNotFinite(), undefined);
   adam.dispose();
   network.dispose();

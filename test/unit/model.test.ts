@@ -62,7 +62,8 @@ t.test('initial values are uniform with the fan-in of PyTorch, and the same for 
   const fanIn = (name: string) => specs.find((spec) => spec.name === name)!.initialization;
   t.same(fanIn('encoder.2.1.bias'), { fanIn: 27 * 64 });
   t.same(fanIn('up.3.weight'), { fanIn: 8 * 128 }, 'PyTorch takes the outputs of a transposed convolution');
-  t.same(fanIn('controller.prompt'), { fanIn: 256 + 5 });
+  t.same(fanIn('controller.weight'), { fanIn: 256 });
+  t.same(fanIn('controller.prompt'), { fanIn: 5 }, 'the prompt has a say from the start');
   t.equal(fanIn('gap.gamma'), 'ones');
   t.equal(fanIn('gap.beta'), 'zeros');
   t.same(
@@ -112,7 +113,7 @@ for (const backend of await availableBackends()) {
               [0, 1, 2],
               [2, 1, 0],
             ],
-            false,
+            'moving',
           );
           return [logits.shape, logits.dataSync().every(Number.isFinite)];
         });
@@ -122,7 +123,7 @@ for (const backend of await availableBackends()) {
 
     t.test('a prompt gives the same prediction beside others, an image the same in any batch', async (t) => {
       const predict = (n: number, prompts: number[][]) =>
-        tf.tidy(() => network.logits(network.trunk(image(n, [4, 4, 4])), prompts, false).dataSync());
+        tf.tidy(() => network.logits(network.trunk(image(n, [4, 4, 4])), prompts, 'moving').dataSync());
       const all = predict(2, [
         [0, 1, 2],
         [2, 0, 0],
@@ -144,7 +145,7 @@ for (const backend of await availableBackends()) {
       const read = () => [...network.buffers.values()].map((buffer) => [...buffer.dataSync()]);
       const start = read();
       const run = (training: boolean) =>
-        network.logits(network.trunk(image(2, [4, 4, 4])), [[0], [1]], training).dispose();
+        network.logits(network.trunk(image(2, [4, 4, 4])), [[0], [1]], training ? 'follow' : 'moving').dispose();
       tf.tidy(() => run(false));
       t.same(read(), start);
       tf.tidy(() => run(true));
@@ -161,7 +162,7 @@ for (const backend of await availableBackends()) {
       const other = new VersemiNetwork(small, 99);
       other.assign(values);
       const predict = (net: VersemiNetwork) =>
-        tf.tidy(() => [...net.logits(net.trunk(image(1, [4, 4, 4])), [[1]], false).dataSync()]);
+        tf.tidy(() => [...net.logits(net.trunk(image(1, [4, 4, 4])), [[1]], 'moving').dataSync()]);
       t.same(predict(copy), predict(network));
       t.same(predict(other), predict(network));
       copy.dispose();
