@@ -105,12 +105,11 @@ class worker {
     }
     const int64_t width = vectors_ * lanes, voxels = (end - begin) * p_.out[2];
     const float* from = grad_output_ + begin * p_.out[2] * p_.out_channels + first_column_;
-    for (int64_t v = 0; v < voxels; v++)
-      for (int c = 0; c < vectors_; c++) {
-        const int64_t left = tile_.columns - c * lanes;
-        const float* q = from + v * p_.out_channels + c * lanes;
-        store(grad_copy_ + v * width + c * lanes, left >= lanes ? load(q) : left > 0 ? load_first(q, (int)left) : zero());
-      }
+    for (int c = 0; c < vectors_; c++) {
+      const int left = (int)smaller<int64_t>(lanes, tile_.columns - c * lanes);
+      for (int64_t v = 0; v < voxels; v++)
+        store(grad_copy_ + v * width + c * lanes, load_first(from + v * p_.out_channels + c * lanes, left));
+    }
     tile_.grad = grad_copy_;
     tile_.grad_step = width;
   }
@@ -173,6 +172,8 @@ class worker {
     call.w_offset = grad_offset_;
     call.segments = end - begin;
     call.count = p_.out[2];
+    call.ahead = tap_lines_;
+    call.ahead_offset = x_offset_;
     call.out_step = width;
     call.columns = tile_.columns;
     const int64_t tiles = divide_up(s_.tap_lines, max_tile_voxels(vectors_));

@@ -35,8 +35,7 @@ struct schedule {
 
 // Where a segment lies: its taps along D and H.
 struct segment_place {
-  int32_t d, h;
-  int32_t fresh;
+  int64_t d, h;
 };
 
 struct column_block {
@@ -102,7 +101,7 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
   s.window_floats = round_up(window_voxels * o.x_channels, lanes);
   s.windows = 2 * most_segments;
   s.thread_floats = round_up(
-      s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (5 * 2 + 3) * s.segment_capacity, 1024);
+      s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (4 + 2) * 2 * s.segment_capacity, 1024);
   return s;
 }
 
@@ -115,8 +114,7 @@ class worker {
         window_owner_(reinterpret_cast<int64_t*>(windows_ + plan.windows * plan.window_floats)),
         x_offset_(window_owner_ + plan.windows), w_offset_(x_offset_ + plan.segment_capacity),
         window_offset_(w_offset_ + plan.segment_capacity), window_place_(window_offset_ + plan.segment_capacity),
-        fresh_(window_place_ + plan.segment_capacity),
-        segments_(reinterpret_cast<segment_place*>(fresh_ + plan.segment_capacity)) {}
+        segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)) {}
 
   void run_task(int64_t task) {
     const int64_t pass_index = task % o_.pass_count, band = task / o_.pass_count % s_.bands;
@@ -147,11 +145,8 @@ class worker {
     last_group_ = group == groups - 1;
     const int64_t width = block.vectors * lanes;
     for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
-      const pass_axis &da = pass.axis[0], &ha = pass.axis[1];
-      const int64_t md = segment / ha.taps, mh = segment % ha.taps;
-      // Rows of the source that no earlier row of the output has read; they may lie in memory yet.
-      const bool fresh = md >= da.taps - da.x_step && mh >= ha.taps - ha.x_step;
-      segments_[segment - first_segment_] = segment_place{(int32_t)md, (int32_t)mh, fresh};
+      const int64_t md = segment / pass.axis[1].taps, mh = segment % pass.axis[1].taps;
+      segments_[segment - first_segment_] = segment_place{md, mh};
     }
     for (int64_t i = 0; i < s_.windows; i++) window_owner_[i] = -1;
     // Where the block is the whole row of the weights, they already are a panel.
@@ -204,7 +199,7 @@ class worker {
     // The taps that fall into the source.
     const int64_t d0 = da.x_first + da.x_step * d, h0 = ha.x_first + ha.x_step * h;
     const int64_t panel_step = wa.taps * o_.x_channels * block_.vectors * lanes;
-    int64_t segments = 0, fresh = 0;
+    int64_t segments = 0;
     for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
       const segment_place& place = segments_[segment - first_segment_];
       const int64_t xd = d0 + place.d, xh = h0 + place.h;
@@ -212,7 +207,6 @@ class worker {
       x_offset_[segments] = ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels;
       w_offset_[segments] = (direct_ ? segment : segment - first_segment_) * panel_step;
       window_place_[segments] = place.d * ha.taps + xh % ha.taps;
-      if (place.fresh) fresh_[fresh++] = x_offset_[segments];
       segments++;
     }
     const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
@@ -221,15 +215,19 @@ class worker {
     tile_.segments = segments;
     tile_.w_offset = w_offset_;
     const int64_t tiles = divide_up(wa.count, max_tile_voxels(block_.vectors));
+    // The tile asks for what comes `ahead` voxels later, behind the end of the row for what lies there, so that memory has
+    // a thousand cycles to answer. Addresses behind the end of the source are harmless.
+    const int64_t tile_cycles = segments * tile_.count * tile_accumulators / 2 + 1;
+    const int64_t ahead = divide_up(wa.count, tiles) * larger<int64_t>(1, smaller<int64_t>(4, 1000 / tile_cycles)) * wa.x_step;
+    tile_.ahead_offset = x_offset_;
+    tile_.ahead_step = wa.taps == 0 ? 0 : smaller<int64_t>(64, 4 * divide_up(wa.count, tiles) * wa.x_step / wa.taps);
     for (int64_t i = 0; i < tiles; i++) {
       const int64_t begin = wa.count * i / tiles, voxels = wa.count * (i + 1) / tiles - begin;
       const int64_t x_begin = wa.x_first + wa.x_step * begin, x_count = (voxels - 1) * wa.x_step + wa.taps;
       tile_.out = out + begin * tile_.out_step;
-      prefetch(fresh, x_begin + voxels * wa.x_step, x_count);
+      tile_.ahead = o_.x + (x_begin + ahead) * o_.x_channels;
       tile_.x_offset = x_offset_;
-      // Strided windows do not overlap much: each value is wanted soon after its first read, and a copy waits for memory
-      // in longer runs than the tile does.
-      if (wa.x_step == 1 && x_begin >= 0 && x_begin + x_count <= o_.x_size[2]) {
+      if (x_begin >= 0 && x_begin + x_count <= o_.x_size[2]) {
         tile_.x = o_.x + x_begin * o_.x_channels;
       } else {
         copy_windows(pass, segments, i, tiles, x_begin, x_count);
@@ -238,15 +236,6 @@ class worker {
       }
       tile_for((int)voxels, block_.vectors)(tile_);
       tile_.statistics_begin = false;
-    }
-  }
-
-  // Asks for what the next tile reads for the first time: the steps between its voxels hide it from the processor.
-  void prefetch(int64_t rows, int64_t x_begin, int64_t x_count) const {
-    const int64_t first = larger<int64_t>(x_begin, 0), last = smaller(x_begin + x_count, o_.x_size[2]);
-    for (int64_t i = 0; i < rows; i++) {
-      const float* row = o_.x + fresh_[i];
-      for (int64_t j = first * o_.x_channels; j < last * o_.x_channels; j += 16) __builtin_prefetch(row + j);
     }
   }
 
@@ -280,7 +269,6 @@ class worker {
   int64_t* w_offset_;
   int64_t* window_offset_;
   int64_t* window_place_;
-  int64_t* fresh_;
   segment_place* segments_;
   tile_call tile_ = {};
   column_block block_ = {};

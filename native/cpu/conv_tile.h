@@ -25,6 +25,10 @@ struct tile_call {
   const std::int64_t* w_offset;
   std::int64_t segments;
   std::int64_t count;
+  // What the following tiles read: one prefetch per step of j, from ahead + ahead_offset[s], ahead_step bytes apart.
+  const float* ahead;
+  const std::int64_t* ahead_offset;
+  std::int64_t ahead_step;
   float* out;
   std::int64_t out_step;
   std::int64_t columns;  // written: more than (vectors - 1) * lanes

@@ -55,13 +55,17 @@ void tile(const tile_call& call) {
   VERSEMI_KEEP(steps.s3);
   VERSEMI_KEEP(steps.s5);
   VERSEMI_KEEP(steps.s7);
+  const std::ptrdiff_t ahead_step = call.ahead_step;
   for (std::int64_t s = 0; s < call.segments; s++) {
     const char* p0 = reinterpret_cast<const char*>(call.x + call.x_offset[s]);
     const char* p8 = p0 + 8 * step;
     const char* p16 = p0 + 16 * step;
     const float* w = call.w + call.w_offset[s];
+    const char* ahead = reinterpret_cast<const char*>(call.ahead + call.ahead_offset[s]);
     const char* end = p0 + call.count * (std::ptrdiff_t)sizeof(float);
     do {
+      __builtin_prefetch(ahead);
+      ahead += ahead_step;
       vfloat weight[vectors];
       VERSEMI_UNROLL
       for (int c = 0; c < vectors; c++) weight[c] = load(w + c * lanes);
@@ -111,6 +115,11 @@ void tile(const tile_call& call) {
     if (last == lanes) store(out + (vectors - 1) * lanes, sum[r][vectors - 1]);
   }
   if (last == lanes) return;
+  if (last == lanes / 2) {
+    VERSEMI_UNROLL
+    for (int r = 0; r < voxels; r++) store_half(call.out + r * call.out_step + (vectors - 1) * lanes, sum[r][vectors - 1]);
+    return;
+  }
   VERSEMI_UNROLL
   for (int r = 0; r < voxels; r++)
     store_first(call.out + r * call.out_step + (vectors - 1) * lanes, sum[r][vectors - 1], last);
