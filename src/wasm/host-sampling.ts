@@ -1,7 +1,7 @@
 import { VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { checkLength, checkSameLength, type HostCore, type Scope, sameType } from './host-core.js';
-import type { volumeOperations } from './host-volume.js';
+import { cropInto } from './host-crop.js';
 
 /** An axis-aligned cube or box inside a patch. */
 export interface PatchBox {
@@ -42,7 +42,7 @@ export interface IntensityAugmentation {
  * Patch operations. Arrays are [z, y, x]; those that `allocate` made (resident arrays) are used in place, others are
  * copied in and out. `into` is where a result goes: a new array when absent.
  */
-export function samplingOperations({ wasm, memory, run }: HostCore, volume: ReturnType<typeof volumeOperations>) {
+export function samplingOperations({ wasm, memory, run }: HostCore) {
   function cutPatch<T extends Float32Array | Uint8Array>(
     data: T,
     sizeVoxels: Triple,
@@ -52,7 +52,7 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
     const output = into ?? sameType(data, voxelCount(patch));
     checkLength(output, patch, 'cutPatch into');
     const turned = axes.some((axis, i) => axis !== i) || flipped.some((flip) => flip);
-    if (!turned) return volume.cropInto(output, data, sizeVoxels, begin, patch, fill);
+    if (!turned) return cropInto(output, data, sizeVoxels, begin, patch, fill);
     const box: [number, number, number] = [0, 0, 0];
     axes.forEach((axis, i) => {
       box[axis] = patch[i]!;
@@ -66,7 +66,7 @@ export function samplingOperations({ wasm, memory, run }: HostCore, volume: Retu
       const resident = scope.isResident(output) ? output.byteOffset : -1;
       const straight = scope.allocate(voxelCount(patch) * bytes);
       const result = resident >= 0 ? resident : scope.allocate(voxelCount(patch) * bytes);
-      volume.cropInto(scope.view(data, straight, voxelCount(patch)), source(), sizeVoxels, begin, box, fill);
+      cropInto(scope.view(data, straight, voxelCount(patch)), source(), sizeVoxels, begin, box, fill);
       wasm.reorient(bytes, straight + first * bytes, result, patch[0], patch[1], patch[2], step[0], step[1], step[2]);
       scope.take(target(), result);
       return target();

@@ -5,6 +5,7 @@
  */
 import type { Triple } from '../volume/volume.js';
 import { HostCore } from './host-core.js';
+import { crop, cropInto } from './host-crop.js';
 import { metricOperations } from './host-metrics.js';
 import { preprocessOperations } from './host-preprocess.js';
 import { resampleOperations } from './host-resample.js';
@@ -46,7 +47,9 @@ export function createHost() {
     ...resampleOperations(core),
     ...preprocessOperations(core),
     ...volume,
-    ...samplingOperations(core, volume),
+    ...samplingOperations(core),
+    crop,
+    cropInto,
     ...metricOperations(core, volume),
     /** An array in linear memory, e.g. allocate(Float32Array, 96 ** 3): operations use it in place. */
     allocate: core.allocate,
