@@ -1,0 +1,80 @@
+// train() from datasets on disk: what is read, what is not, and where the model says that it comes from.
+import t from 'tap';
+import { loadModel } from '../../src/checkpoints/index.js';
+import { parsePlan } from '../../src/config/plan.js';
+import { makePhantomDataset } from '../../src/datasets/phantom.js';
+import { type TrainingEvent, train } from '../../src/training/index.js';
+
+const folder = t.testdir();
+const counts = { cases: 4, labeledCases: 1, validationCases: 2, testCases: 0, seed: 3 };
+await makePhantomDataset(`${folder}/la`, 'mr-atrium', counts);
+
+function plan(training: Readonly<Record<string, unknown>>) {
+  return parsePlan({
+    version: 1,
+    name: 'from disk',
+    datasets: [
+      {
+        name: 'la',
+        path: `${folder}/la`,
+        split: { labeled: 'labeled', validation: 'validation', unlabeled: 'unlabeled' },
+        preprocessing: { spacingMm: [8, 8, 8] },
+      },
+    ],
+    tasks: [{ name: 'left atrium', dataset: 'la', labels: [1] }],
+    network: { baseWidth: 2, levels: 2, headWidth: 2 },
+    patchSizeVoxels: [8, 8, 8],
+    training: {
+      stage1Steps: 1,
+      stage2Steps: 1,
+      labeledBatchSize: 2,
+      unlabeledBatchSize: 1,
+      validationCases: 1,
+      ...training,
+    },
+  });
+}
+
+async function run(name: string, training: Readonly<Record<string, unknown>> = {}) {
+  const events: TrainingEvent[] = [];
+  const options = { runFolder: `${folder}/${name}`, cacheFolder: `${folder}/cache`, device: 'wasm' } as const;
+  for await (const event of train(plan(training), options)) events.push(event);
+  return events;
+}
+
+t.test('cases are preprocessed, told, cached, and named in the model', async (t) => {
+  const events = await run('first');
+  const cases = events.filter((event) => event.type === 'case');
+  t.same(
+    cases.map(({ role, index, total, cached }) => [role, index, total, cached]),
+    [
+      ['labeled', 1, 4, false],
+      ['unlabeled', 2, 4, false],
+      ['validation', 3, 4, false],
+      ['validation', 4, 4, false],
+    ],
+  );
+  t.match(events[4], { type: 'start', cases: { labeled: 1, unlabeled: 1, validation: 1 } });
+  t.equal(events.filter(({ type }) => type === 'step').length, 2);
+  const validation = events.find((event) => event.type === 'validation');
+  t.ok(validation?.type === 'validation' && validation.perTask['left atrium']! >= 0);
+  const end = events.at(-1);
+  if (end?.type !== 'end' || end.model === undefined) return t.fail('no model');
+  const model = await loadModel(end.model);
+  t.equal(model.provenance.data[0]?.dataset, 'la');
+  t.ok(model.provenance.data[0]?.licence, 'the licence of the data is in the model');
+  model.network.dispose();
+});
+
+t.test('supervised training opens no unlabelled case; everything else comes from the cache', async (t) => {
+  const events = await run('second', { mode: 'supervised' });
+  const cases = events.filter((event) => event.type === 'case');
+  t.same(
+    cases.map(({ role, cached }) => [role, cached]),
+    [
+      ['labeled', true],
+      ['validation', true],
+      ['validation', true],
+    ],
+  );
+});
