@@ -4,12 +4,13 @@
 import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
 import { padInput, runPass } from './engine';
 import {
-  packedBytes, paddedBytes, partBytes, patch, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride,
+  mode, MODE_WINOGRAD, packedBytes, paddedBytes, partBytes, patch, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride,
   tilesPerSample,
 } from './geometry';
 import { normalize, statisticsToMoments } from './moments';
 import { packBias, packRows, packTransposed } from './pack';
 import { setPieces, statisticsBytes } from './tile-statistics';
+import { packWinograd, runWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
 
 function planForward(): void {
   setInput(integer(0), integer(1), integer(2), integer(3), integer(4));
@@ -124,10 +125,15 @@ function measure(transposed: bool): void {
 }
 
 function addPass(): void {
-  packedTotal += lines(packedBytes());
+  packedTotal += passPackedBytes();
   paddedTotal += paddedBytes();
-  partTotal = max(partTotal, partBytes());
+  partTotal = max(partTotal, mode == MODE_WINOGRAD ? winogradPartBytes() : partBytes());
   pieces += tilesPerSample;
+}
+
+/** Weights as the pass reads them, and before that, where both are needed, as plain panels. */
+function passPackedBytes(): f64 {
+  return mode == MODE_WINOGRAD ? lines(winogradPackedBytes()) + lines(packedBytes()) : lines(packedBytes());
 }
 
 function biasBytes(channels: i32): f64 {
@@ -153,16 +159,35 @@ function convolve(transposed: bool, input: usize, weight: usize, bias: usize, ou
   setPieces(integer(0) * pieces);
   if (part == 0) packBias(bias, outputChannels(transposed), biasPanels);
   if (!transposed) {
-    packRows(weight, patch, integer(8), packed);
+    if (mode == MODE_WINOGRAD) {
+      const row = <usize>integer(8) << 2;
+      packWinograd(weight, <usize>integer(4) * row, row, 32, packed, area);
+    } else packRows(weight, patch, integer(8), packed);
     padInput(input, padded);
     barrier();
-    runPass(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0, pieces);
+    runPlanned(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0);
     return;
   }
-  eachPhase(true, input, weight, packed, biasPanels, padded, output, area, statistics);
+  eachPhase(PREPARE, input, weight, packed, biasPanels, padded, output, area, statistics);
   barrier();
-  eachPhase(false, input, weight, packed, biasPanels, padded, output, area, statistics);
+  if (mode == MODE_WINOGRAD) {
+    // stride 1: this is the only phase, and it is still planned
+    const plain = packed + <usize>lines(winogradPackedBytes());
+    packWinograd(plain, <usize>integer(8) << 5, 32, <usize>patch << 5, packed, area);
+    barrier();
+  }
+  eachPhase(RUN, input, weight, packed, biasPanels, padded, output, area, statistics);
 }
+
+function runPlanned(
+  input: usize, packed: usize, bias: usize, output: usize, area: usize, statistics: usize, firstPiece: i32,
+): void {
+  if (mode == MODE_WINOGRAD) runWinograd(input, packed, bias, output, area, statistics, firstPiece, pieces);
+  else runPass(input, packed, bias, output, area, statistics, firstPiece, pieces);
+}
+
+const PREPARE: bool = true;
+const RUN: bool = false;
 
 /** Prepares (packs weights, pads the input) or runs every phase. */
 function eachPhase(
@@ -175,13 +200,14 @@ function eachPhase(
       for (let w = 0; w < integer(14); w++) {
         if (!planPhase(d, h, w)) continue;
         if (prepare) {
-          packPhase(weight, d, h, w, packed);
+          const plain = mode == MODE_WINOGRAD ? packed + <usize>lines(winogradPackedBytes()) : packed;
+          packPhase(weight, d, h, w, plain);
           padInput(input, padded);
         } else {
-          runPass(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece, pieces);
+          runPlanned(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece);
         }
         firstPiece += tilesPerSample;
-        packed += <usize>lines(packedBytes());
+        packed += <usize>passPackedBytes();
         padded += <usize>paddedBytes();
       }
     }

@@ -92,8 +92,12 @@ export const MODE_STRIP: i32 = 2;
 /** Short runs (few channels): each tile also gathers the whole patch of every voxel into one run. */
 export const MODE_GATHER: i32 = 3;
 
+/** 3 x 3 x 3 kernels with unit stride: minimal filtering (winograd.ts); tile sizes are then in blocks of 2 x 2 x 2 voxels. */
+export const MODE_WINOGRAD: i32 = 4;
+
 export let mode: i32 = 0;
 /** A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends). */
+export let tileDepths: i32 = 1;
 export let tileRows: i32 = 0;
 export let tileColumns: i32 = 0;
 export let rowTiles: i32 = 0;
@@ -132,6 +136,8 @@ export function planTiles(): void {
   flattenPointwise();
   patch = kernelDepth * kernelHeight * kernelWidth * channels;
   panels = ceilDivide(outChannels, 8);
+  tileDepths = 1;
+  if (planWinograd()) return;
   const panelBytes = <f64>patch * 32;
   panelsPerGroup = max(1, min(panels, <i32>(WEIGHT_BUDGET / max(1, panelBytes))));
 
@@ -176,6 +182,39 @@ export function planTiles(): void {
   groups = ceilDivide(panels, panelsPerGroup);
   stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 + 64 : 0;
   gatherBytes = mode == MODE_GATHER ? <usize>(tileRows * tileColumns * patch) * 4 + 64 : 0;
+}
+
+/** Transformed inputs and products of a tile, bytes. */
+const WINOGRAD_BUDGET: i32 = 1048576;
+const WINOGRAD_ITEMS: i32 = 16;
+
+/** Plans minimal filtering where it applies and saves work: false where it does not. */
+function planWinograd(): bool {
+  if (kernelDepth != 3 || kernelHeight != 3 || kernelWidth != 3) return false;
+  if (strideDepth != 1 || strideHeight != 1 || strideWidth != 1) return false;
+  if (channels % 4 != 0 || outChannels % 8 != 0) return false;
+  const depths = ceilDivide(gridDepth, 2);
+  const rows = ceilDivide(gridHeight, 2);
+  const columns = ceilDivide(gridWidth, 2);
+  // 64 products per block, and transforms, against 27 per voxel
+  if (<f64>depths * rows * columns * 64 > <f64>gridDepth * gridHeight * gridWidth * 16) return false;
+  mode = MODE_WINOGRAD;
+  const limit = max(16, WINOGRAD_BUDGET / (256 * (channels + outChannels)));
+  tileColumns = balanced(columns, limit);
+  tileRows = balanced(rows, max(1, limit / tileColumns));
+  tileDepths = balanced(depths, max(1, limit / (tileColumns * tileRows)));
+  columnTiles = ceilDivide(columns, tileColumns);
+  rowTiles = ceilDivide(rows, tileRows);
+  tilesPerSample = ceilDivide(depths, tileDepths) * rowTiles * columnTiles;
+  const tiles = <f64>samples * tilesPerSample;
+  panelsPerGroup = <i32>max(1, min(<f64>panels, (<f64>panels * tiles) / WINOGRAD_ITEMS));
+  groups = ceilDivide(panels, panelsPerGroup);
+  return true;
+}
+
+/** `total` in even pieces of at most `limit`. */
+function balanced(total: i32, limit: i32): i32 {
+  return ceilDivide(total, ceilDivide(total, min(total, limit)));
 }
 
 /** A 1 x 1 x 1 kernel with unit steps sees no rows: one long row per sample makes even tiles. */

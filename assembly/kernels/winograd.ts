@@ -1,0 +1,253 @@
+// Passes with 3 x 3 x 3 kernels and unit stride by minimal filtering (winograd-transforms.ts). A tile is a box of blocks of
+// 2 x 2 x 2 output voxels. Per tile: its inputs are transformed, [64][block][channel]; the products are 64 small matrix
+// products [block, channel] x [channel, 8], by the register block of all convolutions; then they are transformed back.
+// The 64 planes lie one cache line more apart than their size, or they would all fall on the same few sets of the cache.
+
+import { endItem, firstItem } from './call';
+import {
+  channels, columnTiles, gridDepth, gridHeight, gridWidth, groups, inDepth, inHeight, inWidth, outChannels, outOrigin,
+  outStepDepth, outStepHeight, outStepSample, outStepWidth, padDepth, padHeight, padWidth, panels, panelsPerGroup, rowTiles,
+  samples, tileColumns, tileDepths, tileRows, tilesPerSample,
+} from './geometry';
+import { fillFloats } from './memory';
+import { convolutionBlock } from './micro';
+import { tileStatistics } from './tile-statistics';
+import { transformColumn, transformOutput, transformRow, transformWeights, WORK_BYTES } from './winograd-transforms';
+
+const LINE: usize = 64;
+
+/** Blocks of a full tile (tile sizes are in blocks here). */
+function tileBlocks(): usize {
+  return <usize>(tileDepths * tileRows * tileColumns);
+}
+
+function inputStep(): usize {
+  return tileBlocks() * (<usize>channels << 2) + LINE;
+}
+
+function productStep(): usize {
+  return <usize>panelsPerGroup * (tileBlocks() << 5) + LINE;
+}
+
+/** Bytes from value t to value t + 1 of a panel's transformed weights [64][channel][8]. */
+function weightStep(): usize {
+  return (<usize>channels << 5) + LINE;
+}
+
+/** Transformed weights of all panels, bytes. */
+export function winogradPackedBytes(): f64 {
+  return <f64>panels * 64 * <f64>weightStep();
+}
+
+/** Scratch of a part: transformed inputs, products, work, addresses, tables, zeros. */
+export function winogradPartBytes(): f64 {
+  const blocks = <f64>tileBlocks();
+  return (
+    64 * <f64>(inputStep() + productStep()) + <f64>workBytes() + 256 + blocks * 32 + ceil((blocks + 4) / 8) * 64 +
+    blocks * 64 + <f64>zeroBytes() + 64
+  );
+}
+
+/** A row of zeros as long as the input columns of a tile. */
+function zeroBytes(): usize {
+  return (<usize>(2 * tileColumns + 2) * (<usize>channels << 2) + 63) & ~63;
+}
+
+/** Columns of a tile after depth and height, 16 vectors each; also what the other maps need. */
+function workBytes(): usize {
+  return max(WORK_BYTES, <usize>(2 * tileColumns + 2) << 8);
+}
+
+/** Transforms this part's share of the weights: tap k of (channel c, panel p) at source + k * tapStep + c * row + p * panel. */
+export function packWinograd(source: usize, tapStep: usize, row: usize, panelStep: usize, packed: usize, work: usize): void {
+  const step = weightStep();
+  // eight channels of a panel after another: whole cache lines are read and written while they are there
+  const rows = <usize>(channels + 7) >> 3;
+  const total = <usize>panels * rows;
+  const end = endItem(total);
+  for (let item = firstItem(total); item < end; item++) {
+    const panel = item % <usize>panels;
+    const first = (item / <usize>panels) << 3;
+    const last = min(<usize>channels, first + 8);
+    for (let channel = first; channel < last; channel++) {
+      const from = source + panel * panelStep + channel * row;
+      const to = packed + panel * (step << 6) + (channel << 5);
+      transformWeights(from, tapStep, to, step, work);
+      transformWeights(from + 16, tapStep, to + 16, step, work);
+    }
+  }
+}
+
+// Areas of this part's scratch.
+let inputs: usize = 0;
+let products: usize = 0;
+let work: usize = 0;
+let patchTable: usize = 0;
+/** Per block, 8 x u32: addresses of its output voxels. */
+let outputTable: usize = 0;
+/** Per block, a pair of u32: offsets of its channels among the inputs and of its eight products. */
+let blockTable: usize = 0;
+/** Per voxel inside the tensor, a pair of u32 of which the second is its output offset (for the statistics). */
+let voxelTable: usize = 0;
+let zeros: usize = 0;
+let waste: usize = 0;
+
+function bindScratch(area: usize): void {
+  const blocks = tileBlocks();
+  inputs = area;
+  products = inputs + (inputStep() << 6);
+  work = products + (productStep() << 6);
+  patchTable = work + workBytes();
+  outputTable = patchTable + 256;
+  blockTable = outputTable + (blocks << 5);
+  voxelTable = blockTable + (((blocks + 11) >> 3) << 6);
+  zeros = voxelTable + (blocks << 6);
+  waste = zeros + zeroBytes();
+  fillFloats(zeros, zeroBytes() >> 2, 0);
+}
+
+/** Runs this part's (group of panels, tile) items; as runPass in engine.ts. */
+export function runWinograd(
+  input: usize, packed: usize, bias: usize, output: usize, area: usize,
+  statistics: usize, statisticsFirst: i32, statisticsPerSample: i32,
+): void {
+  bindScratch(area);
+  const tiles = <usize>samples * <usize>tilesPerSample;
+  const total = tiles * <usize>groups;
+  const end = endItem(total);
+  for (let item = firstItem(total); item < end; item++) {
+    const group = <i32>(item / tiles);
+    const tile = <i32>(item % tiles);
+    const sample = tile / tilesPerSample;
+    const out = output + outOrigin + <usize>sample * outStepSample;
+    const blocks = prepareTile(input, sample, tile % tilesPerSample);
+    const first = group * panelsPerGroup;
+    const last = min(panels, first + panelsPerGroup);
+    multiply(blocks, packed, first, last);
+    const record = sample * statisticsPerSample + statisticsFirst + (tile % tilesPerSample);
+    for (let panel = first; panel < last; panel++) {
+      finishPanel(out, blocks, panel, panel - first, bias);
+      if (statistics != 0) {
+        const data = out + (<usize>panel << 5);
+        tileStatistics(data, voxelTable, voxelCount, 8, statistics, record, outChannels, panel * 8);
+      }
+    }
+  }
+}
+
+let voxelCount: i32 = 0;
+
+/** Transforms the tile's inputs and fills its tables; returns the number of blocks. */
+function prepareTile(input: usize, sample: i32, tile: i32): i32 {
+  const column = (tile % columnTiles) * tileColumns;
+  const row = ((tile / columnTiles) % rowTiles) * tileRows;
+  const depth = (tile / columnTiles / rowTiles) * tileDepths;
+  const lastDepth = min(depth + tileDepths, (gridDepth + 1) >> 1);
+  const lastRow = min(row + tileRows, (gridHeight + 1) >> 1);
+  const lastColumn = min(column + tileColumns, (gridWidth + 1) >> 1);
+  const bytes = <usize>channels << 2;
+  const source = input + <usize>(sample * inDepth) * <usize>(inHeight * inWidth) * bytes;
+  let block = 0;
+  voxelCount = 0;
+  for (let d = depth; d < lastDepth; d++) {
+    for (let h = row; h < lastRow; h++) {
+      transformBlocks(source, d, h, column, lastColumn - column, inputs + <usize>block * bytes);
+      for (let w = column; w < lastColumn; w++) {
+        locateOutputs(2 * d, 2 * h, 2 * w, outputTable + (<usize>block << 5));
+        block++;
+      }
+    }
+  }
+  const padded = (block + 3) & ~3;
+  for (let b = 0; b < padded; b++) {
+    const entry = blockTable + (<usize>b << 3);
+    store<u32>(entry, <u32>(<usize>min(b, block - 1) * bytes));
+    store<u32>(entry, <u32>(min(b, block - 1) << 5), 4);
+  }
+  return block;
+}
+
+/** Transforms the inputs of a row of blocks at (d, h), block columns [column, column + count). */
+function transformBlocks(source: usize, d: i32, h: i32, column: i32, count: i32, target: usize): void {
+  const bytes = <usize>channels << 2;
+  const first = 2 * column - padWidth;
+  const columns = 2 * count + 2;
+  const left = min(columns, max(0, -first));
+  const right = min(columns, max(left, inWidth - first));
+  locateRows(source + <usize>first * bytes, 2 * d - padDepth, 2 * h - padHeight);
+  const step = <usize>columns << 4;
+  for (let i: usize = 0; i < 16; i++) {
+    fillFloats(work + i * step, <usize>left << 2, 0);
+    fillFloats(work + i * step + (<usize>right << 4), <usize>(columns - right) << 2, 0);
+  }
+  for (let c: usize = 0; c < bytes; c += 16) {
+    for (let x = left; x < right; x++) transformColumn(patchTable, <usize>x * bytes + c, work + (<usize>x << 4), step);
+    for (let i: usize = 0; i < 16; i++) {
+      transformRow(work + i * step, count, target + (i << 2) * inputStep() + c, inputStep(), bytes);
+    }
+  }
+}
+
+/** Addresses of the 4 x 4 rows of input at (depth, height); rows outside the tensor are zeros. */
+function locateRows(source: usize, depth: i32, height: i32): void {
+  let entry = patchTable;
+  for (let d = depth; d < depth + 4; d++) {
+    for (let h = height; h < height + 4; h++) {
+      const outside = d < 0 || d >= inDepth || h < 0 || h >= inHeight;
+      const row = <usize>(d * inHeight + h) * (<usize>inWidth * (<usize>channels << 2));
+      store<u32>(entry, <u32>(outside ? zeros : source + row));
+      entry += 4;
+    }
+  }
+}
+
+/** Output offsets of the 2 x 2 x 2 voxels of a block; u32 max where outside. Voxels inside are listed for the statistics. */
+function locateOutputs(depth: i32, height: i32, width: i32, entry: usize): void {
+  for (let i = 0; i < 8; i++) {
+    const d = depth + (i >> 2);
+    const h = height + ((i >> 1) & 1);
+    const w = width + (i & 1);
+    let offset: u32 = u32.MAX_VALUE;
+    if (d < gridDepth && h < gridHeight && w < gridWidth) {
+      offset = <u32>(<usize>d * outStepDepth + <usize>h * outStepHeight + <usize>w * outStepWidth);
+      store<u32>(voxelTable + (<usize>voxelCount << 3), offset, 4);
+      voxelCount++;
+    }
+    store<u32>(entry + (<usize>i << 2), offset);
+  }
+}
+
+/** The 64 matrix products for panels [first, last): products[t][panel][block][8]. */
+function multiply(blocks: i32, packed: usize, first: i32, last: i32): void {
+  const run = <usize>channels << 2;
+  const blocksEnd = blockTable + (<usize>blocks << 3);
+  // one tap at offset 0, weights at offset 0
+  store<u64>(patchTable, 0);
+  for (let t: usize = 0; t < 64; t++) {
+    const from = inputs + t * inputStep();
+    for (let panel = first; panel < last; panel++) {
+      const weights = packed + <usize>panel * (weightStep() << 6) + t * weightStep();
+      const to = products + t * productStep() + <usize>(panel - first) * (tileBlocks() << 5);
+      for (let entry = blockTable; entry < blocksEnd; entry += 32) {
+        convolutionBlock(from, to, entry, weights, patchTable, patchTable + 8, run, zeros);
+      }
+    }
+  }
+}
+
+/** Transforms a panel's products back and writes its eight channels. */
+function finishPanel(out: usize, blocks: i32, panel: i32, inGroup: i32, bias: usize): void {
+  const start = bias + (<usize>panel << 5);
+  const low = v128.load(start);
+  const high = v128.load(start, 16);
+  const base = out + (<usize>panel << 5);
+  for (let block = 0; block < blocks; block++) {
+    const source = products + <usize>inGroup * (tileBlocks() << 5) + (<usize>block << 5);
+    for (let i: usize = 0; i < 32; i += 4) {
+      const offset = load<u32>(outputTable + (<usize>block << 5) + i);
+      store<u32>(patchTable + i, <u32>(offset == u32.MAX_VALUE ? waste : base + <usize>offset));
+    }
+    transformOutput(source, productStep(), patchTable, 0, low, work);
+    transformOutput(source + 16, productStep(), patchTable, 16, high, work);
+  }
+}
