@@ -30,14 +30,13 @@ export interface LossGroup {
 
 type StepPlan = Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
 
-/** The groups of a step that have a term with a weight, in the order in which they run. */
+/** The labelled group, and those others that have a term with a weight, in the order in which they run. */
 export function lossGroups(network: VersemiNetwork, plan: StepPlan, batch: StepBatch, stage: 1 | 2): LossGroup[] {
-  const groups: LossGroup[] = [];
   const { losses } = plan;
+  // always: these images move the statistics of the batch normalisations
+  const groups: LossGroup[] = [{ name: 'labeled', terms: () => labeledTerms(network, plan, batch.labeled) }];
   const synthetic = losses.synthetic > 0;
   const auxiliary = losses.auxiliary > 0 && (stage === 1 || losses.auxiliaryInStage2);
-  if (losses.dice > 0 || losses.crossEntropy > 0)
-    groups.push({ name: 'labeled', terms: () => labeledTerms(network, plan, batch.labeled) });
   if (plan.training.mode === 'supervised') return groups;
   const { mixed, unlabeled } = batch;
   if (mixed !== undefined && (synthetic || auxiliary))

@@ -73,8 +73,11 @@ class Net(nn.Module):
                 x = self.decoder[level - 1](x + skips[level])
         return x, bottleneck
 
-    def forward(self, x, prompts):
-        """prompts: one list of task indices per image. Returns softmax scores before softmax, [n, p, 2, D, H, W]."""
+    def forward(self, x, prompts, follow=False):
+        """prompts: one list of task indices per image. Returns softmax scores before softmax, [n, p, 2, D, H, W].
+
+        follow: whether this pass moves the running statistics (ours do so for unmixed images only)."""
+        self.gap.momentum = self.prehead_norm.momentum = 0.1 if follow else 0.0
         features, bottleneck = self.trunk(x)
         pooled = F.relu(self.gap(bottleneck)).mean((2, 3, 4), keepdim=True)
         features = self.prehead(F.relu(self.prehead_norm(features)))
@@ -193,7 +196,7 @@ def probability(scores):
 
 def losses(net, b, stage, auxiliary_ce=False, aggregate="both", auxiliary=None, unlabeled_pairs=False):
     terms = {}
-    scores = net(b["x"], [[t] for t in b["tasks"]])[:, 0]
+    scores = net(b["x"], [[t] for t in b["tasks"]], follow=True)[:, 0]
     terms["dice"] = dice(probability(scores), b["y"])
     terms["crossEntropy"] = F.cross_entropy(scores, b["y"].long())
     mixed = net(b["x_mix"], [[TASKS, a, c] for a, c in zip(b["tasks_a"], b["tasks_b"])])

@@ -231,7 +231,7 @@ for (const backend of await availableBackends()) {
       t.ok(close(norm(averaged), averageNorm, 1e-4), 'moving average');
       const logits = tf.tidy(() => {
         const image = tf.tensor(batch(0).labeled.image.subarray(0, voxels), [1, depth, height, width, 1]);
-        return state.network.logits(state.network.trunk(image as tf.Tensor5D), [[0, 1, 2]], false);
+        return state.network.logits(state.network.trunk(image as tf.Tensor5D), [[0, 1, 2]], 'moving');
       });
       compare(t, 'evaluation', logits.dataSync(), evaluation, 1e-2);
       logits.dispose();
