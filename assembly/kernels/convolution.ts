@@ -12,7 +12,8 @@ import { packBias, packRows, packTransposed } from './pack';
 import { setPieces, statisticsBytes } from './tile-statistics';
 import { packWinograd, runWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
 
-function planForward(): void {
+/** Plans the forward convolution of the call. */
+export function planForward(): void {
   setInput(integer(0), integer(1), integer(2), integer(3), integer(4));
   setKernel(integer(9), integer(10), integer(11), integer(8));
   setStride(integer(12), integer(13), integer(14));

@@ -2,8 +2,8 @@
 
 import { endItem, firstItem } from './call';
 import {
-  channels, columnTiles, gatherBytes, gridHeight, gridWidth, groups, inDepth, inHeight, inWidth, kernelDepth,
-  kernelHeight, kernelWidth, mode, MODE_DIRECT, MODE_GATHER, MODE_PADDED, outChannels, outOrigin, outStepDepth,
+  channels, columnTiles, gridHeight, gridWidth, groups, inDepth, inHeight, inWidth, kernelDepth,
+  kernelHeight, kernelWidth, mode, MODE_DIRECT, MODE_PADDED, outChannels, outOrigin, outStepDepth,
   outStepHeight, outStepSample, outStepWidth, padDepth, paddedHeight, paddedWidth, padHeight, padWidth, panels,
   panelsPerGroup, patch, rowTiles, samples, strideDepth, strideHeight, strideWidth, stripBytes, stripColumns, stripRows,
   tileColumns, tileRows, tilesPerSample,
@@ -17,7 +17,6 @@ const TAP_BUDGET: usize = 24576;
 
 // Areas of this part's scratch (sizes: partBytes in geometry.ts).
 let strip: usize = 0;
-let gathered: usize = 0;
 let voxelTable: usize = 0;
 let tapTable: usize = 0;
 let tailTile: usize = 0;
@@ -41,8 +40,7 @@ function align(bytes: usize): usize {
 
 function bindScratch(area: usize): void {
   strip = area;
-  gathered = strip + align(stripBytes);
-  voxelTable = gathered + align(gatherBytes);
+  voxelTable = strip + align(stripBytes);
   tapTable = voxelTable + (((<usize>(tileRows * tileColumns) + 11) >> 3) << 6);
   tailTile = tapTable + (((<usize>(kernelDepth * kernelHeight) + 7) >> 3) << 6);
   tableRows = -1;
@@ -150,20 +148,12 @@ function prepareTile(input: usize): usize {
   const usedColumns = (columns - 1) * strideWidth + kernelWidth;
   for (let k = 0; k < kernelDepth; k++) {
     const d = depth + k;
-    const outside = d < 0 || d >= inDepth;
-    if (outside && mode != MODE_GATHER) continue;
+    if (d < 0 || d >= inDepth) continue;
     for (let r = 0; r < usedRows; r++) {
-      const h = outside ? -1 : tileRow * strideHeight - padHeight + r;
+      const h = tileRow * strideHeight - padHeight + r;
       const source = input + ((<usize>(tileSample * inDepth + d) * <usize>inHeight + <usize>h) * <usize>inWidth) * voxel;
       copyRow(strip + <usize>k * plane + <usize>r * row, source, h, tileColumn * strideWidth - padWidth, usedColumns);
     }
-  }
-  if (mode == MODE_GATHER) {
-    gatherPatches(plane, row);
-    store<u32>(tapTable, 0);
-    store<u32>(tapTable, 0, 4);
-    tapsEnd = tapTable + 8;
-    return gathered;
   }
   fillTaps(depth, plane, row);
   return strip;
@@ -187,13 +177,9 @@ function fillTaps(depth: i32, plane: usize, row: usize): void {
 /** Input and output offsets of the tile's voxels, row by row, the last one repeated to a whole block of four. */
 function fillVoxelTable(): void {
   const voxel = <usize>channels << 2;
-  let inRow: usize = 0;
-  let inColumn = <usize>strideWidth * voxel;
-  if (mode == MODE_GATHER) {
-    inColumn = <usize>patch << 2;
-    inRow = <usize>columns * inColumn;
-  } else if (mode == MODE_DIRECT) inRow = <usize>(strideHeight * inWidth) * voxel;
-  else inRow = <usize>(strideHeight * (mode == MODE_PADDED ? paddedWidth : stripColumns)) * voxel;
+  const width = mode == MODE_DIRECT ? inWidth : mode == MODE_PADDED ? paddedWidth : stripColumns;
+  const inRow = <usize>(strideHeight * width) * voxel;
+  const inColumn = <usize>strideWidth * voxel;
   let entry = voxelTable;
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c++) {
@@ -210,29 +196,9 @@ function fillVoxelTable(): void {
   tableColumns = columns;
 }
 
-/** Patches [voxel][patch] of the tile from its strip; runs are copied by whole vectors, the next run overwrites the rest. */
-function gatherPatches(plane: usize, row: usize): void {
-  const run = <usize>(kernelWidth * channels) << 2;
-  const step = <usize>(strideWidth * channels) << 2;
-  let target = gathered;
-  for (let r = 0; r < rows; r++) {
-    for (let c = 0; c < columns; c++) {
-      const corner = strip + <usize>(r * strideHeight) * row + <usize>c * step;
-      for (let k = 0; k < kernelDepth; k++) {
-        let source = corner + <usize>k * plane;
-        for (let h = 0; h < kernelHeight; h++) {
-          for (let i: usize = 0; i < run; i += 16) v128.store(target + i, v128.load(source + i));
-          target += run;
-          source += row;
-        }
-      }
-    }
-  }
-}
-
 /** All blocks of the tile for one panel, the taps in groups whose weights stay in the level-1 cache. */
 function runBlocks(base: usize, out: usize, table: usize, voxels: i32, weights: usize, start: usize): void {
-  const run = mode == MODE_GATHER ? <usize>patch << 2 : <usize>(kernelWidth * channels) << 2;
+  const run = <usize>(kernelWidth * channels) << 2;
   const tapsPerGroup = max(1, TAP_BUDGET / (run << 3)) << 3;
   const tableEnd = table + (<usize>voxels << 3);
   let first = tapTable;

@@ -89,11 +89,9 @@ export const MODE_DIRECT: i32 = 0;
 export const MODE_PADDED: i32 = 1;
 /** Each tile copies its part of the input, with borders. */
 export const MODE_STRIP: i32 = 2;
-/** Short runs (few channels): each tile also gathers the whole patch of every voxel into one run. */
-export const MODE_GATHER: i32 = 3;
 
 /** 3 x 3 x 3 kernels with unit stride: minimal filtering (winograd.ts); tile sizes are then in blocks of 2 x 2 x 2 voxels. */
-export const MODE_WINOGRAD: i32 = 4;
+export const MODE_WINOGRAD: i32 = 3;
 
 export let mode: i32 = 0;
 /** A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends). */
@@ -113,7 +111,6 @@ export let patch: i32 = 0;
 export let stripRows: i32 = 0;
 export let stripColumns: i32 = 0;
 export let stripBytes: usize = 0;
-export let gatherBytes: usize = 0;
 /** Height and width of the padded copy (MODE_PADDED). */
 export let paddedHeight: i32 = 0;
 export let paddedWidth: i32 = 0;
@@ -121,10 +118,8 @@ export let paddedWidth: i32 = 0;
 // Half of the level-2 cache of a laptop core for input, half for weights.
 const INPUT_BUDGET: f64 = 131072;
 const WEIGHT_BUDGET: f64 = 262144;
-const GATHER_BUDGET: i32 = 65536;
 const PADDED_LIMIT: f64 = 33554432;
 const LARGEST_TILE: i32 = 512;
-const SHORT_RUN: i32 = 12;
 const FEW_ITEMS: i32 = 64;
 
 function ceilDivide(a: i32, b: i32): i32 {
@@ -148,26 +143,23 @@ export function planTiles(): void {
   paddedHeight = (gridHeight - 1) * strideHeight + kernelHeight;
   paddedWidth = (gridWidth - 1) * strideWidth + kernelWidth;
   const paddedBytes = <f64>samples * inDepth * paddedHeight * paddedWidth * channels * 4;
-  if (kernelDepth * kernelHeight > 1 && kernelWidth * channels < SHORT_RUN) mode = MODE_GATHER;
-  else if (inside) mode = MODE_DIRECT;
+  if (inside) mode = MODE_DIRECT;
   else if (panelsPerGroup < panels && paddedBytes <= PADDED_LIMIT) mode = MODE_PADDED;
   else mode = MODE_STRIP;
 
-  let largest = LARGEST_TILE;
-  if (mode == MODE_GATHER) largest = max(4, min(largest, GATHER_BUDGET / (patch * 4)));
-  const copied = mode == MODE_STRIP || mode == MODE_GATHER;
+  const copied = mode == MODE_STRIP;
   const channelBytes = <f64>channels * 4;
   // bytes of input that one more column of a tile of one row brings, and one more row of full width
   const columnBytes = channelBytes * kernelDepth * (copied ? kernelHeight : 1) * strideWidth;
   const rowBytes = channelBytes * kernelDepth * strideHeight * paddedWidth;
-  const columnLimit = <i32>max(16, min(<f64>largest, INPUT_BUDGET / columnBytes)) & ~3;
+  const columnLimit = <i32>max(16, min(<f64>LARGEST_TILE, INPUT_BUDGET / columnBytes)) & ~3;
   if (gridWidth > columnLimit) {
     tileRows = 1;
     tileColumns = ceilDivide(ceilDivide(gridWidth, ceilDivide(gridWidth, columnLimit)), 4) * 4;
   } else {
     tileColumns = gridWidth;
     const halo = copied ? kernelHeight - strideHeight : 0;
-    const rowLimit = <i32>max(1, min(<f64>(largest / gridWidth), INPUT_BUDGET / rowBytes - halo));
+    const rowLimit = <i32>max(1, min(<f64>(LARGEST_TILE / gridWidth), INPUT_BUDGET / rowBytes - halo));
     tileRows = balancedRows(min(rowLimit, gridHeight));
   }
   rowTiles = ceilDivide(gridHeight, tileRows);
@@ -180,8 +172,7 @@ export function planTiles(): void {
   const tiles = <f64>samples * tilesPerSample;
   panelsPerGroup = max(1, min(panelsPerGroup, <i32>((<f64>panels * tiles) / FEW_ITEMS)));
   groups = ceilDivide(panels, panelsPerGroup);
-  stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 + 64 : 0;
-  gatherBytes = mode == MODE_GATHER ? <usize>(tileRows * tileColumns * patch) * 4 + 64 : 0;
+  stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 : 0;
 }
 
 /** Transformed inputs and products of a tile, bytes. */
@@ -243,12 +234,17 @@ function balancedRows(limit: i32): i32 {
   return rows;
 }
 
+/** Other groups than planned, for a pass that is run in its own way. */
+export function setPanelsPerGroup(count: i32): void {
+  panelsPerGroup = count;
+  groups = ceilDivide(panels, count);
+}
+
 /** Scratch bytes that each part needs for this pass (areas in the order of engine.ts). */
 export function partBytes(): f64 {
   const voxels = <f64>tileRows * tileColumns + 4;
   return (
     ceil(<f64>stripBytes / 64) * 64 +
-    ceil(<f64>gatherBytes / 64) * 64 +
     ceil(voxels / 8) * 64 +
     ceil(<f64>(kernelDepth * kernelHeight) / 8) * 64 +
     ceil(voxels / 2) * 64

@@ -10,8 +10,11 @@
 
 import { barrier, buffer, endItem, firstItem, integer, part, scratch } from './call';
 import { addPieces, columnSumBytes, sumPieces } from './column-sums';
+import { planForward } from './convolution';
+import { mode, MODE_WINOGRAD } from './geometry';
 import { fillFloats, loadPartial, storeFirst } from './memory';
 import { outerBlock } from './micro';
+import { filteredGradient, filteredGradientScratch } from './winograd-gradient';
 
 let n: i32 = 0;
 let inD: i32 = 0;
@@ -108,12 +111,27 @@ function plan(): void {
 }
 
 export function gradWeightScratch(threads: i32): f64 {
+  planForward();
+  if (mode == MODE_WINOGRAD) return filteredGradientScratch(threads) + columnSumBytes(gradientRows(), integer(8));
   plan();
-  return <f64>partialBytes * segments + <f64>threads * (<f64>stripBytes + <f64>vectorBytes) + columnSumBytes(n * outD * outH * outW, outC);
+  return <f64>partialBytes * segments + <f64>threads * (<f64>stripBytes + <f64>vectorBytes) + columnSumBytes(gradientRows(), outC);
+}
+
+/** Voxels of gradOutput. */
+function gradientRows(): i32 {
+  return integer(0) * integer(5) * integer(6) * integer(7);
 }
 
 /** input, gradOutput, gradWeight, gradBias?. */
 export function gradWeight(parts: i32): void {
+  planForward();
+  if (mode == MODE_WINOGRAD) {
+    const sums = scratch + <usize>filteredGradientScratch(parts);
+    if (buffer(3) != 0) sumPieces(buffer(1), gradientRows(), integer(8), sums);
+    filteredGradient(buffer(0), buffer(1), buffer(2));
+    if (buffer(3) != 0) addPieces(sums, gradientRows(), integer(8), buffer(3));
+    return;
+  }
   plan();
   const partials = scratch;
   const strip = partials + partialBytes * <usize>segments + <usize>part * (stripBytes + vectorBytes);
@@ -126,10 +144,10 @@ export function gradWeight(parts: i32): void {
     const first = group * panelsPerGroup;
     sumSegment(segment, first, min(panels, first + panelsPerGroup), partials + <usize>segment * partialBytes, strip);
   }
-  if (buffer(3) != 0) sumPieces(buffer(1), n * outD * outH * outW, outC, bias);
+  if (buffer(3) != 0) sumPieces(buffer(1), gradientRows(), outC, bias);
   barrier();
   addSegments(partials, buffer(2));
-  if (buffer(3) != 0) addPieces(bias, n * outD * outH * outW, outC, buffer(3));
+  if (buffer(3) != 0) addPieces(bias, gradientRows(), outC, buffer(3));
 }
 
 /** Partial sums [panel][block][4][8] of one segment's tiles for panels [first, last). */
@@ -173,7 +191,7 @@ function addTile(depth: i32, rows: i32, columns: i32, strip: usize, vectors: usi
       for (let tap = 0; tap < taps; tap++) {
         let p = plane + <usize>((tap / kW) * stripColumns + (tap % kW)) * voxel;
         for (let block = 0; block < channelBlocks; block++) {
-          outerBlock(p, p + 4, p + 8, p + 12, step, rowStep, rows, columns, vectors, 32, to, 32);
+          outerBlock(p, p + 4, p + 8, p + 12, step, rowStep, rows, columns, vectors, 32, to, 32, false);
           p += <usize>planeVoxels << 4;
           to += 128;
         }
@@ -183,7 +201,7 @@ function addTile(depth: i32, rows: i32, columns: i32, strip: usize, vectors: usi
     for (let pair = 0; pair < pairs; pair += 4) {
       outerBlock(
         pairAddress(plane, pair), pairAddress(plane, min(pair + 1, pairs - 1)), pairAddress(plane, min(pair + 2, pairs - 1)),
-        pairAddress(plane, min(pair + 3, pairs - 1)), step, rowStep, rows, columns, vectors, 32, to, 32,
+        pairAddress(plane, min(pair + 3, pairs - 1)), step, rowStep, rows, columns, vectors, 32, to, 32, false,
       );
       to += 128;
     }

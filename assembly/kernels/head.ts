@@ -124,7 +124,7 @@ function layer(weights: usize, rowStep: usize, step: usize, source: usize, outpu
     const pc = weights + <usize>min(o + 2, width - 1) * rowStep;
     const pd = weights + <usize>min(o + 3, width - 1) * rowStep;
     for (let v: usize = 0; v < ROW; v += 32) {
-      outerBlock(pa, pb, pc, pd, step, 0, 1, width, source + v, ROW, output + <usize>o * ROW + v, ROW);
+      outerBlock(pa, pb, pc, pd, step, 0, 1, width, source + v, ROW, output + <usize>o * ROW + v, ROW, false);
     }
   }
 }

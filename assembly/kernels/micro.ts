@@ -104,7 +104,7 @@ export function convolutionBlock(
 
 /**
  * Sum of outer products over rows x columns of voxels, four numbers x eight:
- *   target[i][c] = (add ? target[i][c] : start[i]) + sum over voxels of scalar_i[voxel] * vector[voxel][c]
+ *   target[i][c] = (fresh ? 0 : target[i][c]) + sum over voxels of scalar_i[voxel] * vector[voxel][c]
  * @param pa pa, pb, pc, pd: addresses of the four numbers at the first voxel
  * @param step bytes from a voxel's numbers to the next one's, `rowStep` from a row's first to the next row's
  * @param vectors contiguous over rows and columns: `vectorStep` bytes from voxel to voxel
@@ -122,6 +122,7 @@ export function outerBlock(
   vectorStep: usize,
   target: usize,
   targetStep: usize,
+  fresh: bool,
 ): void {
   let a0 = f32x4.splat(0);
   let a1 = a0;
@@ -160,6 +161,20 @@ export function outerBlock(
     pb += skip;
     pc += skip;
     pd += skip;
+  }
+  if (fresh) {
+    v128.store(target, a0);
+    v128.store(target, a1, 16);
+    target += targetStep;
+    v128.store(target, b0);
+    v128.store(target, b1, 16);
+    target += targetStep;
+    v128.store(target, c0);
+    v128.store(target, c1, 16);
+    target += targetStep;
+    v128.store(target, d0);
+    v128.store(target, d1, 16);
+    return;
   }
   v128.store(target, f32x4.add(v128.load(target), a0));
   v128.store(target, f32x4.add(v128.load(target, 16), a1), 16);

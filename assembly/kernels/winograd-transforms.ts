@@ -120,3 +120,61 @@ export function transformWeights(source: usize, tapStep: usize, target: usize, s
   }
   for (let i: usize = 0; i < 16; i++) weightLine(work + (i << 4), 256, target + i * step, step << 4);
 }
+
+// --- gradient of the weights -----------------------------------------------------------------------------------------
+// y = A [(G g) * (B d)] is linear in g: its gradient is G' [(A' dy) * (B d)], with the transposes
+//   A' y = (y0, y0 + y1, y0 - y1, -y1),   G' u = (u0 + (u1 + u2) / 2, (u1 - u2) / 2, (u1 + u2) / 2 + u3).
+
+// @ts-ignore: decorator
+@inline
+function gradientLine(y0: v128, y1: v128, target: usize, step: usize): void {
+  v128.store(target, y0);
+  v128.store(target + step, f32x4.add(y0, y1));
+  v128.store(target + 2 * step, f32x4.sub(y0, y1));
+  v128.store(target + 3 * step, f32x4.neg(y1));
+}
+
+/**
+ * A' along all axes for one block and four channels: value t goes to target + t * step.
+ * @param addresses 8 x u32: where the gradients of the block's outputs are; `channel` leads from there to the channels
+ */
+export function transformGradient(addresses: usize, channel: usize, target: usize, step: usize, work: usize): void {
+  for (let i: usize = 0; i < 4; i++) {
+    const y0 = v128.load(<usize>load<u32>(addresses + (i << 3)) + channel);
+    const y1 = v128.load(<usize>load<u32>(addresses + (i << 3), 4) + channel);
+    gradientLine(y0, y1, work + ((i >> 1) << 8) + ((i & 1) << 6), 16);
+  }
+  for (let z: usize = 0; z < 512; z += 256) {
+    for (let x: usize = 0; x < 64; x += 16) {
+      const at = work + z + x;
+      gradientLine(v128.load(at), v128.load(at, 64), at, 64);
+    }
+  }
+  for (let i: usize = 0; i < 16; i++) {
+    const at = work + (i << 4);
+    gradientLine(v128.load(at), v128.load(at, 256), target + i * step, step << 4);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function gatherLine(source: usize, step: usize, target: usize, targetStep: usize): void {
+  const half = f32x4.splat(0.5);
+  const u1 = v128.load(source + step);
+  const u2 = v128.load(source + 2 * step);
+  const even = f32x4.mul(f32x4.add(u1, u2), half);
+  const last = f32x4.add(even, v128.load(source + 3 * step));
+  v128.store(target, f32x4.add(v128.load(source), even));
+  v128.store(target + targetStep, f32x4.mul(f32x4.sub(u1, u2), half));
+  v128.store(target + 2 * targetStep, last);
+}
+
+/** G' along all axes for four output channels: 64 vectors in `work` become 27 taps, tapStep apart. */
+export function gatherTaps(work: usize, target: usize, tapStep: usize): void {
+  for (let i: usize = 0; i < 16; i++) gatherLine(work + (i << 4), 256, work + (i << 4), 256);
+  for (let z: usize = 0; z < 3; z++) {
+    const plane = work + (z << 8);
+    for (let x: usize = 0; x < 64; x += 16) gatherLine(plane + x, 64, plane + x, 64);
+    for (let y: usize = 0; y < 3; y++) gatherLine(plane + (y << 6), 16, target + (z * 9 + y * 3) * tapStep, tapStep);
+  }
+}

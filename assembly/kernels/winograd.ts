@@ -21,11 +21,13 @@ function tileBlocks(): usize {
   return <usize>(tileDepths * tileRows * tileColumns);
 }
 
-function inputStep(): usize {
+/** Bytes from value t of the tile's transformed inputs to value t + 1. */
+export function inputStep(): usize {
   return tileBlocks() * (<usize>channels << 2) + LINE;
 }
 
-function productStep(): usize {
+/** Bytes from value t of the tile's products to value t + 1. */
+export function productStep(): usize {
   return <usize>panelsPerGroup * (tileBlocks() << 5) + LINE;
 }
 
@@ -48,9 +50,9 @@ export function winogradPartBytes(): f64 {
   );
 }
 
-/** A row of zeros as long as the input columns of a tile. */
+/** Zeros as long as the input columns of a tile, or the output channels. */
 function zeroBytes(): usize {
-  return (<usize>(2 * tileColumns + 2) * (<usize>channels << 2) + 63) & ~63;
+  return (max(<usize>(2 * tileColumns + 2) * <usize>channels, <usize>outChannels) * 4 + 63) & ~63;
 }
 
 /** Columns of a tile after depth and height, 16 vectors each; also what the other maps need. */
@@ -92,7 +94,8 @@ let voxelTable: usize = 0;
 let zeros: usize = 0;
 let waste: usize = 0;
 
-function bindScratch(area: usize): void {
+/** Lays the tile's areas out in this part's scratch. */
+export function bindTile(area: usize): void {
   const blocks = tileBlocks();
   inputs = area;
   products = inputs + (inputStep() << 6);
@@ -111,7 +114,7 @@ export function runWinograd(
   input: usize, packed: usize, bias: usize, output: usize, area: usize,
   statistics: usize, statisticsFirst: i32, statisticsPerSample: i32,
 ): void {
-  bindScratch(area);
+  bindTile(area);
   const tiles = <usize>samples * <usize>tilesPerSample;
   const total = tiles * <usize>groups;
   const end = endItem(total);
@@ -137,8 +140,19 @@ export function runWinograd(
 
 let voxelCount: i32 = 0;
 
+/** The tile's transformed inputs [64][block][channel], products [64][...] and working space. */
+export function tileInputs(): usize {
+  return inputs;
+}
+export function tileProducts(): usize {
+  return products;
+}
+export function tileWork(): usize {
+  return work;
+}
+
 /** Transforms the tile's inputs and fills its tables; returns the number of blocks. */
-function prepareTile(input: usize, sample: i32, tile: i32): i32 {
+export function prepareTile(input: usize, sample: i32, tile: i32): i32 {
   const column = (tile % columnTiles) * tileColumns;
   const row = ((tile / columnTiles) % rowTiles) * tileRows;
   const depth = (tile / columnTiles / rowTiles) * tileDepths;
@@ -243,11 +257,21 @@ function finishPanel(out: usize, blocks: i32, panel: i32, inGroup: i32, bias: us
   const base = out + (<usize>panel << 5);
   for (let block = 0; block < blocks; block++) {
     const source = products + <usize>inGroup * (tileBlocks() << 5) + (<usize>block << 5);
-    for (let i: usize = 0; i < 32; i += 4) {
-      const offset = load<u32>(outputTable + (<usize>block << 5) + i);
-      store<u32>(patchTable + i, <u32>(offset == u32.MAX_VALUE ? waste : base + <usize>offset));
-    }
-    transformOutput(source, productStep(), patchTable, 0, low, work);
-    transformOutput(source + 16, productStep(), patchTable, 16, high, work);
+    const addresses = fillOutputs(block, base, true);
+    transformOutput(source, productStep(), addresses, 0, low, work);
+    transformOutput(source + 16, productStep(), addresses, 16, high, work);
   }
+}
+
+/**
+ * Addresses of a block's 2 x 2 x 2 output voxels in a tensor, 8 x u32; voxels outside it are a place that nobody reads (for
+ * writing) or zeros (for reading).
+ */
+export function fillOutputs(block: i32, base: usize, writing: bool): usize {
+  const outside = writing ? waste : zeros;
+  for (let i: usize = 0; i < 32; i += 4) {
+    const offset = load<u32>(outputTable + (<usize>block << 5) + i);
+    store<u32>(patchTable + i, <u32>(offset == u32.MAX_VALUE ? outside : base + <usize>offset));
+  }
+  return patchTable;
 }
