@@ -68,7 +68,7 @@ export const benchCases: readonly BenchCase[] = [
       const { network, image } = setUp(patch);
       return {
         run: async () => {
-          const logits = tf.tidy(() => network.logits(network.trunk(image), [[0]], false));
+          const logits = tf.tidy(() => network.logits(network.trunk(image), [[0]], 'moving'));
           await logits.data();
           logits.dispose();
         },
@@ -95,7 +95,7 @@ export const benchCases: readonly BenchCase[] = [
       return {
         run: async () => {
           const { value, grads } = tf.variableGrads(
-            () => tf.mean(tf.square(network.logits(network.trunk(image), [[0]], true))) as tf.Scalar,
+            () => tf.mean(tf.square(network.logits(network.trunk(image), [[0]], 'batch'))) as tf.Scalar,
             variables,
           );
           await value.data();

@@ -88,7 +88,7 @@ async function windowLogits(
   tasks: readonly number[],
 ): Promise<Float32Array> {
   const logits = tf.tidy(() =>
-    network.logits(network.trunk(tf.tensor5d(image, [1, sizeZ, sizeY, sizeX, 1])), [tasks], false),
+    network.logits(network.trunk(tf.tensor5d(image, [1, sizeZ, sizeY, sizeX, 1])), [tasks], 'moving'),
   );
   try {
     return (await logits.data()) as Float32Array;
