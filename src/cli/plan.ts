@@ -7,7 +7,7 @@ import { VersemiError } from '../errors.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
 import { makePlan } from '../preprocessing/planning.js';
 import { addShared, list, positiveInteger, positiveNumber, positiveTriple } from './options.js';
-import { createTerminal, formatTable, progressBar } from './terminal.js';
+import { createTerminal, progressBar } from './terminal.js';
 
 export function addPlan(program: Command): void {
   const command = program
@@ -95,12 +95,7 @@ Only the labels of the labelled cases are looked at.`,
         : { mergeLabels: options.mergeLabels.includes('all') ? true : options.mergeLabels }),
     });
     await writePlan(options.out, plan);
-    terminal.print(
-      formatTable(
-        ['field', 'value', 'why'],
-        explanations.map(({ field, value, reason }) => [field, value, reason]),
-      ),
-    );
+    for (const { field, value, reason } of explanations) terminal.print(`${field} = ${value}\n    ${reason}`);
     terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
     terminal.printJson({ file: options.out, plan, explanations });
   });
