@@ -44,7 +44,7 @@ VERSEMI_INLINE void sum_piece(const float* logits, const float* target, Mask mas
     const vfloat e = versemi::VERSEMI_ISA::exp(-absolute(x));
     const vfloat large = 1.0f / (e + 1.0f);
     const vfloat p = select(x < zero(), e * large, large) * m, t = y * m;
-    const vfloat cross_entropy = (relu(x) - y * x) + versemi::VERSEMI_ISA::log1p(e);
+    const vfloat cross_entropy = (relu(x) - y * x) + log1p_of_fraction(e);
     add(sum[0], p * t);
     add(sum[1], p * p);
     add(sum[2], t * t);

@@ -205,7 +205,7 @@ VERSEMI_INLINE void gradient_terms(const float* grad_output, const float* x, std
                                    const float* shift, vfloat* g, vfloat* xhat) {
   const vfloat centred = load(x + offset, part) - load(mean + column, part);
   *xhat = centred * load(rstd + column, part);
-  *g = load(grad_output + offset, part);
+  *g = loaded_whole(load(grad_output + offset, part));
   if (Relu) {
     const vfloat y = Shift ? centred * load(scale + column, part) + load(shift + column, part) : *xhat;
     *g = select(y > zero(), *g, zero());

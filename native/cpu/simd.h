@@ -185,14 +185,26 @@ VERSEMI_INLINE vfloat sqrt(vfloat v) {
 
 // Lower and upper half of the lanes as doubles, and back.
 VERSEMI_INLINE vdouble widen_low(vfloat v) {
+#if defined(__AVX512F__)
+  return (vdouble)_mm512_cvtps_pd(_mm512_castps512_ps256((__m512)v));
+#elif defined(__AVX2__)
+  return (vdouble)_mm256_cvtps_pd(_mm256_castps256_ps128((__m256)v));
+#else
   vhalf h;
   std::memcpy(&h, &v, sizeof h);
   return __builtin_convertvector(h, vdouble);
+#endif
 }
 VERSEMI_INLINE vdouble widen_high(vfloat v) {
+#if defined(__AVX512F__)
+  return (vdouble)_mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)v, 1));
+#elif defined(__AVX2__)
+  return (vdouble)_mm256_cvtps_pd(_mm256_extractf128_ps((__m256)v, 1));
+#else
   vhalf h;
   std::memcpy(&h, reinterpret_cast<const char*>(&v) + sizeof h, sizeof h);
   return __builtin_convertvector(h, vdouble);
+#endif
 }
 VERSEMI_INLINE vfloat narrow(vdouble low, vdouble high) {
   const vhalf l = __builtin_convertvector(low, vhalf), h = __builtin_convertvector(high, vhalf);
