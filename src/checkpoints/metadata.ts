@@ -69,7 +69,9 @@ const metadataSchema = z.object({
 
 export function modelMetadata(plan: Plan, history: ModelHistory, provenance: ModelProvenance): ModelMetadata {
   const preprocessing = plan.datasets.map(({ name, preprocessing }) => ({ dataset: name, ...preprocessing }));
-  return { format: 1, tasks: plan.tasks, plan, preprocessing, history, provenance };
+  // A model travels: where the data lay on the machine that trained it is nobody's business, and of no use elsewhere.
+  const datasets = plan.datasets.map((dataset) => ({ ...dataset, path: dataset.path.split(/[\\/]/).at(-1) || '.' }));
+  return { format: 1, tasks: plan.tasks, plan: { ...plan, datasets }, preprocessing, history, provenance };
 }
 
 /**

@@ -184,7 +184,7 @@ th,td{padding:5px 12px 5px 0;text-align:right;border-bottom:1px solid var(--line
 th:first-child,.text{text-align:left}thead th{color:var(--muted);font-weight:600;font-size:13px}tbody th{font-weight:500}
 td small{color:var(--muted)}.best{color:var(--best);font-weight:700}.total th,.total td{font-weight:700;border-bottom:0}
 .facts th{color:var(--muted);font-weight:500;padding-right:24px}.facts td{text-align:left;white-space:normal}
-.wide{overflow-x:auto}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px}
+.wide{overflow-x:auto}.pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(420px,1fr));gap:16px}
 figure{margin:8px 0}figcaption{color:var(--muted);font-size:13px;margin:2px 0}
 svg{width:100%;height:auto;background:var(--soft);border-radius:6px}svg text{fill:var(--muted);font-size:11px}.grid{stroke:var(--line)}
 .legend{display:flex;flex-wrap:wrap;gap:4px 14px;font-size:12px;color:var(--muted)}.legend i,.key{display:inline-block;width:10px;height:10px;border-radius:2px;margin:0 5px 0 8px}
