@@ -34,7 +34,11 @@ export function planWindows(
 ): readonly [number[], number[], number[]] {
   const along = (axis: 0 | 1 | 2) => {
     const patch = patchSizeVoxels[axis];
-    const stride = protocol === 'versemi' ? versemiStrideVoxels[axis] : Math.max(1, Math.floor(patch * (1 - overlap)));
+    // A patch below the paper's stride is stepped by its own size: there must be no gap between windows.
+    const stride =
+      protocol === 'versemi'
+        ? Math.min(versemiStrideVoxels[axis], patch)
+        : Math.max(1, Math.floor(patch * (1 - overlap)));
     return windowBegins(sizeVoxels[axis], patch, stride, protocol === 'default');
   };
   return [along(0), along(1), along(2)];
