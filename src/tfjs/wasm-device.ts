@@ -36,7 +36,7 @@ export interface WasmDeviceOptions {
  * @throws VERSEMI_DEVICE_UNAVAILABLE for a number of threads that makes no sense, or without WebAssembly SIMD
  */
 export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
-  const threads = await threadCount(options.threads);
+  const threads = threadCount(options.threads);
   let reason: string | null = null;
   if (threads > 1) {
     try {
@@ -48,10 +48,9 @@ export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise
   return startSingle(reason);
 }
 
-async function threadCount(asked: number | undefined): Promise<number> {
+function threadCount(asked: number | undefined): number {
   const fromEnvironment = environment('VERSEMI_THREADS');
-  const threads =
-    asked ?? (fromEnvironment ? Number(fromEnvironment) : Math.min(defaultThreads, await availableCores()));
+  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : Math.min(defaultThreads, availableCores()));
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new VersemiError('DEVICE_UNAVAILABLE', {
       field: asked === undefined ? 'VERSEMI_THREADS' : 'threads',

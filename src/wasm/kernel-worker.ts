@@ -3,6 +3,7 @@
  * WebAssembly until the command to stop (assembly/kernels.ts, `work`). Runs in Node (worker_threads) and in browsers.
  */
 import { type KernelExports, type WorkerStart, waitWords } from './kernel-protocol.js';
+import { isNode, nodeModule } from './node-module.js';
 
 async function serve(start: WorkerStart, post: (message: string) => void): Promise<void> {
   const { module, memory, control, part } = start;
@@ -21,8 +22,8 @@ async function serve(start: WorkerStart, post: (message: string) => void): Promi
   }
 }
 
-if (typeof process === 'object' && process.versions?.node !== undefined) {
-  const { parentPort, workerData } = await import('node:worker_threads');
+if (isNode()) {
+  const { parentPort, workerData } = nodeModule('node:worker_threads');
   await serve(workerData as WorkerStart, (message) => parentPort!.postMessage(message));
 } else {
   self.onmessage = ({ data }: MessageEvent<WorkerStart>) => void serve(data, (message) => self.postMessage(message));

@@ -3,6 +3,7 @@
  * sleep inside WebAssembly; the calling thread wakes them by a command and takes part itself (assembly/kernels.ts, `run`).
  */
 import { commandOffset, type WorkerStart, waitWords } from './kernel-protocol.js';
+import { isNode, nodeModule } from './node-module.js';
 
 /** The little of a worker that Node's and the browser's have in common. */
 interface PoolWorker {
@@ -42,7 +43,7 @@ export class ThreadPool {
     control: number,
     count: number,
   ): Promise<ThreadPool> {
-    const open = isNode() ? await nodeWorkers() : webWorker;
+    const open = isNode() ? nodeWorkers() : webWorker;
     const workers: PoolWorker[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
@@ -77,12 +78,8 @@ export class ThreadPool {
   }
 }
 
-function isNode(): boolean {
-  return typeof process === 'object' && process.versions?.node !== undefined;
-}
-
-async function nodeWorkers(): Promise<(start: WorkerStart) => PoolWorker> {
-  const { Worker } = await import('node:worker_threads');
+function nodeWorkers(): (start: WorkerStart) => PoolWorker {
+  const { Worker } = nodeModule('node:worker_threads');
   return (start) => {
     const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), {
       workerData: start,
@@ -128,8 +125,8 @@ function webWorker(start: WorkerStart): PoolWorker {
 }
 
 /** How many threads to use, where a person does not say: the cores that this process may use. */
-export async function availableCores(): Promise<number> {
-  if (isNode()) return (await import('node:os')).availableParallelism();
+export function availableCores(): number {
+  if (isNode() && process.getBuiltinModule !== undefined) return nodeModule('node:os').availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;
 }
 
