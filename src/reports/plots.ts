@@ -86,14 +86,11 @@ export function linePlot(
   const { x, y, svg: background } = axes(xRange, yRange, xLabel, yLabel);
   const lines = series.map((one, i) => {
     const color = palette[i % palette.length];
-    const path = one.points
-      .filter(([, value]) => Number.isFinite(value))
-      .map(([a, b], k) => `${k === 0 ? 'M' : 'L'}${x(a).toFixed(1)} ${y(b).toFixed(1)}`)
-      .join('');
+    const finite = one.points.filter(([, value]) => Number.isFinite(value));
+    const at = finite.map(([a, b]) => [x(a).toFixed(1), y(b).toFixed(1)] as const);
+    const path = at.map(([a, b], k) => `${k === 0 ? 'M' : 'L'}${a} ${b}`).join('');
     const dots = options.marks
-      ? one.points
-          .map(([a, b]) => `<circle cx="${x(a).toFixed(1)}" cy="${y(b).toFixed(1)}" r="3" fill="${color}"/>`)
-          .join('')
+      ? at.map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3" fill="${color}"/>`).join('')
       : '';
     return `<path d="${path}" fill="none" stroke="${color}" stroke-width="1.6"/>${dots}`;
   });

@@ -20,31 +20,32 @@ export interface RunReportOptions {
  * folder or one folder below (evaluation.json, overlays/).
  * @param folder of a run, or of an evaluation
  * @returns the HTML
- * @throws VERSEMI_FILE_NOT_FOUND when there is nothing to report on
+ * @throws VERSEMI_FILE_NOT_FOUND when there is nothing to report on in one of the folders, VERSEMI_FILE_CORRUPT
  */
 export async function runReport(folder: string, options: RunReportOptions = {}): Promise<string> {
   const runs = [folder, ...(options.compare ?? [])];
-  const curves = (await Promise.all(runs.map(readCurves))).filter((curve) => curve !== undefined);
+  const curves = await Promise.all(runs.map(readCurves));
   const found = await Promise.all(runs.map(readEvaluations));
+  const empty = runs.find((_, i) => curves[i] === undefined && found[i]!.length === 0);
+  if (empty !== undefined) {
+    throw new VersemiError('FILE_NOT_FOUND', {
+      file: empty,
+      expected: 'metrics.jsonl of a run, or evaluation.json of an evaluation',
+      found: 'neither',
+      remedy: 'Give the folder of a run (versemi train --out) or of an evaluation (versemi evaluate --out).',
+    });
+  }
   const evaluations = found.flatMap((entries, i) =>
     entries.map(({ evaluation, name }) => ({
       name: [basename(runs[i]!), ...(entries.length > 1 ? [name] : [])].join(' / '),
       evaluation,
     })),
   );
-  if (curves.length === 0 && evaluations.length === 0) {
-    throw new VersemiError('FILE_NOT_FOUND', {
-      file: folder,
-      expected: 'metrics.jsonl of a run, or evaluation.json of an evaluation',
-      found: 'neither',
-      remedy: 'Give the folder of a run (versemi train --out) or of an evaluation (versemi evaluate --out).',
-    });
-  }
   const plan = await readPlanOf(folder);
   return renderReport({
     title: options.title ?? `versemi: ${plan?.name ?? basename(folder)}`,
     facts: facts(plan, evaluations[0]?.evaluation),
-    curves,
+    curves: curves.filter((curve) => curve !== undefined),
     evaluations,
     overlays: await readOverlays(found[0] ?? []),
   });
@@ -100,8 +101,9 @@ const curvePoints = 200;
 async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
   const file = join(folder, 'metrics.jsonl');
   if (!existsSync(file)) return undefined;
-  const lines = (await readFile(file, 'utf8')).split('\n').filter((line) => line !== '');
-  const events = lines.map((line) => JSON.parse(line) as LoggedEvent);
+  // What follows the last line break is a line that a killed run did not finish.
+  const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1);
+  const events = lines.map((line, i) => parseJson<LoggedEvent>(line, { file, field: `line ${i + 1}` }));
   const steps = events.filter((event) => event.type === 'step');
   const validations = events.filter((event) => event.type === 'validation');
   const stage2Step = steps.find((event) => event.stage === 2)?.step;
@@ -140,10 +142,14 @@ async function readPlanOf(folder: string): Promise<Plan | undefined> {
 }
 
 async function readJson<T>(file: string): Promise<T> {
+  return parseJson(await readFile(file, 'utf8'), { file });
+}
+
+function parseJson<T>(text: string, where: { readonly file: string; readonly field?: string }): T {
   try {
-    return JSON.parse(await readFile(file, 'utf8')) as T;
+    return JSON.parse(text) as T;
   } catch (error) {
-    throw new VersemiError('FILE_CORRUPT', { file, expected: 'JSON', found: (error as Error).message }, error);
+    throw new VersemiError('FILE_CORRUPT', { ...where, expected: 'JSON', found: (error as Error).message }, error);
   }
 }
 
