@@ -1,0 +1,139 @@
+// The rules of CONTRIBUTING.md that a reader of one file cannot see: read off the sources themselves.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import { dirname, join, posix } from 'node:path';
+import t from 'tap';
+import { errorTable, exitCodes } from '../../src/errors.js';
+import { packageRoot } from '../../src/root.js';
+import { kernelTable } from '../../src/tfjs/kernel-table.js';
+
+const read = (...path: string[]) => readFileSync(join(packageRoot, ...path), 'utf8');
+
+/** Paths below a folder of the repository, with forward slashes. */
+function filesIn(folder: string, ending: string): string[] {
+  return readdirSync(join(packageRoot, folder), { recursive: true, encoding: 'utf8' })
+    .map((file) => posix.join(folder, file.replaceAll('\\', '/')))
+    .filter((file) => file.endsWith(ending) && !file.includes('node_modules'));
+}
+
+const sources = filesIn('src', '.ts').filter((file) => !file.endsWith('.d.ts'));
+
+/** What a file imports or exports from, types and dynamic imports included. */
+const importPattern = /(?:\bfrom|\bimport|\bimport\s*\()\s*['"]([^'"]+)['"]/g;
+const importsOf = (text: string) => [...text.matchAll(importPattern)].map(([, specifier]) => specifier!);
+
+t.test('imports go one way', async (t) => {
+  const order = /list, and a test fails on an arrow back:\s+`([^`]+)`/.exec(read('CONTRIBUTING.md'))![1]!.split(/\s+/);
+  // the longest entry that the path begins with: volume/volume before volume
+  const layerOf = (file: string) =>
+    order
+      .filter((name) => file === `src/${name}.ts` || file.startsWith(`src/${name}/`))
+      .sort((a, b) => b.length - a.length)[0];
+  for (const name of order)
+    t.ok(
+      sources.some((file) => layerOf(file) === name),
+      `${name}, listed in CONTRIBUTING.md, is there`,
+    );
+  let arrows = 0;
+  for (const file of sources) {
+    if (file === 'src/index.ts') continue;
+    const from = layerOf(file);
+    if (from === undefined) {
+      t.fail(`${file} has no place in the list of CONTRIBUTING.md`);
+      continue;
+    }
+    for (const specifier of importsOf(read(file))) {
+      if (!specifier.startsWith('.')) continue;
+      arrows++;
+      const target = posix.join(posix.dirname(file), specifier).replace(/\.js$/, '.ts');
+      const to = layerOf(target);
+      if (target === 'src/index.ts') t.fail(`${file} imports the door`);
+      else if (to === undefined || order.indexOf(to) > order.indexOf(from))
+        t.fail(`${file} imports ${target}: an arrow back`);
+    }
+  }
+  t.ok(arrows > 300, `${arrows} imports were found`);
+});
+
+t.test('what a browser needs imports nothing of Node', async (t) => {
+  const entries = [
+    'wasm/host',
+    'tfjs/wasm-device',
+    'tfjs/ops',
+    'model/network',
+    'inference/segment',
+    'inference/predict',
+    'inference/evaluate',
+    'metrics/index',
+    'checkpoints/model-file',
+    'datasets/nifti-read',
+    'datasets/nifti-write',
+    'volume/orientation',
+    'preprocessing/preprocess-case',
+    'reports/html',
+    'reports/overlay',
+  ];
+  const bare = new Set(builtinModules);
+  // the compiled files: types are gone; a dynamic import is what happens later and elsewhere
+  const compiled = new URL('../../src/', import.meta.url);
+  for (const entry of entries) {
+    const seen = new Map<string, string>([[`${entry}.js`, entry]]);
+    for (const [file, path] of seen) {
+      const text = readFileSync(new URL(file, compiled), 'utf8').replaceAll(/\bimport\s*\([^)]*\)/g, '');
+      for (const specifier of importsOf(text)) {
+        if (specifier.startsWith('.')) {
+          const target = posix.join(posix.dirname(file), specifier);
+          if (!seen.has(target)) seen.set(target, `${path} -> ${target}`);
+        } else if (specifier.startsWith('node:') || bare.has(specifier)) t.fail(`${path} -> ${specifier}`);
+      }
+    }
+    t.ok(seen.size > 0, `${entry}: ${seen.size} modules`);
+  }
+});
+
+t.test('the codes of operations are those of the C header', async (t) => {
+  const header = read('native', 'include', 'versemi', 'kernel_table.h');
+  const list = /enum versemi_op \{([^}]*)\}/.exec(header)![1]!;
+  const codes = [...list.matchAll(/VERSEMI_(\w+)\s*=\s*(\d+)/g)].map(([, name, code]) => [
+    name!.toLowerCase(),
+    Number(code),
+  ]);
+  t.same(
+    Object.fromEntries(codes),
+    Object.fromEntries(Object.entries(kernelTable).map(([name, { code }]) => [name, code])),
+  );
+  t.equal(new Set(codes.map(([, code]) => code)).size, codes.length, 'no code twice');
+});
+
+t.test('error codes: every one is used; the command line documents the exit codes', async (t) => {
+  const text = sources
+    .filter((file) => file !== 'src/errors.ts')
+    .map((file) => read(file))
+    .join('\n');
+  for (const code of Object.keys(errorTable)) {
+    // thrown or made somewhere: as an argument or chosen into one, not only asked for by isVersemiError
+    const uses = text.replaceAll(/isVersemiError\([^)]*\)/g, '');
+    t.match(uses, `'${code}'`, `${code} is used`);
+  }
+  const kinds = new Set(Object.values(errorTable).map(({ kind }) => kind));
+  t.same(kinds, new Set(Object.keys(exitCodes)), 'every exit code belongs to an error');
+  const help = /Exit codes: ([^.]*)\./.exec(read('src', 'cli', 'main.ts'))![1]!;
+  const documented = help.split(',').map((part) => Number(/\d+/.exec(part)![0]));
+  t.same(
+    documented.sort((a, b) => a - b),
+    [0, ...Object.values(exitCodes), 130].sort((a, b) => a - b),
+  );
+});
+
+t.test('every folder has a README.md', async (t) => {
+  for (const top of ['src', 'native', 'assembly', 'test']) {
+    const folders = new Set(filesIn(top, '').map((file) => dirname(file)));
+    for (const folder of folders) {
+      const own = readdirSync(join(packageRoot, folder), { withFileTypes: true }).some(
+        (entry) => entry.isFile() && entry.name !== '.gitignore',
+      );
+      if (!own || folder.includes('/generated')) continue;
+      t.ok(existsSync(join(packageRoot, folder, 'README.md')), `${folder}/README.md`);
+    }
+  }
+});
