@@ -11,7 +11,7 @@ export interface OverlayInput {
   /** [z, y, x], nonzero = foreground. */
   readonly prediction: Uint8Array;
   readonly reference?: Uint8Array;
-  /** Height of the picture in pixels. */
+  /** Height of the picture in pixels; the tallest plane fills it. */
   readonly heightPixels?: number;
 }
 
@@ -50,14 +50,16 @@ export function renderOverlay(input: OverlayInput): { width: number; height: num
     },
   ];
   const gap = 4;
-  const widths = planes.map((plane) => Math.max(1, Math.round((height * plane.widthMm) / plane.heightMm)));
-  const width = widths.reduce((a, b) => a + b, gap * (planes.length - 1));
+  // One scale for all three, so that a length is a length in each: thick slices look thick, not wide.
+  const pixelsPerMm = height / planes.reduce((most, plane) => Math.max(most, plane.heightMm), 0);
+  const pixels = (lengthMm: number) => Math.max(1, Math.round(lengthMm * pixelsPerMm));
+  const width = planes.reduce((sum, plane) => sum + pixels(plane.widthMm), gap * (planes.length - 1));
   const rgb = new Uint8Array(width * height * 3);
   let left = 0;
-  planes.forEach((plane, i) => {
-    drawPlane(rgb, width, left, widths[i]!, height, plane, input);
-    left += widths[i]! + gap;
-  });
+  for (const plane of planes) {
+    drawPlane(rgb, width, left, pixels(plane.widthMm), pixels(plane.heightMm), plane, input);
+    left += pixels(plane.widthMm) + gap;
+  }
   return { width, height, rgb };
 }
 

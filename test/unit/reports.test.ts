@@ -87,11 +87,7 @@ t.test('overlay: a PNG whose contours lie where the masks are, patient right on 
   };
   const picture = decodePng(overlayPng(input));
   t.equal(picture.height, 16);
-  t.equal(
-    picture.width,
-    20 + 4 + Math.round((16 * 20) / 10) + 4 + Math.round((16 * 16) / 10),
-    'three planes and two gaps',
-  );
+  t.equal(picture.width, 20 + 4 + 20 + 4 + 16, 'three planes and two gaps');
   t.same(picture.rgb, renderOverlay(input).rgb);
   // axial pixel (column, row) is voxel (19 - column, 15 - row)
   for (let y = 0; y < 16; y++) {
@@ -127,8 +123,9 @@ t.test(
     prediction[10 + 20 * (8 + 16 * 2)] = 1;
     const input = { image: ramp, sizeVoxels: size, spacingMm: [1, 1, 3] as Triple, prediction, heightPixels: 32 };
     const picture = renderOverlay(input);
-    t.equal(picture.width, 40 + 4 + Math.round((32 * 20) / 30) + 4 + Math.round((32 * 16) / 30));
-    t.same(pixel(picture, 2, 16), contourColors.prediction, 'left edge of the large box, in slice 8');
+    const pixelsPerMm = 32 / 30;
+    t.equal(picture.width, 2 * Math.round(20 * pixelsPerMm) + Math.round(16 * pixelsPerMm) + 2 * 4, 'one scale');
+    t.same(pixel(picture, 1, 8), contourColors.prediction, 'left edge of the large box, in slice 8');
     const empty = renderOverlay({ ...input, prediction: new Uint8Array(prediction.length), image: ramp.map(() => 7) });
     t.ok(
       empty.rgb.every((value) => value === 0),
