@@ -6,7 +6,7 @@ import { writePlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
 import { makePlan } from '../preprocessing/planning.js';
-import { addShared, list, positiveInteger, positiveNumber, positiveTriple } from './options.js';
+import { addShared, list, positiveInteger, positiveNumber, positiveTriple, wholeNumber } from './options.js';
 import { createTerminal, progressBar } from './terminal.js';
 
 export function addPlan(program: Command): void {
@@ -20,7 +20,7 @@ export function addPlan(program: Command): void {
     .option('--labeled <list>', 'cases whose labels train: all, or a list in splits.json', 'all')
     .addOption(
       new Option('--validation <n>', 'labelled cases per dataset set apart for choosing a model')
-        .argParser(Number)
+        .argParser(wholeNumber)
         .default(0),
     )
     .addOption(
@@ -42,7 +42,7 @@ export function addPlan(program: Command): void {
     .addOption(
       new Option('--mode <mode>', 'how to train').choices(['semi-supervised', 'supervised']).default('semi-supervised'),
     )
-    .addOption(new Option('--seed <n>', 'seed of the run').argParser(Number).default(0))
+    .addOption(new Option('--seed <n>', 'seed of the run').argParser(wholeNumber).default(0))
     .option('--fields', 'print every field of a plan: name, unit, range, default, explanation')
     .addHelpText(
       'after',

@@ -90,7 +90,7 @@ function statusLine(label: string, { window, windows, pass, passes }: PredictPro
   return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${formatDuration((seconds / done) * (1 - done))} left`;
 }
 
-/** Images named, and those in folders named. @throws VERSEMI_FILE_NOT_FOUND */
+/** Images named, and those in folders named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
 async function imageFiles(inputs: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for (const input of inputs) {
@@ -116,7 +116,20 @@ async function imageFiles(inputs: readonly string[]): Promise<string[]> {
     }
     files.push(...inside.map((name) => join(input, name)));
   }
-  return files;
+  const byStem = new Map<string, string>();
+  for (const file of new Set(files)) {
+    const other = byStem.get(stem(file));
+    if (other !== undefined) {
+      throw new VersemiError('USAGE', {
+        field: 'input',
+        expected: 'images whose masks have different names',
+        found: `${other} and ${file}`,
+        remedy: 'Give them in two calls with different --out folders.',
+      });
+    }
+    byStem.set(stem(file), file);
+  }
+  return [...byStem.values()];
 }
 
 /** File name without folder and ending. */

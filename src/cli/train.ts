@@ -3,7 +3,7 @@ import { readPlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
-import { addShared, positiveInteger } from './options.js';
+import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
 
 export function addTrain(program: Command): void {
@@ -19,7 +19,7 @@ export function addTrain(program: Command): void {
         'supervised',
       ]),
     )
-    .addOption(new Option('--seed <n>', "instead of the plan's").argParser(Number))
+    .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
     .addOption(
       new Option('--every <n>', 'without a terminal: print a line every n steps')
         .argParser(positiveInteger)
