@@ -61,8 +61,11 @@ struct versemi_context {
   std::mutex mutex;
   std::condition_variable wake;
   std::atomic<std::uint64_t> generation{0};  // one more for each call of run_tasks; workers wait for the change
-  std::atomic<int> running{0};               // workers that have not finished the current call
-  bool stop = false;                         // guarded by generation, like the job below
+  std::atomic<bool> stop{false};
+  // Workers inside the current call, + closed where none may enter any more. The caller closes the gate when no piece is
+  // left, so that it never waits for a worker that has not woken yet. Guards what describes the call.
+  static constexpr std::uint32_t closed = 0x80000000u;
+  std::atomic<std::uint32_t> gate{closed};
   versemi::task_function function = nullptr;
   void* closure = nullptr;
   std::int64_t tasks = 0;
@@ -127,9 +130,17 @@ struct versemi_context {
     for (std::uint64_t seen = 0;;) {
       seen = wait_for_change(seen);
       if (stop) return;
+      if (!enter()) continue;
       part(thread);
-      running.fetch_sub(1, std::memory_order_acq_rel);
+      gate.fetch_sub(1, std::memory_order_release);
     }
+  }
+
+  bool enter() {
+    std::uint32_t inside = gate.load(std::memory_order_relaxed);
+    while ((inside & closed) == 0)
+      if (gate.compare_exchange_weak(inside, inside + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+    return false;
   }
 };
 
@@ -200,12 +211,13 @@ void run_tasks(versemi_context* context, std::int64_t tasks, task_function funct
   context->closure = closure;
   context->tasks = tasks;
   context->cut_tasks();
-  context->running.store(context->threads - 1, std::memory_order_relaxed);
+  context->gate.store(0, std::memory_order_release);
   context->announce();
   current_thread = 0;
   context->part(0);
   current_thread = -1;
-  for (int spins = 0; context->running.load(std::memory_order_acquire) != 0; spins++) {
+  context->gate.fetch_or(versemi_context::closed, std::memory_order_relaxed);
+  for (int spins = 0; context->gate.load(std::memory_order_acquire) != versemi_context::closed; spins++) {
     pause_cpu();
     // Another process may hold the core that the last worker needs.
     if (spins > 2000) std::this_thread::yield();
