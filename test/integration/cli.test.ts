@@ -117,7 +117,7 @@ t.test('info of an image', async (t) => {
 function writeTinyPlan(
   name: string,
   stage1Steps: number,
-  change: (plan: Record<string, never>) => unknown = () => {},
+  change: (plan: Record<string, unknown>) => unknown = () => {},
 ): void {
   const plan = json('plan.json');
   Object.assign(plan.network, { levels: 2, convolutions: [1, 1] });
@@ -247,7 +247,7 @@ t.test('evaluate, predict, report', async (t) => {
     t.same(mask.sizeVoxels, image.sizeVoxels);
     t.same(mask.affine, image.affine);
     t.equal(
-      mask.data.reduce((sum: number, value: number) => sum + value, 0),
+      Array.from(mask.data).reduce((sum, value) => sum + value, 0),
       foregroundVoxels,
     );
   }
