@@ -84,9 +84,9 @@ function giveUp(reason, output = '') {
   console.error(
     'versemi: everything works without it on WebAssembly (--device wasm), training at a fraction of the speed.',
   );
-  console.error(
-    `versemi: to get it, install ${packages[process.platform] ?? packages.linux}, then run: npm rebuild versemi`,
-  );
+  const skipped = isSet('VERSEMI_SKIP_ADDON');
+  const remedy = skipped ? 'unset VERSEMI_SKIP_ADDON' : `install ${packages[process.platform] ?? packages.linux}`;
+  console.error(`versemi: to get it, ${remedy}, then run: npm rebuild versemi (in a clone: npm run install)`);
   process.exit(0);
 }
 
