@@ -69,13 +69,19 @@ function cmakeJs(command) {
   return { ok: result.status === 0, output: `${result.stdout}${result.stderr}` };
 }
 
+/** The first lines in which a compiler or CMake names an error, or the end where there are none. */
+function essence(output) {
+  const lines = output.trimEnd().split('\n');
+  const errors = lines.filter((line) => /\b(error|fatal)\b/i.test(line) && !line.includes('OMG'));
+  const compiler = errors.filter((line) => /\b(error|fatal)( error)?:/.test(line));
+  const best = [...new Set(compiler.length > 0 ? compiler : errors)];
+  return best.length > 0 ? best.slice(0, 3) : lines.slice(-3);
+}
+
 function giveUp(reason, output = '') {
   const required = isSet('VERSEMI_REQUIRE_ADDON');
-  const tail = output
-    .trimEnd()
-    .split('\n')
-    .slice(required ? -40 : -4);
-  if (output !== '') console.error(tail.map((line) => `  ${line}`).join('\n'));
+  const lines = required ? output.trimEnd().split('\n').slice(-40) : essence(output);
+  if (output !== '') console.error(lines.map((line) => `  ${line.trim()}`).join('\n'));
   console.error(`versemi: the native addon was not built: ${reason}.`);
   if (required) {
     console.error('versemi: VERSEMI_REQUIRE_ADDON is set, so this is an error.');
