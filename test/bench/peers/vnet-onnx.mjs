@@ -51,7 +51,12 @@ export function vnetOnnx(patch = 96, width = 16) {
     const data = new Float32Array(count);
     for (let i = 0; i < count; i++) data[i] = fill(i);
     initializers.push(
-      message(5, [...dims.map((d) => integer(1, d)), integer(2, 1), bytes(8, name), bytes(9, Buffer.from(data.buffer))]),
+      message(5, [
+        ...dims.map((d) => integer(1, d)),
+        integer(2, 1),
+        bytes(8, name),
+        bytes(9, Buffer.from(data.buffer)),
+      ]),
     );
     return name;
   }
