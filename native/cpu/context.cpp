@@ -84,7 +84,8 @@ struct versemi_context {
   static std::int64_t take(piece_range& of, bool first) {
     std::uint64_t range = of.range.load(std::memory_order_relaxed);
     for (;;) {
-      const std::int64_t begin = static_cast<std::int64_t>(range & 0xffffffffu), end = static_cast<std::int64_t>(range >> 32);
+      const std::int64_t begin = static_cast<std::int64_t>(range & 0xffffffffu),
+                         end = static_cast<std::int64_t>(range >> 32);
       if (begin >= end) return -1;
       const std::uint64_t rest = first ? pack(begin + 1, end) : pack(begin, end - 1);
       if (of.range.compare_exchange_weak(range, rest, std::memory_order_relaxed)) return first ? begin : end - 1;
@@ -139,7 +140,8 @@ struct versemi_context {
   bool enter() {
     std::uint32_t inside = gate.load(std::memory_order_relaxed);
     while ((inside & closed) == 0)
-      if (gate.compare_exchange_weak(inside, inside + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+      if (gate.compare_exchange_weak(inside, inside + 1, std::memory_order_acquire, std::memory_order_relaxed))
+        return true;
     return false;
   }
 };

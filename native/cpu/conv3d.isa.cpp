@@ -60,16 +60,16 @@ versemi_status run_norm_relu(versemi_context* context, const versemi_buffer* buf
   float* raw = call.raw != nullptr ? call.raw : call.result;
   conv_operation operation;
   const bool made =
-      call.transposed
-          ? grad_input_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation)
-          : forward_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation);
+      call.transposed ? grad_input_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation)
+                      : forward_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation);
   if (!made) return out_of_memory(sizeof(conv_pass));
 
   const int64_t samples = call.problem.n, channels = call.channels(), voxels = call.voxels();
   const int64_t period = channels % lanes == 0 ? channels : channels * lanes;
   const int64_t moments = samples * channels;
   // Doubles first (mean, rstd), then floats (mean, rstd, repeated) of every sample.
-  const std::size_t bytes = (std::size_t)(moments * 2) * sizeof(double) + (std::size_t)(samples * 2 * period) * sizeof(float);
+  const std::size_t bytes =
+      (std::size_t)(moments * 2) * sizeof(double) + (std::size_t)(samples * 2 * period) * sizeof(float);
   double* mean = static_cast<double*>(scratch(context, conv_scratch_moments, bytes));
   if (mean == nullptr) return out_of_memory(bytes);
   double* rstd = mean + moments;
@@ -96,8 +96,8 @@ versemi_status run_norm_relu(versemi_context* context, const versemi_buffer* buf
       const int64_t sample = task / blocks, first = task % blocks * block_voxels;
       const int64_t count = smaller(block_voxels, voxels - first), offset = (sample * voxels + first) * channels;
       const float* moment = repeated + sample * 2 * period;
-      pass(raw + offset, call.skip == nullptr ? nullptr : call.skip + offset, call.result + offset, count * channels, moment,
-           moment + period, period);
+      pass(raw + offset, call.skip == nullptr ? nullptr : call.skip + offset, call.result + offset, count * channels,
+           moment, moment + period, period);
     }
   });
   return ok();

@@ -26,13 +26,13 @@ VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b;
 VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
 
 struct schedule {
-  int64_t lines;     // n * outD * outH
+  int64_t lines;  // n * outD * outH
   int64_t slices;
   int64_t tap_rows;  // tasks per slice and block: kD * kH, or 1 with tap lines
   int64_t vectors, blocks;
   int64_t band_lines;
-  int64_t tap_lines;     // kernel * in_channels, or 0 where the input is read as it is
-  bool copy_grad;        // lines of the gradient are copied: the last vector of channels is not full, or they must be close
+  int64_t tap_lines;  // kernel * in_channels, or 0 where the input is read as it is
+  bool copy_grad;  // lines of the gradient are copied: the last vector of channels is not full, or they must be close
   int64_t grad_floats, sum_floats, line_floats, thread_floats;  // per thread
   float* thread_memory;
   float* slice_weight;  // [slices][weight count]
@@ -66,21 +66,29 @@ schedule make_schedule(const versemi_conv_problem& p) {
 // The work of one thread.
 class worker {
  public:
-  worker(const versemi_conv_problem& problem, const float* input, const float* grad_output, const schedule& plan, int thread)
-      : p_(problem), s_(plan), input_(input), grad_output_(grad_output),
-        grad_copy_(plan.thread_memory + thread * plan.thread_floats), sums_(grad_copy_ + plan.grad_floats),
-        tap_lines_(sums_ + plan.sum_floats), x_offset_(reinterpret_cast<int64_t*>(tap_lines_ + plan.line_floats)),
+  worker(const versemi_conv_problem& problem, const float* input, const float* grad_output, const schedule& plan,
+         int thread)
+      : p_(problem),
+        s_(plan),
+        input_(input),
+        grad_output_(grad_output),
+        grad_copy_(plan.thread_memory + thread * plan.thread_floats),
+        sums_(grad_copy_ + plan.grad_floats),
+        tap_lines_(sums_ + plan.sum_floats),
+        x_offset_(reinterpret_cast<int64_t*>(tap_lines_ + plan.line_floats)),
         grad_offset_(x_offset_ + plan.band_lines) {}
 
   void run_task(int64_t task) {
-    const int64_t block = task % s_.blocks, tap_row = task / s_.blocks % s_.tap_rows, slice = task / s_.blocks / s_.tap_rows;
+    const int64_t block = task % s_.blocks, tap_row = task / s_.blocks % s_.tap_rows,
+                  slice = task / s_.blocks / s_.tap_rows;
     const int64_t first_vector = s_.vectors * block / s_.blocks;
     vectors_ = (int)(s_.vectors * (block + 1) / s_.blocks - first_vector);
     first_column_ = first_vector * lanes;
     tile_.columns = smaller<int64_t>(p_.out_channels - first_column_, vectors_ * lanes);
     tile_.out_step = p_.out_channels;
     float* weight = s_.slice_weight + slice * versemi_conv_weight_count(&p_) + first_column_;
-    float* bias = s_.slice_bias != nullptr && tap_row == 0 ? s_.slice_bias + slice * p_.out_channels + first_column_ : nullptr;
+    float* bias =
+        s_.slice_bias != nullptr && tap_row == 0 ? s_.slice_bias + slice * p_.out_channels + first_column_ : nullptr;
 
     const int64_t begin = s_.lines * slice / s_.slices, end = s_.lines * (slice + 1) / s_.slices;
     for (int64_t line = begin; line < end; line += s_.band_lines) {
@@ -152,8 +160,8 @@ class worker {
       tile_.count = last - first;
       tile_.grad = grad + first * tile_.grad_step;
       const int64_t tap = (kd * p_.kernel[1] + kh) * p_.kernel[2] + kw;
-      run_rows(first < last ? input_ + (first * p_.stride[2] + kw - p_.pad[2]) * p_.in_channels : input_, p_.in_channels,
-               weight + tap * p_.in_channels * p_.out_channels);
+      run_rows(first < last ? input_ + (first * p_.stride[2] + kw - p_.pad[2]) * p_.in_channels : input_,
+               p_.in_channels, weight + tap * p_.in_channels * p_.out_channels);
     }
     tile_.grad = grad;
   }

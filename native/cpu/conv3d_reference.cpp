@@ -53,12 +53,13 @@ void forward(versemi_context* context, const versemi_conv_problem& p, const floa
       for (int64_t ow = 0; ow < p.out[2]; ow++)
         for (int64_t co = 0; co < p.out_channels; co++) {
           double sum = bias == nullptr ? 0.0 : bias[co];
-          for_taps_of_output(p, od, oh, ow, [&](int64_t kd, int64_t kh, int64_t kw, int64_t id, int64_t ih, int64_t iw) {
-            const float* x = input + in_at(p, n, id, ih, iw);
-            const float* w = weight + weight_at(p, kd, kh, kw) + co;
-            for (int64_t ci = 0; ci < p.in_channels; ci++)
-              sum += static_cast<double>(x[ci]) * w[ci * p.out_channels];
-          });
+          for_taps_of_output(p, od, oh, ow,
+                             [&](int64_t kd, int64_t kh, int64_t kw, int64_t id, int64_t ih, int64_t iw) {
+                               const float* x = input + in_at(p, n, id, ih, iw);
+                               const float* w = weight + weight_at(p, kd, kh, kw) + co;
+                               for (int64_t ci = 0; ci < p.in_channels; ci++)
+                                 sum += static_cast<double>(x[ci]) * w[ci * p.out_channels];
+                             });
           output[out_at(p, n, od, oh, ow) + co] = static_cast<float>(sum);
         }
     }

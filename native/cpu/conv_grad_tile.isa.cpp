@@ -15,7 +15,7 @@ void grad_tile(const grad_tile_call& call) {
   vfloat sum[rows][vectors];
   VERSEMI_UNROLL
   for (int r = 0; r < rows; r++) VERSEMI_UNROLL
-    for (int c = 0; c < vectors; c++) sum[r][c] = zero();
+  for (int c = 0; c < vectors; c++) sum[r][c] = zero();
 
   for (std::int64_t s = 0; s < call.lines; s++) {
     const float* x = call.x + call.x_offset[s];

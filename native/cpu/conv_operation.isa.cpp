@@ -27,9 +27,20 @@ pass_axis grad_input_axis(const versemi_conv_problem& p, int axis, int64_t resid
 bool forward_operation(versemi_context* context, const versemi_conv_problem& p, const float* input, const float* weight,
                        const float* bias, float* output, conv_operation* operation) {
   conv_operation& o = *operation;
-  o = conv_operation{p.n,           input,         {p.in[0], p.in[1], p.in[2]}, p.in_channels, output,
-                     {p.out[0], p.out[1], p.out[2]}, p.out_channels, 1, weight,
-                     {p.kernel[0], p.kernel[1], p.kernel[2]}, false, bias, nullptr, 1};
+  o = conv_operation{p.n,
+                     input,
+                     {p.in[0], p.in[1], p.in[2]},
+                     p.in_channels,
+                     output,
+                     {p.out[0], p.out[1], p.out[2]},
+                     p.out_channels,
+                     1,
+                     weight,
+                     {p.kernel[0], p.kernel[1], p.kernel[2]},
+                     false,
+                     bias,
+                     nullptr,
+                     1};
   o.passes = static_cast<conv_pass*>(scratch(context, conv_scratch_passes, sizeof(conv_pass)));
   if (o.passes == nullptr) return false;
   for (int axis = 0; axis < 3; axis++) o.passes[0].axis[axis] = forward_axis(p, axis);
@@ -39,9 +50,20 @@ bool forward_operation(versemi_context* context, const versemi_conv_problem& p, 
 bool grad_input_operation(versemi_context* context, const versemi_conv_problem& p, const float* grad_output,
                           const float* weight, const float* bias, float* grad_input, conv_operation* operation) {
   conv_operation& o = *operation;
-  o = conv_operation{p.n, grad_output, {p.out[0], p.out[1], p.out[2]}, p.out_channels, grad_input,
-                     {p.in[0], p.in[1], p.in[2]}, p.in_channels, 1, weight,
-                     {p.kernel[0], p.kernel[1], p.kernel[2]}, true, bias, nullptr, 0};
+  o = conv_operation{p.n,
+                     grad_output,
+                     {p.out[0], p.out[1], p.out[2]},
+                     p.out_channels,
+                     grad_input,
+                     {p.in[0], p.in[1], p.in[2]},
+                     p.in_channels,
+                     1,
+                     weight,
+                     {p.kernel[0], p.kernel[1], p.kernel[2]},
+                     true,
+                     bias,
+                     nullptr,
+                     0};
   // Windows that touch along W: the taps of one output voxel fill neighbouring input voxels, which lie side by side in
   // memory. They are computed as one voxel with kW times the columns: longer writes, fewer and larger products.
   const bool joined = p.kernel[2] == p.stride[2] && p.pad[2] == 0 && p.in[2] == p.out[2] * p.stride[2];
@@ -51,8 +73,8 @@ bool grad_input_operation(versemi_context* context, const versemi_conv_problem& 
     o.out_size[2] = p.out[2];
   }
   const int64_t residues[3] = {p.stride[0], p.stride[1], joined ? 1 : p.stride[2]};
-  o.passes = static_cast<conv_pass*>(
-      scratch(context, conv_scratch_passes, sizeof(conv_pass) * (std::size_t)(residues[0] * residues[1] * residues[2])));
+  o.passes = static_cast<conv_pass*>(scratch(
+      context, conv_scratch_passes, sizeof(conv_pass) * (std::size_t)(residues[0] * residues[1] * residues[2])));
   if (o.passes == nullptr) return false;
   for (int64_t d = 0; d < residues[0]; d++)
     for (int64_t h = 0; h < residues[1]; h++)

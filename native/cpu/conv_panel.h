@@ -68,8 +68,8 @@ VERSEMI_INLINE void pack_transposed(const float* from, std::int64_t columns, std
 }
 
 // to[k * width + column] = from[k * pitch + column], zeros as above.
-VERSEMI_INLINE void pack_rows(const float* from, std::int64_t columns, std::int64_t depth, std::int64_t pitch, float* to,
-                              std::int64_t width) {
+VERSEMI_INLINE void pack_rows(const float* from, std::int64_t columns, std::int64_t depth, std::int64_t pitch,
+                              float* to, std::int64_t width) {
   for (std::int64_t k = 0; k < depth; k++)
     for (std::int64_t column = 0; column < width; column += lanes) {
       const std::int64_t left = columns - column;

@@ -43,7 +43,14 @@ struct conv_operation {
 };
 
 // Scratch slots of the family.
-enum conv_scratch { conv_scratch_thread, conv_scratch_passes, conv_scratch_bias, conv_scratch_statistics, conv_scratch_moments, conv_scratch_slices };
+enum conv_scratch {
+  conv_scratch_thread,
+  conv_scratch_passes,
+  conv_scratch_bias,
+  conv_scratch_statistics,
+  conv_scratch_moments,
+  conv_scratch_slices
+};
 
 // The two operations of a problem; `passes` come from scratch. False when out of memory.
 bool forward_operation(versemi_context* context, const versemi_conv_problem& problem, const float* input,

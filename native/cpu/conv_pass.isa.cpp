@@ -20,17 +20,17 @@ VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) *
 
 // How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
 struct schedule {
-  int64_t vectors;          // of columns, all blocks together
+  int64_t vectors;  // of columns, all blocks together
   int64_t blocks;
-  int64_t chunk_rows;       // rows of one chunk; a row is one line along W
+  int64_t chunk_rows;  // rows of one chunk; a row is one line along W
   int64_t bands;
-  int64_t group_segments;   // segments whose panel is used at once; more need several groups, summed up in the output
-  int64_t window_floats, windows;                   // copies of parts of rows, see copy_windows
+  int64_t group_segments;  // segments whose panel is used at once; more need several groups, summed up in the output
+  int64_t window_floats, windows;                         // copies of parts of rows, see copy_windows
   int64_t panel_floats, segment_capacity, thread_floats;  // per thread
   float* thread_memory;
-  float* bias;              // [vectors * lanes] or nullptr
-  float* statistics;        // [pass][sample][chunk][3 * padded] or nullptr
-  int64_t most_chunks;      // chunks per sample of the largest pass
+  float* bias;          // [vectors * lanes] or nullptr
+  float* statistics;    // [pass][sample][chunk][3 * padded] or nullptr
+  int64_t most_chunks;  // chunks per sample of the largest pass
 };
 
 // Where a segment lies: its taps along D and H.
@@ -82,7 +82,8 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
   s.most_chunks = divide_up(most_rows, s.chunk_rows);
 
   s.group_segments = larger<int64_t>(1, panel_bytes / 4 / larger<int64_t>(1, segment_floats));
-  s.group_segments = larger<int64_t>(1, divide_up(most_segments, larger<int64_t>(1, divide_up(most_segments, s.group_segments))));
+  s.group_segments =
+      larger<int64_t>(1, divide_up(most_segments, larger<int64_t>(1, divide_up(most_segments, s.group_segments))));
 
   const int64_t chunks = o.n * s.most_chunks;
   const int64_t threads = thread_count(context);
@@ -100,8 +101,8 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
   s.segment_capacity = round_up(s.group_segments, 8);
   s.window_floats = round_up(window_voxels * o.x_channels, lanes);
   s.windows = 2 * most_segments;
-  s.thread_floats = round_up(
-      s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (4 + 2) * 2 * s.segment_capacity, 1024);
+  s.thread_floats =
+      round_up(s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (4 + 2) * 2 * s.segment_capacity, 1024);
   return s;
 }
 
@@ -109,11 +110,15 @@ schedule make_schedule(versemi_context* context, const conv_operation& o) {
 class worker {
  public:
   worker(const conv_operation& operation, const schedule& plan, int thread)
-      : o_(operation), s_(plan), panel_(plan.thread_memory + thread * plan.thread_floats),
+      : o_(operation),
+        s_(plan),
+        panel_(plan.thread_memory + thread * plan.thread_floats),
         windows_(panel_ + plan.panel_floats),
         window_owner_(reinterpret_cast<int64_t*>(windows_ + plan.windows * plan.window_floats)),
-        x_offset_(window_owner_ + plan.windows), w_offset_(x_offset_ + plan.segment_capacity),
-        window_offset_(w_offset_ + plan.segment_capacity), window_place_(window_offset_ + plan.segment_capacity),
+        x_offset_(window_owner_ + plan.windows),
+        w_offset_(x_offset_ + plan.segment_capacity),
+        window_offset_(w_offset_ + plan.segment_capacity),
+        window_place_(window_offset_ + plan.segment_capacity),
         segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)) {}
 
   void run_task(int64_t task) {
@@ -161,7 +166,8 @@ class worker {
     packed_ = id;
     for (int64_t segment = first_segment_; segment < last_segment_; segment++)
       for (int64_t m = 0; m < pass.axis[2].taps; m++)
-        pack_tap(pass, segment, m, panel_ + ((segment - first_segment_) * pass.axis[2].taps + m) * o_.x_channels * width, width);
+        pack_tap(pass, segment, m,
+                 panel_ + ((segment - first_segment_) * pass.axis[2].taps + m) * o_.x_channels * width, width);
   }
 
   // Offset of the weights of tap m of a segment.
@@ -210,7 +216,8 @@ class worker {
       segments++;
     }
     const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
-    float* out = o_.out + (((sample * o_.out_size[0] + od) * o_.out_size[1] + oh) * o_.out_size[2] + wa.out_first) * o_.columns +
+    float* out = o_.out +
+                 (((sample * o_.out_size[0] + od) * o_.out_size[1] + oh) * o_.out_size[2] + wa.out_first) * o_.columns +
                  first_column_;
     tile_.segments = segments;
     tile_.w_offset = w_offset_;
@@ -218,7 +225,8 @@ class worker {
     // The tile asks for what comes `ahead` voxels later, behind the end of the row for what lies there, so that memory has
     // a thousand cycles to answer. Addresses behind the end of the source are harmless.
     const int64_t tile_cycles = segments * tile_.count * tile_accumulators / 2 + 1;
-    const int64_t ahead = divide_up(wa.count, tiles) * larger<int64_t>(1, smaller<int64_t>(4, 1000 / tile_cycles)) * wa.x_step;
+    const int64_t ahead =
+        divide_up(wa.count, tiles) * larger<int64_t>(1, smaller<int64_t>(4, 1000 / tile_cycles)) * wa.x_step;
     tile_.ahead_offset = x_offset_;
     tile_.ahead_step = wa.taps == 0 ? 0 : smaller<int64_t>(64, 4 * divide_up(wa.count, tiles) * wa.x_step / wa.taps);
     for (int64_t i = 0; i < tiles; i++) {
@@ -242,7 +250,8 @@ class worker {
   // Copies the part of each row that a tile reads, with the zeros around the source. The rows of the output that follow
   // each other meet most of these rows again, so a copy stays until another row wants its place: one place for each
   // (tap along D, row modulo the taps along H), for the first tile of a row and for the others.
-  void copy_windows(const conv_pass& pass, int64_t segments, int64_t tile, int64_t tiles, int64_t x_begin, int64_t x_count) {
+  void copy_windows(const conv_pass& pass, int64_t segments, int64_t tile, int64_t tiles, int64_t x_begin,
+                    int64_t x_count) {
     const int64_t first = larger<int64_t>(x_begin, 0), last = larger(first, smaller(x_begin + x_count, o_.x_size[2]));
     const int64_t before = smaller(first - x_begin, x_count) * o_.x_channels, inside = (last - first) * o_.x_channels;
     const int64_t total = x_count * o_.x_channels;
@@ -314,9 +323,10 @@ void combine(const conv_operation& o, const schedule& s, int64_t sample, int64_t
         while (block_at(s, block).first_vector + block_at(s, block).vectors <= vector) block++;
         const column_block columns = block_at(s, block);
         const int64_t width = columns.vectors * lanes;
-        const float* sums = s.statistics +
-                            (((i * o.n + sample) * s.most_chunks + chunk) * s.vectors + columns.first_vector) * 3 * lanes +
-                            (column - columns.first_vector * lanes);
+        const float* sums =
+            s.statistics +
+            (((i * o.n + sample) * s.most_chunks + chunk) * s.vectors + columns.first_vector) * 3 * lanes +
+            (column - columns.first_vector * lanes);
         const double shift = sums[0], total = sums[width], deviation = total / number;
         const double chunk_mean = shift + deviation, chunk_squares = sums[2 * width] - total * deviation;
         const double difference = chunk_mean - average, together = count + number;

@@ -117,7 +117,8 @@ void tile(const tile_call& call) {
   if (last == lanes) return;
   if (last == lanes / 2) {
     VERSEMI_UNROLL
-    for (int r = 0; r < voxels; r++) store_half(call.out + r * call.out_step + (vectors - 1) * lanes, sum[r][vectors - 1]);
+    for (int r = 0; r < voxels; r++)
+      store_half(call.out + r * call.out_step + (vectors - 1) * lanes, sum[r][vectors - 1]);
     return;
   }
   VERSEMI_UNROLL

@@ -21,10 +21,12 @@ void append_rows(std::vector<versemi_kernel>& table, kernel_rows rows) {
 #define VERSEMI_APPEND_FAMILY(name) append_rows(table, VERSEMI_NAMESPACE::name##_kernels());
 #if defined(VERSEMI_X86)
 #define VERSEMI_NAMESPACE avx512
-void append_avx512(std::vector<versemi_kernel>& table) { VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY) }
+void append_avx512(std::vector<versemi_kernel>& table){VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY)}
 #undef VERSEMI_NAMESPACE
 #define VERSEMI_NAMESPACE avx2
-void append_avx2(std::vector<versemi_kernel>& table) { VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY) }
+void append_avx2(std::vector<versemi_kernel>& table) {
+  VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY)
+}
 #undef VERSEMI_NAMESPACE
 
 // The builtin asks the operating system too (XGETBV), not only the processor.

@@ -55,35 +55,39 @@ struct totals {
 
 void bench_layer(const char* isa, versemi_context* context, const layer& l, double peak, totals* sum) {
   const versemi_conv_problem& p = l.problem;
-  memory input(versemi_conv_input_count(&p)), output(versemi_conv_output_count(&p)), weight(versemi_conv_weight_count(&p)),
-      bias(p.in_channels + p.out_channels), result(input.bytes > output.bytes ? input.bytes / 4 : output.bytes / 4);
+  memory input(versemi_conv_input_count(&p)), output(versemi_conv_output_count(&p)),
+      weight(versemi_conv_weight_count(&p)), bias(p.in_channels + p.out_channels),
+      result(input.bytes > output.bytes ? input.bytes / 4 : output.bytes / 4);
   const std::vector<double> attributes = attributes_of(p);
   std::vector<double> with_norm = attributes;
   with_norm.insert(with_norm.end(), {l.transposed ? 1.0 : 0.0, 1.0, 1e-5});
   // Products per output voxel times output voxels; zeros of the padding count, as is usual.
-  const double flops = 2.0 * static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.in_channels * p.out_channels) *
+  const double flops = 2.0 *
+                       static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.in_channels * p.out_channels) *
                        static_cast<double>(p.n * p.out[0] * p.out[1] * p.out[2]);
   const auto print = [&](const char* what, double ms) {
-    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%\n", l.name, what, ms, flops / ms / 1e6, 100 * flops / ms / 1e6 / peak);
+    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%\n", l.name, what, ms, flops / ms / 1e6,
+                100 * flops / ms / 1e6 / peak);
     std::fflush(stdout);
   };
   const double forward = best_ms([&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {input.buffer(), weight.buffer(), absent, output.buffer()}, attributes,
-            l.name);
+    run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {input.buffer(), weight.buffer(), absent, output.buffer()},
+            attributes, l.name);
   });
   const double grad_input = best_ms([&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context, {output.buffer(), weight.buffer(), absent, input.buffer()}, attributes,
-            l.name);
+    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context, {output.buffer(), weight.buffer(), absent, input.buffer()},
+            attributes, l.name);
   });
   const double norm = best_ms([&] {
     run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
-            {l.transposed ? output.buffer() : input.buffer(), weight.buffer(), absent, result.buffer(), absent, absent, absent},
+            {l.transposed ? output.buffer() : input.buffer(), weight.buffer(), absent, result.buffer(), absent, absent,
+             absent},
             with_norm, l.name);
   });
   memory grad(versemi_conv_weight_count(&p));
   const double grad_weight = best_ms([&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context, {input.buffer(), output.buffer(), grad.buffer(), absent}, attributes,
-            l.name);
+    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context, {input.buffer(), output.buffer(), grad.buffer(), absent},
+            attributes, l.name);
   });
   print("forward", forward);
   print("grad input", grad_input);
@@ -103,16 +107,17 @@ typedef float wide __attribute__((vector_size(64)));
 typedef float middle __attribute__((vector_size(32)));
 typedef float narrow __attribute__((vector_size(16)));
 
-#define PEAK_LOOP(vector, target)                                                            \
-  target double peak_##vector(float first, int64_t rounds) {                                 \
-    const vector start = vector{} + first;                                                   \
-    vector a = start, b = a + 1, c = a + 2, d = a + 3, e = a + 4, f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9; \
-    const vector x = start * 0 + 0.999f, y = start * 0 + 0.001f;                             \
-    for (int64_t k = 0; k < rounds; k++) {                                                   \
-      a = a * x + y, b = b * x + y, c = c * x + y, d = d * x + y, e = e * x + y;             \
-      f = f * x + y, g = g * x + y, h = h * x + y, i = i * x + y, j = j * x + y;             \
-    }                                                                                        \
-    return (a + b + c + d + e + f + g + h + i + j)[0];                                       \
+#define PEAK_LOOP(vector, target)                                                                             \
+  target double peak_##vector(float first, int64_t rounds) {                                                  \
+    const vector start = vector{} + first;                                                                    \
+    vector a = start, b = a + 1, c = a + 2, d = a + 3, e = a + 4, f = a + 5, g = a + 6, h = a + 7, i = a + 8, \
+           j = a + 9;                                                                                         \
+    const vector x = start * 0 + 0.999f, y = start * 0 + 0.001f;                                              \
+    for (int64_t k = 0; k < rounds; k++) {                                                                    \
+      a = a * x + y, b = b * x + y, c = c * x + y, d = d * x + y, e = e * x + y;                              \
+      f = f * x + y, g = g * x + y, h = h * x + y, i = i * x + y, j = j * x + y;                              \
+    }                                                                                                         \
+    return (a + b + c + d + e + f + g + h + i + j)[0];                                                        \
   }
 #if defined(__x86_64__)
 PEAK_LOOP(wide, __attribute__((target("avx512f"), noinline)))
@@ -154,22 +159,27 @@ int main(int argc, char** argv) {
   const int64_t width = argc > 2 ? std::atoll(argv[2]) : 16, patch = argc > 3 ? std::atoll(argv[3]) : 96;
   const char* isa = argc > 4 ? argv[4] : versemi::instruction_set();
   if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || patch < 16 || patch % 16 != 0) {
-    std::fprintf(stderr, "bench_conv [threads] [width] [patch, a multiple of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
+    std::fprintf(
+        stderr,
+        "bench_conv [threads] [width] [patch, a multiple of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
     return 2;
   }
   versemi_context* context = versemi::create_context(threads);
   const double peak = peak_gflops(isa, context);
-  std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %d\n", isa, versemi::thread_count(context), peak, (int)width,
-              (int)patch);
+  std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %d\n", isa, versemi::thread_count(context), peak,
+              (int)width, (int)patch);
   std::vector<std::string> names;
   names.reserve(32);
   std::vector<layer> layers;
-  const auto add = [&](const char* kind, int64_t side, int64_t ci, int64_t co, int64_t kernel, bool transposed, int repeats) {
+  const auto add = [&](const char* kind, int64_t side, int64_t ci, int64_t co, int64_t kernel, bool transposed,
+                       int repeats) {
     char text[80];
     const int64_t stride = kernel == 2 ? 2 : 1;
-    std::snprintf(text, sizeof text, "%s %d^3 %d->%d", kind, (int)side, (int)(transposed ? co : ci), (int)(transposed ? ci : co));
+    std::snprintf(text, sizeof text, "%s %d^3 %d->%d", kind, (int)side, (int)(transposed ? co : ci),
+                  (int)(transposed ? ci : co));
     names.push_back(text);
-    layers.push_back({names.back().c_str(), problem(1, side, side, side, ci, co, kernel, stride, kernel == 3), transposed, repeats});
+    layers.push_back(
+        {names.back().c_str(), problem(1, side, side, side, ci, co, kernel, stride, kernel == 3), transposed, repeats});
   };
   const int convolutions[] = {1, 4, 6, 6, 3};
   for (int level = 0; level < 5; level++) {
@@ -184,7 +194,8 @@ int main(int argc, char** argv) {
   for (const layer& l : layers)
     if (argc <= 5 || std::strstr(l.name, argv[5]) != nullptr) bench_layer(isa, context, l, peak, &sum);
   const auto print = [&](const char* what, double ms) {
-    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%\n", what, ms, sum.flops / ms / 1e6, 100 * sum.flops / ms / 1e6 / peak);
+    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%\n", what, ms, sum.flops / ms / 1e6,
+                100 * sum.flops / ms / 1e6 / peak);
   };
   std::printf("the network, one sample, %.1f GFLOP\n", sum.flops / 1e9);
   print("forward, norm and relu", sum.forward);

@@ -91,17 +91,18 @@ inline std::vector<double> attributes_of(const versemi_conv_problem& p) {
 // A problem whose output covers every position, `after` zeros behind the last voxel.
 inline versemi_conv_problem problem(int64_t n, int64_t d, int64_t h, int64_t w, int64_t ci, int64_t co, int64_t kernel,
                                     int64_t stride, int64_t pad) {
-  versemi_conv_problem p = {n, {d, h, w}, ci, {0, 0, 0}, co, {kernel, kernel, kernel}, {stride, stride, stride}, {pad, pad, pad}};
+  versemi_conv_problem p = {
+      n, {d, h, w}, ci, {0, 0, 0}, co, {kernel, kernel, kernel}, {stride, stride, stride}, {pad, pad, pad}};
   for (int i = 0; i < 3; i++) p.out[i] = (p.in[i] + 2 * p.pad[i] - p.kernel[i]) / p.stride[i] + 1;
   return p;
 }
 
 inline std::string text_of(const versemi_conv_problem& p) {
   char text[300];
-  std::snprintf(text, sizeof text, "n%d in %dx%dx%dx%d out %dx%dx%dx%d kernel %dx%dx%d stride %dx%dx%d pad %dx%dx%d", (int)p.n,
-                (int)p.in[0], (int)p.in[1], (int)p.in[2], (int)p.in_channels, (int)p.out[0], (int)p.out[1], (int)p.out[2],
-                (int)p.out_channels, (int)p.kernel[0], (int)p.kernel[1], (int)p.kernel[2], (int)p.stride[0],
-                (int)p.stride[1], (int)p.stride[2], (int)p.pad[0], (int)p.pad[1], (int)p.pad[2]);
+  std::snprintf(text, sizeof text, "n%d in %dx%dx%dx%d out %dx%dx%dx%d kernel %dx%dx%d stride %dx%dx%d pad %dx%dx%d",
+                (int)p.n, (int)p.in[0], (int)p.in[1], (int)p.in[2], (int)p.in_channels, (int)p.out[0], (int)p.out[1],
+                (int)p.out[2], (int)p.out_channels, (int)p.kernel[0], (int)p.kernel[1], (int)p.kernel[2],
+                (int)p.stride[0], (int)p.stride[1], (int)p.stride[2], (int)p.pad[0], (int)p.pad[1], (int)p.pad[2]);
   return text;
 }
 
@@ -120,14 +121,14 @@ inline void run_row(const versemi_kernel* row, versemi_context* context, std::ve
   if (row == nullptr) return check(false, what + ": no kernel");
   const char* reason = row->refuses(context, attributes.data(), static_cast<int32_t>(attributes.size()));
   if (reason != nullptr) return check(false, what + ": " + reason);
-  const versemi_status status = row->run(context, buffers.data(), static_cast<int32_t>(buffers.size()), attributes.data(),
-                                         static_cast<int32_t>(attributes.size()));
+  const versemi_status status = row->run(context, buffers.data(), static_cast<int32_t>(buffers.size()),
+                                         attributes.data(), static_cast<int32_t>(attributes.size()));
   check(status.code == VERSEMI_OK, what + ": " + status.message);
 }
 
 // |a - b| <= absolute + relative * |reference|, written so that NaN fails.
-inline void compare(const std::vector<float>& found, const std::vector<float>& expected, double relative, double absolute,
-                    const std::string& what) {
+inline void compare(const std::vector<float>& found, const std::vector<float>& expected, double relative,
+                    double absolute, const std::string& what) {
   double worst = -1;
   std::size_t at = 0, bad = 0;
   for (std::size_t i = 0; i < expected.size(); i++) {
@@ -143,8 +144,8 @@ inline void compare(const std::vector<float>& found, const std::vector<float>& e
   }
   char text[160];
   if (bad > 0)
-    std::snprintf(text, sizeof text, ": %zu of %zu differ, e.g. [%zu] expected %.9g, found %.9g", bad, expected.size(), at,
-                  static_cast<double>(expected[at]), static_cast<double>(found[at]));
+    std::snprintf(text, sizeof text, ": %zu of %zu differ, e.g. [%zu] expected %.9g, found %.9g", bad, expected.size(),
+                  at, static_cast<double>(expected[at]), static_cast<double>(found[at]));
   check(bad == 0, what + (bad > 0 ? text : ""));
 }
 

@@ -8,16 +8,21 @@ namespace {
 
 std::vector<versemi_conv_problem> problems() {
   std::vector<versemi_conv_problem> list = {
-      problem(1, 5, 6, 7, 1, 16, 3, 1, 1),    problem(2, 3, 4, 26, 1, 4, 3, 1, 1),    problem(1, 4, 5, 30, 1, 8, 3, 1, 1),
-      problem(1, 6, 6, 6, 16, 16, 3, 1, 1),   problem(2, 3, 5, 13, 4, 12, 3, 1, 1),   problem(1, 3, 3, 25, 8, 8, 3, 1, 1),
-      problem(1, 4, 3, 12, 32, 32, 3, 1, 1),  problem(1, 2, 3, 14, 12, 24, 3, 1, 1),  problem(1, 3, 3, 6, 64, 64, 3, 1, 1),
-      problem(1, 2, 2, 3, 40, 130, 3, 1, 1),  problem(1, 1, 1, 1, 3, 5, 3, 1, 1),     problem(1, 2, 1, 2, 33, 48, 3, 1, 1),
-      problem(1, 3, 3, 6, 128, 80, 3, 1, 1),  problem(1, 2, 2, 7, 256, 70, 3, 1, 1),  problem(2, 4, 6, 8, 16, 32, 2, 2, 0),
-      problem(1, 7, 5, 9, 12, 20, 2, 2, 0),   problem(1, 2, 2, 50, 32, 64, 2, 2, 0),  problem(1, 6, 4, 12, 256, 128, 2, 2, 0),
-      problem(2, 5, 4, 11, 16, 8, 1, 1, 0),   problem(1, 3, 3, 3, 7, 1, 1, 1, 0),     problem(1, 4, 4, 9, 8, 8, 1, 2, 0),
-      problem(1, 7, 8, 9, 5, 6, 3, 2, 1),     problem(1, 9, 9, 9, 3, 17, 5, 1, 2),    problem(1, 9, 8, 10, 2, 3, 5, 3, 1),
-      problem(1, 5, 5, 5, 6, 6, 4, 2, 1),     problem(1, 4, 4, 4, 10, 10, 3, 1, 0),   problem(1, 6, 7, 8, 4, 4, 2, 3, 0),
-      problem(1, 2, 2, 2, 3, 3, 3, 1, 2),     problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 4, 9, 33, 5, 34, 3, 1, 1),
+      problem(1, 5, 6, 7, 1, 16, 3, 1, 1),     problem(2, 3, 4, 26, 1, 4, 3, 1, 1),
+      problem(1, 4, 5, 30, 1, 8, 3, 1, 1),     problem(1, 6, 6, 6, 16, 16, 3, 1, 1),
+      problem(2, 3, 5, 13, 4, 12, 3, 1, 1),    problem(1, 3, 3, 25, 8, 8, 3, 1, 1),
+      problem(1, 4, 3, 12, 32, 32, 3, 1, 1),   problem(1, 2, 3, 14, 12, 24, 3, 1, 1),
+      problem(1, 3, 3, 6, 64, 64, 3, 1, 1),    problem(1, 2, 2, 3, 40, 130, 3, 1, 1),
+      problem(1, 1, 1, 1, 3, 5, 3, 1, 1),      problem(1, 2, 1, 2, 33, 48, 3, 1, 1),
+      problem(1, 3, 3, 6, 128, 80, 3, 1, 1),   problem(1, 2, 2, 7, 256, 70, 3, 1, 1),
+      problem(2, 4, 6, 8, 16, 32, 2, 2, 0),    problem(1, 7, 5, 9, 12, 20, 2, 2, 0),
+      problem(1, 2, 2, 50, 32, 64, 2, 2, 0),   problem(1, 6, 4, 12, 256, 128, 2, 2, 0),
+      problem(2, 5, 4, 11, 16, 8, 1, 1, 0),    problem(1, 3, 3, 3, 7, 1, 1, 1, 0),
+      problem(1, 4, 4, 9, 8, 8, 1, 2, 0),      problem(1, 7, 8, 9, 5, 6, 3, 2, 1),
+      problem(1, 9, 9, 9, 3, 17, 5, 1, 2),     problem(1, 9, 8, 10, 2, 3, 5, 3, 1),
+      problem(1, 5, 5, 5, 6, 6, 4, 2, 1),      problem(1, 4, 4, 4, 10, 10, 3, 1, 0),
+      problem(1, 6, 7, 8, 4, 4, 2, 3, 0),      problem(1, 2, 2, 2, 3, 3, 3, 1, 2),
+      problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 4, 9, 33, 5, 34, 3, 1, 1),
   };
   // Axes that differ, and an output that ends before or behind what the input fills.
   list.push_back({1, {5, 6, 17}, 6, {3, 6, 8}, 9, {3, 1, 3}, {2, 1, 2}, {1, 0, 0}});
@@ -65,17 +70,18 @@ results run_all(const char* isa, bool plain, versemi_context* context, const ver
   for (bool bias : {false, true}) {
     guarded output(out);
     run_row(row_of(isa, VERSEMI_CONV3D_FORWARD, plain), context,
-            {constant(x.input), constant(x.weight), bias ? constant(x.bias_out) : absent, output.buffer()}, attributes, where);
+            {constant(x.input), constant(x.weight), bias ? constant(x.bias_out) : absent, output.buffer()}, attributes,
+            where);
     keep(output, bias ? "forward with bias" : "forward", taps * static_cast<double>(p.in_channels));
     guarded grad_input(in);
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT, plain), context,
-            {constant(x.grad_output), constant(x.weight), bias ? constant(x.bias_in) : absent, grad_input.buffer()}, attributes,
-            where);
+            {constant(x.grad_output), constant(x.weight), bias ? constant(x.bias_in) : absent, grad_input.buffer()},
+            attributes, where);
     keep(grad_input, bias ? "grad_input with bias" : "grad_input", taps * static_cast<double>(p.out_channels));
     guarded grad_weight(versemi_conv_weight_count(&p)), grad_bias(p.out_channels);
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT, plain), context,
-            {constant(x.input), constant(x.grad_output), grad_weight.buffer(), bias ? grad_bias.buffer() : absent}, attributes,
-            where);
+            {constant(x.input), constant(x.grad_output), grad_weight.buffer(), bias ? grad_bias.buffer() : absent},
+            attributes, where);
     const double voxels = static_cast<double>(p.n * p.out[0] * p.out[1] * p.out[2]);
     keep(grad_weight, bias ? "grad_weight beside bias" : "grad_weight", voxels);
     if (bias) keep(grad_bias, "grad_bias", voxels);
@@ -114,8 +120,8 @@ void check_adjoint(const char* isa, versemi_context* context, const versemi_conv
   const std::vector<double> attributes = attributes_of(p);
   guarded output(versemi_conv_output_count(&p)), grad_input(versemi_conv_input_count(&p)),
       grad_weight(versemi_conv_weight_count(&p));
-  run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {constant(x.input), constant(x.weight), absent, output.buffer()},
-          attributes, where);
+  run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context,
+          {constant(x.input), constant(x.weight), absent, output.buffer()}, attributes, where);
   run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context,
           {constant(x.grad_output), constant(x.weight), absent, grad_input.buffer()}, attributes, where);
   run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context,
@@ -140,7 +146,8 @@ void check_moments(const char* isa, versemi_context* context) {
   attributes.insert(attributes.end(), {0, 1, 1e-5});
   guarded output(versemi_conv_output_count(&p)), mean(2 * 18), rstd(2 * 18);
   run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
-          {constant(input), constant(weight), absent, output.buffer(), absent, mean.buffer(), rstd.buffer()}, attributes, "moments");
+          {constant(input), constant(weight), absent, output.buffer(), absent, mean.buffer(), rstd.buffer()},
+          attributes, "moments");
   const std::size_t voxels = 12 * 13 * 50;
   for (std::size_t i = 0; i < 2 * 18; i++) {
     double sum = 0, squares = 0;
@@ -150,7 +157,8 @@ void check_moments(const char* isa, versemi_context* context) {
       squares += deviation * deviation;
     }
     const double expected = 1.0 / std::sqrt(squares / static_cast<double>(voxels) + 1e-5);
-    check(std::fabs(mean.data()[i] - (4096.0 + sum / static_cast<double>(voxels))) <= 2.5e-4, std::string(isa) + ": mean far from zero");
+    check(std::fabs(mean.data()[i] - (4096.0 + sum / static_cast<double>(voxels))) <= 2.5e-4,
+          std::string(isa) + ": mean far from zero");
     check(std::fabs(rstd.data()[i] / expected - 1) <= 1e-6, std::string(isa) + ": deviation of values far from zero");
   }
 }
@@ -213,12 +221,14 @@ int main() {
         // been divided by the deviation, which may be small for few voxels.
         const double reduction = std::fabs(expected.reduction[i]);
         const double absolute = expected.reduction[i] < 0 ? 2e-3 : 3e-6 * std::sqrt(reduction) + 1e-6;
-        compare(found.values[i], expected.values[i], expected.reduction[i] < 0 ? 2e-3 : 2e-6 * std::sqrt(reduction), absolute,
-                found.names[i]);
+        compare(found.values[i], expected.values[i], expected.reduction[i] < 0 ? 2e-3 : 2e-6 * std::sqrt(reduction),
+                absolute, found.names[i]);
       }
       check(same_bits(found, run_all(*isa, false, contexts[1], p, x)), found.names[0] + " and others: repeat differs");
-      check(same_bits(found, run_all(*isa, false, contexts[0], p, x)), found.names[0] + " and others: 1 thread differs");
-      check(same_bits(found, run_all(*isa, false, contexts[2], p, x)), found.names[0] + " and others: 3 threads differ");
+      check(same_bits(found, run_all(*isa, false, contexts[0], p, x)),
+            found.names[0] + " and others: 1 thread differs");
+      check(same_bits(found, run_all(*isa, false, contexts[2], p, x)),
+            found.names[0] + " and others: 3 threads differ");
       check_adjoint(*isa, contexts[2], p, x);
     }
   }

@@ -25,13 +25,14 @@ enum { VERSEMI_CONV_ATTRIBUTES = 18 };
 
 /* Reads the first 18 attributes. Returns NULL, or what is wrong with them. Behind the last voxel as many zeros are read as
  * the size of the output asks for. */
-static inline const char *versemi_read_conv_problem(versemi_conv_problem *problem, const double *attributes,
+static inline const char* versemi_read_conv_problem(versemi_conv_problem* problem, const double* attributes,
                                                     int32_t attribute_count) {
   int64_t value[VERSEMI_CONV_ATTRIBUTES];
   int i;
   if (attribute_count < VERSEMI_CONV_ATTRIBUTES) return "a convolution has at least 18 attributes";
   for (i = 0; i < VERSEMI_CONV_ATTRIBUTES; i++) {
-    if (!(attributes[i] >= 0 && attributes[i] <= 2147483647.0)) return "a convolution attribute is negative or too large";
+    if (!(attributes[i] >= 0 && attributes[i] <= 2147483647.0))
+      return "a convolution attribute is negative or too large";
     value[i] = (int64_t)attributes[i];
     if ((double)value[i] != attributes[i]) return "a convolution attribute is not an integer";
   }
@@ -50,13 +51,13 @@ static inline const char *versemi_read_conv_problem(versemi_conv_problem *proble
   return 0;
 }
 
-static inline int64_t versemi_conv_input_count(const versemi_conv_problem *p) {
+static inline int64_t versemi_conv_input_count(const versemi_conv_problem* p) {
   return p->n * p->in[0] * p->in[1] * p->in[2] * p->in_channels;
 }
-static inline int64_t versemi_conv_output_count(const versemi_conv_problem *p) {
+static inline int64_t versemi_conv_output_count(const versemi_conv_problem* p) {
   return p->n * p->out[0] * p->out[1] * p->out[2] * p->out_channels;
 }
-static inline int64_t versemi_conv_weight_count(const versemi_conv_problem *p) {
+static inline int64_t versemi_conv_weight_count(const versemi_conv_problem* p) {
   return p->kernel[0] * p->kernel[1] * p->kernel[2] * p->in_channels * p->out_channels;
 }
 
