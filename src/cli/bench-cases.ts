@@ -34,7 +34,8 @@ export interface BenchOptions {
 
 interface Peer {
   readonly name: string;
-  readonly command: string;
+  /** Programs that can run it: the first one that does. */
+  readonly commands: readonly string[];
   readonly args: readonly string[];
 }
 
@@ -110,7 +111,8 @@ export const benchCases: readonly BenchCase[] = [
     },
     peer: (_device, threads, { runs, patch, peers }) => ({
       name: 'PyTorch',
-      command: 'python3',
+      // The first Python on the path is not always the one that has PyTorch.
+      commands: ['python3', '/usr/bin/python3'],
       args: [join(peers, 'pytorch.py'), 'training', String(threads), String(runs), String(patch)],
     }),
   },
@@ -172,7 +174,7 @@ function nodePeer(
   args: readonly (string | number)[],
 ): Peer | undefined {
   if (!existsSync(join(folder, 'node_modules', packageName))) return undefined;
-  return { name: packageName, command: process.execPath, args: [join(folder, program), ...args.map(String)] };
+  return { name: packageName, commands: [process.execPath], args: [join(folder, program), ...args.map(String)] };
 }
 
 /** Times every case, and its peer right after it, on the chosen device. */
@@ -214,13 +216,16 @@ export async function* runBench(options: BenchOptions, onCase: (name: string) =>
 /** Peers run in processes of their own and print {"milliseconds": [...]}; one that cannot run is left out. */
 async function peerTime(peer: Peer | undefined): Promise<{ name: string; milliseconds: number } | undefined> {
   if (peer === undefined) return undefined;
-  try {
-    const { stdout } = await promisify(execFile)(peer.command, [...peer.args], { timeout: 600_000 });
-    const { milliseconds } = JSON.parse(stdout) as { milliseconds: number[] };
-    return { name: peer.name, milliseconds: median(milliseconds) };
-  } catch {
-    return undefined;
+  for (const command of peer.commands) {
+    try {
+      const { stdout } = await promisify(execFile)(command, [...peer.args], { timeout: 600_000 });
+      const { milliseconds } = JSON.parse(stdout) as { milliseconds: number[] };
+      return { name: peer.name, milliseconds: median(milliseconds) };
+    } catch {
+      // Not installed there.
+    }
   }
+  return undefined;
 }
 
 function median(values: readonly number[]): number {

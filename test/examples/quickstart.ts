@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
   options: {
     device: { type: 'string', default: 'auto' },
     out: { type: 'string', default: join('runs', 'quickstart') },
-    steps: { type: 'string', default: '150' },
+    steps: { type: 'string', default: '300' },
   },
 });
 const started = performance.now();
