@@ -9,6 +9,6 @@ export interface DeviceArguments {
 /** Chooses the device and says why. */
 export async function chooseDevice({ device, threads }: DeviceArguments, terminal: Terminal): Promise<SelectedDevice> {
   const selected = await selectDevice(device, threads === undefined ? {} : { threads });
-  terminal.note(`Device: ${selected.device.description}. ${selected.why}`);
+  terminal.note(`Device ${selected.why}`);
   return selected;
 }

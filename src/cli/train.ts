@@ -83,7 +83,7 @@ export function progress(terminal: Terminal, every: number): (event: TrainingEve
     if (event.type === 'start') {
       steps = event.steps;
       const { labeled, unlabeled, validation } = event.cases;
-      terminal.note(`Device ${event.device}: ${event.why}`);
+      terminal.note(`Device ${event.why}`);
       terminal.note(
         `${labeled} labelled, ${unlabeled} unlabelled, ${validation} validation cases; ${event.parameters.toLocaleString('en')} parameters; steps ${event.step + 1} to ${steps}`,
       );

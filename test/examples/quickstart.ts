@@ -138,7 +138,7 @@ for (const kind of kinds) {
 }
 
 const { device, why } = await selectDevice(options.device as DeviceChoice);
-terminal.note(`Device: ${device.description}. ${why}`);
+terminal.note(`Device ${why}`);
 const semi = await trainAndEvaluate('semi-supervised', 'semi-supervised');
 const supervised = await trainAndEvaluate('labelled-cases-alone', 'supervised');
 
