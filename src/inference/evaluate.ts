@@ -1,4 +1,4 @@
-import { type CaseResult, type Summary, segmentationMetrics } from '../metrics/index.js';
+import { type CaseResult, diceOf, type Summary, segmentationMetrics } from '../metrics/index.js';
 import { preprocessCase } from '../preprocessing/preprocess-case.js';
 import type { PreprocessedCase } from '../preprocessing/types.js';
 import { toCanonical } from '../volume/orientation.js';
@@ -112,8 +112,8 @@ export async function validate(
     for (const [i, task] of tasks.entries()) {
       const prediction = foreground(probabilities[i]!, foregroundSteps);
       const reference = foreground(label, plan.tasks[task]!.labels);
-      const { both, inA, inB } = host().maskCounts(prediction, reference, sizeVoxels);
-      dice.push({ id, task: plan.tasks[task]!.name, dice: inA + inB === 0 ? 1 : (2 * both) / (inA + inB) });
+      const counts = host().maskCounts(prediction, reference, sizeVoxels);
+      dice.push({ id, task: plan.tasks[task]!.name, dice: diceOf(counts) });
     }
   }
   const names = plan.tasks.map((task) => task.name);

@@ -2,6 +2,7 @@ export {
   type CaseMetrics,
   type DistanceName,
   type Distances,
+  diceOf,
   distanceNames,
   type MetricOptions,
   type Overlap,

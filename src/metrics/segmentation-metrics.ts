@@ -91,14 +91,23 @@ export function segmentationMetrics(
   };
 }
 
-function overlap(
-  { both, inA, inB }: { readonly both: number; readonly inA: number; readonly inB: number },
-  voxelMl: number,
-): Overlap {
+/** Voxels of two masks: in both, in A, in B. */
+interface MaskCounts {
+  readonly both: number;
+  readonly inA: number;
+  readonly inB: number;
+}
+
+/** 2 |A and B| / (|A| + |B|); 1 when both masks are empty. */
+export function diceOf({ both, inA, inB }: MaskCounts): number {
+  return inA + inB === 0 ? 1 : (2 * both) / (inA + inB);
+}
+
+function overlap({ both, inA, inB }: MaskCounts, voxelMl: number): Overlap {
   const empty = inA + inB === 0;
   const ratio = (a: number, b: number) => (empty ? 1 : b === 0 ? null : a / b);
   return {
-    dice: empty ? 1 : (2 * both) / (inA + inB),
+    dice: diceOf({ both, inA, inB }),
     jaccard: empty ? 1 : both / (inA + inB - both),
     precision: ratio(both, inA),
     recall: ratio(both, inB),

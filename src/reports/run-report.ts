@@ -5,6 +5,8 @@ import { writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
+import { runFiles } from '../training/run-folder.js';
+import { evaluationFileName, overlayFolderName } from './evaluation-folder.js';
 import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
 import { overlayFileName } from './overlay-file.js';
 import type { Series } from './plots.js';
@@ -67,7 +69,7 @@ async function readEvaluations(folder: string): Promise<FoundEvaluation[]> {
   const folders = ['', ...names.filter((entry) => entry.isDirectory()).map(({ name }) => name)];
   const result: FoundEvaluation[] = [];
   for (const name of folders.sort()) {
-    const file = join(folder, name, 'evaluation.json');
+    const file = join(folder, name, evaluationFileName);
     if (!existsSync(file)) continue;
     result.push({ name, folder: join(folder, name), evaluation: await readJson<Evaluation>(file) });
   }
@@ -79,7 +81,7 @@ async function readOverlays(found: readonly FoundEvaluation[]): Promise<OverlayP
   if (first === undefined) return [];
   const pictures: OverlayPicture[] = [];
   for (const { id, task } of first.evaluation.cases) {
-    const file = join(first.folder, 'overlays', overlayFileName(id, task));
+    const file = join(first.folder, overlayFolderName, overlayFileName(id, task));
     if (existsSync(file)) pictures.push({ id, task, pngBase64: (await readFile(file)).toString('base64') });
   }
   return pictures;
@@ -99,7 +101,7 @@ interface LoggedEvent {
 const curvePoints = 200;
 
 async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
-  const file = join(folder, 'metrics.jsonl');
+  const file = runFiles(folder).metrics;
   if (!existsSync(file)) return undefined;
   // What follows the last line break is a line that a killed run did not finish.
   const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1);
@@ -137,7 +139,7 @@ function smoothed(name: string, steps: readonly LoggedEvent[]): Series {
 }
 
 async function readPlanOf(folder: string): Promise<Plan | undefined> {
-  const file = join(folder, 'plan.json');
+  const file = runFiles(folder).plan;
   return existsSync(file) ? readJson<Plan>(file) : undefined;
 }
 
