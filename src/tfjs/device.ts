@@ -3,6 +3,19 @@ import type { KernelName } from './kernel-table.js';
 /** Handle of a buffer on a device; 0 means "none". */
 export type BufferId = number;
 
+/** Precision of the operands of convolutions; sums are float32 in every one (int32 for int8). */
+export type Precision = 'float32' | 'tf32' | 'bfloat16' | 'int8';
+
+/** What a device is made with. */
+export interface DeviceSettings {
+  /** Default: VERSEMI_THREADS, else all cores that this process may use. */
+  readonly threads?: number;
+  /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
+  readonly exact?: boolean;
+  /** Default: float32. Lower ones serve inference on the CPU; a device refuses what it does not have. */
+  readonly precision?: Precision;
+}
+
 /** Memory of a device, bytes. */
 export interface DeviceMemory {
   /** Live buffers. */

@@ -2,13 +2,10 @@ import { engine, registerBackend, removeBackend, setBackend } from '@tensorflow/
 import { VersemiError } from '../errors.js';
 import { VersemiBackend } from './backend.js';
 import { findDelegates } from './delegate-backends.js';
-import type { Device } from './device.js';
+import type { Device, DeviceSettings } from './device.js';
 import { registerKernels } from './register.js';
 
-export interface DeviceOptions {
-  /** Default: VERSEMI_THREADS, else all cores that this process may use. */
-  readonly threads?: number;
-}
+export type DeviceOptions = DeviceSettings;
 
 /** Whether a backend can be used, and a sentence that explains it. */
 export interface BackendStatus {
@@ -67,7 +64,7 @@ async function registerCpu(options: DeviceOptions, delegates: string): Promise<B
 
 async function registerWasm(options: DeviceOptions, delegates: string): Promise<BackendStatus> {
   const backend = 'versemi-wasm';
-  let createWasmDevice: (options: DeviceOptions) => Promise<Device>;
+  let createWasmDevice: (options: DeviceSettings) => Promise<Device>;
   try {
     ({ createWasmDevice } = await import('./wasm-device.js'));
   } catch (error) {
@@ -80,14 +77,15 @@ async function registerWasm(options: DeviceOptions, delegates: string): Promise<
 function register(name: string, options: DeviceOptions, priority: number, make: Registration['make']): void {
   const before = registrations.get(name);
   if (before !== undefined && engine().registryFactory[name] !== undefined) {
-    if (options.threads === undefined || options.threads === before.options.threads) return;
+    const changes = changedSettings(before.options, options);
+    if (changes === '') return;
     const tensors = engine().registry[name]?.numDataIds() ?? 0;
     if (tensors > 0)
       throw new VersemiError('DEVICE_UNAVAILABLE', {
         field: name,
-        expected: `no live tensors when the number of threads changes to ${options.threads}`,
+        expected: `no live tensors when settings of the device change (${changes})`,
         found: `${tensors}`,
-        remedy: 'Dispose of them, or choose the number of threads before the first tensor is made.',
+        remedy: 'Dispose of them, or choose the settings before the first tensor is made.',
       });
     removeBackend(name);
   }
@@ -95,6 +93,14 @@ function register(name: string, options: DeviceOptions, priority: number, make: 
   registrations.set(name, registration);
   registerBackend(name, () => registration.made ?? make(), priority);
   registerKernels(name);
+}
+
+/** Settings that are asked for and differ from what a device was made with; one that nobody asks for stays. */
+function changedSettings(before: DeviceOptions, asked: DeviceOptions): string {
+  return (['threads', 'exact', 'precision'] as const)
+    .filter((name) => asked[name] !== undefined && asked[name] !== before[name])
+    .map((name) => `${name}: ${asked[name]}`)
+    .join(', ');
 }
 
 /**

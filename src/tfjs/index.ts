@@ -8,7 +8,7 @@
  */
 import './gradients.js';
 
-export type { Device, DeviceMemory } from './device.js';
+export type { Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
 export {
   type BackendStatus,
   type DeviceChoice,

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
 import { VersemiError } from '../errors.js';
 import { packageRoot } from '../root.js';
-import type { BufferId, Device, DeviceMemory } from './device.js';
+import type { BufferId, Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
 import { type KernelName, kernelTable } from './kernel-table.js';
 
 /** Status codes of native/include/versemi/kernel_table.h. */
@@ -25,7 +25,14 @@ interface AddonDevice {
 }
 
 interface Addon {
-  createDevice(options: { threads: number; memoryLimitBytes: number; poison: boolean }): AddonDevice;
+  /** Throws where the device cannot be made as asked. */
+  createDevice(options: {
+    threads: number;
+    memoryLimitBytes: number;
+    poison: boolean;
+    exact: boolean;
+    precision: Precision;
+  }): AddonDevice;
   readonly versions: { readonly napi: number; readonly compiler: string };
 }
 
@@ -70,19 +77,23 @@ export function nativeUnavailableReason(): string | null {
 /**
  * The CPU device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
  *
- * @param options.threads default: VERSEMI_THREADS, else all cores this process may use
- * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built or does not load
+ * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such precision
  */
-export function loadNativeDevice(options: { threads?: number } = {}): Device {
+export function loadNativeDevice({ threads, exact = false, precision = 'float32' }: DeviceSettings = {}): Device {
   const addon = loadAddon();
   if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: 'cpu', found: addon.reason });
-  return new NativeDevice(
-    addon.createDevice({
-      threads: threadCount(options.threads),
-      memoryLimitBytes: memoryLimitBytes(),
-      poison: process.env.VERSEMI_POISON === '1',
-    }),
-  );
+  const options = {
+    threads: threadCount(threads),
+    memoryLimitBytes: memoryLimitBytes(),
+    poison: process.env.VERSEMI_POISON === '1',
+    exact,
+    precision,
+  };
+  try {
+    return new NativeDevice(addon.createDevice(options));
+  } catch (error) {
+    throw new VersemiError('DEVICE_UNAVAILABLE', { field: 'cpu', found: (error as Error).message });
+  }
 }
 
 function threadCount(asked: number | undefined): number {
