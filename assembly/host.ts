@@ -8,6 +8,7 @@ export * from './volume/labels';
 export * from './volume/slab';
 export * from './volume/preprocess';
 export * from './sampling/patch';
+export * from './sampling/warp';
 export * from './metrics/components';
 export * from './metrics/distance';
 export * from './metrics/order';

@@ -11,7 +11,7 @@ const exportNames = [
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
   'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'quantize',
-  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'addNoise',
+  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
   'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
   'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder

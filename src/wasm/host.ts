@@ -23,7 +23,7 @@ export type {
   SurfaceSummary,
 } from './host-metrics.js';
 export type { GridMap } from './host-resample.js';
-export type { IntensityAugmentation, PatchBox, PatchCut } from './host-sampling.js';
+export type { IntensityAugmentation, Matrix3, PatchBox, PatchCut } from './host-sampling.js';
 export type { SlabAccumulator } from './host-slab.js';
 export type { Box, Statistics } from './host-volume.js';
 
