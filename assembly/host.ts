@@ -5,6 +5,7 @@ export * from './volume/resample';
 export * from './volume/reorient';
 export * from './volume/intensity';
 export * from './volume/labels';
+export * from './volume/mask';
 export * from './volume/slab';
 export * from './volume/preprocess';
 export * from './sampling/patch';

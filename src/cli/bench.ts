@@ -27,11 +27,12 @@ export function addBench(program: Command): void {
 Examples:
   $ versemi bench
   $ versemi bench --device wasm --threads 1 --only vnet-forward
+  $ versemi bench --exact --only vnet-forward
   $ versemi bench --json
 
 Peers that are not installed are left out. Machines drift: only the ratios of one run count.`,
     );
-  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (options) => {
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {
     const terminal = createTerminal(options);
     const rows: BenchRow[] = [];
     for await (const row of runBench(options, (name) => terminal.status(`${name} ...`))) {
