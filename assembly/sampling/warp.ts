@@ -26,6 +26,9 @@ export function warpLinear(
   const stepX = entry(map, 0);
   const stepY = entry(map, 4);
   const stepZ = entry(map, 8);
+  const lastX = <f64>(boxX - 1);
+  const lastY = <f64>(boxY - 1);
+  const lastZ = <f64>(boxZ - 1);
   const rowBytes = <usize>boxX << 2;
   const sliceBytes = rowBytes * <usize>boxY;
   for (let z = 0; z < sizeZ; z++) {
@@ -37,17 +40,15 @@ export function warpLinear(
         const atX = beginX + stepX * <f64>x;
         const atY = beginY + stepY * <f64>x;
         const atZ = beginZ + stepZ * <f64>x;
-        const lowX = floor(atX);
-        const lowY = floor(atY);
-        const lowZ = floor(atZ);
         let value = fill;
-        if (
-          lowX >= 0 && lowX < <f64>(boxX - 1) && lowY >= 0 && lowY < <f64>(boxY - 1) && lowZ >= 0 && lowZ < <f64>(boxZ - 1)
-        ) {
+        if (atX >= 0 && atX < lastX && atY >= 0 && atY < lastY && atZ >= 0 && atZ < lastZ) {
+          const lowX = <i32>atX;
+          const lowY = <i32>atY;
+          const lowZ = <i32>atZ;
           const at = box + <usize>lowZ * sliceBytes + <usize>lowY * rowBytes + (<usize>lowX << 2);
-          const weightX = <f32>(atX - lowX);
-          const weightY = <f32>(atY - lowY);
-          const weightZ = <f32>(atZ - lowZ);
+          const weightX = <f32>(atX - <f64>lowX);
+          const weightY = <f32>(atY - <f64>lowY);
+          const weightZ = <f32>(atZ - <f64>lowZ);
           const a = mixed(load<f32>(at), load<f32>(at, 4), weightX);
           const b = mixed(load<f32>(at + rowBytes), load<f32>(at + rowBytes, 4), weightX);
           const next = at + sliceBytes;
@@ -81,6 +82,9 @@ export function warpNearest(
   map: usize,
   fill: u32,
 ): void {
+  const endX = <f64>boxX;
+  const endY = <f64>boxY;
+  const endZ = <f64>boxZ;
   const stepX = entry(map, 0);
   const stepY = entry(map, 4);
   const stepZ = entry(map, 8);
@@ -90,13 +94,13 @@ export function warpNearest(
       const beginY = entry(map, 5) * <f64>y + entry(map, 6) * <f64>z + entry(map, 7) + 0.5;
       const beginZ = entry(map, 9) * <f64>y + entry(map, 10) * <f64>z + entry(map, 11) + 0.5;
       for (let x = 0; x < sizeX; x++) {
-        const atX = floor(beginX + stepX * <f64>x);
-        const atY = floor(beginY + stepY * <f64>x);
-        const atZ = floor(beginZ + stepZ * <f64>x);
-        const inside =
-          atX >= 0 && atX < <f64>boxX && atY >= 0 && atY < <f64>boxY && atZ >= 0 && atZ < <f64>boxZ;
-        const at = inside ? (<usize>atZ * <usize>boxY + <usize>atY) * <usize>boxX + <usize>atX : 0;
-        store<u8>(output, inside ? load<u8>(box + at) : <u8>fill);
+        const atX = beginX + stepX * <f64>x;
+        const atY = beginY + stepY * <f64>x;
+        const atZ = beginZ + stepZ * <f64>x;
+        let label = <u8>fill;
+        if (atX >= 0 && atX < endX && atY >= 0 && atY < endY && atZ >= 0 && atZ < endZ)
+          label = load<u8>(box + (<usize><i32>atZ * <usize>boxY + <usize><i32>atY) * <usize>boxX + <usize><i32>atX);
+        store<u8>(output, label);
         output++;
       }
     }
