@@ -18,14 +18,15 @@ struct winograd_plan {
   int64_t blocks;           // of a sample
   int64_t depth;            // input channels, filled up to whole vectors
   int64_t vectors;          // of output columns
-  int64_t column_blocks;    // as many columns as one tile of conv_tile.h holds
+  int64_t column_blocks;    // of as many vectors as one tile of conv_tile.h holds; of one vector in groups
+  int64_t slice;            // channels of mapped inputs that lie together
   // A chunk is a run of blocks of one sample: what goes through the cache at once, and what one partial sum of the
   // statistics covers. chunk i of a sample begins at block blocks * i / chunks.
   int64_t chunks;
   int64_t chunk_blocks;  // the most blocks of a chunk
-  // 0: a thread takes a chunk through all steps while it is in its cache. Else the steps follow each other over this many
-  // blocks (whole chunks, of any samples), each step spread over the threads: where the mapped weights are large and must
-  // not be read for every chunk.
+  // 0: the weights are mapped first, and a thread takes a chunk through all other steps while it is in its cache. Else the
+  // steps follow each other over this many blocks (whole chunks, of any samples), each step spread over the threads: where
+  // the mapped weights are too large to be kept, or to be read for every chunk.
   int64_t group_blocks;
 };
 

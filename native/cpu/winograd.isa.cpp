@@ -23,13 +23,15 @@ constexpr int64_t ring_columns = 8;
 constexpr int most_rows = 36, most_planes = 216;
 
 struct layout {
-  int64_t v_plane, m_plane;      // floats from plane to plane of mapped inputs and of products
-  int64_t v_floats, m_floats;    // all planes; of products: of one block of columns
+  // Mapped inputs are [slice of channels][plane][block][channel of the slice], products [column block][plane][block][width],
+  // with a line behind each plane. Floats from plane to plane, and of all planes of a slice or of a column block:
+  int64_t v_plane, m_plane;
+  int64_t v_floats, m_floats;
   int64_t pack_floats, thread_floats;
   float* thread_memory;
-  float* weights;                // [column block][plane][channel][width]
-  const float* bias;             // [vectors * lanes] or nullptr
-  float* statistics;             // [sample][chunk][vector][3 * lanes] or nullptr
+  float* weights;     // of all column blocks, each [plane][channel][width]; nullptr where each thread maps what it needs
+  const float* bias;  // [vectors * lanes] or nullptr
+  float* statistics;  // [sample][chunk][vector][3 * lanes] or nullptr
 };
 
 struct column_block {
@@ -40,14 +42,11 @@ column_block block_at(const winograd_plan& p, int64_t block) {
   const int64_t begin = p.vectors * block / p.column_blocks, end = p.vectors * (block + 1) / p.column_blocks;
   return column_block{begin, (int)(end - begin)};
 }
-int64_t weight_plane(const conv_operation& o, int64_t vectors) { return o.x_channels * vectors * lanes + line_floats; }
+// Floats from plane to plane of the mapped weights.
+int64_t weight_plane(int64_t channels, int64_t vectors) { return channels * vectors * lanes + line_floats; }
 // Mapped weights of a block of columns.
-float* weights_of(const conv_operation& o, const winograd_plan& p, const layout& l, const column_block& block) {
-  // Each block before this one has planes with one line between them.
-  int64_t floats = 0;
-  for (int64_t i = 0; block_at(p, i).first_vector < block.first_vector; i++)
-    floats += p.planes * weight_plane(o, block_at(p, i).vectors);
-  return l.weights + floats;
+float* weights_of(const winograd_plan& p, const layout& l, int64_t number) {
+  return l.weights + p.planes * (p.depth * block_at(p, number).first_vector * lanes + number * line_floats);
 }
 
 class worker {
@@ -64,8 +63,8 @@ class worker {
     zero_floats(zeros_, operation.x_size[2] * operation.x_channels);
   }
 
-  // Weights of one vector of columns and `lanes` channels from `first` on.
-  void map_weights(int64_t vector, int64_t first) {
+  // Weights of one vector of columns and up to `lanes` channels from `first` on; channel and plane distances in floats.
+  void map_weights(int64_t vector, int64_t first, float* to, int64_t width, int64_t plane) {
     const pass_axis* axis = o_.passes[0].axis;
     const int64_t columns = smaller<int64_t>(lanes, o_.columns - vector * lanes);
     const int64_t count = smaller<int64_t>(lanes, o_.x_channels - first);
@@ -82,11 +81,6 @@ class worker {
         pack_part_transposed(from + vector * lanes * o_.x_channels + first, columns, count, o_.x_channels, to);
       }
     }
-    int64_t number = 0;
-    while (block_at(p_, number).first_vector + block_at(p_, number).vectors <= vector) number++;
-    const column_block block = block_at(p_, number);
-    const int64_t plane = weight_plane(o_, block.vectors), width = block.vectors * lanes;
-    float* to = weights_of(o_, p_, l_, block) + (vector - block.first_vector) * lanes + first * width;
     const int nh = p_.in[1], nw = p_.in[2];
     float* const second = mapped + 9 * 6 * lanes;
     for (int64_t k = 0; k < count; k++) {
@@ -97,13 +91,29 @@ class worker {
     }
   }
 
+  // A chunk through all steps, over the weights that were mapped for all.
   void run_chunk(int64_t sample, int64_t chunk) {
     const int64_t begin = first_block(chunk), end = first_block(chunk + 1);
     map_inputs(sample, begin, end, 0, p_.depth / lanes, v_);
     for (int64_t i = 0; i < p_.column_blocks; i++) {
       const column_block block = block_at(p_, i);
-      for (int plane = 0; plane < p_.planes; plane++) multiply(plane, block, v_, m_, end - begin);
+      const int64_t step = weight_plane(p_.depth, block.vectors);
+      for (int plane = 0; plane < p_.planes; plane++)
+        multiply(block.vectors, v_ + plane * l_.v_plane, weights_of(p_, l_, i) + plane * step, step, o_.x_channels, false,
+                 m_ + plane * l_.m_plane, end - begin);
       map_outputs(sample, chunk, block, m_);
+    }
+  }
+
+  // Products of one vector of columns for a group of blocks. The weights are mapped on the way, slice by slice of the
+  // channels: they never leave the cache.
+  void run_vector(int64_t vector, const float* v, float* m, int64_t blocks) {
+    const int64_t step = weight_plane(p_.slice, 1);
+    for (int64_t first = 0; first < o_.x_channels; first += p_.slice, v += l_.v_floats) {
+      const int64_t count = smaller(p_.slice, o_.x_channels - first);
+      for (int64_t k = 0; k < count; k += lanes) map_weights(vector, first + k, v_ + k * lanes, lanes, step);
+      for (int plane = 0; plane < p_.planes; plane++)
+        multiply(1, v + plane * l_.v_plane, v_ + plane * step, step, count, first > 0, m + plane * l_.m_plane, blocks);
     }
   }
 
@@ -115,31 +125,33 @@ class worker {
       const int64_t w = block % p_.grid[2], count = smaller(p_.grid[2] - w, end - block);
       set_rows(sample, block / p_.grid[2] / p_.grid[1], block / p_.grid[2] % p_.grid[1]);
       for (int64_t vector = first; vector < last; vector++)
-        map_input_run(w, count, vector * lanes, v + (block - begin) * p_.depth + vector * lanes);
+        map_input_run(w, count, vector * lanes,
+                      v + vector * lanes / p_.slice * l_.v_floats + (block - begin) * p_.slice + vector * lanes % p_.slice);
       block += count;
     }
   }
 
-  // Products of one plane: rows are blocks.
-  void multiply(int plane, const column_block& block, const float* v, float* m, int64_t rows) const {
-    const int64_t width = block.vectors * lanes, step = weight_plane(o_, block.vectors);
-    const int64_t zero_offset = 0;
+  // Products of one plane: rows are blocks, `step` leads to the weights of the next plane.
+  void multiply(int vectors, const float* v, const float* weights, int64_t step, int64_t channels, bool accumulate, float* m,
+                int64_t rows) const {
+    const int64_t width = vectors * lanes, zero_offset = 0;
     tile_call call = {};
     call.x_offset = call.w_offset = call.ahead_offset = &zero_offset;
-    call.x_step = p_.depth;
-    call.w = weights_of(o_, p_, l_, block) + plane * step;
+    call.x_step = p_.slice;
+    call.w = weights;
     call.segments = 1;
-    call.count = o_.x_channels;
-    call.ahead = call.w + step;
+    call.count = channels;
+    call.ahead = weights + step;
     call.ahead_step = width * (int64_t)sizeof(float);
     call.out_step = width;
     call.columns = width;
-    const int64_t tiles = divide_up(rows, max_tile_voxels(block.vectors));
+    call.accumulate = accumulate;
+    const int64_t tiles = divide_up(rows, max_tile_voxels(vectors));
     for (int64_t i = 0; i < tiles; i++) {
       const int64_t begin = rows * i / tiles, count = rows * (i + 1) / tiles - begin;
-      call.x = v + plane * l_.v_plane + begin * p_.depth;
-      call.out = m + plane * l_.m_plane + begin * width;
-      tile_for((int)count, block.vectors)(call);
+      call.x = v + begin * p_.slice;
+      call.out = m + begin * width;
+      tile_for((int)count, vectors)(call);
     }
   }
 
@@ -217,7 +229,7 @@ class worker {
     const int64_t slot = rows_count_ * lanes, x_first = o_.passes[0].axis[2].x_first;
     const int left = (int)smaller<int64_t>(lanes, o_.x_channels - channel);
     int64_t column = first * out;
-    for (int64_t block = first; block < first + count; block++, v += p_.depth) {
+    for (int64_t block = first; block < first + count; block++, v += p_.slice) {
       for (; column < block * out + in; column++) {
         float* to = work_ + column % ring_columns * slot;
         const int64_t x = x_first + column;
@@ -248,12 +260,15 @@ class worker {
   template <int out, bool whole>
   void map_depth(int64_t offset, int left, float* to) const {
     const int nh = p_.in[1];
+    const int64_t ahead = 4 * o_.x_channels;
     for (int h = 0; h < nh; h++) {
       vfloat d[out + 2], v[out + 2];
       VERSEMI_UNROLL
       for (int i = 0; i < out + 2; i++) {
         const float* x = rows_[i * nh + h] + offset;
         d[i] = whole ? load(x) : load_first(x, left);
+        // For the second-level cache: these rows share a few sets of the first, which would lose what comes too early.
+        __builtin_prefetch(x + ahead, 0, 2);
       }
       map_input<out>(d, v);
       VERSEMI_UNROLL
@@ -358,7 +373,7 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
   layout l = {};
   const int64_t widest = divide_up(p.vectors, p.column_blocks) * lanes;
   const int64_t blocks = p.group_blocks > 0 ? p.group_blocks : p.chunk_blocks;
-  l.v_plane = blocks * p.depth + line_floats;
+  l.v_plane = blocks * p.slice + line_floats;
   l.m_plane = blocks * widest + line_floats;
   l.v_floats = p.planes * l.v_plane;
   l.m_floats = p.planes * l.m_plane;
@@ -367,17 +382,18 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
                                            larger<int64_t>(ring_columns * most_rows, 4 * most_rows + 16 * 6) * lanes),
                            line_floats);
   l.thread_floats = l.pack_floats + round_up(o.x_size[2] * o.x_channels, lanes);
-  if (p.group_blocks == 0) l.thread_floats += l.v_floats + l.m_floats;
+  // Behind them a chunk, or a slice of the weights of one vector.
+  l.thread_floats += p.group_blocks == 0 ? l.v_floats + l.m_floats : p.planes * weight_plane(p.slice, 1);
   l.thread_floats = round_up(l.thread_floats, 1024) + line_floats;
   return l;
 }
 
 // Steps one after the other over groups of whole chunks.
 versemi_status run_groups(versemi_context* context, const conv_operation& o, const winograd_plan& p, const layout& l) {
-  const int64_t floats = l.v_floats + p.column_blocks * l.m_floats;
+  const int64_t inputs = divide_up(p.depth, p.slice) * l.v_floats, floats = inputs + p.column_blocks * l.m_floats;
   float* v = scratch_floats(context, conv_scratch_winograd_group, (std::size_t)floats);
   if (v == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
-  float* m = v + l.v_floats;
+  float* m = v + inputs;
   const int64_t all = o.n * p.chunks, x_vectors = p.depth / lanes;
   const auto place = [&](int64_t chunk) { return chunk / p.chunks * p.blocks + p.blocks * (chunk % p.chunks) / p.chunks; };
   for (int64_t begin = 0, end; begin < all; begin = end) {
@@ -389,15 +405,12 @@ versemi_status run_groups(versemi_context* context, const conv_operation& o, con
         const int64_t chunk = begin + task / x_vectors, vector = task % x_vectors;
         const int64_t in_sample = chunk % p.chunks;
         work.map_inputs(chunk / p.chunks, work.first_block(in_sample), work.first_block(in_sample + 1), vector, vector + 1,
-                        v + (place(chunk) - origin) * p.depth);
+                        v + (place(chunk) - origin) * p.slice);
       }
     });
-    parallel_for(context, p.column_blocks * p.planes, [&](int64_t first, int64_t last, int thread) {
-      const worker work(o, p, l, thread);
-      for (int64_t task = first; task < last; task++) {
-        const int64_t number = task / p.planes;
-        work.multiply((int)(task % p.planes), block_at(p, number), v, m + number * l.m_floats, blocks);
-      }
+    parallel_for(context, p.vectors, [&](int64_t first, int64_t last, int thread) {
+      worker work(o, p, l, thread);
+      for (int64_t vector = first; vector < last; vector++) work.run_vector(vector, v, m + vector * l.m_floats, blocks);
     });
     parallel_for(context, (end - begin) * p.column_blocks, [&](int64_t first, int64_t last, int thread) {
       worker work(o, p, l, thread);
@@ -416,21 +429,29 @@ versemi_status run(versemi_context* context, const conv_operation& o, const wino
   const std::size_t bytes = (std::size_t)(l.thread_floats * thread_count(context)) * sizeof(float);
   l.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
   if (l.thread_memory == nullptr) return out_of_memory(bytes);
-  const int64_t weight_floats = p.planes * (o.x_channels * p.vectors * lanes + p.column_blocks * line_floats);
-  l.weights = scratch_floats(context, conv_scratch_winograd_weights, (std::size_t)weight_floats);
-  if (l.weights == nullptr) return out_of_memory((std::size_t)weight_floats * sizeof(float));
   if (o.bias != nullptr) {
     float* bias = scratch_floats(context, conv_scratch_bias, (std::size_t)(p.vectors * lanes));
     if (bias == nullptr) return out_of_memory((std::size_t)(p.vectors * lanes) * sizeof(float));
     for (int64_t i = 0; i < p.vectors * lanes; i++) bias[i] = i < o.columns ? o.bias[i] : 0.0f;
     l.bias = bias;
   }
+  if (p.group_blocks > 0) return run_groups(context, o, p, l);
+  const int64_t weight_floats = p.planes * (p.depth * p.vectors * lanes + p.column_blocks * line_floats);
+  l.weights = scratch_floats(context, conv_scratch_winograd_weights, (std::size_t)weight_floats);
+  if (l.weights == nullptr) return out_of_memory((std::size_t)weight_floats * sizeof(float));
   const int64_t x_vectors = p.depth / lanes;
   parallel_for(context, p.vectors * x_vectors, [&](int64_t begin, int64_t end, int thread) {
     worker work(o, p, l, thread);
-    for (int64_t task = begin; task < end; task++) work.map_weights(task / x_vectors, task % x_vectors * lanes);
+    for (int64_t task = begin; task < end; task++) {
+      const int64_t vector = task / x_vectors, first = task % x_vectors * lanes;
+      int64_t number = vector * p.column_blocks / p.vectors;
+      while (block_at(p, number).first_vector + block_at(p, number).vectors <= vector) number++;
+      const column_block block = block_at(p, number);
+      const int64_t width = block.vectors * lanes;
+      work.map_weights(vector, first, weights_of(p, l, number) + (vector - block.first_vector) * lanes + first * width, width,
+                       weight_plane(p.depth, block.vectors));
+    }
   });
-  if (p.group_blocks > 0) return run_groups(context, o, p, l);
   parallel_for(context, o.n * p.chunks, [&](int64_t begin, int64_t end, int thread) {
     worker work(o, p, l, thread);
     for (int64_t task = begin; task < end; task++) work.run_chunk(task / p.chunks, task % p.chunks);

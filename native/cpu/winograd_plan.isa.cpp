@@ -11,6 +11,9 @@ constexpr int64_t chunk_bytes = lanes == 16 ? 704 << 10 : 352 << 10;
 // What a group keeps in the third-level cache.
 constexpr int64_t group_bytes = 16 << 20;
 
+// Mapped weights of a slice of channels and one vector of columns.
+constexpr int64_t slice_bytes = 448 << 10;
+
 // Processor cycles per vector, measured: one fma, mapping an input or an output plane, a plane of the weights (mapped and read
 // once).
 constexpr double cycles_input = 6, cycles_output = 6, cycles_weight = 5;
@@ -54,7 +57,11 @@ void cut(winograd_plan* p, const conv_operation& o) {
   if (chunk >= tile && o.n * p->blocks * all_bytes > group_bytes) {
     chunk = chunk / tile * tile;
     p->group_blocks = 0;
+    p->slice = p->depth;
   } else {
+    p->column_blocks = p->vectors;
+    p->slice = smaller<int64_t>(p->depth, larger<int64_t>(1, slice_bytes / (p->planes * lanes * lanes * 4)) * lanes);
+
     // Small chunks: they are what the maps are spread over threads by.
     chunk = larger<int64_t>(1, smaller<int64_t>(tile, p->blocks / 8));
     p->group_blocks = larger(chunk, smaller(o.n * p->blocks, group_bytes / all_bytes));
