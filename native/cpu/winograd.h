@@ -18,7 +18,7 @@ struct winograd_plan {
   int64_t blocks;           // of a sample
   int64_t depth;            // input channels, filled up to whole vectors
   int64_t vectors;          // of output columns
-  int64_t column_blocks;    // of as many vectors as one tile of conv_tile.h holds; of one vector in groups
+  int64_t column_blocks;    // of as many vectors as one tile of conv_tile.h holds; of fewer in groups
   int64_t slice;            // channels of mapped inputs that lie together
   // A chunk is a run of blocks of one sample: what goes through the cache at once, and what one partial sum of the
   // statistics covers. chunk i of a sample begins at block blocks * i / chunks.

@@ -105,15 +105,18 @@ class worker {
     }
   }
 
-  // Products of one vector of columns for a group of blocks. The weights are mapped on the way, slice by slice of the
+  // Products of one block of columns for a group of blocks. The weights are mapped on the way, slice by slice of the
   // channels: they never leave the cache.
-  void run_vector(int64_t vector, const float* v, float* m, int64_t blocks) {
-    const int64_t step = weight_plane(p_.slice, 1);
+  void run_columns(const column_block& block, const float* v, float* m, int64_t blocks) {
+    const int64_t step = weight_plane(p_.slice, block.vectors), width = block.vectors * lanes;
     for (int64_t first = 0; first < o_.x_channels; first += p_.slice, v += l_.v_floats) {
       const int64_t count = smaller(p_.slice, o_.x_channels - first);
-      for (int64_t k = 0; k < count; k += lanes) map_weights(vector, first + k, v_ + k * lanes, lanes, step);
+      for (int64_t k = 0; k < count; k += lanes)
+        for (int i = 0; i < block.vectors; i++)
+          map_weights(block.first_vector + i, first + k, v_ + k * width + i * lanes, width, step);
       for (int plane = 0; plane < p_.planes; plane++)
-        multiply(1, v + plane * l_.v_plane, v_ + plane * step, step, count, first > 0, m + plane * l_.m_plane, blocks);
+        multiply(block.vectors, v + plane * l_.v_plane, v_ + plane * step, step, count, first > 0, m + plane * l_.m_plane,
+                 blocks);
     }
   }
 
@@ -382,8 +385,9 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
                                            larger<int64_t>(ring_columns * most_rows, 4 * most_rows + 16 * 6) * lanes),
                            line_floats);
   l.thread_floats = l.pack_floats + round_up(o.x_size[2] * o.x_channels, lanes);
-  // Behind them a chunk, or a slice of the weights of one vector.
-  l.thread_floats += p.group_blocks == 0 ? l.v_floats + l.m_floats : p.planes * weight_plane(p.slice, 1);
+  // Behind them a chunk, or a slice of the weights of one block of columns.
+  l.thread_floats += p.group_blocks == 0 ? l.v_floats + l.m_floats
+                                           : p.planes * weight_plane(p.slice, divide_up(p.vectors, p.column_blocks));
   l.thread_floats = round_up(l.thread_floats, 1024) + line_floats;
   return l;
 }
@@ -408,9 +412,10 @@ versemi_status run_groups(versemi_context* context, const conv_operation& o, con
                         v + (place(chunk) - origin) * p.slice);
       }
     });
-    parallel_for(context, p.vectors, [&](int64_t first, int64_t last, int thread) {
+    parallel_for(context, p.column_blocks, [&](int64_t first, int64_t last, int thread) {
       worker work(o, p, l, thread);
-      for (int64_t vector = first; vector < last; vector++) work.run_vector(vector, v, m + vector * l.m_floats, blocks);
+      for (int64_t number = first; number < last; number++)
+        work.run_columns(block_at(p, number), v, m + number * l.m_floats, blocks);
     });
     parallel_for(context, (end - begin) * p.column_blocks, [&](int64_t first, int64_t last, int thread) {
       worker work(o, p, l, thread);

@@ -7,11 +7,12 @@ namespace VERSEMI_ISA {
 namespace {
 
 // What a chunk takes through the second-level cache, mapped inputs and products together.
-constexpr int64_t chunk_bytes = lanes == 16 ? 704 << 10 : 352 << 10;
+constexpr int64_t chunk_bytes = 704 << 10;
 // What a group keeps in the third-level cache.
 constexpr int64_t group_bytes = 16 << 20;
 
-// Mapped weights of a slice of channels and one vector of columns.
+// In groups, vectors of columns at a time, and their mapped weights for a slice of the channels.
+constexpr int64_t group_vectors = lanes >= 16 ? 1 : 16 / lanes < max_tile_vectors ? 16 / lanes : max_tile_vectors;
 constexpr int64_t slice_bytes = 448 << 10;
 
 // Processor cycles per vector, measured: one fma, mapping an input or an output plane, a plane of the weights (mapped and read
@@ -59,8 +60,9 @@ void cut(winograd_plan* p, const conv_operation& o) {
     p->group_blocks = 0;
     p->slice = p->depth;
   } else {
-    p->column_blocks = p->vectors;
-    p->slice = smaller<int64_t>(p->depth, larger<int64_t>(1, slice_bytes / (p->planes * lanes * lanes * 4)) * lanes);
+    p->column_blocks = divide_up(p->vectors, group_vectors);
+    const int64_t channel_bytes = p->planes * group_vectors * lanes * 4;
+    p->slice = smaller<int64_t>(p->depth, larger<int64_t>(1, slice_bytes / (channel_bytes * lanes)) * lanes);
 
     // Small chunks: they are what the maps are spread over threads by.
     chunk = larger<int64_t>(1, smaller<int64_t>(tile, p->blocks / 8));
