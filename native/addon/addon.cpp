@@ -51,17 +51,20 @@ class Device : public Napi::ObjectWrap<Device> {
                         InstanceMethod<&Device::dispose>("dispose")});
   }
 
-  // ({ threads, memoryLimitBytes, poison }), all given by the caller
+  // ({ threads, memoryLimitBytes, poison, exact, precision }), all given by the caller
   explicit Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info) {
     const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
     const auto number = [&](const char* name, double otherwise) {
       const Napi::Value value = options.Get(name);
       return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
     };
+    const Napi::Value precision = options.Get("precision");
     try {
       session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
                                            static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
-                                           options.Get("poison").ToBoolean().Value());
+                                           options.Get("poison").ToBoolean().Value(),
+                                           options.Get("exact").ToBoolean().Value(),
+                                           precision.IsString() ? precision.As<Napi::String>().Utf8Value() : "");
     } catch (const std::exception& error) {
       Napi::Error::New(info.Env(), error.what()).ThrowAsJavaScriptException();
     }
