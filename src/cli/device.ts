@@ -1,9 +1,10 @@
-import { type DeviceChoice, type SelectedDevice, selectDevice } from '../tfjs/index.js';
+import { type DeviceChoice, type Precision, type SelectedDevice, selectDevice } from '../tfjs/index.js';
 import type { Terminal } from './terminal.js';
 
 export interface DeviceArguments {
   readonly device: DeviceChoice;
   readonly threads?: number;
+  readonly precision?: Precision;
 }
 
 /** Chooses the device and says why. */
