@@ -14,10 +14,6 @@ VERSEMI_CUDA_NO_ROWS(conv3d_plain)
 VERSEMI_CUDA_NO_ROWS(norm)
 VERSEMI_CUDA_NO_ROWS(head)
 VERSEMI_CUDA_NO_ROWS(loss)
-VERSEMI_CUDA_NO_ROWS(optimizer)
-VERSEMI_CUDA_NO_ROWS(reduce)
-VERSEMI_CUDA_NO_ROWS(matmul)
-VERSEMI_CUDA_NO_ROWS(layout)
 
 }  // namespace cuda
 }  // namespace versemi
