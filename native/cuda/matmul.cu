@@ -85,9 +85,9 @@ __global__ void __launch_bounds__(Threads)
     }
     barrier();
     if (first + slice < p.k) load(first + slice);
-    // Behind the end of k both slices hold zeros; but 0 times what is not finite is NaN, so the loop ends there.
-    const int steps = p.k - first < slice ? static_cast<int>(p.k - first) : slice;
-    for (int l = 0; l < steps; l++) {
+    // Behind the end of k both slices hold zeros.
+#pragma unroll
+    for (int l = 0; l < slice; l++) {
       float left[Each], right[Each];
 #pragma unroll
       for (int i = 0; i < Each; i++) left[i] = a_slice[l][row_of * Each + i];
