@@ -1,0 +1,19 @@
+// Families that have no rows yet: each goes when its file comes.
+#include "kernel.h"
+
+namespace versemi {
+namespace cuda {
+
+#define VERSEMI_CUDA_NO_ROWS(name) \
+  kernel_rows name##_kernels() { return {nullptr, 0}; }
+VERSEMI_CUDA_NO_ROWS(conv3d_hopper)
+VERSEMI_CUDA_NO_ROWS(conv3d_halo)
+VERSEMI_CUDA_NO_ROWS(conv3d_gemm)
+VERSEMI_CUDA_NO_ROWS(conv3d_grad_weight)
+VERSEMI_CUDA_NO_ROWS(conv3d_plain)
+VERSEMI_CUDA_NO_ROWS(norm)
+VERSEMI_CUDA_NO_ROWS(head)
+VERSEMI_CUDA_NO_ROWS(loss)
+
+}  // namespace cuda
+}  // namespace versemi
