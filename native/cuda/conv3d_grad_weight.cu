@@ -19,6 +19,21 @@ const char* refuses_plain(const context&, const double* attributes, std::int32_t
   return refuses_problem(attributes, attribute_count, &p);
 }
 
+const char* refuses_mma(const context& device, const double* attributes, std::int32_t attribute_count) {
+  versemi_conv_problem p;
+  const char* wrong = refuses_problem(attributes, attribute_count, &p);
+  if (wrong != nullptr) return wrong;
+  if (device.operands() == precision::float32) return "operands are to be float32";
+  if (!grad_weight_fits_mma(device, p)) return "channels are not multiples of 8, or the kernel is too large";
+  return nullptr;
+}
+
+void plan_mma(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  const storage format = device.operands() == precision::bfloat16 ? storage::bfloat16 : storage::float32;
+  tensors[0].format = tensors[1].format = format;
+  tensors[2].format = tensors[3].format = storage::float32;
+}
+
 void plan_plain(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   storage format = storage::float32;
   if (device.operands() == precision::bfloat16 &&
@@ -42,6 +57,7 @@ versemi_status run(context& device, const tensor* tensors, std::int32_t, const d
 }
 
 const kernel rows[] = {
+    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-mma", refuses_mma, plan_mma, run<grad_weight_mma>},
     {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-plain", refuses_plain, plan_plain, run<grad_weight_plain>},
 };
 

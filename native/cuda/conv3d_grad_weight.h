@@ -58,6 +58,9 @@ versemi_status finish_grad_weight(context& device, const grad_weight_call& call,
 
 // Any convolution, sums of products in float32.
 versemi_status grad_weight_plain(context& device, const grad_weight_call& call);
+// On tensor cores: operands bfloat16 or, where they are stored as float32, TF32. Only what fits_mma says.
+bool grad_weight_fits_mma(const context& device, const versemi_conv_problem& problem);
+versemi_status grad_weight_mma(context& device, const grad_weight_call& call);
 
 }  // namespace cuda
 }  // namespace versemi

@@ -70,20 +70,37 @@ versemi_conv_problem uneven() {
 }  // namespace
 
 int main() {
-  const versemi_conv_problem problems[] = {
-      problem(1, 1, 1, 1, 1, 1, 1, 1, 0),    // one number
-      problem(1, 9, 10, 11, 1, 16, 3, 1, 1), // first layer
-      problem(2, 5, 6, 7, 16, 8, 1, 1, 0),   // before the head
-      problem(1, 6, 7, 5, 4, 9, 3, 1, 1),
-      problem(2, 6, 8, 10, 16, 32, 2, 2, 0), // down
-      problem(1, 7, 9, 11, 8, 16, 2, 2, 0),  // a last voxel that no window reaches
-      uneven(),
-  };
-  for (const versemi_conv_problem& p : problems)
+  // Few numbers, and what the tensor cores refuse.
+  for (const versemi_conv_problem& p : {problem(1, 1, 1, 1, 1, 1, 1, 1, 0), problem(1, 6, 7, 5, 4, 9, 3, 1, 1), uneven(),
+                                        problem(1, 4, 5, 6, 12, 20, 3, 1, 1)})
     for (precision operands : {precision::bfloat16, precision::tf32, precision::float32}) {
       test(p, operands, operands == precision::bfloat16 ? storage::bfloat16 : storage::float32, true);
       test(p, operands, storage::float32, false);
     }
+  // Two rows each: tensor cores and plain.
+  for (const versemi_conv_problem& p : {
+           problem(1, 9, 10, 11, 1, 16, 3, 1, 1),   // first layer: rows are gathered
+           problem(1, 3, 4, 5, 1, 8, 3, 1, 1),
+           problem(1, 4, 5, 6, 3, 16, 3, 1, 1),     // first layer, three channels
+           problem(2, 5, 6, 7, 16, 8, 1, 1, 0),     // before the head
+           problem(1, 3, 4, 5, 32, 16, 1, 1, 0),
+           problem(2, 6, 8, 10, 16, 32, 2, 2, 0),   // down
+           problem(1, 7, 9, 11, 8, 16, 2, 2, 0),    // a last voxel that no window reaches
+           problem(1, 4, 4, 6, 64, 32, 2, 2, 0),    // several blocks of input channels
+           problem(2, 5, 6, 7, 8, 8, 3, 1, 1),      // units of several taps in one tile
+           problem(1, 6, 6, 6, 16, 16, 3, 1, 1),    // lines of 6
+           problem(1, 5, 6, 17, 16, 32, 3, 1, 1),
+           problem(1, 7, 4, 9, 32, 32, 3, 1, 1),
+           problem(1, 3, 4, 5, 64, 64, 3, 1, 1),
+           problem(1, 4, 5, 6, 8, 24, 3, 1, 0),     // no padding; three blocks of 8 columns
+           problem(1, 7, 8, 9, 16, 8, 3, 2, 1),     // stride and overlap
+       }) {
+    for (precision operands : {precision::bfloat16, precision::tf32}) {
+      const int rows = test(p, operands, operands == precision::bfloat16 ? storage::bfloat16 : storage::float32, true);
+      check(rows == 2, "tensor cores take " + text_of(p));
+    }
+    test(p, precision::bfloat16, storage::float32, false);
+  }
   test_exact(problem(1, 5, 6, 7, 8, 8, 3, 1, 1));
   return finish("cuda grad_weight");
 }
