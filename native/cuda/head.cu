@@ -266,6 +266,21 @@ const char* refuses_8(const context& device, const double* attributes, std::int3
   return refuses_any(device, attributes, attribute_count);
 }
 
+const char* refuses_mma(const context& device, const double* attributes, std::int32_t attribute_count) {
+  if (device.operands() != precision::bfloat16) return "operands are not to be bfloat16";
+  if (attributes[3] != 8) return "not of width 8";
+  if (!head_mma_fits(static_cast<std::int64_t>(attributes[1]))) return "more prompts than sums fit the shared memory";
+  return refuses_any(device, attributes, attribute_count);
+}
+
+void plan_forward_mma(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  tensors[0].format = storage::bfloat16;
+  tensors[1].format = tensors[2].format = storage::float32;
+}
+void plan_gradient_mma(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  tensors[1].format = tensors[3].format = storage::bfloat16;
+  tensors[0].format = tensors[2].format = tensors[4].format = storage::float32;
+}
 void plan_forward(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   tensors[0].format = common_storage(device.operands(), tensors, 1);
   tensors[1].format = tensors[2].format = storage::float32;
@@ -273,6 +288,11 @@ void plan_forward(const context& device, tensor* tensors, std::int32_t, const do
 void plan_gradient(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   tensors[1].format = tensors[3].format = common_storage(device.operands(), tensors + 1, 1);
   tensors[0].format = tensors[2].format = tensors[4].format = storage::float32;
+}
+
+versemi_status run_forward_mma(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+  return head_forward_mma(device, problem_of(attributes), tensors[0].data, static_cast<const float*>(tensors[1].data),
+                          static_cast<float*>(tensors[2].data));
 }
 
 versemi_status run_forward_8(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -297,6 +317,13 @@ versemi_status run_forward_any(context& device, const tensor* tensors, std::int3
   });
 }
 
+// gradParameters from the partial sums.
+versemi_status end_gradient(context& device, const head_problem& p, std::int64_t chunks, const float* partials, const tensor* tensors) {
+  const std::int64_t parameters = p.n * p.prompts * head_parameters(p.width).count;
+  return launch(device, "dynamic head, parameter gradients", finish_gradient, dim3(static_cast<unsigned>(divide_up(parameters, threads))),
+                dim3(threads), 0, p, static_cast<int>(chunks), partials, static_cast<float*>(tensors[4].data));
+}
+
 versemi_status run_gradient_any(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const head_problem p = problem_of(attributes);
   const std::int64_t sums = p.prompts * head_sums(p.width).count, blocks = divide_up(p.voxels, gradient_voxels);
@@ -318,15 +345,26 @@ versemi_status run_gradient_any(context& device, const tensor* tensors, std::int
                   static_cast<const T*>(tensors[1].data), static_cast<const float*>(tensors[2].data),
                   static_cast<T*>(tensors[3].data), partials);
   });
-  if (status.code != VERSEMI_OK) return status;
-  const std::int64_t parameters = p.n * p.prompts * head_parameters(p.width).count;
-  return launch(device, "dynamic head, parameter gradients", finish_gradient, dim3(static_cast<unsigned>(divide_up(parameters, threads))),
-                dim3(threads), 0, p, static_cast<int>(chunks), partials, static_cast<float*>(tensors[4].data));
+  return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
+}
+
+versemi_status run_gradient_mma(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+  const head_problem p = problem_of(attributes);
+  const std::int64_t chunks = head_gradient_chunks(device, p);
+  const std::size_t partial_count = static_cast<std::size_t>(p.n * chunks * p.prompts * head_sums(8).count);
+  float* partials = device.scratch_of<float>(partial_slot, partial_count);
+  if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
+  const versemi_status status =
+      head_gradient_mma(device, p, static_cast<const float*>(tensors[0].data), tensors[1].data,
+                        static_cast<const float*>(tensors[2].data), tensors[3].data, partials, chunks);
+  return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
 }
 
 const kernel rows[] = {
+    {VERSEMI_DYNAMIC_HEAD, "head-mma", refuses_mma, plan_forward_mma, run_forward_mma},
     {VERSEMI_DYNAMIC_HEAD, "head-8", refuses_8, plan_forward, run_forward_8},
     {VERSEMI_DYNAMIC_HEAD, "head-any", refuses_any, plan_forward, run_forward_any},
+    {VERSEMI_DYNAMIC_HEAD_GRAD, "head-mma", refuses_mma, plan_gradient_mma, run_gradient_mma},
     {VERSEMI_DYNAMIC_HEAD_GRAD, "head-any", refuses_any, plan_gradient, run_gradient_any},
 };
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "target.h"
+#include "context.h"
 
 namespace versemi {
 namespace cuda {
@@ -39,6 +39,13 @@ __host__ __device__ constexpr int sum_of_parameter(int width, int parameter, flo
   if (parameter < p.b3) return s.b1 + (parameter - p.b1);
   return s.b3;
 }
+
+// Width 8 with features as bfloat16, on tensor cores (head_mma.cu). partials [n][chunks][prompts][head_sums].
+bool head_mma_fits(std::int64_t prompts);
+versemi_status head_forward_mma(context& device, const head_problem& p, const void* features, const float* parameters, float* logits);
+std::int64_t head_gradient_chunks(const context& device, const head_problem& p);
+versemi_status head_gradient_mma(context& device, const head_problem& p, const float* grad_logits, const void* features,
+                                 const float* parameters, void* grad_features, float* partials, std::int64_t chunks);
 
 }  // namespace cuda
 }  // namespace versemi
