@@ -62,10 +62,12 @@ struct column_part {
   int chunk, row, column;                        // row: of the block's rows; column: its first
   bool active;
 
-  __device__ __forceinline__ explicit column_part(const column_layout& l) {
+  // backward: the first blocks take the last chunks, whose elements a pass before has left in the cache.
+  __device__ __forceinline__ explicit column_part(const column_layout& l, bool backward = false) {
     const int t = static_cast<int>(threadIdx.x);
-    sample = blockIdx.x / static_cast<unsigned>(l.chunks);
-    chunk = static_cast<int>(blockIdx.x % static_cast<unsigned>(l.chunks));
+    const unsigned block = backward ? gridDim.x - 1 - blockIdx.x : blockIdx.x;
+    sample = block / static_cast<unsigned>(l.chunks);
+    chunk = static_cast<int>(block % static_cast<unsigned>(l.chunks));
     row = t / l.groups;
     column = (static_cast<int>(blockIdx.y) * l.groups + t % l.groups) * l.packet;
     active = row < l.block_rows && column < l.period;

@@ -6,7 +6,7 @@
 // tiles of 16 rows x 8 columns in registers over all bricks of its block; each 16 voxels cost it 7 + 2 ldmatrix.x4 (both
 // operands lie voxel by voxel and are transposed on the way) for 28 mma. Partial sums per (chunk of bricks, split).
 //
-// Shared memory: tables (coordinates of halo rows; window row and coordinates of brick rows), then two stages of
+// Shared memory: tables of where rows come from (shared_tables), then two stages of
 // [input rows][gradOutput rows] ([halo] behind them where rows are gathered). Rows are padded, see grad_weight_pitch.
 #include <type_traits>
 
@@ -20,10 +20,16 @@ namespace {
 
 constexpr int threads = grad_weight_threads;
 
+// Of a row in shared memory: coordinates in the brick (10 bits each), and voxels behind the first one in global memory.
+struct row_place {
+  unsigned voxel;
+  int distance;
+};
+
 struct shared_tables {
-  unsigned* halo;    // coordinates of a halo row
-  int* window;       // first row of the window of a brick's voxel
-  unsigned* voxel;   // its coordinates
+  row_place *halo, *brick;
+  int* window;    // first halo row of the window of a brick's voxel
+  int* gathered;  // where a gathered row stands relative to a window, in numbers
 };
 
 struct brick_position {
@@ -35,14 +41,64 @@ __device__ __forceinline__ brick_position position_of(const grad_weight_tiles& t
   return {plane / t.bricks[0], plane % t.bricks[0] * t.brick[0], h * t.brick[1], w * t.brick[2]};
 }
 
+__device__ __forceinline__ int distance_of(unsigned voxel, const int (&size)[3]) {
+  if (voxel == grad_weight_tiles::no_voxel) return 0;
+  return (static_cast<int>(voxel >> 20) * size[1] + static_cast<int>(voxel >> 10 & 1023u)) * size[2] + static_cast<int>(voxel & 1023u);
+}
+
 __device__ __forceinline__ void fill_tables(const grad_weight_tiles& t, const shared_tables& tables) {
-  for (int row = static_cast<int>(threadIdx.x); row < t.halo_rows; row += threads) tables.halo[row] = t.halo_voxel(row);
+  for (int row = static_cast<int>(threadIdx.x); row < t.halo_rows; row += threads) {
+    const unsigned voxel = t.halo_voxel(row);
+    tables.halo[row] = {voxel, distance_of(voxel, t.shape.in)};
+  }
   for (int row = static_cast<int>(threadIdx.x); row < t.brick_rows; row += threads) {
     const int w = row % t.brick[2], h = row / t.brick[2] % t.brick[1], d = row / t.brick[2] / t.brick[1];
     const bool real = d < t.brick[0];
     // Rows behind the last voxel have gradients of zero; they read the window of the first voxel.
-    tables.voxel[row] = real ? static_cast<unsigned>(d << 20 | h << 10 | w) : grad_weight_tiles::no_voxel;
+    const unsigned voxel = real ? static_cast<unsigned>(d << 20 | h << 10 | w) : grad_weight_tiles::no_voxel;
+    tables.brick[row] = {voxel, distance_of(voxel, t.shape.out)};
     tables.window[row] = real ? t.window_row(d, h, w) : 0;
+  }
+  if (!t.gather) return;
+  const int channels = t.shape.in_channels;
+  for (int row = static_cast<int>(threadIdx.x); row < t.gathered; row += threads) {
+    // What stands behind the last row goes to rows of the product that nobody stores.
+    tables.gathered[row] = row < t.shape.taps * channels ? t.tap_offset(row / channels) * channels + row % channels : 0;
+  }
+}
+
+// Where a brick begins in a tensor, and which of its coordinates are inside: low <= coordinate < low + count.
+struct brick_window {
+  std::int64_t first;  // voxel of coordinates 0, 0, 0; maybe outside
+  int low[3];
+  unsigned count[3];
+
+  __device__ __forceinline__ brick_window(int sample, const int (&begin)[3], const int (&limit)[3], const int (&size)[3]) {
+    first = ((static_cast<std::int64_t>(sample) * size[0] + begin[0]) * size[1] + begin[1]) * size[2] + begin[2];
+#pragma unroll
+    for (int i = 0; i < 3; i++) {
+      low[i] = max(0, -begin[i]);
+      count[i] = static_cast<unsigned>(max(0, limit[i] - begin[i] - low[i]));
+    }
+  }
+  // no_voxel is outside: no brick is 1023 voxels long.
+  __device__ __forceinline__ bool inside(unsigned voxel) const {
+    return (voxel >> 20) - static_cast<unsigned>(low[0]) < count[0] && (voxel >> 10 & 1023u) - static_cast<unsigned>(low[1]) < count[1] &&
+           (voxel & 1023u) - static_cast<unsigned>(low[2]) < count[2];
+  }
+};
+
+// Starts the copies of rows of 2^shift packets of 16 bytes; zeros outside.
+template <typename T>
+__device__ __forceinline__ void copy_rows(const row_place* places, int rows, int shift, const brick_window& window, const T* from,
+                                          int channels, unsigned char* to, int pitch) {
+  constexpr int packet = packet_size<T>;
+  for (int i = static_cast<int>(threadIdx.x); i < rows << shift; i += threads) {
+    const int row = i >> shift, part = i & ((1 << shift) - 1);
+    const row_place place = places[row];
+    const bool valid = window.inside(place.voxel);
+    const T* source = from + (window.first + place.distance) * channels + part * packet;
+    copy_async_16(to + row * pitch + part * 16, valid ? source : from, valid);
   }
 }
 
@@ -50,76 +106,59 @@ __device__ __forceinline__ void fill_tables(const grad_weight_tiles& t, const sh
 template <typename T, bool Gather>
 __device__ __forceinline__ void load_brick(const grad_weight_tiles& t, const shared_tables& tables, const brick_position& at,
                                            const T* input, const T* grad_output, unsigned char* stage) {
-  constexpr int packet = packet_size<T>;
   const grad_weight_shape& s = t.shape;
-  int first[3] = {at.d, at.h, at.w}, limit[3];
+  const int out_begin[3] = {at.d, at.h, at.w};
+  int in_begin[3], limit[3];
 #pragma unroll
   for (int i = 0; i < 3; i++) {
-    first[i] = first[i] * s.stride[i] - s.pad[i];
+    in_begin[i] = out_begin[i] * s.stride[i] - s.pad[i];
     // No voxel behind the last window is read: it is not part of the convolution.
     limit[i] = min(s.in[i], (s.out[i] - 1) * s.stride[i] - s.pad[i] + s.kernel[i]);
   }
-  const std::int64_t sample = static_cast<std::int64_t>(at.sample) * s.in[0];
-  const auto offset_of = [&](unsigned voxel, bool* valid) {
-    const int d = first[0] + static_cast<int>(voxel >> 20), h = first[1] + static_cast<int>(voxel >> 10 & 1023u),
-              w = first[2] + static_cast<int>(voxel & 1023u);
-    *valid = d >= 0 && d < limit[0] && h >= 0 && h < limit[1] && w >= 0 && w < limit[2];
-    return (((sample + d) * s.in[1] + h) * s.in[2] + w) * s.in_channels;
-  };
+  const brick_window in_window(at.sample, in_begin, limit, s.in), out_window(at.sample, out_begin, s.out, s.out);
   if (Gather) {
     T* halo = reinterpret_cast<T*>(stage + t.gather_offset);
-    for (int i = static_cast<int>(threadIdx.x); i < t.halo_rows * s.in_channels; i += threads) {
-      const unsigned voxel = tables.halo[i / s.in_channels];
-      bool valid;
-      const std::int64_t offset = offset_of(voxel, &valid) + i % s.in_channels;
-      T value;
-      assign(value, 0.0f);
-      if (voxel != grad_weight_tiles::no_voxel && valid) value = input[offset];
-      halo[i] = value;
+    for (int row = static_cast<int>(threadIdx.x); row < t.halo_rows; row += threads) {
+      const row_place place = tables.halo[row];
+      const bool valid = in_window.inside(place.voxel);
+      const T* source = input + (in_window.first + place.distance) * s.in_channels;
+      for (int channel = 0; channel < s.in_channels; channel++) {
+        T value;
+        assign(value, 0.0f);
+        if (valid) value = source[channel];
+        halo[row * s.in_channels + channel] = value;
+      }
     }
   } else {
-    const int packets = t.in_block / packet;
-    for (int i = static_cast<int>(threadIdx.x); i < t.halo_rows * packets; i += threads) {
-      const int row = i / packets, part = i % packets;
-      const unsigned voxel = tables.halo[row];
-      if (voxel == grad_weight_tiles::no_voxel) continue;
-      bool valid;
-      const std::int64_t offset = offset_of(voxel, &valid) + part * packet;
-      copy_async_16(stage + row * t.in_pitch + part * 16, valid ? input + offset : input, valid);
-    }
+    copy_rows(tables.halo, t.halo_rows, t.in_shift, in_window, input, s.in_channels, stage, t.in_pitch);
   }
-  const int packets = t.out_block / packet;
-  const std::int64_t out_sample = static_cast<std::int64_t>(at.sample) * s.out[0];
-  for (int i = static_cast<int>(threadIdx.x); i < t.brick_rows * packets; i += threads) {
-    const int row = i / packets, part = i % packets;
-    const unsigned voxel = tables.voxel[row];
-    const int d = at.d + static_cast<int>(voxel >> 20), h = at.h + static_cast<int>(voxel >> 10 & 1023u),
-              w = at.w + static_cast<int>(voxel & 1023u);
-    const bool valid = voxel != grad_weight_tiles::no_voxel && d < s.out[0] && h < s.out[1] && w < s.out[2];
-    const std::int64_t offset = (((out_sample + d) * s.out[1] + h) * s.out[2] + w) * s.out_channels + part * packet;
-    copy_async_16(stage + t.grad_offset + row * t.out_pitch + part * 16, valid ? grad_output + offset : grad_output, valid);
-  }
+  copy_rows(tables.brick, t.brick_rows, t.out_shift, out_window, grad_output, s.out_channels, stage + t.grad_offset, t.out_pitch);
 }
 
-// Row by row: the numbers of all taps and channels of a voxel's window, zeros behind them.
+__device__ __forceinline__ uint4 joined(const bf16 (&v)[8]) {
+  const auto pair = [](bf16 low, bf16 high) { return low.bits | static_cast<std::uint32_t>(high.bits) << 16; };
+  return make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
+}
+__device__ __forceinline__ float4 joined(const float (&v)[4]) { return make_float4(v[0], v[1], v[2], v[3]); }
+
+// Row by row: the numbers of all taps and channels of a voxel's window.
 template <typename T>
 __device__ __forceinline__ void gather_rows(const grad_weight_tiles& t, const shared_tables& tables, unsigned char* stage) {
   constexpr int packet = packet_size<T>;
   const T* halo = reinterpret_cast<const T*>(stage + t.gather_offset);
-  const int channels = t.shape.in_channels, rows = t.shape.taps * channels, packets = t.gathered / packet;
-  // Neighbouring threads take neighbouring voxels: the tap is the same for a warp, and its 16-byte stores do not conflict.
-  for (int i = static_cast<int>(threadIdx.x); i < t.brick_rows * packets; i += threads) {
-    const int voxel = i % t.brick_rows, part = i / t.brick_rows;
-    const T* window = halo + tables.window[voxel] * channels;
-    float values[packet];
+  for (int part = 0; part < t.gathered / packet; part++) {
+    int offsets[packet];
 #pragma unroll
-    for (int k = 0; k < packet; k++) {
-      const int row = part * packet + k;
-      values[k] = row < rows ? as_float(window[t.tap_offset(row / channels) * channels + row % channels]) : 0.0f;
+    for (int k = 0; k < packet; k++) offsets[k] = tables.gathered[part * packet + k];
+    for (int voxel = static_cast<int>(threadIdx.x); voxel < t.brick_rows; voxel += threads) {
+      const T* window = halo + tables.window[voxel] * t.shape.in_channels;
+      T values[packet];
+#pragma unroll
+      for (int k = 0; k < packet; k++) values[k] = window[offsets[k]];
+      cuda::packet<T, packet> result;
+      result.raw = joined(values);
+      result.store(reinterpret_cast<T*>(stage + voxel * t.in_pitch) + part * packet);
     }
-    cuda::packet<T, packet> result;
-    result.set(values);
-    result.store(reinterpret_cast<T*>(stage + voxel * t.in_pitch) + part * packet);
   }
 }
 
@@ -201,13 +240,14 @@ __device__ __forceinline__ void multiply_brick(const grad_weight_tiles& t, const
 
 // partials [chunks * splits][weights]. Block (x, y): chunk x; channels: block y % (blocks of input channels), then of output.
 template <typename T, int Tiles, int Columns, bool Gather>
-__global__ void __launch_bounds__(threads, Tiles * Columns >= 28 ? 1 : 2)
+__global__ void __launch_bounds__(threads, Tiles * Columns >= 28 || (Gather && Tiles > 2) ? 1 : 2)
     multiply_mma(const __grid_constant__ grad_weight_tiles t, const T* input, const T* grad_output, float* partials) {
   unsigned char* shared = shared_memory();
   shared_tables tables;
-  tables.halo = reinterpret_cast<unsigned*>(shared);
-  tables.window = reinterpret_cast<int*>(tables.halo + t.halo_rows);
-  tables.voxel = reinterpret_cast<unsigned*>(tables.window + t.brick_rows);
+  tables.halo = reinterpret_cast<row_place*>(shared);
+  tables.brick = tables.halo + t.halo_rows;
+  tables.window = reinterpret_cast<int*>(tables.brick + t.brick_rows);
+  tables.gathered = tables.window + t.brick_rows;
   fill_tables(t, tables);
   const int in_blocks = Gather ? 1 : t.shape.in_channels / t.in_block;
   const int in_first = static_cast<int>(blockIdx.y) % in_blocks * t.in_block, out_first = static_cast<int>(blockIdx.y) / in_blocks * t.out_block;

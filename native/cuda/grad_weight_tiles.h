@@ -24,6 +24,7 @@ struct grad_weight_tiles {
   int line, plane, residue;    // see above
   int halo_rows, brick_rows;   // rows in shared memory; brick_rows is the number of voxels, up to a multiple of 16
   int in_pitch, out_pitch;     // bytes of a row: no bank conflicts among 8 neighbours
+  int in_shift, out_shift;     // a row is 2^shift packets of 16 bytes
   int grad_offset, stage_bytes, table_bytes;  // grad_offset: of gradOutput in a stage
   int bricks[3], all_bricks, bricks_per_chunk, chunks;
   int units, groups, splits;   // units of rows; warps that share the units; warps that share the voxels
@@ -100,7 +101,7 @@ inline void set_brick(grad_weight_tiles* t, int d, int h, int w, bool narrow) {
   t->grad_offset = (t->gather ? t->brick_rows : t->halo_rows) * t->in_pitch;
   t->gather_offset = t->grad_offset + t->brick_rows * t->out_pitch;
   t->stage_bytes = t->gather_offset + (t->gather ? grad_weight_up(t->halo_rows * s.in_channels * channel_bytes, 16) : 0);
-  t->table_bytes = grad_weight_up((t->halo_rows + 2 * t->brick_rows) * 4, 16);
+  t->table_bytes = grad_weight_up(t->halo_rows * 8 + t->brick_rows * 12 + (t->gather ? t->gathered * 4 : 0), 16);
 }
 
 // Fills in everything. false: the channels or the kernel do not fit.
@@ -117,6 +118,9 @@ inline bool cut_grad_weight(grad_weight_tiles* t, bool narrow, int shared_bytes,
     t->in_block = s.in_channels;
     t->out_block = t->out_block > 16 ? 16 : t->out_block;
   }
+  t->in_shift = t->out_shift = narrow ? 0 : 1;
+  while (t->in_block > 8 << (t->in_shift - (narrow ? 0 : 1))) t->in_shift++;
+  while (t->out_block > 8 << (t->out_shift - (narrow ? 0 : 1))) t->out_shift++;
   t->units = t->gather ? t->gathered / 8 : rows / 8;
   t->groups = 1;
   while ((t->units + 1) / 2 > t->groups * grad_weight_most_tiles) t->groups *= 2;

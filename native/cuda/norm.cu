@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(128) finish_statistics(column_layout l, const 
 template <typename T, int Size, bool Affine>
 __global__ void __launch_bounds__(column_threads) normalize(column_layout l, channel_numbers numbers, const T* input,
                                                             const T* skip, T* output, bool relu) {
-  const column_part part(l);
+  const column_part part(l, true);
   if (part.begin >= part.end) return;
   column_numbers<Size, Affine> own;
   own.read(numbers, l, part);
@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(128) finish_gradients(column_layout l, channel
 template <typename T, int Size, bool Affine>
 __global__ void __launch_bounds__(column_threads) apply_gradients(column_layout l, channel_numbers numbers, const T* grad_output,
                                                                   const T* input, const float* averages, bool relu, T* grad_input) {
-  const column_part part(l);
+  const column_part part(l, true);
   if (part.begin >= part.end) return;
   column_numbers<Size, Affine> own;
   own.read(numbers, l, part);

@@ -2,6 +2,8 @@
 // tiles and that do not, in all precisions and storages.
 #include "harness.h"
 
+#include "cuda/grad_weight_tiles.h"
+
 using namespace versemi_test;
 
 namespace {
@@ -61,6 +63,42 @@ void test_exact(const versemi_conv_problem& p) {
       .in(input).in(grad_output).out(grad_weight, 1e-5, 2e-5).out(grad_bias, 1e-5, 2e-5).run(context);
 }
 
+// Tile maps: every tap of every voxel of a brick finds its input voxel in the halo; no two voxels share a row; rows that are
+// read together lie in different banks; what a block needs fits.
+void test_tiles(const versemi_conv_problem& p, bool narrow, int shared_bytes) {
+  using versemi::cuda::grad_weight_tiles;
+  grad_weight_tiles t{versemi::cuda::grad_weight_shape(p)};
+  const std::string what = "tiles of " + text_of(p);
+  if (!cut_grad_weight(&t, narrow, shared_bytes, 132)) return check(false, what + ": not cut");
+  check(t.table_bytes + 2 * t.stage_bytes <= shared_bytes, what + ": shared memory");
+  check(t.own_tiles() <= versemi::cuda::grad_weight_most_tiles && t.groups * t.splits <= versemi::cuda::grad_weight_warps &&
+            t.groups * t.own_tiles() * 2 >= t.units, what + ": warps");
+  check(static_cast<int64_t>(t.chunks) * t.bricks_per_chunk >= t.all_bricks, what + ": chunks");
+  bool found = true;
+  for (int d = 0; d < t.brick[0]; d++)
+    for (int h = 0; h < t.brick[1]; h++)
+      for (int w = 0; w < t.brick[2]; w++)
+        for (int tap = 0; tap < t.shape.taps; tap++) {
+          const int row = t.window_row(d, h, w) + t.tap_offset(tap);
+          const int kw = tap % t.shape.kernel[2], kh = tap / t.shape.kernel[2] % t.shape.kernel[1], kd = tap / t.shape.kernel[2] / t.shape.kernel[1];
+          const unsigned expected = static_cast<unsigned>((d * t.shape.stride[0] + kd) << 20 | (h * t.shape.stride[1] + kh) << 10 |
+                                                          (w * t.shape.stride[2] + kw));
+          found = found && row < t.halo_rows && t.halo_voxel(row) == expected;
+        }
+  check(found, what + ": halo");
+  int voxels = 0;
+  for (int row = 0; row < t.halo_rows; row++) voxels += t.halo_voxel(row) != grad_weight_tiles::no_voxel;
+  check(voxels == t.halo[0] * t.halo[1] * t.halo[2], what + ": a voxel has two rows or none");
+  for (int first = 0; narrow && first + 8 <= 64; first++) {
+    bool taken[8] = {false};
+    for (int row = first; row < first + 8; row++) {
+      bool& bank = taken[row * t.in_pitch / 16 % 8];
+      check(!bank, what + ": bank conflict");
+      bank = true;
+    }
+  }
+}
+
 versemi_conv_problem uneven() {
   versemi_conv_problem p = {2, {5, 4, 7}, 3, {0, 0, 0}, 5, {1, 2, 3}, {1, 2, 1}, {0, 1, 2}};
   for (int i = 0; i < 3; i++) p.out[i] = (p.in[i] + 2 * p.pad[i] - p.kernel[i]) / p.stride[i] + 1;
@@ -101,6 +139,14 @@ int main() {
     }
     test(p, precision::bfloat16, storage::float32, false);
   }
+  // The network's layers at batch 8, on devices with much and with little shared memory.
+  for (const versemi_conv_problem& p :
+       {problem(8, 96, 96, 96, 1, 16, 3, 1, 1), problem(8, 96, 96, 96, 16, 32, 2, 2, 0), problem(8, 48, 48, 48, 32, 32, 3, 1, 1),
+        problem(8, 24, 24, 24, 64, 64, 3, 1, 1), problem(8, 12, 12, 12, 128, 128, 3, 1, 1), problem(8, 12, 12, 12, 128, 256, 2, 2, 0),
+        problem(8, 6, 6, 6, 256, 256, 3, 1, 1), problem(8, 96, 96, 96, 16, 8, 1, 1, 0), problem(2, 7, 9, 11, 4, 8, 3, 1, 1),
+        problem(1, 9, 9, 9, 8, 8, 3, 2, 1)})
+    for (bool narrow : {true, false})
+      for (int shared_bytes : {227 * 1024, 99 * 1024}) test_tiles(p, narrow, shared_bytes);
   test_exact(problem(1, 5, 6, 7, 8, 8, 3, 1, 1));
   return finish("cuda grad_weight");
 }
