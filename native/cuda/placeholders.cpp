@@ -10,11 +10,6 @@ VERSEMI_CUDA_NO_ROWS(conv3d_hopper)
 VERSEMI_CUDA_NO_ROWS(conv3d_halo)
 VERSEMI_CUDA_NO_ROWS(conv3d_gemm)
 VERSEMI_CUDA_NO_ROWS(conv3d_plain)
-VERSEMI_CUDA_NO_ROWS(optimizer)
-VERSEMI_CUDA_NO_ROWS(elementwise)
-VERSEMI_CUDA_NO_ROWS(reduce)
-VERSEMI_CUDA_NO_ROWS(matmul)
-VERSEMI_CUDA_NO_ROWS(layout)
 
 }  // namespace cuda
 }  // namespace versemi

@@ -11,17 +11,18 @@ namespace {
 int d_row(int lane, int i) { return lane / 4 + (i >= 2 ? 8 : 0); }
 int d_column(int lane, int i) { return lane % 4 * 2 + i % 2; }
 
+// Products of two such numbers are exact in float32; the sum is rounded after each of them, in the order of k. Hardware adds
+// several at a time and rounds differently, not better.
 template <int k>
 void multiply(void* const* operands, const float (&a)[16][k], const float (&b)[k][8]) {
-  for (int lane = 0; lane < 32; lane++) {
-    float* d = static_cast<mma_operands*>(operands[lane])->d;
-    for (int i = 0; i < 4; i++) {
-      // Products are exact in double; the sum is rounded once. Hardware rounds somewhat more often.
-      double sum = d[i];
-      for (int j = 0; j < k; j++) sum += static_cast<double>(a[d_row(lane, i)][j]) * b[j][d_column(lane, i)];
-      d[i] = static_cast<float>(sum);
-    }
-  }
+  float sum[16][8];
+  for (int lane = 0; lane < 32; lane++)
+    for (int i = 0; i < 4; i++) sum[d_row(lane, i)][d_column(lane, i)] = static_cast<mma_operands*>(operands[lane])->d[i];
+  for (int row = 0; row < 16; row++)
+    for (int j = 0; j < k; j++)
+      for (int column = 0; column < 8; column++) sum[row][column] += a[row][j] * b[j][column];
+  for (int lane = 0; lane < 32; lane++)
+    for (int i = 0; i < 4; i++) static_cast<mma_operands*>(operands[lane])->d[i] = sum[d_row(lane, i)][d_column(lane, i)];
 }
 
 }  // namespace
