@@ -132,6 +132,8 @@ int main() {
            problem(1, 3, 4, 5, 64, 64, 3, 1, 1),
            problem(1, 4, 5, 6, 8, 24, 3, 1, 0),     // no padding; three blocks of 8 columns
            problem(1, 7, 8, 9, 16, 8, 3, 2, 1),     // stride and overlap
+           problem(700, 2, 2, 2, 8, 8, 3, 1, 1),    // several bricks per block: both stages in turn
+           problem(700, 2, 2, 2, 1, 8, 3, 1, 1),
        }) {
     for (precision operands : {precision::bfloat16, precision::tf32}) {
       const int rows = test(p, operands, operands == precision::bfloat16 ? storage::bfloat16 : storage::float32, true);

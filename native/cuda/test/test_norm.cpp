@@ -80,7 +80,7 @@ void test_instance(test_context& context, const shape& s, bool relu, storage for
   cuda_case forward(text("instance_norm_relu", s, relu, format), VERSEMI_INSTANCE_NORM_RELU, attributes);
   forward.in(x, format).out(y, 2e-6, absolute).out(stats.mean, 2e-7, 2e-7).out(rstd, 1e-5, 0).run(context);
   check_formats(forward, {0, 1}, format, "instance_norm_relu");
-  cuda_case(text("instance_norm_relu without statistics", s, relu, format), VERSEMI_INSTANCE_NORM_RELU, attributes)
+  if (s.n < 100) cuda_case(text("instance_norm_relu without statistics", s, relu, format), VERSEMI_INSTANCE_NORM_RELU, attributes)
       .in(x, format).out(y, 2e-6, absolute).none().none().run(context);
   cuda_case backward(text("instance_norm_relu_grad", s, relu, format), VERSEMI_INSTANCE_NORM_RELU_GRAD,
                      {attributes[0], attributes[1], attributes[2], attributes[3]});
@@ -193,6 +193,9 @@ int main() {
       }
     }
   test_instance(narrow, {2, 40, 8}, true, storage::float32);
+  // So many samples that a thread takes more than the four rows that it loads at once.
+  test_instance(exact, {530, 5, 516}, true, storage::float32);
+  test_instance(narrow, {180, 5, 516}, true, storage::bfloat16);
   test_large_mean(exact);
   test_nan(narrow);
   test_shared_functions(exact);
