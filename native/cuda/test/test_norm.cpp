@@ -75,8 +75,8 @@ void test_instance(test_context& context, const shape& s, bool relu, storage for
     for (int64_t v = 0; v < s.voxels; v++) grad_x[index(v)] = rstd_in[row] * (g(v) - sum_g / voxels - xhat(v) * sum_gx / voxels);
   }
   const doubles attributes = {double(s.n), voxels, double(s.channels), relu ? 1.0 : 0.0, epsilon};
-  // One voxel: variance 0, rstd 316, so that the rounding of the mean is magnified.
-  const double absolute = s.voxels == 1 ? 1e-3 : 4e-6, scale = s.voxels == 1 ? 317 : s.voxels < 10 ? 40 : 4;
+  // One voxel: variance 0, rstd 316, so that the rounding of the mean is magnified; a few voxels can be as close.
+  const double absolute = s.voxels == 1 ? 1e-3 : s.voxels < 10 ? 2e-5 : 4e-6, scale = s.voxels == 1 ? 317 : s.voxels < 10 ? 40 : 4;
   cuda_case forward(text("instance_norm_relu", s, relu, format), VERSEMI_INSTANCE_NORM_RELU, attributes);
   forward.in(x, format).out(y, 2e-6, absolute).out(stats.mean, 2e-7, 2e-7).out(rstd, 1e-5, 0).run(context);
   check_formats(forward, {0, 1}, format, "instance_norm_relu");
@@ -194,7 +194,8 @@ int main() {
     }
   test_instance(narrow, {2, 40, 8}, true, storage::float32);
   // So many samples that a thread takes more than the four rows that it loads at once.
-  test_instance(exact, {530, 4, 516}, true, storage::float32);
+  test_instance(exact, {530, 5, 129}, true, storage::float32);
+  test_instance(narrow, {530, 5, 129}, true, storage::bfloat16);
   test_large_mean(exact);
   test_nan(narrow);
   test_shared_functions(exact);
