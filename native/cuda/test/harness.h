@@ -318,6 +318,24 @@ class cuda_case {
   std::vector<storage> formats_;
 };
 
+// As kernel_case of kernel_test.h: on a device of its own, everything float32.
+class default_case : public cuda_case {
+ public:
+  using cuda_case::cuda_case;
+  default_case& in(const std::vector<float>& values) { return cuda_case::in(values), *this; }
+  default_case& none() { return cuda_case::none(), *this; }
+  default_case& out(const doubles& expected, double relative, double absolute) {
+    return cuda_case::out(expected, relative, absolute), *this;
+  }
+  default_case& in_out(const std::vector<float>& values, const doubles& expected, double relative, double absolute) {
+    return cuda_case::in_out(values, expected, relative, absolute), *this;
+  }
+  void run() {
+    test_context context(precision::float32);
+    cuda_case::run(context);
+  }
+};
+
 }  // namespace versemi_test
 
 #endif
