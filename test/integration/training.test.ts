@@ -148,10 +148,9 @@ t.test('resuming is bitwise the same as never having stopped, wherever it stoppe
   }
 });
 
-for (const { backend, available, why } of await registerVersemiBackends())
+for (const { backend, device, available, why } of await registerVersemiBackends())
   t.test(`resuming on ${backend}, across the stages`, available ? {} : { skip: why }, async (t) => {
     const folder = t.testdir();
-    const device = backend === 'versemi-cpu' ? 'cpu' : 'wasm';
     await run(tinyPlan(), { runFolder: `${folder}/whole`, device });
     await run(tinyPlan(), { runFolder: `${folder}/parts`, device }, 2);
     await run(tinyPlan(), { runFolder: `${folder}/parts`, device, resume: true }, 4);
