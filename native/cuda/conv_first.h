@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(first_threads) convolve_first(first_job job) {
   for (int c = 0; c < held; c++) bias[c] = job.bias == nullptr ? 0.0f : job.bias[channel + c];
   barrier();
 
-  thread_moments<held> moments;
+  thread_moments<held> moments = {};
   const int d = d0 + warp();
   for (int tile = 0; tile < first_rows * first_width / 16; tile++) {
     const int row = tile / (first_width / 16), column = tile % (first_width / 16) * 16;

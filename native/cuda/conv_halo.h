@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(halo_threads, 2) convolve_halo(halo_job job) {
   const std::uint32_t* weights = job.weights + static_cast<std::int64_t>(blockIdx.y) * 27 * channel_steps * step_words(tiles);
   std::uint32_t b[3][tiles][2];
   take_group<tiles>(b, weights, 0);
-  thread_moments<held> moments;
+  thread_moments<held> moments = {};
 
   std::int64_t column = unit / job.steps;
   int step = static_cast<int>(unit % job.steps), place = 0, pairs = 0;  // pairs of slices from `place` on that are loaded or on their way
