@@ -6,7 +6,6 @@ namespace cuda {
 
 #define VERSEMI_CUDA_NO_ROWS(name) \
   kernel_rows name##_kernels() { return {nullptr, 0}; }
-VERSEMI_CUDA_NO_ROWS(conv3d_hopper)
 VERSEMI_CUDA_NO_ROWS(conv3d_halo)
 VERSEMI_CUDA_NO_ROWS(conv3d_gemm)
 VERSEMI_CUDA_NO_ROWS(conv3d_grad_weight)

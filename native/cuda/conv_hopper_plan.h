@@ -1,0 +1,218 @@
+// How conv3d_hopper.cu cuts a 3^3 convolution of stride 1 into tiles: plain functions, for the host and for the kernel.
+//
+// A voxel of 64 channels is one row of 128 bytes in shared memory, and eight rows are a swizzle atom. The matrix engine takes
+// operands that begin with an atom, so a tap of the kernel may shift the tile by whole atoms only. Two ways to get there:
+//   samples: the eight rows are the same voxel of eight samples; w, h are shifted by atoms, d by copying another slice
+//   width:   the eight rows are eight voxels along w; h, d are shifted by atoms, w by copying the tile shifted by one voxel
+// In both, the axes are named after their part: row (8 per atom), run (P atoms of a line, one wgmma has N = 8 P columns),
+// line (Q of them in a tile), slice (1 per tile). One of row and slice is the axis that is shifted by copying: three boxes
+// of (Q + 2) (P + 2) atoms per 64 input channels, each good for nine taps.
+#ifndef VERSEMI_CUDA_CONV_HOPPER_PLAN_H
+#define VERSEMI_CUDA_CONV_HOPPER_PLAN_H
+
+#include <cstdint>
+
+#include "context.h"
+#include "hopper_layout.h"
+#include "target.h"
+#include "versemi/conv_problem.h"
+
+namespace versemi {
+namespace cuda {
+namespace hopper {
+
+constexpr int consumers = 3;  // warpgroups that multiply; each has Q / 3 lines of a tile
+constexpr int stages = 3, stage_taps = 9, taps = stages * stage_taps;
+constexpr int weight_bytes = 64 * row_bytes;  // one tap, 64 output channels by 64 input channels
+constexpr int boxes_in_flight = 2;
+constexpr int shared_limit = 227 * 1024;  // of a block of capability 9.0
+
+// P atoms per line, `lines` per consumer. What follows from them, and where it lies in shared memory.
+template <int P, int Lines>
+struct tile_shape {
+  static constexpr int run = P, lines = Lines, all_lines = consumers * Lines;
+  static constexpr int columns = atom_rows * P;  // N of one wgmma
+  static constexpr int box_bytes = (P + 2) * (all_lines + 2) * atom_bytes;
+  static constexpr int staging_bytes = P * atom_bytes;  // one line of results
+  static constexpr int barrier_bytes = 1024;
+  static constexpr int left = shared_limit - boxes_in_flight * box_bytes - consumers * staging_bytes - barrier_bytes;
+  static constexpr int weights_in_flight = left / weight_bytes < 8 ? left / weight_bytes : 8;
+  // boxes, weights, staging, barriers
+  static constexpr int weights_at = boxes_in_flight * box_bytes;
+  static constexpr int staging_at = weights_at + weights_in_flight * weight_bytes;
+  static constexpr int barriers_at = staging_at + consumers * staging_bytes;
+  static constexpr int shared_bytes = barriers_at + barrier_bytes;
+  static_assert(weights_in_flight >= 3 && shared_bytes <= shared_limit, "a tile that fits");
+  static_assert(P % 2 == 0, "results leave two atoms at a time");
+};
+using wide_tile = tile_shape<12, 1>;
+using middle_tile = tile_shape<8, 2>;
+using narrow_tile = tile_shape<6, 2>;
+
+enum axis { row, run, line, slice };
+
+// What a block must know of the problem. Sizes of the result by axis; tiles cover them.
+struct geometry {
+  int size[4];       // result
+  int origin[4];     // coordinate of the first input voxel of result 0, tap 0: minus the padding
+  int tiles[4];      // along each axis
+  int shifted;       // the axis that is shifted by copying: row or slice
+  int samples_axis;  // row or slice: which axis counts samples
+  int row_blocks;    // 64 result channels each
+  int chunks;        // 64 summed channels each
+  int splits;        // of the chunks: each split sums chunks / splits of them
+};
+
+struct tile {
+  int at[4];     // first result voxel on each axis
+  int block;     // of 64 result channels
+  int split;
+  int index;     // of the tile and block, without the split
+};
+
+__host__ __device__ inline int position_count(const geometry& g) {
+  return g.tiles[row] * g.tiles[run] * g.tiles[line] * g.tiles[slice];
+}
+__host__ __device__ inline int unit_count(const geometry& g) { return position_count(g) * g.row_blocks * g.splits; }
+
+// Unit of work `unit`: blocks of channels are neighbours, so that multiprocessors that run together read the same voxels.
+template <typename Shape>
+__host__ __device__ inline tile tile_of(const geometry& g, int unit) {
+  tile t;
+  const int whole = position_count(g) * g.row_blocks;
+  t.split = unit / whole;
+  t.index = unit - t.split * whole;
+  t.block = t.index % g.row_blocks;
+  int rest = t.index / g.row_blocks;
+  t.at[run] = rest % g.tiles[run] * Shape::run;
+  rest /= g.tiles[run];
+  t.at[line] = rest % g.tiles[line] * Shape::all_lines;
+  rest /= g.tiles[line];
+  t.at[slice] = rest % g.tiles[slice];
+  t.at[row] = rest / g.tiles[slice] * atom_rows;
+  return t;
+}
+
+// Sums for the instance norm: every consumer of every tile leaves one pair per sample and channel. How many pairs a sample
+// has, and which of them is this one's.
+__host__ __device__ inline int part_count(const geometry& g) {
+  return position_count(g) / g.tiles[g.samples_axis] * consumers;
+}
+template <typename Shape>
+__host__ __device__ inline int part_of(const geometry& g, const tile& t, int consumer) {
+  const int other = g.samples_axis == row ? t.at[slice] : t.at[row] / atom_rows;
+  return ((other * g.tiles[line] + t.at[line] / Shape::all_lines) * g.tiles[run] + t.at[run] / Shape::run) * consumers + consumer;
+}
+
+// Taps as the kernel goes through them: stage (copy) by stage, then lines, then along the run.
+struct kernel_tap {
+  int d, h, w;
+};
+__host__ __device__ inline kernel_tap tap_of(bool by_samples, int stage, int tap) {
+  const int line_tap = tap / 3, run_tap = tap % 3;
+  return by_samples ? kernel_tap{stage, line_tap, run_tap} : kernel_tap{line_tap, run_tap, stage};
+}
+
+// Offset in bytes of element (result channel m, summed channel k) in the image of one tap, both below 64.
+__host__ __device__ constexpr std::uint32_t weight_offset(int m, int k) {
+  return swizzled(static_cast<std::uint32_t>(m * row_bytes + k * 2));
+}
+
+// --- choice (host) ----------------------------------------------------------------------------------------------------
+
+// The convolution that is computed: the forward one, or the grad-input as a convolution of gradOutput.
+struct sides {
+  const std::int64_t *in, *out;  // D, H, W
+  std::int64_t in_channels, out_channels, pad[3];
+};
+inline sides sides_of(const versemi_conv_problem& p, bool backward) {
+  if (!backward) return {p.in, p.out, p.in_channels, p.out_channels, {p.pad[0], p.pad[1], p.pad[2]}};
+  return {p.out, p.in, p.out_channels, p.in_channels, {2 - p.pad[0], 2 - p.pad[1], 2 - p.pad[2]}};
+}
+
+enum class shape_kind { wide, middle, narrow };
+
+struct plan {
+  shape_kind shape;
+  bool by_samples;
+  geometry g;
+  double cycles;  // counted, of one multiprocessor
+};
+
+// Cycles of a multiprocessor for one tap: 4 steps of wgmma m64nNk16 per line, N / 2 cycles each (4096 bfloat16 operations
+// per cycle), or longer where its operands, 2048 + 32 N bytes at 128 a cycle, are more than that.
+template <typename Shape>
+inline double tap_cycles() {
+  const double multiply = Shape::columns / 2.0, read = (2048 + 32.0 * Shape::columns) / 128;
+  return Shape::all_lines * 4 * (multiply > read ? multiply : read);
+}
+
+template <typename Shape>
+inline plan plan_with(const versemi_conv_problem& p, bool backward, bool by_samples, int splits, int multiprocessors,
+                      shape_kind shape) {
+  const sides s = sides_of(p, backward);
+  plan result;
+  result.shape = shape;
+  result.by_samples = by_samples;
+  geometry& g = result.g;
+  const std::int64_t size[4] = {by_samples ? p.n : s.out[2], by_samples ? s.out[2] : s.out[1],
+                                by_samples ? s.out[1] : s.out[0], by_samples ? s.out[0] : p.n};
+  const std::int64_t pad[4] = {by_samples ? 0 : s.pad[2], by_samples ? s.pad[2] : s.pad[1],
+                               by_samples ? s.pad[1] : s.pad[0], by_samples ? s.pad[0] : 0};
+  const int step[4] = {atom_rows, Shape::run, Shape::all_lines, 1};
+  for (int i = 0; i < 4; i++) {
+    g.size[i] = static_cast<int>(size[i]);
+    g.origin[i] = -static_cast<int>(pad[i]);
+    g.tiles[i] = (g.size[i] + step[i] - 1) / step[i];
+  }
+  g.shifted = by_samples ? slice : row;
+  g.samples_axis = by_samples ? row : slice;
+  g.row_blocks = static_cast<int>(s.out_channels / 64);
+  g.chunks = static_cast<int>(s.in_channels / 64);
+  g.splits = splits;
+  const double units = static_cast<double>(position_count(g)) * g.row_blocks * splits;
+  const double rounds = units <= multiprocessors ? 1 : static_cast<double>(static_cast<std::int64_t>((units - 1) / multiprocessors) + 1);
+  // Filling the pipeline and writing a tile: about 2000 cycles. Parts of a split sum are written and read as float32, at
+  // about 16 bytes per cycle and multiprocessor each way, by a second kernel whose launch costs about 4000.
+  double each = taps * (g.chunks / splits) * tap_cycles<Shape>() + 2000;
+  const double part_bytes = 64.0 * Shape::columns * Shape::all_lines * 4;
+  if (splits > 1) each += part_bytes / 16;
+  result.cycles = rounds * each;
+  if (splits > 1) result.cycles += 4000 + units * part_bytes / 16 / multiprocessors;
+  return result;
+}
+
+// The plan with the fewest counted cycles; of equals the first.
+inline plan best_plan(const versemi_conv_problem& p, bool backward, int multiprocessors) {
+  plan best;
+  best.cycles = -1;
+  const auto consider = [&](const plan& candidate) {
+    if (best.cycles < 0 || candidate.cycles < best.cycles) best = candidate;
+  };
+  const int chunks = static_cast<int>(sides_of(p, backward).in_channels / 64);
+  for (int by_samples = 1; by_samples >= 0; by_samples--)
+    for (int splits = 1; splits <= chunks; splits++) {
+      if (chunks % splits != 0) continue;
+      consider(plan_with<wide_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::wide));
+      consider(plan_with<middle_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::middle));
+      consider(plan_with<narrow_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::narrow));
+    }
+  return best;
+}
+
+// One convolution with a plan, as the rows of the table run it with the best one: input and output bfloat16, weights and bias
+// (or nullptr) float32; sums [n, part_count, result channels] for the instance norm, or nullptr. conv3d_hopper.cu.
+struct convolution {
+  versemi_conv_problem p;
+  bool backward;
+  const void* input;
+  const float *weights, *bias;
+  void* output;
+};
+versemi_status convolve_with(context& device, const convolution& c, const plan& chosen, float2* sums);
+
+}  // namespace hopper
+}  // namespace cuda
+}  // namespace versemi
+
+#endif
