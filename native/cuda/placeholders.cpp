@@ -9,7 +9,6 @@ namespace cuda {
 VERSEMI_CUDA_NO_ROWS(conv3d_halo)
 VERSEMI_CUDA_NO_ROWS(conv3d_gemm)
 VERSEMI_CUDA_NO_ROWS(conv3d_grad_weight)
-VERSEMI_CUDA_NO_ROWS(conv3d_plain)
 VERSEMI_CUDA_NO_ROWS(norm)
 VERSEMI_CUDA_NO_ROWS(head)
 VERSEMI_CUDA_NO_ROWS(loss)
