@@ -8,8 +8,8 @@
 //
 // Accumulators: a thread has two channels (rows) and, of each atom of its line, two of the eight rows of the atom. Where the
 // rows of an atom are samples, the sums for the instance norm are sums of one thread.
-#include "conv_hopper_norm.h"
 #include "conv_hopper_plan.h"
+#include "conv_view.h"
 #include "intrinsics_hopper.h"
 
 namespace versemi {
@@ -30,30 +30,23 @@ struct conv_arguments {
   const unsigned char* weights;  // images [row block, chunk, stage, tap] of weight_bytes each
   const float* bias;             // or nullptr
   float* parts;                  // [split, tile, consumer, accumulator, 128]: sums of each split; nullptr without splits
-  float2* sums;                  // [sample, part, channel]: for the instance norm, or nullptr
+  conv_moments* moments;         // [sample, slot, channel]: for the instance norm, or nullptr
 };
 
-// Weights [3, 3, 3, inC, outC] -> images of bfloat16. Forward: result channels are outC; backward: inC, and taps mirrored.
-// One thread per 16-byte piece of an image.
-__global__ void __launch_bounds__(256) pack_weights(const float* weights, int in_channels, int out_channels, bool backward,
-                                                    bool by_samples, unsigned char* images) {
-  const int rows = backward ? in_channels : out_channels, sums = backward ? out_channels : in_channels;
-  const int pieces = taps * rows * (sums / 8), chunks = sums / 64;
+// Weights -> images of bfloat16. One thread per 16-byte piece of an image.
+__global__ void __launch_bounds__(256) pack_images(const float* weights, const conv_view v, bool by_samples,
+                                                   unsigned char* images) {
+  const int chunks = v.source_channels / 64, pieces = taps * v.result_channels * (v.source_channels / 8);
   for (int i = static_cast<int>(blockIdx.x) * 256 + static_cast<int>(threadIdx.x); i < pieces;
        i += static_cast<int>(gridDim.x) * 256) {
     const int m = i % 64, piece = i / 64 % 8, image = i / 512;
     const int tap = image % taps, chunk = image / taps % chunks, block = image / taps / chunks;
-    kernel_tap at = tap_of(by_samples, tap / stage_taps, tap % stage_taps);
-    if (backward) at = kernel_tap{2 - at.d, 2 - at.h, 2 - at.w};
-    const int row = block * 64 + m, sum = chunk * 64 + piece * 8;
-    const float* from = weights + static_cast<std::int64_t>((at.d * 3 + at.h) * 3 + at.w) * in_channels * out_channels;
+    const kernel_tap at = tap_of(by_samples, tap / stage_taps, tap % stage_taps);
+    const float* from = weights + v.weight_index((at.d * 3 + at.h) * 3 + at.w, chunk * 64 + piece * 8, block * 64 + m);
+    const int step = v.transposed ? 1 : v.result_channels;  // from one source channel to the next
     std::uint32_t packed[4];
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-      const int low = sum + 2 * k, high = low + 1;
-      packed[k] = backward ? pack_bf16(from[row * out_channels + low], from[row * out_channels + high])
-                           : pack_bf16(from[low * out_channels + row], from[high * out_channels + row]);
-    }
+    for (int k = 0; k < 4; k++) packed[k] = pack_bf16(from[2 * k * step], from[(2 * k + 1) * step]);
     *reinterpret_cast<uint4*>(images + static_cast<std::int64_t>(image) * weight_bytes + weight_offset(m, piece * 8)) =
         make_uint4(packed[0], packed[1], packed[2], packed[3]);
   }
@@ -63,7 +56,7 @@ __global__ void __launch_bounds__(256) pack_weights(const float* weights, int in
 
 // Bias, sums for the norm, bfloat16, and out: the lines of one consumer. `staging` is its part of shared memory.
 template <typename Shape>
-__device__ __forceinline__ void finish_lines(const tensor_map* output, const conv_arguments& a, const tile& t, int consumer,
+__device__ __forceinline__ void finish_lines(const tensor_map* result, const conv_arguments& a, const tile& t, int consumer,
                                              float (&d)[Shape::lines][Shape::columns / 2], unsigned char* staging) {
   const geometry& g = a.g;
   const int thread = static_cast<int>(threadIdx.x) % 128;
@@ -71,7 +64,13 @@ __device__ __forceinline__ void finish_lines(const tensor_map* output, const con
   const float bias_low = a.bias == nullptr ? 0 : load_once(a.bias + channel);
   const float bias_high = a.bias == nullptr ? 0 : load_once(a.bias + channel + 8);
   const int atom_row = accumulator_column(thread, 0);  // and the next
-  float sum[2][2] = {{0, 0}, {0, 0}}, squares[2][2] = {{0, 0}, {0, 0}};
+  // Sums are taken around a value of this very slot: the first voxel of its first line, which is inside if any voxel is.
+  const bool by_samples = g.samples_axis == row;
+  float shift[2][2] = {{d[0][0] + bias_low, d[0][1] + bias_low}, {d[0][2] + bias_high, d[0][3] + bias_high}};
+  if (!by_samples)
+#pragma unroll
+    for (int c = 0; c < 2; c++) shift[c][0] = shift[c][1] = shuffle(shift[c][0], lane() & ~3);
+  float sum[2][2] = {{0, 0}, {0, 0}}, squares[2][2] = {{0, 0}, {0, 0}}, count[2] = {0, 0};
 #pragma unroll
   for (int i = 0; i < Shape::lines; i++) {
     const int line_at = t.at[line] + consumer * Shape::lines + i;
@@ -87,14 +86,16 @@ __device__ __forceinline__ void finish_lines(const tensor_map* output, const con
         const float value[2][2] = {{v[0] + bias_low, v[1] + bias_low}, {v[2] + bias_high, v[3] + bias_high}};
         packed[j * 2] = pack_bf16(value[0][0], value[0][1]);
         packed[j * 2 + 1] = pack_bf16(value[1][0], value[1][1]);
-        if (a.sums != nullptr && line_at < g.size[line] && t.at[run] + atom + j < g.size[run]) {
+        if (a.moments != nullptr && line_at < g.size[line] && t.at[run] + atom + j < g.size[run]) {
 #pragma unroll
           for (int e = 0; e < 2; e++)
             if (t.at[row] + atom_row + e < g.size[row]) {
+              count[e] += 1;
 #pragma unroll
               for (int c = 0; c < 2; c++) {
-                sum[c][e] += value[c][e];
-                squares[c][e] += value[c][e] * value[c][e];
+                const float deviation = value[c][e] - shift[c][e];
+                sum[c][e] += deviation;
+                squares[c][e] = fmaf(deviation, deviation, squares[c][e]);
               }
             }
         }
@@ -108,24 +109,27 @@ __device__ __forceinline__ void finish_lines(const tensor_map* output, const con
     fence_proxy_async();
     barrier_named(1 + consumer, 128);
     if (thread == 0) {
-      tensor_store(output, staging, t.block * 64, t.at[row], t.at[run], line_at, t.at[slice]);
+      tensor_store(result, staging, t.block * 64, t.at[row], t.at[run], line_at, t.at[slice]);
       bulk_commit();
     }
   }
-  if (a.sums == nullptr) return;
-  const int parts = part_count(g), part = part_of<Shape>(g, t, consumer);
-  if (g.samples_axis == row) {
+  if (a.moments == nullptr) return;
+  const int slots = slot_count(g), slot = slot_of<Shape>(g, t, consumer);
+  if (by_samples) {
 #pragma unroll
     for (int e = 0; e < 2; e++) {
       const int sample = t.at[row] + atom_row + e;
       if (sample >= g.size[row]) continue;
-      float2* to = a.sums + (static_cast<std::int64_t>(sample) * parts + part) * channels + channel;
-      to[0] = make_float2(sum[0][e], squares[0][e]);
-      to[8] = make_float2(sum[1][e], squares[1][e]);
+      conv_moments* to = a.moments + (static_cast<std::int64_t>(sample) * slots + slot) * channels + channel;
+#pragma unroll
+      for (int c = 0; c < 2; c++) to[c * 8] = conv_moments{shift[c][e], sum[c][e], squares[c][e], count[e]};
     }
     return;
   }
   // The eight rows are voxels of one sample: they lie in four neighbouring lanes.
+  float all = count[0] + count[1];
+#pragma unroll
+  for (int mask = 1; mask < 4; mask *= 2) all += shuffle_xor(all, mask);
 #pragma unroll
   for (int c = 0; c < 2; c++) {
     float s = sum[c][0] + sum[c][1], q = squares[c][0] + squares[c][1];
@@ -135,15 +139,16 @@ __device__ __forceinline__ void finish_lines(const tensor_map* output, const con
       q += shuffle_xor(q, mask);
     }
     if (lane() % 4 == 0)
-      a.sums[(static_cast<std::int64_t>(t.at[slice]) * parts + part) * channels + channel + c * 8] = make_float2(s, q);
+      a.moments[(static_cast<std::int64_t>(t.at[slice]) * slots + slot) * channels + channel + c * 8] =
+          conv_moments{shift[c][0], s, q, all};
   }
 }
 
 #endif
 
 template <typename Shape>
-__global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_constant__ tensor_map input,
-                                                             const __grid_constant__ tensor_map output,
+__global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_constant__ tensor_map source,
+                                                             const __grid_constant__ tensor_map result,
                                                              const __grid_constant__ conv_arguments a) {
 #if defined(VERSEMI_HOPPER)
   const geometry& g = a.g;
@@ -176,7 +181,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
         const int stage = i % stages, channel = (t.split * chunks + i / stages) * 64;
         mbarrier_wait(box_empty + slot, parity ^ 1u);
         mbarrier_arrive_expect(box_full + slot, Shape::box_bytes);
-        tensor_copy(memory + slot * Shape::box_bytes, &input, channel,
+        tensor_copy(memory + slot * Shape::box_bytes, &source, channel,
                     t.at[row] + g.origin[row] + (g.shifted == row ? stage : 0), t.at[run] + g.origin[run],
                     t.at[line] + g.origin[line], t.at[slice] + g.origin[slice] + (g.shifted == slice ? stage : 0),
                     box_full + slot);
@@ -261,7 +266,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
       mbarrier_arrive(box_done);
     }
     if (a.parts == nullptr) {
-      finish_lines<Shape>(&output, a, t, consumer, d, memory + Shape::staging_at + consumer * Shape::staging_bytes);
+      finish_lines<Shape>(&result, a, t, consumer, d, memory + Shape::staging_at + consumer * Shape::staging_bytes);
     } else {
       constexpr int values = Shape::lines * Shape::columns / 2;
       const int whole = units / g.splits;
@@ -278,7 +283,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
 
 // Sums of all splits of a tile, in order, and what follows them: one block per tile.
 template <typename Shape>
-__global__ void __launch_bounds__(consumer_threads) join_splits(const __grid_constant__ tensor_map output,
+__global__ void __launch_bounds__(consumer_threads) join_splits(const __grid_constant__ tensor_map result,
                                                                 const __grid_constant__ conv_arguments a) {
 #if defined(VERSEMI_HOPPER)
   constexpr int values = Shape::lines * Shape::columns / 2;
@@ -293,7 +298,7 @@ __global__ void __launch_bounds__(consumer_threads) join_splits(const __grid_con
 #pragma unroll
     for (int i = 0; i < values; i++) d[i / (Shape::columns / 2)][i % (Shape::columns / 2)] += load_once(from + i * 128);
   }
-  finish_lines<Shape>(&output, a, t, consumer, d, shared_memory() + consumer * Shape::staging_bytes);
+  finish_lines<Shape>(&result, a, t, consumer, d, shared_memory() + consumer * Shape::staging_bytes);
   if (threadIdx.x % 128 == 0) bulk_wait_read<0>();
 #endif
 }
@@ -301,11 +306,11 @@ __global__ void __launch_bounds__(consumer_threads) join_splits(const __grid_con
 // --- host -------------------------------------------------------------------------------------------------------------
 
 // A tensor [n, D, H, W, channels] by the axes of the plan.
-versemi_status map_of(tensor_map* map, void* data, std::int64_t n, const std::int64_t* size, std::int64_t channels,
-                      bool by_samples, const std::uint32_t (&box)[4]) {
-  const std::int64_t w = channels * 2, h = size[2] * w, d = size[1] * h, sample = size[0] * d;
-  const std::int64_t sizes[4] = {by_samples ? n : size[2], by_samples ? size[2] : size[1], by_samples ? size[1] : size[0],
-                                 by_samples ? size[0] : n};
+versemi_status map_of(tensor_map* map, void* data, int n, const int (&size)[3], int channels, bool by_samples,
+                      const std::uint32_t (&box)[4]) {
+  const std::int64_t w = std::int64_t{channels} * 2, h = size[2] * w, d = size[1] * h, sample = size[0] * d;
+  const int sizes[4] = {by_samples ? n : size[2], by_samples ? size[2] : size[1], by_samples ? size[1] : size[0],
+                        by_samples ? size[0] : n};
   const std::int64_t strides[4] = {by_samples ? sample : w, by_samples ? w : h, by_samples ? h : d, by_samples ? d : sample};
   tensor_shape shape;
   shape.data = data;
@@ -319,146 +324,76 @@ versemi_status map_of(tensor_map* map, void* data, std::int64_t n, const std::in
   return make_tensor_map(map, shape);
 }
 
-enum scratch_slot { slot_weights, slot_parts, slot_sums, slot_statistics };
-
 template <typename Shape>
-versemi_status run_plan(context& device, const convolution& c, const plan& chosen, float2* sums) {
+versemi_status run_plan(context& device, const conv_job& job, const plan& chosen, conv_moment_slots* slots) {
   const geometry& g = chosen.g;
-  const sides s = sides_of(c.p, c.backward);
-  tensor_map input, output;
-  versemi_status status = map_of(&input, const_cast<void*>(c.input), c.p.n, s.in, s.in_channels, chosen.by_samples,
+  const conv_view& v = job.view;
+  tensor_map source, result;
+  versemi_status status = map_of(&source, const_cast<void*>(job.source), v.n, v.source, v.source_channels, chosen.by_samples,
                                  {atom_rows, Shape::run + 2, Shape::all_lines + 2, 1});
   if (status.code != VERSEMI_OK) return status;
-  status = map_of(&output, c.output, c.p.n, s.out, s.out_channels, chosen.by_samples, {atom_rows, Shape::run, 1, 1});
+  status = map_of(&result, job.result, v.n, v.result, v.result_channels, chosen.by_samples, {atom_rows, Shape::run, 1, 1});
   if (status.code != VERSEMI_OK) return status;
-  const std::size_t image_bytes = static_cast<std::size_t>(g.row_blocks) * static_cast<std::size_t>(g.chunks) * taps * weight_bytes;
-  auto* images = static_cast<unsigned char*>(device.scratch(slot_weights, image_bytes));
+  const std::size_t image_bytes =
+      static_cast<std::size_t>(g.row_blocks) * static_cast<std::size_t>(g.chunks) * taps * weight_bytes;
+  auto* images = static_cast<unsigned char*>(device.scratch(conv_scratch_weights, image_bytes));
   if (images == nullptr) return out_of_memory(image_bytes);
-  status = launch(device, "weights for wgmma", pack_weights, grid_for(device, static_cast<std::int64_t>(image_bytes / 16), 256), 256, 0,
-                  c.weights, c.p.in_channels, c.p.out_channels, c.backward, chosen.by_samples, images);
+  status = launch(device, "weights for wgmma", pack_images, grid_for(device, static_cast<std::int64_t>(image_bytes / 16), 256),
+                  256, 0, job.weight, v, chosen.by_samples, images);
   if (status.code != VERSEMI_OK) return status;
-  const int units = unit_count(g);
-  conv_arguments a = {g, images, c.bias, nullptr, sums};
+  const int units = unit_count(g), multiprocessors = device.properties().multiprocessors;
+  conv_arguments a = {g, images, job.bias, nullptr, nullptr};
+  if (slots != nullptr) {
+    if (!take_moments(device, v, slot_count(g), slots))
+      return out_of_memory(static_cast<std::size_t>(v.n) * static_cast<std::size_t>(slot_count(g)) *
+                           static_cast<std::size_t>(v.result_channels) * sizeof(conv_moments));
+    a.moments = slots->moments;
+  }
   if (g.splits > 1) {
     const std::size_t values = static_cast<std::size_t>(units) * consumers * Shape::lines * Shape::columns * 64;
-    a.parts = device.scratch_of<float>(slot_parts, values);
+    a.parts = device.scratch_of<float>(conv_scratch_partials, values);
     if (a.parts == nullptr) return out_of_memory(values * sizeof(float));
   }
-  const unsigned blocks = static_cast<unsigned>(units < device.properties().multiprocessors ? units : device.properties().multiprocessors);
-  status = launch(device, "conv3d by wgmma", convolve<Shape>, blocks, block_threads, Shape::shared_bytes, input, output, a);
+  status = launch(device, "conv3d by wgmma", convolve<Shape>,
+                  static_cast<unsigned>(units < multiprocessors ? units : multiprocessors), block_threads, Shape::shared_bytes,
+                  source, result, a);
   if (status.code != VERSEMI_OK || g.splits == 1) return status;
-  return launch(device, "conv3d by wgmma, splits", join_splits<Shape>, static_cast<unsigned>(units / g.splits), consumer_threads,
-                consumers * Shape::staging_bytes, output, a);
+  return launch(device, "conv3d by wgmma, splits", join_splits<Shape>, static_cast<unsigned>(units / g.splits),
+                consumer_threads, consumers * Shape::staging_bytes, result, a);
 }
 
-}  // namespace
-
-versemi_status hopper::convolve_with(context& device, const convolution& c, const plan& chosen, float2* sums) {
-  if (chosen.shape == shape_kind::wide) return run_plan<wide_tile>(device, c, chosen, sums);
-  if (chosen.shape == shape_kind::middle) return run_plan<middle_tile>(device, c, chosen, sums);
-  return run_plan<narrow_tile>(device, c, chosen, sums);
-}
-
-namespace {
-
-const char* refuses_problem(const context& device, const double* attributes, std::int32_t count, bool backward) {
+const char* refuses(const context& device, const conv_view& v) {
   if (device.properties().compute_capability != 90) return "wgmma and tensor copies need compute capability 9.0";
   if (device.properties().shared_bytes_per_block < shared_limit) return "needs 227 KiB of shared memory per block";
   if (device.operands() != precision::bfloat16) return "takes bfloat16 operands only";
-  versemi_conv_problem p;
-  const char* wrong = versemi_read_conv_problem(&p, attributes, count);
-  if (wrong != nullptr) return wrong;
-  for (int i = 0; i < 3; i++) {
-    if (p.kernel[i] != 3) return "takes kernels of 3x3x3 only";
-    if (p.stride[i] != 1) return "takes stride 1 only";
-    if (p.pad[i] > 2) return "takes at most 2 voxels of padding";
-  }
-  if (p.in_channels % 64 != 0 || p.out_channels % 64 != 0) return "takes channels in multiples of 64";
-  const sides s = sides_of(p, backward);
-  const double voxels = static_cast<double>(p.n) * static_cast<double>(s.out[0]) * static_cast<double>(s.out[1]) * static_cast<double>(s.out[2]);
-  if (voxels * static_cast<double>(p.in_channels + p.out_channels) > 2147483647.0 * 8) return "more tiles than 32 bits count";
-  if (taps * static_cast<double>(p.in_channels) * static_cast<double>(p.out_channels) > 2147483647.0) return "more weights than 32 bits count";
+  if (!v.cube(3, 1)) return "takes kernels of 3^3 with stride 1 only";
+  if (v.source_channels % 64 != 0 || v.result_channels % 64 != 0) return "takes channels in multiples of 64";
+  if (v.result_voxels() == 1) return "results of one voxel are float32";
+  const double channels = static_cast<double>(v.source_channels) + v.result_channels;
+  if (static_cast<double>(v.result_voxels()) * v.n * channels > 8.0 * 2147483647.0) return "more tiles than 32 bits count";
+  if (taps * static_cast<double>(v.source_channels) * v.result_channels > 2147483647.0) return "more weights than 32 bits count";
   return nullptr;
 }
 
-const char* refuses_forward(const context& device, const double* attributes, std::int32_t count) {
-  return refuses_problem(device, attributes, count, false);
-}
-const char* refuses_grad_input(const context& device, const double* attributes, std::int32_t count) {
-  return refuses_problem(device, attributes, count, true);
-}
-const char* refuses_norm_relu(const context& device, const double* attributes, std::int32_t count) {
-  if (count != VERSEMI_CONV_ATTRIBUTES + 3) return "wants 21 attributes";
-  return refuses_problem(device, attributes, count, attributes[VERSEMI_CONV_ATTRIBUTES] != 0);
+versemi_status convolve_best(context& device, const conv_job& job, conv_moment_slots* slots) {
+  return convolve_with(device, job, best_plan(job.view, device.properties().multiprocessors), slots);
 }
 
-// input, weight, bias?, output
-void plan_conv(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
-  tensors[0].format = tensors[3].format = storage::bfloat16;
-  tensors[1].format = tensors[2].format = storage::float32;
-}
-// input, weight, skip?, output, raw?, mean?, rstd?
-void plan_norm_relu(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
-  for (int i = 0; i < 7; i++) tensors[i].format = storage::float32;
-  tensors[0].format = tensors[2].format = tensors[3].format = tensors[4].format = storage::bfloat16;
-}
-
-versemi_status run_conv(context& device, const tensor* tensors, const double* attributes, std::int32_t count, bool backward) {
-  convolution c;
-  versemi_read_conv_problem(&c.p, attributes, count);
-  c.backward = backward;
-  c.input = tensors[0].data;
-  c.weights = static_cast<const float*>(tensors[1].data);
-  c.bias = tensors[2].present() ? static_cast<const float*>(tensors[2].data) : nullptr;
-  c.output = tensors[3].data;
-  return convolve_with(device, c, best_plan(c.p, backward, device.properties().multiprocessors), nullptr);
-}
-versemi_status run_forward(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t count) {
-  return run_conv(device, tensors, attributes, count, false);
-}
-versemi_status run_grad_input(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t count) {
-  return run_conv(device, tensors, attributes, count, true);
-}
-
-versemi_status run_norm_relu(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t count) {
-  convolution c;
-  versemi_read_conv_problem(&c.p, attributes, count);
-  c.backward = attributes[VERSEMI_CONV_ATTRIBUTES] != 0;
-  c.input = tensors[0].data;
-  c.weights = static_cast<const float*>(tensors[1].data);
-  c.bias = nullptr;
-  // Without `raw`, the convolution writes where the normalisation then reads and writes.
-  c.output = tensors[4].present() ? tensors[4].data : tensors[3].data;
-  const sides s = sides_of(c.p, c.backward);
-  const std::int64_t n = c.p.n, channels = s.out_channels, voxels = s.out[0] * s.out[1] * s.out[2];
-  const plan chosen = best_plan(c.p, c.backward, device.properties().multiprocessors);
-  const int parts = part_count(chosen.g);
-  const std::size_t pairs = static_cast<std::size_t>(n * parts * channels);
-  float2* sums = device.scratch_of<float2>(slot_sums, pairs);
-  if (sums == nullptr) return out_of_memory(pairs * sizeof(float2));
-  float* statistics = device.scratch_of<float>(slot_statistics, static_cast<std::size_t>(2 * n * channels));
-  if (statistics == nullptr) return out_of_memory(static_cast<std::size_t>(2 * n * channels) * sizeof(float));
-  float* mean = tensors[5].present() ? static_cast<float*>(tensors[5].data) : statistics;
-  float* rstd = tensors[6].present() ? static_cast<float*>(tensors[6].data) : statistics + n * channels;
-  versemi_status status = convolve_with(device, c, chosen, sums);
-  if (status.code != VERSEMI_OK) return status;
-  status = launch(device, "statistics of a norm", finish_statistics, dim3(static_cast<unsigned>(channels / 32), static_cast<unsigned>(n)),
-                  256, 0, sums, parts, channels, static_cast<double>(voxels), attributes[VERSEMI_CONV_ATTRIBUTES + 2], mean, rstd);
-  if (status.code != VERSEMI_OK) return status;
-  const std::int64_t pieces = voxels * channels / 8;
-  const unsigned all = grid_for(device, n * pieces, 256), each = static_cast<unsigned>(divide_up(all, n));
-  return launch(device, "normalisation", normalise, dim3(each, static_cast<unsigned>(n)), 256, 0, c.output,
-                tensors[2].present() ? tensors[2].data : nullptr, mean, rstd, channels, pieces,
-                attributes[VERSEMI_CONV_ATTRIBUTES + 1] != 0, tensors[3].data);
-}
-
+constexpr conv_family family = {refuses, convolve_best, false};
+constexpr char name[] = "hopper-wgmma";
 const kernel rows[] = {
-    {VERSEMI_CONV3D_FORWARD, "hopper-wgmma", refuses_forward, plan_conv, run_forward},
-    {VERSEMI_CONV3D_GRAD_INPUT, "hopper-wgmma", refuses_grad_input, plan_conv, run_grad_input},
-    {VERSEMI_CONV3D_NORM_RELU, "hopper-wgmma", refuses_norm_relu, plan_norm_relu, run_norm_relu},
+    conv_row<family, VERSEMI_CONV3D_FORWARD>::row(name),
+    conv_row<family, VERSEMI_CONV3D_GRAD_INPUT>::row(name),
+    conv_row<family, VERSEMI_CONV3D_NORM_RELU>::row(name),
 };
 
 }  // namespace
+
+versemi_status hopper::convolve_with(context& device, const conv_job& job, const plan& chosen, conv_moment_slots* slots) {
+  if (chosen.shape == shape_kind::wide) return run_plan<wide_tile>(device, job, chosen, slots);
+  if (chosen.shape == shape_kind::middle) return run_plan<middle_tile>(device, job, chosen, slots);
+  return run_plan<narrow_tile>(device, job, chosen, slots);
+}
 
 kernel_rows conv3d_hopper_kernels() { return {rows, static_cast<std::int32_t>(sizeof rows / sizeof rows[0])}; }
 

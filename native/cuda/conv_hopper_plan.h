@@ -12,10 +12,9 @@
 
 #include <cstdint>
 
-#include "context.h"
+#include "conv_view.h"
 #include "hopper_layout.h"
 #include "target.h"
-#include "versemi/conv_problem.h"
 
 namespace versemi {
 namespace cuda {
@@ -93,13 +92,13 @@ __host__ __device__ inline tile tile_of(const geometry& g, int unit) {
   return t;
 }
 
-// Sums for the instance norm: every consumer of every tile leaves one pair per sample and channel. How many pairs a sample
-// has, and which of them is this one's.
-__host__ __device__ inline int part_count(const geometry& g) {
+// Sums for the instance norm: every consumer of every tile fills one slot per sample and channel. How many slots a sample has,
+// and which of them is this one's.
+__host__ __device__ inline int slot_count(const geometry& g) {
   return position_count(g) / g.tiles[g.samples_axis] * consumers;
 }
 template <typename Shape>
-__host__ __device__ inline int part_of(const geometry& g, const tile& t, int consumer) {
+__host__ __device__ inline int slot_of(const geometry& g, const tile& t, int consumer) {
   const int other = g.samples_axis == row ? t.at[slice] : t.at[row] / atom_rows;
   return ((other * g.tiles[line] + t.at[line] / Shape::all_lines) * g.tiles[run] + t.at[run] / Shape::run) * consumers + consumer;
 }
@@ -120,16 +119,6 @@ __host__ __device__ constexpr std::uint32_t weight_offset(int m, int k) {
 
 // --- choice (host) ----------------------------------------------------------------------------------------------------
 
-// The convolution that is computed: the forward one, or the grad-input as a convolution of gradOutput.
-struct sides {
-  const std::int64_t *in, *out;  // D, H, W
-  std::int64_t in_channels, out_channels, pad[3];
-};
-inline sides sides_of(const versemi_conv_problem& p, bool backward) {
-  if (!backward) return {p.in, p.out, p.in_channels, p.out_channels, {p.pad[0], p.pad[1], p.pad[2]}};
-  return {p.out, p.in, p.out_channels, p.in_channels, {2 - p.pad[0], 2 - p.pad[1], 2 - p.pad[2]}};
-}
-
 enum class shape_kind { wide, middle, narrow };
 
 struct plan {
@@ -148,27 +137,25 @@ inline double tap_cycles() {
 }
 
 template <typename Shape>
-inline plan plan_with(const versemi_conv_problem& p, bool backward, bool by_samples, int splits, int multiprocessors,
-                      shape_kind shape) {
-  const sides s = sides_of(p, backward);
+inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multiprocessors, shape_kind shape) {
   plan result;
   result.shape = shape;
   result.by_samples = by_samples;
   geometry& g = result.g;
-  const std::int64_t size[4] = {by_samples ? p.n : s.out[2], by_samples ? s.out[2] : s.out[1],
-                                by_samples ? s.out[1] : s.out[0], by_samples ? s.out[0] : p.n};
-  const std::int64_t pad[4] = {by_samples ? 0 : s.pad[2], by_samples ? s.pad[2] : s.pad[1],
-                               by_samples ? s.pad[1] : s.pad[0], by_samples ? s.pad[0] : 0};
+  const int size[4] = {by_samples ? v.n : v.result[2], by_samples ? v.result[2] : v.result[1],
+                       by_samples ? v.result[1] : v.result[0], by_samples ? v.result[0] : v.n};
+  const int pad[4] = {by_samples ? 0 : v.pad[2], by_samples ? v.pad[2] : v.pad[1], by_samples ? v.pad[1] : v.pad[0],
+                      by_samples ? v.pad[0] : 0};
   const int step[4] = {atom_rows, Shape::run, Shape::all_lines, 1};
   for (int i = 0; i < 4; i++) {
-    g.size[i] = static_cast<int>(size[i]);
-    g.origin[i] = -static_cast<int>(pad[i]);
+    g.size[i] = size[i];
+    g.origin[i] = -pad[i];
     g.tiles[i] = (g.size[i] + step[i] - 1) / step[i];
   }
   g.shifted = by_samples ? slice : row;
   g.samples_axis = by_samples ? row : slice;
-  g.row_blocks = static_cast<int>(s.out_channels / 64);
-  g.chunks = static_cast<int>(s.in_channels / 64);
+  g.row_blocks = v.result_channels / 64;
+  g.chunks = v.source_channels / 64;
   g.splits = splits;
   const double units = static_cast<double>(position_count(g)) * g.row_blocks * splits;
   const double rounds = units <= multiprocessors ? 1 : static_cast<double>(static_cast<std::int64_t>((units - 1) / multiprocessors) + 1);
@@ -183,33 +170,26 @@ inline plan plan_with(const versemi_conv_problem& p, bool backward, bool by_samp
 }
 
 // The plan with the fewest counted cycles; of equals the first.
-inline plan best_plan(const versemi_conv_problem& p, bool backward, int multiprocessors) {
+inline plan best_plan(const conv_view& v, int multiprocessors) {
   plan best;
   best.cycles = -1;
   const auto consider = [&](const plan& candidate) {
     if (best.cycles < 0 || candidate.cycles < best.cycles) best = candidate;
   };
-  const int chunks = static_cast<int>(sides_of(p, backward).in_channels / 64);
+  const int chunks = v.source_channels / 64;
   for (int by_samples = 1; by_samples >= 0; by_samples--)
     for (int splits = 1; splits <= chunks; splits++) {
       if (chunks % splits != 0) continue;
-      consider(plan_with<wide_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::wide));
-      consider(plan_with<middle_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::middle));
-      consider(plan_with<narrow_tile>(p, backward, by_samples != 0, splits, multiprocessors, shape_kind::narrow));
+      consider(plan_with<wide_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::wide));
+      consider(plan_with<middle_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::middle));
+      consider(plan_with<narrow_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::narrow));
     }
   return best;
 }
 
-// One convolution with a plan, as the rows of the table run it with the best one: input and output bfloat16, weights and bias
-// (or nullptr) float32; sums [n, part_count, result channels] for the instance norm, or nullptr. conv3d_hopper.cu.
-struct convolution {
-  versemi_conv_problem p;
-  bool backward;
-  const void* input;
-  const float *weights, *bias;
-  void* output;
-};
-versemi_status convolve_with(context& device, const convolution& c, const plan& chosen, float2* sums);
+// One convolution with a plan: what the rows of the table run with the best one. Source and result are bfloat16.
+// conv3d_hopper.cu.
+versemi_status convolve_with(context& device, const conv_job& job, const plan& chosen, conv_moment_slots* slots);
 
 }  // namespace hopper
 }  // namespace cuda

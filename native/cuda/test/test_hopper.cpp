@@ -65,17 +65,17 @@ template <typename Shape>
 void test_tiling(const char* name) {
   const versemi_conv_problem p = problem(11, 7, 13, 19, 128, 192, 3, 1, 1);
   for (bool by_samples : {false, true}) {
-    const plan made = plan_with<Shape>(p, false, by_samples, 2, 132, shape_kind::wide);
+    const plan made = plan_with<Shape>(forward_view(p), by_samples, 2, 132, shape_kind::wide);
     const geometry& g = made.g;
     std::vector<int> covered(static_cast<std::size_t>(p.n * 7 * 13 * 19 * 3), 0);
-    std::set<std::int64_t> parts;
+    std::set<std::int64_t> slots;
     for (int unit = 0; unit < unit_count(g); unit++) {
       const tile t = tile_of<Shape>(g, unit);
       if (t.split != 0) continue;
       for (int consumer = 0; consumer < consumers; consumer++) {
-        const int part = part_of<Shape>(g, t, consumer), sample = t.at[g.samples_axis];
-        versemi_test::check(part >= 0 && part < part_count(g), std::string(name) + ": a part of the sums that is none");
-        parts.insert((std::int64_t{sample} * part_count(g) + part) * g.row_blocks + t.block);
+        const int slot = slot_of<Shape>(g, t, consumer), sample = t.at[g.samples_axis];
+        versemi_test::check(slot >= 0 && slot < slot_count(g), std::string(name) + ": a slot of the sums that is none");
+        slots.insert((std::int64_t{sample} * slot_count(g) + slot) * g.row_blocks + t.block);
       }
       for (int r = t.at[row]; r < t.at[row] + 8 && r < g.size[row]; r++)
         for (int x = t.at[run]; x < t.at[run] + Shape::run && x < g.size[run]; x++)
@@ -89,8 +89,8 @@ void test_tiling(const char* name) {
     for (int times : covered) once = once && times == 1;
     versemi_test::check(once, std::string(name) + ": every result in one tile");
     const std::int64_t groups = by_samples ? g.tiles[row] : p.n;
-    versemi_test::check(static_cast<std::int64_t>(parts.size()) == groups * part_count(g) * g.row_blocks,
-                        std::string(name) + ": every part of the sums written once");
+    versemi_test::check(static_cast<std::int64_t>(slots.size()) == groups * slot_count(g) * g.row_blocks,
+                        std::string(name) + ": every slot of the sums filled once");
     std::set<int> taps_seen;
     for (int stage = 0; stage < stages; stage++)
       for (int tap = 0; tap < stage_taps; tap++) {
@@ -104,7 +104,7 @@ void test_tiling(const char* name) {
 // What the levels of the network get on a GPU with 132 multiprocessors at batch 8 (README.md).
 void test_choice() {
   const auto chosen = [](std::int64_t n, std::int64_t size, std::int64_t channels) {
-    return best_plan(problem(n, size, size, size, channels, channels, 3, 1, 1), false, 132);
+    return best_plan(forward_view(problem(n, size, size, size, channels, channels, 3, 1, 1)), 132);
   };
   plan found = chosen(8, 24, 64);
   versemi_test::check(found.shape == shape_kind::wide && found.by_samples && found.g.splits == 1 && unit_count(found.g) == 384, "24^3");
@@ -164,36 +164,47 @@ operands operands_of(const versemi_conv_problem& p, bool backward, bool with_bia
 // Sums of K products below 1 in float32, in any order: the worst found is far below this.
 double tolerance(const versemi_conv_problem& p) { return 27.0 * static_cast<double>(p.in_channels + p.out_channels) * 1.2e-7; }
 
+conv_view view_of(const versemi_conv_problem& p, bool backward) { return backward ? grad_input_view(p) : forward_view(p); }
+
 // One plan, started directly: results, and the sums for the norm.
 template <typename Shape>
 void test_plan(test_context& context, const versemi_conv_problem& p, bool backward, bool by_samples, int splits, shape_kind shape,
                const operands& o, const std::string& what) {
-  const plan made = plan_with<Shape>(p, backward, by_samples, splits, context.properties().multiprocessors, shape);
-  const sides s = sides_of(p, backward);
-  const std::int64_t channels = s.out_channels, voxels = s.out[0] * s.out[1] * s.out[2], parts = part_count(made.g);
+  conv_job job;
+  job.view = view_of(p, backward);
+  const plan made = plan_with<Shape>(job.view, by_samples, splits, context.properties().multiprocessors, shape);
+  const std::int64_t channels = job.view.result_channels, voxels = job.view.result_voxels();
   std::vector<std::uint16_t> halves;
   for (float value : o.from) halves.push_back(bf16_bits(value));
-  device_array<std::uint16_t> input(halves), output(static_cast<std::int64_t>(o.expected.size()));
-  device_array<float> weights(o.weights), bias(o.bias), sums(p.n * parts * channels * 2);
+  device_array<std::uint16_t> source(halves), result(static_cast<std::int64_t>(o.expected.size()));
+  device_array<float> weights(o.weights), bias(o.bias);
+  job.source = source.data();
+  job.weight = weights.data();
+  job.bias = bias.data();
+  job.result = result.data();
+  job.source_format = job.result_format = storage::bfloat16;
   std::vector<std::uint16_t> first;
-  std::vector<float> first_sums;
+  std::vector<conv_moments> moments;
+  int slots_per_sample = 0;
   for (unsigned order = 0; order < 2; order++) {
 #if defined(VERSEMI_CUDA_EMULATED)
     emulator::set_order(order);
 #endif
-    output.poison();
-    sums.poison();
-    const convolution c = {p, backward, input.data(), weights.data(), bias.data(), output.data()};
-    const versemi_status status = convolve_with(context, c, made, reinterpret_cast<float2*>(sums.data()));
+    result.poison();
+    conv_moment_slots slots;
+    const versemi_status status = convolve_with(context, job, made, &slots);
     versemi_test::check(status.code == VERSEMI_OK, what + ": " + status.message);
     context.synchronize(what);
-    const std::vector<std::uint16_t> found = output.download();
-    const std::vector<float> found_sums = sums.download();
+    const std::vector<std::uint16_t> found = result.download();
+    slots_per_sample = slots.per_sample;
+    std::vector<conv_moments> found_moments(static_cast<std::size_t>(p.n * slots.per_sample * channels));
+    require(cudaMemcpy(found_moments.data(), slots.moments, found_moments.size() * sizeof(conv_moments), cudaMemcpyDeviceToHost),
+            "sums");
     if (order == 0) {
       first = found;
-      first_sums = found_sums;
+      moments = found_moments;
     }
-    versemi_test::check(found == first && std::memcmp(found_sums.data(), first_sums.data(), found_sums.size() * 4) == 0,
+    versemi_test::check(found == first && std::memcmp(found_moments.data(), moments.data(), moments.size() * sizeof(conv_moments)) == 0,
                         what + ": other bits on repeat");
   }
 #if defined(VERSEMI_CUDA_EMULATED)
@@ -202,19 +213,23 @@ void test_plan(test_context& context, const versemi_conv_problem& p, bool backwa
   std::vector<float> found;
   for (std::uint16_t half : first) found.push_back(bf16_value(half));
   compare(found, o.expected, 1.0 / 256, tolerance(p), what);
-  versemi_test::check(output.intact() && sums.intact(), what + ": written outside");
+  versemi_test::check(result.intact(), what + ": written outside");
   std::vector<float> totals;
   doubles expected;
   for (std::int64_t n = 0; n < p.n; n++)
     for (std::int64_t c = 0; c < channels; c++) {
-      double sum = 0, squares = 0, expected_sum = 0, expected_squares = 0;
-      for (std::int64_t part = 0; part < parts; part++) {
-        const std::size_t at = static_cast<std::size_t>(((n * parts + part) * channels + c) * 2);
-        sum += first_sums[at];
-        squares += first_sums[at + 1];
+      double sum = 0, squares = 0, count = 0, expected_sum = 0, expected_squares = 0;
+      for (std::int64_t slot = 0; slot < slots_per_sample; slot++) {
+        const conv_moments& m = moments[static_cast<std::size_t>((n * slots_per_sample + slot) * channels + c)];
+        if (m.count == 0) continue;
+        const double shift = m.shift;
+        sum += m.sum + m.count * shift;
+        squares += m.squares + shift * (2 * m.sum + m.count * shift);
+        count += m.count;
       }
-      for (std::int64_t v = 0; v < voxels; v++) {
-        const double value = o.expected[static_cast<std::size_t>((n * voxels + v) * channels + c)];
+      versemi_test::check(count == static_cast<double>(voxels), what + ": voxels in the sums");
+      for (std::int64_t voxel = 0; voxel < voxels; voxel++) {
+        const double value = o.expected[static_cast<std::size_t>((n * voxels + voxel) * channels + c)];
         expected_sum += value;
         expected_squares += value * value;
       }
@@ -249,8 +264,8 @@ void test_rows(test_context& context) {
   uneven.out[2] = 1;
   for (const shape& s : {shape{problem(1, 5, 7, 9, 64, 64, 3, 1, 1), true}, shape{problem(3, 4, 6, 6, 128, 64, 3, 1, 1), false},
                          shape{problem(9, 2, 3, 13, 64, 128, 3, 1, 1), true}, shape{problem(2, 6, 6, 6, 256, 64, 3, 1, 1), false},
-                         shape{problem(1, 1, 1, 1, 64, 256, 3, 1, 1), true}, shape{uneven, true},
-                         shape{problem(1, 5, 4, 6, 64, 64, 3, 1, 0), false}})
+                         shape{problem(1, 1, 2, 1, 64, 256, 3, 1, 1), true}, shape{uneven, true},
+                         shape{problem(1, 5, 4, 6, 64, 64, 3, 1, 0), false}, shape{problem(1, 2, 3, 2, 64, 64, 3, 1, 3), false}})
     for (bool backward : {false, true}) {
       const operands o = operands_of(s.p, backward, s.bias);
       cuda_case run(text_of(s.p) + (backward ? ", grad-input" : ""), backward ? VERSEMI_CONV3D_GRAD_INPUT : VERSEMI_CONV3D_FORWARD,
@@ -264,8 +279,8 @@ void test_rows(test_context& context) {
 
 void test_norm(test_context& context, const versemi_conv_problem& p, bool transposed, bool relu, bool with_skip, bool training) {
   const operands o = operands_of(p, transposed, false);
-  const sides s = sides_of(p, transposed);
-  const std::int64_t channels = s.out_channels, voxels = s.out[0] * s.out[1] * s.out[2];
+  const conv_view v = view_of(p, transposed);
+  const std::int64_t channels = v.result_channels, voxels = v.result_voxels();
   generator random(99);
   const std::vector<float> skip = rounded_to_bf16(random.floats(static_cast<std::int64_t>(o.expected.size())));
   const double epsilon = 1e-5;
@@ -273,15 +288,15 @@ void test_norm(test_context& context, const versemi_conv_problem& p, bool transp
   for (std::int64_t n = 0; n < p.n; n++)
     for (std::int64_t c = 0; c < channels; c++) {
       double sum = 0, squares = 0;
-      const auto at = [&](std::int64_t v) { return static_cast<std::size_t>((n * voxels + v) * channels + c); };
-      for (std::int64_t v = 0; v < voxels; v++) sum += o.expected[at(v)];
+      const auto at = [&](std::int64_t voxel) { return static_cast<std::size_t>((n * voxels + voxel) * channels + c); };
+      for (std::int64_t voxel = 0; voxel < voxels; voxel++) sum += o.expected[at(voxel)];
       const double average = sum / static_cast<double>(voxels);
-      for (std::int64_t v = 0; v < voxels; v++) squares += (o.expected[at(v)] - average) * (o.expected[at(v)] - average);
+      for (std::int64_t voxel = 0; voxel < voxels; voxel++) squares += (o.expected[at(voxel)] - average) * (o.expected[at(voxel)] - average);
       mean.push_back(average);
       rstd.push_back(1 / std::sqrt(squares / static_cast<double>(voxels) + epsilon));
-      for (std::int64_t v = 0; v < voxels; v++) {
-        const double y = (o.expected[at(v)] - average) * rstd.back();
-        expected[at(v)] = (relu && y < 0 ? 0 : y) + (with_skip ? skip[at(v)] : 0);
+      for (std::int64_t voxel = 0; voxel < voxels; voxel++) {
+        const double y = (o.expected[at(voxel)] - average) * rstd.back();
+        expected[at(voxel)] = (relu && y < 0 ? 0 : y) + (with_skip ? skip[at(voxel)] : 0);
       }
     }
   doubles attributes = attributes_of(p);
@@ -320,9 +335,9 @@ void test_refusals() {
       versemi_test::check(words(context, good).empty(), "refuses what it can do: " + words(context, good));
       expect(words(context, problem(1, 4, 4, 4, 32, 64, 3, 1, 1)), "multiples of 64");
       expect(words(context, problem(1, 4, 4, 4, 64, 96, 3, 1, 1)), "multiples of 64");
-      expect(words(context, problem(1, 4, 4, 4, 64, 64, 2, 2, 0)), "3x3x3");
+      expect(words(context, problem(1, 4, 4, 4, 64, 64, 2, 2, 0)), "3^3");
       expect(words(context, problem(1, 5, 5, 5, 64, 64, 3, 2, 1)), "stride 1");
-      expect(words(context, problem(1, 4, 4, 4, 64, 64, 3, 1, 3)), "padding");
+      expect(words(context, problem(1, 1, 1, 1, 64, 64, 3, 1, 1)), "one voxel");
     }
   }
   {
