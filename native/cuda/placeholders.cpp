@@ -8,10 +8,6 @@ namespace cuda {
   kernel_rows name##_kernels() { return {nullptr, 0}; }
 VERSEMI_CUDA_NO_ROWS(conv3d_halo)
 VERSEMI_CUDA_NO_ROWS(conv3d_gemm)
-VERSEMI_CUDA_NO_ROWS(conv3d_grad_weight)
-VERSEMI_CUDA_NO_ROWS(norm)
-VERSEMI_CUDA_NO_ROWS(head)
-VERSEMI_CUDA_NO_ROWS(loss)
 VERSEMI_CUDA_NO_ROWS(optimizer)
 VERSEMI_CUDA_NO_ROWS(elementwise)
 VERSEMI_CUDA_NO_ROWS(reduce)
