@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
         for (int step = 0; step < 64 / step_elements; step++)
 #pragma unroll
           for (int k = 0; k < Shape::lines; k++)
-            wgmma_bf16<Shape::columns>(d[k], advanced(weights, step * step_bytes), advanced(tap_at, k * line_bytes + step * step_bytes), true);
+            wgmma_bf16<Shape::columns>(d[k], advanced(weights, step * step_bytes), advanced(tap_at, k * line_bytes + step * step_bytes));
         wgmma_commit();
         wgmma_wait<1>();
         // The products before these are done: their memory may be overwritten.
@@ -305,31 +305,12 @@ __global__ void __launch_bounds__(consumer_threads) join_splits(const __grid_con
 
 // --- host -------------------------------------------------------------------------------------------------------------
 
-// A tensor [n, D, H, W, channels] by the axes of the plan.
-versemi_status map_of(tensor_map* map, void* data, int n, const int (&size)[3], int channels, bool by_samples,
-                      const std::uint32_t (&box)[4]) {
-  const std::int64_t w = std::int64_t{channels} * 2, h = size[2] * w, d = size[1] * h, sample = size[0] * d;
-  const int sizes[4] = {by_samples ? n : size[2], by_samples ? size[2] : size[1], by_samples ? size[1] : size[0],
-                        by_samples ? size[0] : n};
-  const std::int64_t strides[4] = {by_samples ? sample : w, by_samples ? w : h, by_samples ? h : d, by_samples ? d : sample};
-  tensor_shape shape;
-  shape.data = data;
-  shape.size[0] = static_cast<std::uint64_t>(channels);
-  shape.box[0] = row_elements;
-  for (int i = 0; i < 4; i++) {
-    shape.size[i + 1] = static_cast<std::uint64_t>(sizes[i]);
-    shape.stride[i] = static_cast<std::uint64_t>(strides[i]);
-    shape.box[i + 1] = box[i];
-  }
-  return make_tensor_map(map, shape);
-}
-
 template <typename Shape>
 versemi_status run_plan(context& device, const conv_job& job, const plan& chosen, conv_moment_slots* slots) {
   const geometry& g = chosen.g;
   const conv_view& v = job.view;
   tensor_map source, result;
-  versemi_status status = map_of(&source, const_cast<void*>(job.source), v.n, v.source, v.source_channels, chosen.by_samples,
+  versemi_status status = map_of(&source, job.source, v.n, v.source, v.source_channels, chosen.by_samples,
                                  {atom_rows, Shape::run + 2, Shape::all_lines + 2, 1});
   if (status.code != VERSEMI_OK) return status;
   status = map_of(&result, job.result, v.n, v.result, v.result_channels, chosen.by_samples, {atom_rows, Shape::run, 1, 1});
@@ -363,16 +344,10 @@ versemi_status run_plan(context& device, const conv_job& job, const plan& chosen
 }
 
 const char* refuses(const context& device, const conv_view& v) {
-  if (device.properties().compute_capability != 90) return "wgmma and tensor copies need compute capability 9.0";
-  if (device.properties().shared_bytes_per_block < shared_limit) return "needs 227 KiB of shared memory per block";
-  if (device.operands() != precision::bfloat16) return "takes bfloat16 operands only";
-  if (!v.cube(3, 1)) return "takes kernels of 3^3 with stride 1 only";
-  if (v.source_channels % 64 != 0 || v.result_channels % 64 != 0) return "takes channels in multiples of 64";
-  if (v.result_voxels() == 1) return "results of one voxel are float32";
-  const double channels = static_cast<double>(v.source_channels) + v.result_channels;
-  if (static_cast<double>(v.result_voxels()) * v.n * channels > 8.0 * 2147483647.0) return "more tiles than 32 bits count";
-  if (taps * static_cast<double>(v.source_channels) * v.result_channels > 2147483647.0) return "more weights than 32 bits count";
-  return nullptr;
+  const char* reason = refuses_device(device);
+  if (reason == nullptr) reason = refuses_view(v);
+  if (reason == nullptr && v.result_voxels() == 1) reason = "results of one voxel are float32";
+  return reason;
 }
 
 versemi_status convolve_best(context& device, const conv_job& job, conv_moment_slots* slots) {
@@ -384,6 +359,7 @@ constexpr char name[] = "hopper-wgmma";
 const kernel rows[] = {
     conv_row<family, VERSEMI_CONV3D_FORWARD>::row(name),
     conv_row<family, VERSEMI_CONV3D_GRAD_INPUT>::row(name),
+    hopper_grad_weight_row(),
     conv_row<family, VERSEMI_CONV3D_NORM_RELU>::row(name),
 };
 

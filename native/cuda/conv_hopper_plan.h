@@ -12,9 +12,11 @@
 
 #include <cstdint>
 
+#include "conv3d_grad_weight.h"
 #include "conv_view.h"
 #include "hopper_layout.h"
 #include "target.h"
+#include "tensor_map.h"
 
 namespace versemi {
 namespace cuda {
@@ -137,11 +139,8 @@ inline double tap_cycles() {
 }
 
 template <typename Shape>
-inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multiprocessors, shape_kind shape) {
-  plan result;
-  result.shape = shape;
-  result.by_samples = by_samples;
-  geometry& g = result.g;
+inline geometry geometry_of(const conv_view& v, bool by_samples) {
+  geometry g;
   const int size[4] = {by_samples ? v.n : v.result[2], by_samples ? v.result[2] : v.result[1],
                        by_samples ? v.result[1] : v.result[0], by_samples ? v.result[0] : v.n};
   const int pad[4] = {by_samples ? 0 : v.pad[2], by_samples ? v.pad[2] : v.pad[1], by_samples ? v.pad[1] : v.pad[0],
@@ -154,6 +153,17 @@ inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multi
   }
   g.shifted = by_samples ? slice : row;
   g.samples_axis = by_samples ? row : slice;
+  g.row_blocks = g.chunks = g.splits = 1;
+  return g;
+}
+
+template <typename Shape>
+inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multiprocessors, shape_kind shape) {
+  plan result;
+  result.shape = shape;
+  result.by_samples = by_samples;
+  geometry& g = result.g;
+  g = geometry_of<Shape>(v, by_samples);
   g.row_blocks = v.result_channels / 64;
   g.chunks = v.source_channels / 64;
   g.splits = splits;
@@ -186,6 +196,56 @@ inline plan best_plan(const conv_view& v, int multiprocessors) {
     }
   return best;
 }
+
+// A tensor [n, D, H, W, channels] by the axes of a plan; box: rows, run, lines, slices.
+inline versemi_status map_of(tensor_map* map, const void* data, int n, const int (&size)[3], int channels, bool by_samples,
+                             const std::uint32_t (&box)[4]) {
+  const std::int64_t w = std::int64_t{channels} * 2, h = size[2] * w, d = size[1] * h, sample = size[0] * d;
+  const int sizes[4] = {by_samples ? n : size[2], by_samples ? size[2] : size[1], by_samples ? size[1] : size[0],
+                        by_samples ? size[0] : n};
+  const std::int64_t strides[4] = {by_samples ? sample : w, by_samples ? w : h, by_samples ? h : d, by_samples ? d : sample};
+  tensor_shape shape;
+  shape.data = const_cast<void*>(data);
+  shape.size[0] = static_cast<std::uint64_t>(channels);
+  shape.box[0] = row_elements;
+  for (int i = 0; i < 4; i++) {
+    shape.size[i + 1] = static_cast<std::uint64_t>(sizes[i]);
+    shape.stride[i] = static_cast<std::uint64_t>(strides[i]);
+    shape.box[i + 1] = box[i];
+  }
+  return make_tensor_map(map, shape);
+}
+
+// Whether a device can run these kernels at all; nullptr, or why not.
+inline const char* refuses_device(const context& device) {
+  if (device.properties().compute_capability != 90) return "wgmma and tensor copies need compute capability 9.0";
+  if (device.properties().shared_bytes_per_block < shared_limit) return "needs 227 KiB of shared memory per block";
+  if (device.operands() != precision::bfloat16) return "takes bfloat16 operands only";
+  return nullptr;
+}
+inline const char* refuses_view(const conv_view& v) {
+  if (!v.cube(3, 1)) return "takes kernels of 3^3 with stride 1 only";
+  if (v.source_channels % 64 != 0 || v.result_channels % 64 != 0) return "takes channels in multiples of 64";
+  const double channels = static_cast<double>(v.source_channels) + v.result_channels;
+  if (static_cast<double>(v.result_voxels()) * v.n * channels > 8.0 * 2147483647.0) return "more tiles than 32 bits count";
+  if (taps * static_cast<double>(v.source_channels) * v.result_channels > 2147483647.0) return "more weights than 32 bits count";
+  return nullptr;
+}
+
+// The row of conv3d_grad_weight (conv3d_hopper_grad_weight.cu), and one call of it with a given plan.
+enum class gradient_shape { wide, middle, narrow };
+struct gradient_plan {
+  gradient_shape shape;
+  bool by_samples;
+  geometry g;        // of gradOutput
+  int positions;     // tiles of voxels
+  int splits;        // of them: each is summed by blocks of its own
+  double cycles;
+};
+gradient_plan best_gradient_plan(const conv_view& v, int multiprocessors);
+gradient_plan gradient_plan_of(const conv_view& v, gradient_shape shape, bool by_samples, int splits, int multiprocessors);
+versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const gradient_plan& chosen);
+kernel hopper_grad_weight_row();
 
 // One convolution with a plan: what the rows of the table run with the best one. Source and result are bfloat16.
 // conv3d_hopper.cu.

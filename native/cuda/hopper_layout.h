@@ -30,6 +30,12 @@ __host__ __device__ constexpr std::uint64_t encoded(std::uint32_t bytes) { retur
 __host__ __device__ constexpr std::uint64_t matrix_descriptor(std::uint32_t shared_address, std::uint32_t stride_bytes) {
   return encoded(shared_address) | std::uint64_t{1} << 16 | encoded(stride_bytes) << 32 | std::uint64_t{1} << 62;
 }
+// The same for an operand whose rows of 128 bytes run along M or N ("MN-major"; the rows themselves are numbers along K):
+// leading is from 64 elements of M or N to the next 64, stride from eight numbers of K to the next eight.
+__host__ __device__ constexpr std::uint64_t matrix_descriptor_mn(std::uint32_t shared_address, std::uint32_t leading_bytes,
+                                                                 std::uint32_t stride_bytes) {
+  return encoded(shared_address) | encoded(leading_bytes) << 16 | encoded(stride_bytes) << 32 | std::uint64_t{1} << 62;
+}
 // The same operand `bytes` further on. Start addresses stay below 2^18, so the sum does not leave its field.
 __host__ __device__ constexpr std::uint64_t advanced(std::uint64_t descriptor, std::uint32_t bytes) {
   return descriptor + (bytes >> 4);

@@ -14,8 +14,9 @@
 //   store_matrix_x4_trans(shared_row, r)                     stmatrix: four 8x8 matrices of 16 bits, transposed; lane i gives
 //                                                            the address of row i % 8 of matrix i / 8
 //   wgmma_fence(), wgmma_commit(), wgmma_wait<N>()           at most N groups of the warpgroup still run
-//   wgmma_bf16<N>(d, a, b, accumulate)                       m64nNk16: d = a b (+ d); a, b: matrix_descriptor of K-major tiles
+//   wgmma_bf16<N>(d, a, b)                                   m64nNk16: d += a b; a, b: matrix_descriptor of K-major tiles
 //                                                            [64, 16] and [N, 16]; d belongs to the engine until wgmma_wait
+//   wgmma_bf16_mn<N>(d, a, b)                                d += a b; a, b: matrix_descriptor_mn
 #ifndef VERSEMI_CUDA_INTRINSICS_HOPPER_H
 #define VERSEMI_CUDA_INTRINSICS_HOPPER_H
 

@@ -92,34 +92,41 @@ __device__ __forceinline__ void wgmma_wait() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
 }
 
-// Eight accumulators as operands; their numbers are the text D of the instruction.
+// Eight accumulators as operands; their numbers are the text D of the instruction. scale-d, scale-a and scale-b are 1; T: both
+// operands transposed ("MN-major") or not.
 #define VERSEMI_WGMMA_D(i) \
   "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
-// scale-d is the predicate; scale-a and scale-b 1; neither operand transposed (K-major).
-#define VERSEMI_WGMMA(N, A, B, P, D, ...)                                                    \
-  template <>                                                                               \
-  __device__ __forceinline__ void wgmma_bf16<N>(float(&d)[N / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {    \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" P ", 0;\n"                             \
-                 "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" D "}, %" A ", %" B ", p, 1, 1, 0, 0;\n}" \
-                 : __VA_ARGS__                                                              \
-                 : "l"(a), "l"(b), "r"(static_cast<int>(accumulate)));                      \
+#define VERSEMI_WGMMA(NAME, N, A, B, T, D, ...)                                                                          \
+  template <>                                                                                                           \
+  __device__ __forceinline__ void NAME<N>(float(&d)[N / 2], std::uint64_t a, std::uint64_t b) {                          \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32.bf16.bf16 {" D "}, %" A ", %" B ", 1, 1, 1, " T ", " T ";" \
+                 : __VA_ARGS__                                                                                          \
+                 : "l"(a), "l"(b));                                                                                     \
   }
 
 template <int N>
-__device__ void wgmma_bf16(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool accumulate);
+__device__ void wgmma_bf16(float (&d)[N / 2], std::uint64_t a, std::uint64_t b);
+template <int N>
+__device__ void wgmma_bf16_mn(float (&d)[N / 2], std::uint64_t a, std::uint64_t b);
 
-#define VERSEMI_D_24 \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23"
+#define VERSEMI_D_24 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23"
 #define VERSEMI_D_32 VERSEMI_D_24 ",%24,%25,%26,%27,%28,%29,%30,%31"
-#define VERSEMI_D_48 \
-  VERSEMI_D_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
+#define VERSEMI_D_48 VERSEMI_D_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
+#define VERSEMI_D_96                                                                                  \
+  VERSEMI_D_48                                                                                        \
+  ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63,%64,%65,%66,%67,%68,%69,%70,%71" \
+  ",%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 
-VERSEMI_WGMMA(48, "24", "25", "26", VERSEMI_D_24, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16))
-VERSEMI_WGMMA(64, "32", "33", "34", VERSEMI_D_32, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16),
+VERSEMI_WGMMA(wgmma_bf16, 48, "24", "25", "0", VERSEMI_D_24, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16))
+VERSEMI_WGMMA(wgmma_bf16, 64, "32", "33", "0", VERSEMI_D_32, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16),
               VERSEMI_WGMMA_D(24))
-VERSEMI_WGMMA(96, "48", "49", "50", VERSEMI_D_48, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16),
+VERSEMI_WGMMA(wgmma_bf16, 96, "48", "49", "0", VERSEMI_D_48, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16),
               VERSEMI_WGMMA_D(24), VERSEMI_WGMMA_D(32), VERSEMI_WGMMA_D(40))
+VERSEMI_WGMMA(wgmma_bf16_mn, 192, "96", "97", "1", VERSEMI_D_96, VERSEMI_WGMMA_D(0), VERSEMI_WGMMA_D(8), VERSEMI_WGMMA_D(16),
+              VERSEMI_WGMMA_D(24), VERSEMI_WGMMA_D(32), VERSEMI_WGMMA_D(40), VERSEMI_WGMMA_D(48), VERSEMI_WGMMA_D(56),
+              VERSEMI_WGMMA_D(64), VERSEMI_WGMMA_D(72), VERSEMI_WGMMA_D(80), VERSEMI_WGMMA_D(88))
 
+#undef VERSEMI_D_96
 #undef VERSEMI_D_48
 #undef VERSEMI_D_32
 #undef VERSEMI_D_24

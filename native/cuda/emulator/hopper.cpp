@@ -1,7 +1,6 @@
 // mbarrier, bulk and tensor copies, wgmma and stmatrix of the emulator. Layouts: hopper_layout.h and the PTX ISA.
 #include "hopper.h"
 
-#include <algorithm>
 #include <deque>
 #include <memory>
 #include <utility>
@@ -132,7 +131,7 @@ std::vector<std::uint64_t>& unfenced() {
 struct product {
   std::uint64_t a, b;
   std::size_t sums;
-  bool accumulate;
+  bool mn_major;
 };
 // Accumulators that the engine owns: [64, columns] sums, and where the threads' registers are.
 struct accumulators {
@@ -158,34 +157,36 @@ warpgroup& own_warpgroup() {
   return own;
 }
 
-// A K-major operand [rows, 16] in 128B swizzling mode, as floats.
-std::vector<float> operand(std::uint64_t descriptor, int rows, const char* which) {
+// An operand [rows, 16] in 128B swizzling mode, as floats: K-major (rows of 128 bytes are rows of the operand), or MN-major
+// (rows of 128 bytes are 64 rows of the operand at one k).
+std::vector<float> operand(std::uint64_t descriptor, int rows, bool mn_major, const char* which) {
   const auto field = [&](int bit) { return static_cast<std::uint32_t>(descriptor >> bit & 0x3fffu) << 4; };
-  const std::uint32_t start = field(0), stride = field(32);
+  const std::uint32_t start = field(0), leading = field(16), stride = field(32);
   if (descriptor >> 62 != 1) fail("wgmma: operand %s is not swizzled by 128 bytes", which);
-  if ((descriptor >> 49 & 7) != 0 || start % hopper::atom_bytes >= hopper::row_bytes || stride % hopper::atom_bytes != 0)
+  if ((descriptor >> 49 & 7) != 0 || start % hopper::atom_bytes >= (mn_major ? 1 : hopper::row_bytes) ||
+      stride % hopper::atom_bytes != 0 || (mn_major && leading % hopper::atom_bytes != 0))
     fail("wgmma: operand %s does not begin with a swizzle atom", which);
   std::vector<float> values(static_cast<std::size_t>(rows) * 16);
   const unsigned char* memory = dynamic_shared_memory();
-  for (int r = 0; r < rows; r++)
+  for (int row = 0; row < rows; row++)
     for (int k = 0; k < 16; k++) {
-      const std::uint32_t flat = start + static_cast<std::uint32_t>(r / 8) * stride + static_cast<std::uint32_t>(r % 8 * 128 + k * 2);
-      const unsigned char* at = memory + hopper::swizzled(flat);
+      const auto r = static_cast<std::uint32_t>(row), c = static_cast<std::uint32_t>(k);
+      const std::uint32_t flat = start + (mn_major ? r / 64 * leading + r % 64 * 2 + c / 8 * stride + c % 8 * hopper::row_bytes
+                                                   : r / 8 * stride + r % 8 * hopper::row_bytes + c * 2);
       if (hopper::swizzled(flat) + 2 > dynamic_shared_bytes()) fail("wgmma: operand %s outside of shared memory", which);
       bf16 value;
-      std::memcpy(&value, at, 2);
-      values[static_cast<std::size_t>(r) * 16 + static_cast<std::size_t>(k)] = to_float(value);
+      std::memcpy(&value, memory + hopper::swizzled(flat), 2);
+      values[r * 16 + c] = to_float(value);
     }
   return values;
 }
 
 void multiply(accumulators& d, const product& p) {
   const int n = d.columns;
-  const std::vector<float> a = operand(p.a, 64, "A"), b = operand(p.b, n, "B");
+  const std::vector<float> a = operand(p.a, 64, p.mn_major, "A"), b = operand(p.b, n, p.mn_major, "B");
   std::vector<float> b_by_k(b.size());
   for (int j = 0; j < n; j++)
     for (int k = 0; k < 16; k++) b_by_k[static_cast<std::size_t>(k * n + j)] = b[static_cast<std::size_t>(j * 16 + k)];
-  if (!p.accumulate) std::fill(d.sums.begin(), d.sums.end(), 0.0f);
   for (int i = 0; i < 64; i++) {
     float* sums = d.sums.data() + i * n;
     for (int k = 0; k < 16; k++) {
@@ -317,7 +318,7 @@ void wgmma_work(void* const* operands, int participants) {
   if (!own.fenced) fail("wgmma.mma_async without wgmma.fence since its registers were the threads'");
   for (int i = 1; i < participants; i++) {
     const auto* other = static_cast<const wgmma_operands*>(operands[i]);
-    if (other->a != first->a || other->b != first->b || other->columns != first->columns || other->accumulate != first->accumulate)
+    if (other->a != first->a || other->b != first->b || other->columns != first->columns || other->mn_major != first->mn_major)
       fail("wgmma.mma_async with other operands than the first thread of the warpgroup");
   }
   std::size_t index = 0;
@@ -336,7 +337,7 @@ void wgmma_work(void* const* operands, int participants) {
     }
   }
   d.pending++;
-  own.open.push_back(product{first->a, first->b, index, first->accumulate});
+  own.open.push_back(product{first->a, first->b, index, first->mn_major});
 }
 
 void wgmma_commit_work(void* const*, int) {

@@ -31,7 +31,7 @@ struct wgmma_operands {
   float* d;
   std::uint64_t a, b;
   int columns;
-  bool accumulate;
+  bool mn_major;
 };
 void wgmma_work(void* const* operands, int participants);
 void wgmma_fence_work(void* const* operands, int participants);
@@ -82,9 +82,15 @@ inline void wgmma_wait() {
   emulator::collective("wgmma.wait_group", 128, &in_flight, emulator::wgmma_wait_work);
 }
 template <int N>
-inline void wgmma_bf16(float (&d)[N / 2], std::uint64_t a, std::uint64_t b, bool accumulate) {
+inline void wgmma_bf16(float (&d)[N / 2], std::uint64_t a, std::uint64_t b) {
   static_assert(N % 8 == 0 && N >= 8 && N <= 256, "m64nNk16");
-  emulator::wgmma_operands operands = {d, a, b, N, accumulate};
+  emulator::wgmma_operands operands = {d, a, b, N, false};
+  emulator::collective("wgmma.mma_async", 128, &operands, emulator::wgmma_work);
+}
+template <int N>
+inline void wgmma_bf16_mn(float (&d)[N / 2], std::uint64_t a, std::uint64_t b) {
+  static_assert(N % 8 == 0 && N >= 8 && N <= 256, "m64nNk16");
+  emulator::wgmma_operands operands = {d, a, b, N, true};
   emulator::collective("wgmma.mma_async", 128, &operands, emulator::wgmma_work);
 }
 
