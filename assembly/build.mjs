@@ -1,5 +1,5 @@
 // Compiles the AssemblyScript modules and embeds each as base64 in src/wasm/generated/, so that the same import works in
-// Node, in workers and in browsers. `node assembly/build.mjs [host|kernels|kernels-threads ...]` builds all or some.
+// Node, in workers and in browsers. `node assembly/build.mjs [NAME ...]` builds all or some.
 
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
@@ -22,13 +22,15 @@ const common = [
   'bulk-memory',
   '--importMemory',
 ];
+const threads = ['--enable', 'threads', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '65536'];
+const relaxed = ['--enable', 'relaxed-simd'];
 const modules = {
   host: { entry: 'host.ts', flags: [] },
   kernels: { entry: 'kernels.ts', flags: [] },
-  'kernels-threads': {
-    entry: 'kernels.ts',
-    flags: ['--enable', 'threads', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '65536'],
-  },
+  'kernels-threads': { entry: 'kernels.ts', flags: threads },
+  // Opt-in, loaded only then: fused multiply-add where the engine has it (src/tfjs/wasm-device.ts).
+  'kernels-relaxed': { entry: 'kernels.ts', flags: relaxed },
+  'kernels-threads-relaxed': { entry: 'kernels.ts', flags: [...threads, ...relaxed] },
 };
 
 function newestSource(path) {

@@ -7,6 +7,7 @@ import {
   CONTROL_CALL, CONTROL_OP, CONTROL_PARTS, CONTROL_SEQUENCE,
 } from './kernels/control';
 import { convolutionScratch, forward, fused, fusedScratch, gradInput } from './kernels/convolution';
+import { usePlainSums } from './kernels/geometry';
 import { gradWeight, gradWeightScratch } from './kernels/grad-weight';
 
 import { head, headGrad, headGradScratch, headScratch } from './kernels/head';
@@ -31,10 +32,14 @@ export function heapBase(): usize {
 
 let controlBlock: usize = 0;
 
-/** Names the control block; `mayWait`: this thread may sleep (a browser's main thread may not). */
-export function bind(control: usize, mayWait: bool): void {
+/**
+ * Names the control block, and how this thread works: `mayWait`: it may sleep (a browser's main thread may not); `exact`:
+ * plain sums only. The same `exact` in every thread.
+ */
+export function bind(control: usize, mayWait: bool, exact: bool): void {
   controlBlock = control;
   bindControl(control, mayWait);
+  usePlainSums(exact);
 }
 
 /** Bytes of scratch memory that a call needs when `parts` threads run it; may exceed 32 bits (then it cannot run). */

@@ -7,7 +7,7 @@ import { VersemiError } from './errors.js';
  * temporary name in the same folder, fsync, rename, fsync of the folder. The folder is made when it is missing.
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED; nothing is left behind then
  */
-export async function writeFileAtomic(file: string, parts: readonly Uint8Array[] | string): Promise<void> {
+export async function writeFileAtomic(file: string, parts: Iterable<Uint8Array> | string): Promise<void> {
   const folder = dirname(file);
   const temporary = `${file}.${process.pid}.tmp`;
   try {

@@ -47,6 +47,7 @@ export const errorTable = {
   // devices
   DEVICE_UNAVAILABLE: { kind: 'device', title: 'A device is not available' },
   DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },
+  MEMORY_LIMIT: { kind: 'device', title: 'The memory that is allowed does not suffice' },
   KERNEL_FAILED: { kind: 'device', title: 'A kernel failed' },
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },

@@ -179,8 +179,16 @@ export function planTiles(): void {
 const WINOGRAD_BUDGET: i32 = 1048576;
 const WINOGRAD_ITEMS: i32 = 16;
 
+let plainSums: bool = false;
+
+/** Minimal filtering is never planned from now on: its rounding differs from that of direct sums in the last digits. */
+export function usePlainSums(on: bool): void {
+  plainSums = on;
+}
+
 /** Plans minimal filtering where it applies and saves work: false where it does not. */
 function planWinograd(): bool {
+  if (plainSums) return false;
   if (kernelDepth != 3 || kernelHeight != 3 || kernelWidth != 3) return false;
   if (strideDepth != 1 || strideHeight != 1 || strideWidth != 1) return false;
   if (channels % 4 != 0 || outChannels % 8 != 0) return false;

@@ -4,6 +4,14 @@
 // arithmetic, so that an unrolled body would need more than the 15 registers there are; the early `break` in the middle of
 // the body splits it into blocks that fit (see README.md for what that gives).
 
+/** sum + a * b: two roundings, the same on every engine; in the relaxed build one or two, as the processor likes it. */
+// @ts-ignore: decorator
+@inline
+function multiplyAdd(sum: v128, a: v128, b: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, sum);
+  return f32x4.add(sum, f32x4.mul(a, b));
+}
+
 /**
  * Four voxels x eight output channels of a convolution:
  *   output[v][c] = start[c] (or output[v][c] where start = 0) + sum over taps and run of input[v][tap + j] * weight[tap][j][c]
@@ -58,32 +66,32 @@ export function convolutionBlock(
       const w0 = v128.load(w);
       const w1 = v128.load(w, 16);
       const xa = v128.load32_splat(pa);
-      a0 = f32x4.add(a0, f32x4.mul(xa, w0));
-      a1 = f32x4.add(a1, f32x4.mul(xa, w1));
+      a0 = multiplyAdd(a0, xa, w0);
+      a1 = multiplyAdd(a1, xa, w1);
       const xb = v128.load32_splat(pb);
-      b0 = f32x4.add(b0, f32x4.mul(xb, w0));
-      b1 = f32x4.add(b1, f32x4.mul(xb, w1));
+      b0 = multiplyAdd(b0, xb, w0);
+      b1 = multiplyAdd(b1, xb, w1);
       const xc = v128.load32_splat(pc);
-      c0 = f32x4.add(c0, f32x4.mul(xc, w0));
-      c1 = f32x4.add(c1, f32x4.mul(xc, w1));
+      c0 = multiplyAdd(c0, xc, w0);
+      c1 = multiplyAdd(c1, xc, w1);
       const xd = v128.load32_splat(pd);
-      d0 = f32x4.add(d0, f32x4.mul(xd, w0));
-      d1 = f32x4.add(d1, f32x4.mul(xd, w1));
+      d0 = multiplyAdd(d0, xd, w0);
+      d1 = multiplyAdd(d1, xd, w1);
       if (pa == odd) break;
       const v0 = v128.load(w, 32);
       const v1 = v128.load(w, 48);
       const ya = v128.load32_splat(pa, 4);
-      a0 = f32x4.add(a0, f32x4.mul(ya, v0));
-      a1 = f32x4.add(a1, f32x4.mul(ya, v1));
+      a0 = multiplyAdd(a0, ya, v0);
+      a1 = multiplyAdd(a1, ya, v1);
       const yb = v128.load32_splat(pb, 4);
-      b0 = f32x4.add(b0, f32x4.mul(yb, v0));
-      b1 = f32x4.add(b1, f32x4.mul(yb, v1));
+      b0 = multiplyAdd(b0, yb, v0);
+      b1 = multiplyAdd(b1, yb, v1);
       const yc = v128.load32_splat(pc, 4);
-      c0 = f32x4.add(c0, f32x4.mul(yc, v0));
-      c1 = f32x4.add(c1, f32x4.mul(yc, v1));
+      c0 = multiplyAdd(c0, yc, v0);
+      c1 = multiplyAdd(c1, yc, v1);
       const yd = v128.load32_splat(pd, 4);
-      d0 = f32x4.add(d0, f32x4.mul(yd, v0));
-      d1 = f32x4.add(d1, f32x4.mul(yd, v1));
+      d0 = multiplyAdd(d0, yd, v0);
+      d1 = multiplyAdd(d1, yd, v1);
       pa += 8;
       pb += 8;
       pc += 8;
@@ -139,17 +147,17 @@ export function outerBlock(
       const w0 = v128.load(vectors);
       const w1 = v128.load(vectors, 16);
       const xa = v128.load32_splat(pa);
-      a0 = f32x4.add(a0, f32x4.mul(xa, w0));
-      a1 = f32x4.add(a1, f32x4.mul(xa, w1));
+      a0 = multiplyAdd(a0, xa, w0);
+      a1 = multiplyAdd(a1, xa, w1);
       const xb = v128.load32_splat(pb);
-      b0 = f32x4.add(b0, f32x4.mul(xb, w0));
-      b1 = f32x4.add(b1, f32x4.mul(xb, w1));
+      b0 = multiplyAdd(b0, xb, w0);
+      b1 = multiplyAdd(b1, xb, w1);
       const xc = v128.load32_splat(pc);
-      c0 = f32x4.add(c0, f32x4.mul(xc, w0));
-      c1 = f32x4.add(c1, f32x4.mul(xc, w1));
+      c0 = multiplyAdd(c0, xc, w0);
+      c1 = multiplyAdd(c1, xc, w1);
       const xd = v128.load32_splat(pd);
-      d0 = f32x4.add(d0, f32x4.mul(xd, w0));
-      d1 = f32x4.add(d1, f32x4.mul(xd, w1));
+      d0 = multiplyAdd(d0, xd, w0);
+      d1 = multiplyAdd(d1, xd, w1);
       pa += step;
       pb += step;
       pc += step;
@@ -209,17 +217,17 @@ export function dotBlock(left: usize, right: usize, length: usize, output: usize
     const r0 = v128.load(right);
     const r1 = v128.load(second);
     const xa = v128.load(pa);
-    a0 = f32x4.add(a0, f32x4.mul(xa, r0));
-    a1 = f32x4.add(a1, f32x4.mul(xa, r1));
+    a0 = multiplyAdd(a0, xa, r0);
+    a1 = multiplyAdd(a1, xa, r1);
     const xb = v128.load(pb);
-    b0 = f32x4.add(b0, f32x4.mul(xb, r0));
-    b1 = f32x4.add(b1, f32x4.mul(xb, r1));
+    b0 = multiplyAdd(b0, xb, r0);
+    b1 = multiplyAdd(b1, xb, r1);
     const xc = v128.load(pc);
-    c0 = f32x4.add(c0, f32x4.mul(xc, r0));
-    c1 = f32x4.add(c1, f32x4.mul(xc, r1));
+    c0 = multiplyAdd(c0, xc, r0);
+    c1 = multiplyAdd(c1, xc, r1);
     const xd = v128.load(pd);
-    d0 = f32x4.add(d0, f32x4.mul(xd, r0));
-    d1 = f32x4.add(d1, f32x4.mul(xd, r1));
+    d0 = multiplyAdd(d0, xd, r0);
+    d1 = multiplyAdd(d1, xd, r1);
     pa += 16;
     pb += 16;
     pc += 16;

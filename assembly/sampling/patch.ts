@@ -87,6 +87,42 @@ export function scaleShift(data: usize, count: i32, scale: f32, shift: f32): voi
 }
 
 /**
+ * Gamma correction, in place: with [low, high] the range of the data, each value becomes
+ * low + (high - low) * ((value - low) / (high - low)) ^ gamma, and then all are brought back linearly to the mean and the
+ * standard deviation that they had. Nothing happens to constant data.
+ */
+export function adjustGamma(data: usize, count: i32, gamma: f32): void {
+  let low = load<f32>(data);
+  let high = low;
+  for (let i = 1; i < count; i++) {
+    const value = load<f32>(data + (<usize>i << 2));
+    low = min(low, value);
+    high = max(high, value);
+  }
+  if (!(high > low)) return;
+  const range = high - low;
+  let sum: f64 = 0;
+  let squares: f64 = 0;
+  let newSum: f64 = 0;
+  let newSquares: f64 = 0;
+  for (let i = 0; i < count; i++) {
+    const at = data + (<usize>i << 2);
+    const share = (load<f32>(at) - low) / range;
+    const changed = NativeMathf.pow(share, gamma);
+    sum += <f64>share;
+    squares += <f64>share * <f64>share;
+    newSum += <f64>changed;
+    newSquares += <f64>changed * <f64>changed;
+    store<f32>(at, changed);
+  }
+  const n = <f64>count;
+  const mean = sum / n;
+  const newMean = newSum / n;
+  const factor = sqrt((squares / n - mean * mean) / (newSquares / n - newMean * newMean)) * <f64>range;
+  scaleShift(data, count, <f32>factor, <f32>(<f64>low + mean * <f64>range - newMean * factor));
+}
+
+/**
  * data[i] += deviation * n[i], in place; n[0], n[1], ... are what RandomStream.normal gives from block `firstBlock` of
  * the stream on (two numbers per block). scratch: 64 bytes.
  */

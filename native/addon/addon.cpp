@@ -66,11 +66,11 @@ class Device : public Napi::ObjectWrap<Device> {
       const Napi::Value value = options.Get(name);
       return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
     };
+    const Napi::Value precision = options.Get("precision");
     try {
       const Napi::Value name = options.Get("device");
       if (name.IsString() && name.As<Napi::String>().Utf8Value() == "cuda") {
         versemi::cuda_settings settings;
-        const Napi::Value precision = options.Get("precision");
         if (precision.IsString()) settings.precision = precision.As<Napi::String>().Utf8Value();
         settings.exact = options.Get("exact").ToBoolean().Value();
         settings.memory_limit_bytes = static_cast<int64_t>(number("memoryLimitBytes", 0));
@@ -83,7 +83,9 @@ class Device : public Napi::ObjectWrap<Device> {
       }
       session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
                                            static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
-                                           options.Get("poison").ToBoolean().Value());
+                                           options.Get("poison").ToBoolean().Value(),
+                                           options.Get("exact").ToBoolean().Value(),
+                                           precision.IsString() ? precision.As<Napi::String>().Utf8Value() : "");
     } catch (const std::exception& error) {
       Napi::Error::New(info.Env(), error.what()).ThrowAsJavaScriptException();
     }

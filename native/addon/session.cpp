@@ -3,6 +3,7 @@
 #include <array>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 
 #include "../cpu/context.h"
 #include "../cpu/dispatch.h"
@@ -15,6 +16,15 @@ versemi_context* make_context(int threads) {
   versemi_context* context = create_context(threads);
   if (context == nullptr) throw std::bad_alloc();
   return context;
+}
+
+operand_precision read_precision(const std::string& name, bool exact) {
+  if (name.empty() || name == "float32") return operand_precision::float32;
+  // Not offered though some processors have the instructions: minimal filtering makes float32 as fast (native/cpu/README.md).
+  throw std::invalid_argument("precision " + name + " was asked for, but the CPU device computes in float32 only (this processor: " +
+                              instruction_set() + "): leave the precision out" +
+                              (exact ? "" : " (float32 by minimal filtering is the fastest that it has)") +
+                              ", or take a device that has " + name);
 }
 
 struct row_range {
@@ -54,8 +64,12 @@ const versemi_kernel* choose(versemi_context* context, int32_t op, const double*
 
 }  // namespace
 
-session::session(int threads, int64_t memory_limit_bytes, bool poison)
-    : context_(make_context(threads)), buffers_(memory_limit_bytes, poison) {}
+session::session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision)
+    : context_(nullptr), buffers_(memory_limit_bytes, poison) {
+  const arithmetic chosen = {exact, read_precision(precision, exact)};
+  context_ = make_context(threads);
+  set_arithmetic(context_, chosen);
+}
 
 session::~session() { destroy_context(context_); }
 
@@ -106,7 +120,8 @@ int session::threads() const { return thread_count(context_); }
 
 std::string session::description() const {
   const int count = threads();
-  return std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads");
+  return std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads") +
+         (arithmetic_of(context_).exact ? ", exact" : "");
 }
 
 const char* session::compiler() {

@@ -15,7 +15,8 @@ namespace versemi {
 class session final : public device {
  public:
   // threads <= 0: one per core this process may use. Throws std::bad_alloc when there is no memory for a thread pool.
-  session(int threads, int64_t memory_limit_bytes, bool poison);
+  // A precision that the CPU does not offer: std::invalid_argument, whose message says what there is.
+  session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision);
   ~session() override;
   session(const session&) = delete;
   session& operator=(const session&) = delete;

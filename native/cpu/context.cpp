@@ -56,6 +56,7 @@ struct versemi_context {
   };
   block slots[versemi::scratch_slots];
   int threads = 1;
+  versemi::arithmetic chosen;
 
   std::vector<std::thread> workers;
   std::mutex mutex;
@@ -192,6 +193,10 @@ void destroy_context(versemi_context* context) noexcept {
 }
 
 int thread_count(const versemi_context* context) noexcept { return context->threads; }
+
+void set_arithmetic(versemi_context* context, arithmetic chosen) noexcept { context->chosen = chosen; }
+
+arithmetic arithmetic_of(const versemi_context* context) noexcept { return context->chosen; }
 
 void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept {
   versemi_context::block& block = context->slots[slot];

@@ -25,10 +25,19 @@ versemi_context* create_context(int threads) noexcept;
 void destroy_context(versemi_context* context) noexcept;
 int thread_count(const versemi_context* context) noexcept;
 
+// What the convolutions of a context may do to be faster. `exact`: plain sums, no minimal filtering (winograd.h).
+enum class operand_precision { float32, bfloat16, int8 };
+struct arithmetic {
+  bool exact = false;
+  operand_precision precision = operand_precision::float32;
+};
+void set_arithmetic(versemi_context* context, arithmetic chosen) noexcept;
+arithmetic arithmetic_of(const versemi_context* context) noexcept;
+
 // Scratch memory of at least `bytes`, aligned, kept until the context ends; contents undefined. Each slot is one buffer,
 // shared by all threads: ask before parallel_for, for all threads at once where each needs its own. A later call with the
 // same slot gives the same memory. nullptr when there is none left (return out_of_memory()).
-constexpr int scratch_slots = 8;
+constexpr int scratch_slots = 10;
 void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept;
 inline float* scratch_floats(versemi_context* context, int slot, std::size_t count) noexcept {
   return static_cast<float*>(scratch(context, slot, count * sizeof(float)));

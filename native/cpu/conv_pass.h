@@ -49,7 +49,10 @@ enum conv_scratch {
   conv_scratch_bias,
   conv_scratch_statistics,
   conv_scratch_moments,
-  conv_scratch_slices
+  conv_scratch_slices,
+  // Beside those of norm.h (6 and 7).
+  conv_scratch_winograd_weights = 8,
+  conv_scratch_winograd_group
 };
 
 // The two operations of a problem; `passes` come from scratch. False when out of memory.

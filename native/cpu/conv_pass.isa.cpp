@@ -1,10 +1,10 @@
 // Runs the passes of a convolution over threads, blocks of columns, rows and tiles; see conv_pass.h.
 #include "conv_pass.h"
 
-#include <cmath>
-
+#include "conv_moments.h"
 #include "conv_panel.h"
 #include "conv_tile.h"
+#include "winograd.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -303,12 +303,10 @@ versemi_status run(versemi_context* context, const conv_operation& o, schedule& 
   return ok();
 }
 
-// Combines the sums of all chunks of a channel: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for
-// computing sample variances", 1979. In double, in a fixed order.
-void combine(const conv_operation& o, const schedule& s, int64_t sample, int64_t channel, double epsilon, double* mean,
-             double* rstd) {
+// Combines the sums of all chunks of a channel.
+moment_sum combine(const conv_operation& o, const schedule& s, int64_t sample, int64_t channel) {
   const int64_t channels = o.columns / o.column_sets;
-  double count = 0, average = 0, squares = 0;
+  moment_sum result;
   for (int64_t i = 0; i < o.pass_count; i++) {
     const conv_pass& pass = o.passes[i];
     const int64_t rows = rows_of(pass), chunks = chunks_of(s, pass);
@@ -327,29 +325,27 @@ void combine(const conv_operation& o, const schedule& s, int64_t sample, int64_t
             s.statistics +
             (((i * o.n + sample) * s.most_chunks + chunk) * s.vectors + columns.first_vector) * 3 * lanes +
             (column - columns.first_vector * lanes);
-        const double shift = sums[0], total = sums[width], deviation = total / number;
-        const double chunk_mean = shift + deviation, chunk_squares = sums[2 * width] - total * deviation;
-        const double difference = chunk_mean - average, together = count + number;
-        average += difference * number / together;
-        squares += chunk_squares + difference * difference * count * number / together;
-        count = together;
+        result.add(number, sums[0], sums[width], sums[2 * width]);
       }
     }
   }
-  const double variance = squares < 0 ? 0 : squares / count;
-  *mean = average;
-  *rstd = 1.0 / std::sqrt(variance + epsilon);
+  return result;
 }
 
 }  // namespace
 
 versemi_status run_conv(versemi_context* context, const conv_operation& operation) {
+  winograd_plan plan;
+  if (plan_winograd(context, operation, &plan)) return run_winograd(context, operation, plan);
   schedule s = make_schedule(context, operation);
   return run(context, operation, s);
 }
 
 versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
                                      double* mean, double* rstd) {
+  winograd_plan plan;
+  if (plan_winograd(context, operation, &plan))
+    return run_winograd_with_moments(context, operation, plan, epsilon, mean, rstd);
   schedule s = make_schedule(context, operation);
   const std::size_t bytes =
       (std::size_t)(operation.pass_count * operation.n * s.most_chunks * s.vectors * lanes * 3) * sizeof(float);
@@ -359,8 +355,11 @@ versemi_status run_conv_with_moments(versemi_context* context, const conv_operat
   if (status.code != VERSEMI_OK) return status;
   const int64_t channels = operation.columns / operation.column_sets;
   parallel_for(context, operation.n * channels, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; i++)
-      combine(operation, s, i / channels, i % channels, epsilon, mean + i, rstd + i);
+    for (int64_t i = begin; i < end; i++) {
+      const moment_sum moments = combine(operation, s, i / channels, i % channels);
+      mean[i] = moments.mean();
+      rstd[i] = moments.rstd(epsilon);
+    }
   });
   return status;
 }

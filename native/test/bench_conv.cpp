@@ -1,5 +1,8 @@
 // Speed of the convolution family on the layers of the network: bench_conv [threads] [width] [patch] [isa] [layer]
-// Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads.
+// Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads; beside it
+// the same by direct sums (`exact`), the two in turns. With one thread the clock is that of the thread.
+#include <ctime>
+
 #include <chrono>
 #include <cstdlib>
 
@@ -13,19 +16,34 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Best of some runs: the machine may be shared.
+// Processor time of this thread, or the wall's time where several threads work.
+double clock_ms(const versemi_context* context) {
+#if defined(CLOCK_THREAD_CPUTIME_ID)
+  timespec time;
+  if (versemi::thread_count(context) == 1 && clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time) == 0)
+    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) * 1e-6;
+#endif
+  return now_ms();
+}
+
+struct pair_ms {
+  double fast, exact;
+};
+
+// Best of some runs, with and without minimal filtering in turns: the machine may be shared.
 template <typename Run>
-double best_ms(Run&& run) {
-  run();
-  double best = 1e30, total = 0;
-  for (int i = 0; i < 50 && (i < 3 || total < 300); i++) {
-    const double begin = now_ms();
-    run();
-    const double took = now_ms() - begin;
-    total += took;
-    if (took < best) best = took;
-  }
-  return best;
+pair_ms best_ms(versemi_context* context, Run&& run) {
+  double best[2] = {1e30, 1e30}, total = 0;
+  for (int i = 0; i < 60 && (i < 6 || total < 600); i++)
+    for (int exact = 0; exact < 2; exact++) {
+      versemi::set_arithmetic(context, {exact == 1, versemi::operand_precision::float32});
+      const double begin = clock_ms(context);
+      run();
+      const double took = clock_ms(context) - begin;
+      total += took;
+      if (i > 0 && took < best[exact]) best[exact] = took;
+    }
+  return pair_ms{best[0], best[1]};
 }
 
 struct memory {
@@ -50,8 +68,14 @@ struct layer {
 };
 
 struct totals {
-  double forward = 0, grad_input = 0, grad_weight = 0, flops = 0;
+  pair_ms forward = {0, 0}, grad_input = {0, 0}, grad_weight = {0, 0};
+  double flops = 0;
 };
+
+void add(pair_ms* sum, int repeats, const pair_ms& one) {
+  sum->fast += repeats * one.fast;
+  sum->exact += repeats * one.exact;
+}
 
 void bench_layer(const char* isa, versemi_context* context, const layer& l, double peak, totals* sum) {
   const versemi_conv_problem& p = l.problem;
@@ -65,27 +89,27 @@ void bench_layer(const char* isa, versemi_context* context, const layer& l, doub
   const double flops = 2.0 *
                        static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.in_channels * p.out_channels) *
                        static_cast<double>(p.n * p.out[0] * p.out[1] * p.out[2]);
-  const auto print = [&](const char* what, double ms) {
-    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%\n", l.name, what, ms, flops / ms / 1e6,
-                100 * flops / ms / 1e6 / peak);
+  const auto print = [&](const char* what, const pair_ms& ms) {
+    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%  exact %9.3f ms, %5.2f times\n", l.name, what, ms.fast,
+                flops / ms.fast / 1e6, 100 * flops / ms.fast / 1e6 / peak, ms.exact, ms.exact / ms.fast);
     std::fflush(stdout);
   };
-  const double forward = best_ms([&] {
+  const pair_ms forward = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {input.buffer(), weight.buffer(), absent, output.buffer()},
             attributes, l.name);
   });
-  const double grad_input = best_ms([&] {
+  const pair_ms grad_input = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context, {output.buffer(), weight.buffer(), absent, input.buffer()},
             attributes, l.name);
   });
-  const double norm = best_ms([&] {
+  const pair_ms norm = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
             {l.transposed ? output.buffer() : input.buffer(), weight.buffer(), absent, result.buffer(), absent, absent,
              absent},
             with_norm, l.name);
   });
   memory grad(versemi_conv_weight_count(&p));
-  const double grad_weight = best_ms([&] {
+  const pair_ms grad_weight = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context, {input.buffer(), output.buffer(), grad.buffer(), absent},
             attributes, l.name);
   });
@@ -93,10 +117,10 @@ void bench_layer(const char* isa, versemi_context* context, const layer& l, doub
   print("grad input", grad_input);
   print("grad weight", grad_weight);
   print("norm relu", norm);
-  sum->forward += l.repeats * norm;
+  add(&sum->forward, l.repeats, norm);
   // Nobody asks for the gradient of the image.
-  if (p.in_channels > 1) sum->grad_input += l.repeats * (l.transposed ? forward : grad_input);
-  sum->grad_weight += l.repeats * grad_weight;
+  if (p.in_channels > 1) add(&sum->grad_input, l.repeats, l.transposed ? forward : grad_input);
+  add(&sum->grad_weight, l.repeats, grad_weight);
   sum->flops += l.repeats * flops;
 }
 
@@ -132,7 +156,7 @@ double peak_gflops(const char* isa, versemi_context* context) {
   int lanes = 4;
   double best = 1e30;
   for (int repeat = 0; repeat < 3; repeat++) {
-    const double begin = now_ms();
+    const double begin = clock_ms(context);
     versemi::parallel_for(context, threads, [&](int64_t, int64_t, int thread) {
       volatile double keep;
       const float start = static_cast<float>(thread);
@@ -146,7 +170,7 @@ double peak_gflops(const char* isa, versemi_context* context) {
         keep = peak_narrow(start, rounds);
       (void)keep;
     });
-    const double took = now_ms() - begin;
+    const double took = clock_ms(context) - begin;
     if (took < best) best = took;
   }
   return 10.0 * 2 * lanes * static_cast<double>(rounds) * threads / best / 1e6;
@@ -193,9 +217,9 @@ int main(int argc, char** argv) {
   totals sum;
   for (const layer& l : layers)
     if (argc <= 5 || std::strstr(l.name, argv[5]) != nullptr) bench_layer(isa, context, l, peak, &sum);
-  const auto print = [&](const char* what, double ms) {
-    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%\n", what, ms, sum.flops / ms / 1e6,
-                100 * sum.flops / ms / 1e6 / peak);
+  const auto print = [&](const char* what, const pair_ms& ms) {
+    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%  exact %9.1f ms\n", what, ms.fast, sum.flops / ms.fast / 1e6,
+                100 * sum.flops / ms.fast / 1e6 / peak, ms.exact);
   };
   std::printf("the network, one sample, %.1f GFLOP\n", sum.flops / 1e9);
   print("forward, norm and relu", sum.forward);

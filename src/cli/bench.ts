@@ -35,11 +35,12 @@ Examples:
   $ versemi bench
   $ versemi bench --device wasm --threads 1 --only vnet-forward
   $ versemi bench --device cuda --training
+  $ versemi bench --exact --only vnet-forward
   $ versemi bench --json
 
 Peers that are not installed are left out. Machines drift: only the ratios of one run count.`,
     );
-  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (options) => {
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {
     const terminal = createTerminal(options);
     if (options.training) return benchTraining(options, terminal);
     const rows: BenchRow[] = [];

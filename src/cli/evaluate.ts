@@ -5,12 +5,12 @@ import { loadModel } from '../checkpoints/index.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
 import { evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
+import type { MemoryEstimate } from '../inference/memory.js';
 import type { Summary } from '../metrics/index.js';
 import { casesToCsv } from '../reports/csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
-import { toStored } from '../volume/orientation.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine } from './inference-options.js';
 import { modelFileOf } from './model-path.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -43,60 +43,76 @@ Examples:
   $ versemi evaluate runs/first --data data/spleen --cases validation
   $ versemi evaluate model.safetensors --data data/atrium --json out.json --protocol versemi
   $ versemi evaluate runs/first --data data/spleen data/atrium --out runs/first/evaluation
+  $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
+  $ versemi evaluate runs/first --data data/spleen --precision int8
 
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,
     );
   addInference(command);
-  addShared(command, 'device', 'threads', 'quiet').action(async (modelPath: string, options) => {
-    const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
-    const { device } = await chooseDevice(options, terminal);
-    const file = modelFileOf(modelPath);
-    const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
-    const settings = {
-      ...inferenceArguments(options),
-      toleranceMm: options.tolerance,
-      ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
-      ...(options.task === undefined ? {} : { tasks: options.task }),
-      ...(options.cases === undefined ? {} : { cases: options.cases }),
-    };
-    try {
-      const cases: EvaluatedCase[] = [];
-      for (const folder of options.data as string[]) {
-        const started = performance.now();
-        for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluateDataset(
-          model,
-          folder,
-          settings,
-        )) {
-          if (index === 1 && trainedOn > 0) {
-            terminal.note(
-              `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
-            );
-          }
-          terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`);
-          for (const outcome of outcomes) {
-            cases.push(outcome.result);
-            if (options.out === undefined) continue;
-            await writeOverlay(options.out, outcome);
-            if (options.saveMasks !== true) continue;
-            const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
-            await writeNifti(mask, toStored(outcome.prediction));
-          }
-          if (index === total) {
-            terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'quiet').action(
+    async (modelPath: string, options) => {
+      const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
+      const { device, settings: deviceSettings } = await chooseDevice(options, terminal);
+      const file = modelFileOf(modelPath);
+      const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
+      const settings = {
+        ...inferenceArguments(options),
+        toleranceMm: options.tolerance,
+        ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
+        ...(options.task === undefined ? {} : { tasks: options.task }),
+        ...(options.cases === undefined ? {} : { cases: options.cases }),
+        ...(options.maxMemory === undefined
+          ? {}
+          : {
+              maxMemoryBytes: options.maxMemory as number,
+              processBytes: process.memoryUsage().rss,
+              onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
+            }),
+      };
+      try {
+        const cases: EvaluatedCase[] = [];
+        for (const folder of options.data as string[]) {
+          const started = performance.now();
+          for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluateDataset(
+            model,
+            folder,
+            settings,
+          )) {
+            if (index === 1 && trainedOn > 0) {
+              terminal.note(
+                `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
+              );
+            }
+            terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`);
+            for (const outcome of outcomes) {
+              cases.push(outcome.result);
+              if (options.out === undefined) continue;
+              await writeOverlay(options.out, outcome);
+              if (options.saveMasks !== true) continue;
+              const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+              await writeNifti(mask, outcome.prediction);
+            }
+            if (index === total) {
+              terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
+            }
           }
         }
+        const evaluation = makeEvaluation(
+          model,
+          cases,
+          { model: file, device: device.description, deviceSettings },
+          settings,
+        );
+        if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
+        if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
+        if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
+        terminal.print(summaryTable(evaluation.summary));
+        terminal.printJson(evaluation);
+      } finally {
+        model.network.dispose();
       }
-      const evaluation = makeEvaluation(model, cases, { model: file, device: device.description }, settings);
-      if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
-      if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
-      if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
-      terminal.print(summaryTable(evaluation.summary));
-      terminal.printJson(evaluation);
-    } finally {
-      model.network.dispose();
-    }
-  });
+    },
+  );
 }
 
 /** Mean ± standard deviation per task. */

@@ -1,4 +1,5 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { explain, formatBytes, type MemoryEstimate } from '../inference/memory.js';
 import type { InferenceOptions } from '../inference/segmenter.js';
 
 /** Options of how to segment; what is not given comes from the model's plan. */
@@ -32,6 +33,13 @@ export function inferenceArguments({ protocol, overlap, tta, largestComponent }:
     ...(tta === undefined ? {} : { mirror: tta }),
     ...(largestComponent === undefined ? {} : { largestComponent }),
   };
+}
+
+/** What is printed before a scan is read, where memory is limited. */
+export function memoryLine(label: string, estimate: MemoryEstimate): string {
+  const { total, strips, work } = estimate;
+  const parts = strips === 1 ? 'in one part' : `in ${strips} parts, ${Math.round(100 * (work - 1))} % more windows`;
+  return `${label}: at most ${formatBytes(total)}, ${parts} (${explain(estimate)})`;
 }
 
 function share(text: string): number {

@@ -2,15 +2,19 @@
 import { Command, CommanderError } from 'commander';
 import { isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
-import { addBench } from './bench.js';
-import { addEvaluate } from './evaluate.js';
-import { addInfo } from './info.js';
-import { addPlan } from './plan.js';
-import { addPredict } from './predict.js';
-import { addPreprocess } from './preprocess.js';
-import { addReport } from './report.js';
-import { addSelftest } from './selftest.js';
-import { addTrain } from './train.js';
+
+/** One file per command; only that of the command asked for is loaded. */
+const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+  plan: async () => (await import('./plan.js')).addPlan,
+  preprocess: async () => (await import('./preprocess.js')).addPreprocess,
+  train: async () => (await import('./train.js')).addTrain,
+  evaluate: async () => (await import('./evaluate.js')).addEvaluate,
+  predict: async () => (await import('./predict.js')).addPredict,
+  report: async () => (await import('./report.js')).addReport,
+  info: async () => (await import('./info.js')).addInfo,
+  selftest: async () => (await import('./selftest.js')).addSelftest,
+  bench: async () => (await import('./bench.js')).addBench,
+};
 
 /** Exit code of a command that SIGINT ended, by the shell's convention (128 + 2). */
 const interruptedExitCode = 130;
@@ -36,19 +40,10 @@ writing, 70 a defect of versemi, 130 interrupted.
 VERSEMI_LOG=dispatch shows every operation that a device hands to another; VERSEMI_THREADS limits the threads.`,
   );
 
-for (const add of [
-  addPlan,
-  addPreprocess,
-  addTrain,
-  addEvaluate,
-  addPredict,
-  addReport,
-  addInfo,
-  addSelftest,
-  addBench,
-]) {
-  add(program);
-}
+const asked = process.argv[2] ?? '';
+// The help lists all commands, and an unknown one is compared with all.
+const needed = asked in commands ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
+for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
 

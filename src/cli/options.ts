@@ -14,6 +14,21 @@ export const shared = {
     new Option('--threads <n>', `threads of the device (default: all cores, here ${availableParallelism()})`).argParser(
       positiveInteger,
     ),
+  exact: () =>
+    new Option(
+      '--exact',
+      'plain sums only: no minimal filtering (Winograd), whose rounding differs in the last digits',
+    ),
+  precision: () =>
+    new Option(
+      '--precision <name>',
+      'operands of the convolutions; lower ones are faster where the processor has them, and cost accuracy',
+    ).choices(['float32', 'bfloat16', 'int8']),
+  maxMemory: () =>
+    new Option(
+      '--max-memory <size>',
+      'compute in as many parts as keep the process below this (2GB, 800MB), or refuse',
+    ).argParser(byteSize),
   json: () => new Option('--json', 'print the result as JSON'),
   quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
 } as const;
@@ -41,6 +56,15 @@ export function positiveNumber(text: string): number {
   const value = Number(text);
   if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('Expected a number above 0.');
   return value;
+}
+
+/** "2GB", "800 MB", "1.5GiB" -> bytes; a bare number is bytes. */
+export function byteSize(text: string): number {
+  const found = /^\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?)b?|b)?\s*$/i.exec(text);
+  const power = found?.[2] === undefined ? 0 : 'kmgt'.indexOf(found[2].toLowerCase()) + 1;
+  const value = Number(found?.[1]) * (found?.[3] ? 1024 : 1000) ** power;
+  if (!(value >= 1) || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a size such as 2GB or 800MB.');
+  return Math.floor(value);
 }
 
 /** "a,b,c" (and repeated options) -> ["a", "b", "c"]. */

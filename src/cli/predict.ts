@@ -3,13 +3,14 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/index.js';
-import { loadScan } from '../datasets/load-case.js';
+import { openScan, scanFacts } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
+import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine } from './inference-options.js';
 import { modelFileOf } from './model-path.js';
 import { addShared, list } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -34,26 +35,41 @@ export function addPredict(program: Command): void {
 Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
-  $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta`,
+  $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
+  $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
+  $ versemi predict model.safetensors scan.nii.gz --out out --exact
+  $ versemi predict model.safetensors scan.nii.gz --out out --precision bfloat16
+
+With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed
+twice; the masks are the same, bit for bit.`,
     );
   addInference(command);
-  addShared(command, 'device', 'threads', 'json', 'quiet').action(
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet').action(
     async (modelFile: string, inputs: string[], options) => {
       const terminal = createTerminal(options);
       const files = await imageFiles(inputs);
-      const { device } = await chooseDevice(options, terminal);
+      const { device, settings } = await chooseDevice(options, terminal);
       const model = await loadModel(
         modelFileOf(modelFile),
         options.weights === undefined ? {} : { network: options.weights },
       );
       try {
-        taskIndices(model, options.task); // an unknown task is an error before the first scan is read
+        const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
+        const processBytes = process.memoryUsage().rss;
         const rows = [];
         for (const [index, file] of files.entries()) {
           const started = performance.now();
-          const image = await loadScan(file);
           const label = `${basename(file)} (${index + 1} of ${files.length})`;
-          const steps = predictVolume(model, image, { ...inferenceArguments(options), tasks: options.task ?? [] });
+          const inference = inferenceArguments(options);
+          let strips = 1;
+          if (options.maxMemory !== undefined) {
+            const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
+            const estimate = estimateMemory(model, await scanFacts(file), tasks, memory);
+            terminal.note(memoryLine(label, estimate));
+            strips = estimate.strips;
+          }
+          const image = await openScan(file);
+          const steps = predictVolume(model, image, { ...inference, tasks: options.task ?? [], strips });
           let step = await steps.next();
           while (!step.done) {
             terminal.status(statusLine(label, step.value, started));
@@ -72,7 +88,7 @@ Examples:
             rows.map((row) => [row.output, row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
           ),
         );
-        terminal.printJson({ model: modelFile, device: device.description, predictions: rows });
+        terminal.printJson({ model: modelFile, device: device.description, settings, predictions: rows });
       } finally {
         model.network.dispose();
       }
@@ -84,10 +100,14 @@ function describe(input: string, output: string, { task, foregroundVoxels, volum
   return { input, output, task, foregroundVoxels, volumeMl };
 }
 
-function statusLine(label: string, { window, windows, pass, passes }: PredictProgress, started: number): string {
+function statusLine(
+  label: string,
+  { window, windows, pass, passes, slices }: PredictProgress,
+  started: number,
+): string {
   const done = (pass + window / windows) / passes;
   const seconds = (performance.now() - started) / 1000;
-  return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${formatDuration((seconds / done) * (1 - done))} left`;
+  return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${slices} slices final, ${formatDuration((seconds / done) * (1 - done))} left`;
 }
 
 /** Images named, and those in folders named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */

@@ -14,9 +14,11 @@ export function addSelftest(program: Command): void {
       `
 Examples:
   $ versemi selftest
-  $ versemi selftest --device wasm --json`,
+  $ versemi selftest --device wasm --json
+  $ versemi selftest --exact
+  $ versemi selftest --device cpu --precision bfloat16`,
     );
-  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (options) => {
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {
     const terminal = createTerminal(options);
     const selected = await chooseDevice(options, terminal);
     const results: CaseResult[] = [];
@@ -29,6 +31,7 @@ Examples:
     terminal.print(`${selected.device.description}: ${results.length - failed.length} passed, ${failed.length} failed`);
     terminal.printJson({
       device: selected.device.description,
+      settings: selected.settings,
       passed: results.length - failed.length,
       failed: failed.length,
       results,

@@ -32,11 +32,12 @@ Examples:
   $ versemi train plan.json --out runs/first
   $ versemi train plan.json --out runs/first --resume
   $ versemi train plan.json --out runs/baseline --mode supervised
+  $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
 With --json each event is one line of JSON.`,
     );
-  addShared(command, 'device', 'threads', 'json', 'quiet').action(async (planFile: string, options) => {
+  addShared(command, 'device', 'threads', 'exact', 'json', 'quiet').action(async (planFile: string, options) => {
     const terminal = createTerminal(options);
     const plan = await readPlan(planFile);
     if (options.mode !== undefined) plan.training.mode = options.mode;
@@ -57,6 +58,7 @@ With --json each event is one line of JSON.`,
         resume: options.resume === true,
         signal: abort.signal,
         ...(options.threads === undefined ? {} : { threads: options.threads }),
+        ...(options.exact === undefined ? {} : { exact: options.exact }),
       });
       const show = progress(terminal, options.every);
       for await (const event of events) {

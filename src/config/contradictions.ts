@@ -173,7 +173,7 @@ function* training(plan: Plan): Generator<Contradiction> {
 }
 
 function* sampling(plan: Plan): Generator<Contradiction> {
-  const { cutmix, augmentation, patchSizeVoxels: patch } = plan;
+  const { cutmix, patchSizeVoxels: patch } = plan;
   const [low, high] = cutmix.stage2Ratio;
   if (low > high) {
     yield {
@@ -197,13 +197,31 @@ function* sampling(plan: Plan): Generator<Contradiction> {
       };
     }
   }
-  if (augmentation.rotation90 && patch[0] !== patch[1]) {
-    yield {
-      fields: ['augmentation.rotation90', 'patchSizeVoxels'],
-      expected: 'a patch that is square in the x-y plane',
-      found: `${patch[0]} x ${patch[1]}`,
-      remedy: 'Set rotation90 to false, or use a square patch.',
-    };
+}
+
+function* augmentation(plan: Plan): Generator<Contradiction> {
+  const patch = plan.patchSizeVoxels;
+  const own = plan.datasets.map((dataset, i) => [`datasets[${i}].augmentation`, dataset.augmentation ?? {}] as const);
+  for (const [group, settings] of [['augmentation', plan.augmentation] as const, ...own]) {
+    for (const name of ['magnification', 'gamma'] as const) {
+      const range = settings[name];
+      if (range !== undefined && range[0] > range[1]) {
+        yield {
+          fields: [`${group}.${name}[0]`, `${group}.${name}[1]`],
+          expected: 'low <= high',
+          found: `[${range.join(', ')}]`,
+          remedy: 'Exchange the two numbers.',
+        };
+      }
+    }
+    if (settings.rotation90 === true && patch[0] !== patch[1]) {
+      yield {
+        fields: [`${group}.rotation90`, 'patchSizeVoxels'],
+        expected: 'a patch that is square in the x-y plane',
+        found: `${patch[0]} x ${patch[1]}`,
+        remedy: 'Set rotation90 to false, or use a square patch.',
+      };
+    }
   }
 }
 
@@ -216,5 +234,6 @@ export function contradictions(plan: Plan): Contradiction[] {
     ...network(plan),
     ...training(plan),
     ...sampling(plan),
+    ...augmentation(plan),
   ];
 }

@@ -80,6 +80,12 @@ export function integerTriple(spec: NumberSpec<Numbers3>): z.ZodType<Numbers3> {
   return field(z.tuple([one, one, one]), `three integers [x, y, z] in ${interval(spec)}`, spec);
 }
 
+/** Two numbers [low, high]; that they are in order is for `contradictions` to say. */
+export function realRange(spec: NumberSpec<[number, number]>): z.ZodType<[number, number]> {
+  const one = bounded(z.number(), spec);
+  return field(z.tuple([one, one]), `[low, high], both in ${interval(spec)}`, spec);
+}
+
 export function flagTriple(spec: Spec<[boolean, boolean, boolean]>): z.ZodType<[boolean, boolean, boolean]> {
   return field(z.tuple([z.boolean(), z.boolean(), z.boolean()]), 'three of true/false [x, y, z]', spec);
 }
@@ -95,6 +101,22 @@ export function choice<const T extends readonly [string, ...string[]]>(
   return field(z.enum(names), names.map((name) => `'${name}'`).join(' or '), spec as Spec<never>) as z.ZodType<
     T[number]
   >;
+}
+
+/**
+ * The same fields for one part of the plan: each may be left out, and `group` of the plan holds for it then. Field schemas
+ * only, no groups.
+ */
+export function overrides<S extends z.ZodRawShape>(group: string, shape: S) {
+  const optional = Object.entries(shape).map(([name, schema]) => {
+    const own = (schema instanceof z.ZodPrefault ? schema.def.innerType : schema) as z.ZodType;
+    const complete = own.optional();
+    const { range, unit } = fieldNotes.get(schema as z.ZodType)!;
+    const explanation = `As \`${group}.${name}\`, for this dataset; left out: the same.`;
+    fieldNotes.add(complete, { range, ...(unit === undefined ? {} : { unit }), explanation });
+    return [name, complete] as const;
+  });
+  return z.strictObject(Object.fromEntries(optional) as { [K in keyof S]: z.ZodOptional<z.ZodType<z.output<S[K]>>> });
 }
 
 /** Smallest number of insertions, deletions and replacements that turn `a` into `b` (Levenshtein 1966). */

@@ -2,9 +2,9 @@ import { z } from 'zod';
 import { VersemiError } from '../errors.js';
 import { contradictions } from './contradictions.js';
 import { type FieldNotes, fieldNotes, nearestName } from './fields.js';
-import { type Plan, planSchema } from './schema.js';
+import { type AugmentationSettings, type Plan, planSchema } from './schema.js';
 
-export type { Plan, PlanDataset, PlanTask, PreprocessingSettings } from './schema.js';
+export type { AugmentationSettings, Plan, PlanDataset, PlanTask, PreprocessingSettings } from './schema.js';
 
 /** One row of the table of plan fields. */
 export interface PlanField extends FieldNotes {
@@ -15,6 +15,7 @@ export interface PlanField extends FieldNotes {
 /** The schema behind defaults and transforms. */
 function core(schema: z.ZodType): z.ZodType {
   if (schema instanceof z.ZodPrefault) return core(schema.def.innerType as z.ZodType);
+  if (schema instanceof z.ZodOptional) return core(schema.def.innerType as z.ZodType);
   if (schema instanceof z.ZodPipe) return core(schema.def.in as z.ZodType);
   return schema;
 }
@@ -141,6 +142,13 @@ export function parsePlan(json: unknown, file?: string): Plan {
     });
   }
   return result.data;
+}
+
+/** The augmentation of patches of one dataset: that of the plan, and what the dataset has of its own. */
+export function augmentationOf(plan: Pick<Plan, 'augmentation' | 'datasets'>, dataset: string): AugmentationSettings {
+  const own = plan.datasets.find(({ name }) => name === dataset)?.augmentation ?? {};
+  const given = Object.entries(own).filter(([, value]) => value !== undefined);
+  return { ...plan.augmentation, ...Object.fromEntries(given) };
 }
 
 /** JSON text of a plan; short lists of numbers and words stay on one line. Ends with a newline. */

@@ -7,8 +7,10 @@ import {
   integer,
   integerOrNull,
   integerTriple,
+  overrides,
   real,
   realOrNull,
+  realRange,
   realTriple,
 } from './fields.js';
 
@@ -78,6 +80,58 @@ const preprocessing = z.strictObject({
   }),
 });
 
+const augmentation = z.strictObject({
+  flip: flagTriple({
+    default: [false, false, false],
+    explanation: 'Axes along which a patch is mirrored with probability 1/2.',
+  }),
+  rotation90: flag({ default: false, explanation: 'Rotation in the x-y plane by a random multiple of 90 degrees.' }),
+  rotationDegrees: realTriple({
+    range: [0, 180],
+    default: [0, 0, 0],
+    unit: 'degrees',
+    explanation: 'A patch is rotated about each axis by an angle drawn from [-value, value]; shapes in mm are kept.',
+  }),
+  magnification: realRange({
+    range: [0.25, 4],
+    default: [1, 1],
+    explanation: 'A patch is magnified by a factor from this range; its logarithm is drawn uniformly.',
+  }),
+  gamma: realRange({
+    range: [0.1, 10],
+    default: [1, 1],
+    explanation:
+      'A patch, brought to [0, 1], is raised to an exponent from this range (logarithm uniform); mean and deviation are restored.',
+  }),
+  intensityScale: real({
+    range: [0, 1],
+    open: 'high',
+    default: 0,
+    explanation: 'A patch is multiplied by a number drawn from [1 - value, 1 + value].',
+  }),
+  intensityShift: real({
+    range: [0, 100],
+    default: 0,
+    unit: 'normalised intensity',
+    explanation: 'A number drawn from [-value, value] is added to a patch.',
+  }),
+  noise: real({
+    range: [0, 100],
+    default: 0,
+    unit: 'normalised intensity',
+    explanation: 'Standard deviation of Gaussian noise: drawn per patch from [0, value].',
+  }),
+  foregroundFraction: real({
+    range: [0, 1],
+    default: 0,
+    explanation: 'Share of the labelled patches that are centred on a foreground voxel of their task.',
+  }),
+  unlabeledCrop: choice(['random', 'center'], {
+    default: 'random',
+    explanation: 'Where a patch is cut from an unlabelled image.',
+  }),
+});
+
 const dataset = z.strictObject({
   name: name('Name by which tasks refer to the dataset.'),
   path: field(z.string().min(1), 'a path', {
@@ -93,6 +147,7 @@ const dataset = z.strictObject({
   }),
   split: split.prefault(allDefaults),
   preprocessing,
+  augmentation: overrides('augmentation', augmentation.shape).optional(),
 });
 
 const task = z.strictObject({
@@ -178,7 +233,7 @@ const training = z.strictObject({
   weightDecay: real({ range: [0, 1], default: 0, explanation: 'Decoupled weight decay per unit of learning rate.' }),
   schedule: choice(['constant', 'cosine', 'polynomial'], {
     default: 'constant',
-    explanation: 'Course of the learning rate over each stage.',
+    explanation: 'Course of the learning rate over the whole run, both stages.',
   }),
   warmupSteps: integer({
     range: [0, 1e8],
@@ -273,41 +328,6 @@ const losses = z.strictObject({
   }),
 });
 
-const augmentation = z.strictObject({
-  flip: flagTriple({
-    default: [false, false, false],
-    explanation: 'Axes along which a patch is mirrored with probability 1/2.',
-  }),
-  rotation90: flag({ default: false, explanation: 'Rotation in the x-y plane by a random multiple of 90 degrees.' }),
-  intensityScale: real({
-    ...ratio,
-    open: 'high',
-    default: 0,
-    explanation: 'A patch is multiplied by a number drawn from [1 - value, 1 + value].',
-  }),
-  intensityShift: real({
-    range: [0, 100],
-    default: 0,
-    unit: 'normalised intensity',
-    explanation: 'A number drawn from [-value, value] is added to a patch.',
-  }),
-  noise: real({
-    range: [0, 100],
-    default: 0,
-    unit: 'normalised intensity',
-    explanation: 'Standard deviation of Gaussian noise: drawn per patch from [0, value].',
-  }),
-  foregroundFraction: real({
-    range: [0, 1],
-    default: 0,
-    explanation: 'Share of the labelled patches that are centred on a foreground voxel of their task.',
-  }),
-  unlabeledCrop: choice(['random', 'center'], {
-    default: 'random',
-    explanation: 'Where a patch is cut from an unlabelled image.',
-  }),
-});
-
 const inference = z.strictObject({
   protocol: choice(['default', 'versemi'], {
     default: 'default',
@@ -360,4 +380,5 @@ export const planSchema = z.strictObject({
 export type Plan = z.output<typeof planSchema>;
 export type PlanDataset = Plan['datasets'][number];
 export type PlanTask = Plan['tasks'][number];
+export type AugmentationSettings = Plan['augmentation'];
 export type PreprocessingSettings = PlanDataset['preprocessing'];

@@ -35,16 +35,7 @@ export interface Hdf5Array {
 export async function readHdf5(file: string, options: ReadHdf5Options = {}): Promise<Hdf5Array> {
   const key = options.key ?? 'image';
   return withFile(file, (hdf5, library) => {
-    const dataset = hdf5.get(key);
-    if (!(dataset instanceof library.Dataset)) {
-      throw new VersemiError('FILE_FORMAT', {
-        file,
-        field: key,
-        expected: `an array named "${key}"`,
-        found: dataset === null ? `only ${hdf5.keys().join(', ') || 'no names at all'}` : 'something else of that name',
-        remedy: 'Give the name of the array with the option key, or write the file with `image` and `label`.',
-      });
-    }
+    const dataset = datasetOf(hdf5, library, file, key);
     const { datatype, littleEndian, shape } = describe(dataset, file, key);
     const [sizeX, sizeY, sizeZ] = shape as [number, number, number];
     const value = dataset.value as VoxelArray | BigInt64Array | BigUint64Array;
@@ -59,6 +50,31 @@ export async function readHdf5(file: string, options: ReadHdf5Options = {}): Pro
       file,
     };
     return { datatype, shape, volume };
+  });
+}
+
+/** Size and type of an array, its voxels unread. @throws as {@link readHdf5} */
+export async function hdf5Facts(
+  file: string,
+  { key = 'image', spacingMm = [1, 1, 1] }: ReadHdf5Options = {},
+): Promise<Omit<Volume, 'data'> & { readonly bytesPerVoxel: number }> {
+  return withFile(file, (hdf5, library) => {
+    const dataset = datasetOf(hdf5, library, file, key);
+    const { shape } = describe(dataset, file, key);
+    const sizeVoxels = shape as unknown as Triple;
+    return { sizeVoxels, spacingMm, affine: scalingAffine(spacingMm), bytesPerVoxel: dataset.metadata.size };
+  });
+}
+
+function datasetOf(hdf5: Hdf5File, library: Hdf5Library, file: string, key: string): Hdf5Dataset {
+  const dataset = hdf5.get(key);
+  if (dataset instanceof library.Dataset) return dataset;
+  throw new VersemiError('FILE_FORMAT', {
+    file,
+    field: key,
+    expected: `an array named "${key}"`,
+    found: dataset === null ? `only ${hdf5.keys().join(', ') || 'no names at all'}` : 'something else of that name',
+    remedy: 'Give the name of the array with the option key, or write the file with `image` and `label`.',
   });
 }
 

@@ -1,16 +1,25 @@
 import { VersemiError } from '../errors.js';
 import { assertSameGeometry } from '../volume/geometry.js';
-import { toCanonical } from '../volume/orientation.js';
+import { canonicalGeometry, toCanonical } from '../volume/orientation.js';
+import { type Scan, scanOf, volumeOf } from '../volume/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseFiles, Dataset } from './dataset.js';
-import { type ReadVolumeOptions, readVolume } from './read-volume.js';
+import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled, readVolume } from './read-volume.js';
 
 export interface LoadedCase {
   readonly id: string;
   /** Canonical (RAS+), all voxels finite, with `stored`. */
   readonly image: Volume<Float32Array>;
   /** Canonical, on the same voxels; absent for an unlabelled case. */
+  readonly label?: Volume<Uint8Array>;
+}
+
+/** A case whose image stays as it is in its file. */
+export interface OpenedCase {
+  readonly id: string;
+  /** Checked: all voxels finite. */
+  readonly image: Scan;
   readonly label?: Volume<Uint8Array>;
 }
 
@@ -26,17 +35,23 @@ export interface LoadCaseOptions {
  *   `readVolume` throws
  */
 export async function loadCase(dataset: Dataset, files: CaseFiles, options: LoadCaseOptions = {}): Promise<LoadedCase> {
+  const { image, ...rest } = await openCase(dataset, files, options);
+  return { ...rest, image: volumeOf(image) };
+}
+
+/** As {@link loadCase}, but the image is not turned into float32 as a whole. @throws as {@link loadCase} */
+export async function openCase(dataset: Dataset, files: CaseFiles, options: LoadCaseOptions = {}): Promise<OpenedCase> {
   const channel = channelIndex(dataset, options.channel ?? 0);
   const [image, label] = await Promise.all([
-    loadImage(dataset, files, channel),
+    openImage(dataset, files, channel),
     files.label === undefined ? undefined : loadLabel(dataset, files.label),
   ]);
-  if (label !== undefined) assertSameGeometry(image, label);
-  return {
-    id: files.id,
-    image: toCanonical(image),
-    ...(label === undefined ? {} : { label: toCanonical(label) }),
-  };
+  if (label !== undefined) assertSameGeometry({ ...image.stored, ...named(image) }, label);
+  return { id: files.id, image, ...(label === undefined ? {} : { label: toCanonical(label) }) };
+}
+
+function named({ file }: { readonly file?: string }): { readonly file?: string } {
+  return file === undefined ? {} : { file };
 }
 
 /** Index of a modality given by index or name. @throws VERSEMI_MODALITY_MISSING */
@@ -56,40 +71,73 @@ export function channelIndex(dataset: Dataset, channel: number | string): number
   });
 }
 
-async function loadImage(dataset: Dataset, files: CaseFiles, channel: number): Promise<Volume<Float32Array>> {
-  return readFinite(files.channels?.[channel] ?? files.image, {
+/** Header of a case's image, in canonical orientation. @throws as {@link loadCase} */
+export async function caseFacts(
+  dataset: Dataset,
+  files: CaseFiles,
+  options: LoadCaseOptions = {},
+): Promise<ImageFacts> {
+  const { file, ...how } = imageOf(dataset, files, channelIndex(dataset, options.channel ?? 0));
+  return scanFacts(file, how);
+}
+
+/** Header of a scan, in canonical orientation: what `estimateMemory` asks for. @throws as `readVolume` */
+export async function scanFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
+  const { geometry, bytesPerVoxel } = await imageFacts(file, options);
+  return { geometry: canonicalGeometry(geometry), bytesPerVoxel };
+}
+
+/** Where the image of a case is, and how it is read. */
+function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolumeOptions & { readonly file: string } {
+  return {
+    file: files.channels?.[channel] ?? files.image,
     // Modalities in files of their own are one volume each.
     channel: files.channels === undefined ? channel : 0,
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
-  });
+  };
+}
+
+async function openImage(dataset: Dataset, files: CaseFiles, channel: number): Promise<Scan> {
+  const { file, ...how } = imageOf(dataset, files, channel);
+  return openScan(file, how);
 }
 
 /**
- * Reads a scan that belongs to no dataset, canonical (RAS+) and checked like the image of a case.
+ * Reads a scan that belongs to no dataset, checked like the image of a case, for `predictVolume`: its voxels stay as they
+ * are in the file.
  * @throws VERSEMI_VOXELS_NOT_FINITE, and what `readVolume` throws
  */
-export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
-  return toCanonical(await readFinite(file, options));
+export async function openScan(file: string, options: ReadVolumeOptions = {}): Promise<Scan> {
+  const { volume, slope, intercept } = await readUnscaled(file, options);
+  const scan = scanOf(volume, { slope, intercept });
+  checkFinite(scan, volume, file);
+  return scan;
 }
 
-/** An image as float32 in stored orientation. @throws VERSEMI_VOXELS_NOT_FINITE */
-async function readFinite(file: string, options: ReadVolumeOptions): Promise<Volume<Float32Array>> {
-  const volume = await readVolume(file, options);
-  const { data } = volume;
-  const floats = data instanceof Float32Array ? data : host().toFloat32(data);
-  const { nonFinite } = host().statistics(floats);
-  if (nonFinite > 0) {
-    const first = floats.findIndex((value) => !Number.isFinite(value));
-    const [sizeX, sizeY] = volume.sizeVoxels;
-    const at = [first % sizeX, Math.floor(first / sizeX) % sizeY, Math.floor(first / (sizeX * sizeY))];
-    throw new VersemiError('VOXELS_NOT_FINITE', {
-      file,
-      expected: 'finite numbers',
-      found: `${nonFinite} of ${floats.length} voxels that are not, the first at [${at.join(', ')}] (${floats[first]})`,
-      remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the scan out.',
-    });
-  }
-  return { ...volume, data: floats };
+/** The same as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
+export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
+  return volumeOf(await openScan(file, options));
+}
+
+/** @throws VERSEMI_VOXELS_NOT_FINITE */
+function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: string): void {
+  const { slope = 1, intercept = 0 } = scan;
+  const whole = !(data instanceof Float32Array || data instanceof Float64Array);
+  if (whole && slope === 1 && intercept === 0) return;
+  const slices = host().slices(scan);
+  const { nonFinite } = slices.statistics();
+  slices.dispose();
+  if (nonFinite === 0) return;
+  const real = (voxel: number) => Math.fround(voxel * slope + intercept);
+  const first = data.findIndex((voxel: number) => !Number.isFinite(real(voxel)));
+  const [sizeX, sizeY] = sizeVoxels;
+  const at = [first % sizeX, Math.floor(first / sizeX) % sizeY, Math.floor(first / (sizeX * sizeY))];
+  throw new VersemiError('VOXELS_NOT_FINITE', {
+    file,
+    expected: 'finite numbers',
+    found: `${nonFinite} of ${data.length} voxels that are not, the first at [${at.join(', ')}] (${real(data[first]!)})`,
+    remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the scan out.',
+  });
 }
 
 /**

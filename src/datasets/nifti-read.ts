@@ -23,18 +23,29 @@ export interface ParseNiftiOptions {
  *   VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
  */
 export function parseNifti(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): Volume {
+  return scaled(parseUnscaled(bytes, file, options));
+}
+
+/** A volume whose voxels are as stored, and what they stand for: voxel * slope + intercept. */
+export interface UnscaledVolume {
+  readonly volume: Volume;
+  readonly slope: number;
+  readonly intercept: number;
+}
+
+/** With the scaling applied: float32 where there is one. */
+export function scaled({ volume, slope, intercept }: UnscaledVolume): Volume {
+  if (slope === 1 && intercept === 0) return volume;
+  return { ...volume, data: host().toFloat32(volume.data, slope, intercept) };
+}
+
+/** As {@link parseNifti}, the scaling left to the caller. */
+export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): UnscaledVolume {
   const header = parseNiftiHeader(bytes, file);
   const channel = chooseChannel(header, options.channel, file);
-  const voxels = storedVoxels(header, bytes, file, options, channel);
-  const identity = header.slope === 1 && header.intercept === 0;
-  const data = identity ? voxels : host().toFloat32(voxels, header.slope, header.intercept);
-  return {
-    data,
-    sizeVoxels: header.sizeVoxels,
-    spacingMm: columnNorms(header.affine),
-    affine: header.affine,
-    file,
-  };
+  const { sizeVoxels, affine, slope, intercept } = header;
+  const data = storedVoxels(header, bytes, file, options, channel);
+  return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, file }, slope, intercept };
 }
 
 function chooseChannel(header: NiftiHeader, channel: number | undefined, file: string): number {

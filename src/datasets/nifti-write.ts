@@ -10,6 +10,14 @@ export interface EncodeNiftiOptions {
   readonly pair?: boolean;
 }
 
+/** A volume whose voxels are made while they are written. */
+export interface SlabbedVolume extends Omit<Volume, 'data' | 'stored'> {
+  /** An empty array of the voxels' type. */
+  readonly type: VoxelArray;
+  /** All voxels, in the order of a volume's `data`. */
+  slabs(): Iterable<VoxelArray>;
+}
+
 const largestDimension1 = 32767;
 const singleFileOffset = { 1: 352, 2: 544 } as const;
 
@@ -20,13 +28,13 @@ const singleFileOffset = { 1: 352, 2: 544 } as const;
  * NIfTI-1's float32 would turn the volume.
  * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
  */
-export function encodeNiftiHeader(volume: Volume, options: EncodeNiftiOptions = {}): Uint8Array {
+export function encodeNiftiHeader(volume: Volume | SlabbedVolume, options: EncodeNiftiOptions = {}): Uint8Array {
   check(volume);
   const version = volume.sizeVoxels.some((size) => size > largestDimension1) ? 2 : 1;
   const bytes = new Uint8Array(singleFileOffset[version]);
   const view = new DataView(bytes.buffer);
   const offset = options.pair === true ? 0 : bytes.length;
-  const { code, bits } = datatypeOf(volume.data);
+  const { code, bits } = datatypeOf('slabs' in volume ? volume.type : volume.data);
   const dim = [3, ...volume.sizeVoxels, 1, 1, 1, 1];
   const qform = quaternion(volume.affine, version);
   const pixdim = [qform.qfac, ...columnNorms(volume.affine), 0, 0, 0, 0];
@@ -88,8 +96,8 @@ export function voxelBytes(data: VoxelArray): Uint8Array {
   return swapped;
 }
 
-function check(volume: Volume): void {
-  const { sizeVoxels, data, affine } = volume;
+function check(volume: Volume | SlabbedVolume): void {
+  const { sizeVoxels, affine } = volume;
   const invalid = (field: string, expected: string, found: string) =>
     new VersemiError('VOLUME_INVALID', {
       ...(volume.file === undefined ? {} : { file: volume.file }),
@@ -99,8 +107,8 @@ function check(volume: Volume): void {
     });
   if (!sizeVoxels.every((size) => Number.isSafeInteger(size) && size >= 1))
     throw invalid('sizeVoxels', 'three whole numbers of at least 1', sizeVoxels.join(' x '));
-  if (voxelCount(sizeVoxels) !== data.length)
-    throw invalid('data', `${voxelCount(sizeVoxels)} voxels (${sizeVoxels.join(' x ')})`, `${data.length}`);
+  if (!('slabs' in volume) && voxelCount(sizeVoxels) !== volume.data.length)
+    throw invalid('data', `${voxelCount(sizeVoxels)} voxels (${sizeVoxels.join(' x ')})`, `${volume.data.length}`);
   if (affine.length !== 16 || invertAffine(affine) === undefined)
     throw invalid('affine', 'an invertible 4 x 4 matrix', `[${affine.join(', ')}]`);
 }

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { VersemiError } from '../errors.js';
 import { columnNorms, orientationCode } from '../volume/affine.js';
+import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
-import { inflate, isGzip, readBytes } from './files.js';
-import { readHdf5 } from './hdf5.js';
+import { readInflated, readStart } from './files.js';
+import { hdf5Facts, readHdf5 } from './hdf5.js';
 import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
-import { type ParseNiftiOptions, parseNifti, storedVoxels } from './nifti-read.js';
+import { type ParseNiftiOptions, parseUnscaled, scaled, storedVoxels, type UnscaledVolume } from './nifti-read.js';
 
 export { type WriteNiftiOptions, writeNifti } from './write-nifti.js';
 
@@ -27,12 +28,43 @@ const hdf5Ending = /\.(h5|hdf5)$/i;
  *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
  */
 export async function readVolume(file: string, options: ReadVolumeOptions = {}): Promise<Volume> {
-  if (hdf5Ending.test(file)) return (await readHdf5(file, options)).volume;
+  return scaled(await readUnscaled(file, options));
+}
+
+/** As {@link readVolume}, voxels as stored: those of a CT are 16-bit integers. @throws as {@link readVolume} */
+export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
+  if (hdf5Ending.test(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
   const { bytes, ...parts } = await niftiParts(file);
-  return parseNifti(bytes, file, {
+  return parseUnscaled(bytes, file, {
     ...parts,
     ...(options.channel === undefined ? {} : { channel: options.channel }),
   });
+}
+
+/** What the header of a file says, before its voxels are read. */
+export interface ImageFacts {
+  /** In stored orientation. */
+  readonly geometry: Geometry;
+  /** Bytes of memory per voxel of the image while it is read and kept as it is stored. */
+  readonly bytesPerVoxel: number;
+}
+
+/** h5wasm reads into memory of its own, and the axes are exchanged: the voxels lie there three times. */
+const hdf5Copies = 3;
+
+/** Reads a header only. @throws as {@link readVolume}, as far as the header shows it */
+export async function imageFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
+  if (hdf5Ending.test(file)) {
+    const { bytesPerVoxel, ...geometry } = await hdf5Facts(file, options);
+    return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel };
+  }
+  const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
+  const start = await readStart(pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair));
+  refuseOtherFormats(start, file);
+  const { sizeVoxels, affine, bytesPerVoxel, volumes } = parseNiftiHeader(start, file);
+  const geometry = { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
+  // All volumes of a 4-D file are inflated together.
+  return { geometry, bytesPerVoxel: bytesPerVoxel * volumes };
 }
 
 /** What a file says of its image; statistics are over all voxels, all volumes of a 4-D file, after scaling. */
@@ -133,8 +165,8 @@ function beside(base: string, ending: 'hdr' | 'img', file: string, pair: RegExpE
  * @param header for an .img file: the bytes of its header, which say how many there should be
  */
 async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array> {
-  const raw = await readBytes(file);
-  if (raw.length === 0) {
+  const { bytes, truncatedAfter } = await readInflated(file);
+  if (bytes.length === 0 && truncatedAfter === undefined) {
     throw new VersemiError('FILE_TRUNCATED', {
       file,
       expected: 'a NIfTI file',
@@ -142,20 +174,15 @@ async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array
       remedy: 'Copy or download the file again.',
     });
   }
-  if (!isGzip(raw)) {
-    refuseOtherFormats(raw, file);
-    return raw;
-  }
-  const { bytes, truncated } = await inflate(raw, file);
   refuseOtherFormats(bytes, file);
-  if (!truncated) return bytes;
+  if (truncatedAfter === undefined) return bytes;
   // Throws with the expected size when voxels are missing; when only the end mark of the stream is, that is said below.
   const options = header === undefined ? {} : { imageBytes: bytes, imageFile: file };
   storedVoxels(parseNiftiHeader(header ?? bytes, file), bytes, file, options, 'all');
   throw new VersemiError('FILE_TRUNCATED', {
     file,
     expected: 'a gzip stream with its checksum at the end',
-    found: `${raw.length} bytes without it`,
+    found: `${truncatedAfter} bytes without it`,
     remedy: 'Copy or download the file again.',
   });
 }

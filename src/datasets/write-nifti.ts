@@ -3,8 +3,8 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
-import type { Volume } from '../volume/volume.js';
-import { type EncodeNiftiOptions, encodeNiftiHeader, voxelBytes } from './nifti-write.js';
+import { type Volume, voxelCount } from '../volume/volume.js';
+import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-write.js';
 
 export interface WriteNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
@@ -23,7 +23,11 @@ const chunkBytes = 1 << 20;
  * @throws VERSEMI_VOLUME_INVALID, VERSEMI_FORMAT_UNSUPPORTED (the name's ending), VERSEMI_DISK_FULL,
  *   VERSEMI_IO_FAILED
  */
-export async function writeNifti(file: string, volume: Volume, options: WriteNiftiOptions = {}): Promise<void> {
+export async function writeNifti(
+  file: string,
+  volume: Volume | SlabbedVolume,
+  options: WriteNiftiOptions = {},
+): Promise<void> {
   const ending = /\.(nii|hdr|img)(\.gz)?$/i.exec(file);
   if (ending === null) {
     throw new VersemiError('FORMAT_UNSUPPORTED', {
@@ -38,22 +42,37 @@ export async function writeNifti(file: string, volume: Volume, options: WriteNif
     ...(options.description === undefined ? {} : { description: options.description }),
   };
   const header = encodeNiftiHeader(volume, encoding);
-  const voxels = voxelBytes(volume.data);
+  const voxels = 'slabs' in volume ? slabBytes(volume) : [voxelBytes(volume.data)];
   const level = ending[2] === undefined ? undefined : (options.compressionLevel ?? 1);
-  if (!pair) return writeParts(file, [header, voxels], level);
+  if (!pair) return writeParts(file, joined([header], voxels), level);
   const base = file.slice(0, ending.index);
   const suffix = ending[2] ?? '';
   // The voxels first: a header without voxels would look like a damaged scan.
-  await writeParts(`${base}.img${suffix}`, [voxels], level);
+  await writeParts(`${base}.img${suffix}`, voxels, level);
   await writeParts(`${base}.hdr${suffix}`, [header], level);
 }
 
-async function writeParts(file: string, parts: readonly Uint8Array[], level: number | undefined): Promise<void> {
+function* joined(...parts: readonly Iterable<Uint8Array>[]): Generator<Uint8Array> {
+  for (const part of parts) yield* part;
+}
+
+function* slabBytes(volume: SlabbedVolume): Generator<Uint8Array> {
+  let bytes = 0;
+  for (const slab of volume.slabs()) {
+    bytes += slab.byteLength;
+    yield voxelBytes(slab);
+  }
+  const expected = voxelCount(volume.sizeVoxels) * volume.type.BYTES_PER_ELEMENT;
+  if (bytes !== expected)
+    throw new VersemiError('INTERNAL', { field: 'slabs', expected: `${expected} bytes`, found: `${bytes}` });
+}
+
+async function writeParts(file: string, parts: Iterable<Uint8Array>, level: number | undefined): Promise<void> {
   await writeFileAtomic(file, level === undefined ? parts : await compressed(parts, level));
 }
 
 /** One gzip member of all parts, compressed in the thread pool, without joining the parts first. */
-async function compressed(parts: readonly Uint8Array[], level: number): Promise<Uint8Array[]> {
+async function compressed(parts: Iterable<Uint8Array>, level: number): Promise<Uint8Array[]> {
   const result: Uint8Array[] = [];
   const gzip = createGzip({ level, chunkSize: chunkBytes });
   gzip.on('data', (chunk: Uint8Array) => result.push(chunk));
@@ -61,7 +80,7 @@ async function compressed(parts: readonly Uint8Array[], level: number): Promise<
   return result;
 }
 
-function* chunks(parts: readonly Uint8Array[]): Generator<Uint8Array> {
+function* chunks(parts: Iterable<Uint8Array>): Generator<Uint8Array> {
   for (const part of parts)
     for (let start = 0; start < part.length; start += chunkBytes) yield part.subarray(start, start + chunkBytes);
 }

@@ -1,10 +1,12 @@
 import type { Plan } from '../config/plan.js';
-import { type Dataset, openDataset } from '../datasets/dataset.js';
-import { loadCase } from '../datasets/load-case.js';
+import { type CaseFiles, type Dataset, openDataset } from '../datasets/dataset.js';
+import { caseFacts, openCase } from '../datasets/load-case.js';
 import { VersemiError } from '../errors.js';
 import { summarize } from '../metrics/index.js';
 import { type CaseOutcome, type EvaluateOptions, type Evaluation, evaluateCase } from './evaluate.js';
 import { evaluationCases } from './evaluation-cases.js';
+import { estimateMemory, type MemoryEstimate } from './memory.js';
+import type { StripOptions } from './predict.js';
 import { inferenceSettings, type Segmenter, taskIndices } from './segmenter.js';
 
 export interface EvaluateDatasetOptions extends EvaluateOptions {
@@ -14,6 +16,8 @@ export interface EvaluateDatasetOptions extends EvaluateOptions {
   readonly tasks?: readonly string[];
   /** `all` (default), `test`, `validation`, `labeled`, the name of a list in splits.json, or ids. */
   readonly cases?: readonly string[];
+  /** Called before a case is read, where `maxMemoryBytes` is set. */
+  readonly onEstimate?: (id: string, estimate: MemoryEstimate) => void;
 }
 
 /** One case has been read, segmented and compared. */
@@ -54,10 +58,30 @@ export async function* evaluateDataset(
   const { cases, trainedOn } = evaluationCases(dataset, model.plan, options.cases ?? ['all']);
   const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
   for (const [i, files] of cases.entries()) {
-    const { id, image, label } = await loadCase(dataset, files, { channel });
-    const outcomes = await evaluateCase(model, { id, image, label: label! }, dataset.name, tasks, options);
+    const strips = await stripsBefore(model, dataset, files, channel, tasks, options);
+    const { id, image, label } = await openCase(dataset, files, { channel });
+    const outcomes = await evaluateCase(model, { id, image, label: label! }, dataset.name, tasks, {
+      ...options,
+      ...strips,
+    });
     yield { dataset: dataset.name, id, index: i + 1, total: cases.length, trainedOn, outcomes };
   }
+}
+
+/** The parts that a case is computed in, from the header of its image. @throws VERSEMI_MEMORY_LIMIT */
+async function stripsBefore(
+  model: Segmenter,
+  dataset: Dataset,
+  files: CaseFiles,
+  channel: number | string,
+  tasks: readonly number[],
+  options: EvaluateDatasetOptions,
+): Promise<StripOptions> {
+  if (options.maxMemoryBytes === undefined) return {};
+  const facts = await caseFacts(dataset, files, { channel });
+  const estimate = estimateMemory(model, { ...facts, labeled: true }, tasks, options);
+  options.onEstimate?.(files.id, estimate);
+  return { strips: estimate.strips };
 }
 
 /** The dataset under the name that the plan knows it by, which decides its tasks and its preprocessing. */
@@ -82,6 +106,7 @@ export interface EvaluationFacts {
   readonly model: string;
   /** Description of the device. */
   readonly device: string;
+  readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
 }
 
 /** Gathers outcomes into what `versemi evaluate` writes. */

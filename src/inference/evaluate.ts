@@ -1,10 +1,13 @@
 import { type CaseResult, diceOf, type Summary, segmentationMetrics } from '../metrics/index.js';
-import { preprocessCase } from '../preprocessing/preprocess-case.js';
+import { prepareScan } from '../preprocessing/preprocess-case.js';
 import type { PreprocessedCase } from '../preprocessing/types.js';
-import { toCanonical } from '../volume/orientation.js';
+import { MaskVolume } from '../volume/mask-volume.js';
+import type { Geometry } from '../volume/orientation.js';
+import { asScan, type Scan } from '../volume/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import { predictCase } from './predict.js';
+import type { MemoryOptions } from './memory.js';
+import { predictPrepared, type StripOptions, stripsFor } from './predict.js';
 import { segmentVolume } from './segment.js';
 import {
   groupTasks,
@@ -25,13 +28,15 @@ export interface Evaluation {
   readonly format: 1;
   readonly model: string;
   readonly device: string;
+  /** How the device computed; absent in evaluations written before there was a choice. */
+  readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
   readonly cases: readonly EvaluatedCase[];
   readonly summary: Summary;
 }
 
-export interface EvaluateOptions extends InferenceOptions {
+export interface EvaluateOptions extends MemoryOptions, StripOptions {
   /** Tolerance of surface Dice, mm. */
   readonly toleranceMm?: number;
 }
@@ -39,16 +44,17 @@ export interface EvaluateOptions extends InferenceOptions {
 /** A labelled case, canonical (RAS+), as `loadCase` gives it. */
 export interface LabeledCase {
   readonly id: string;
-  readonly image: Volume<Float32Array>;
+  /** A `Scan` (`openCase`) takes less memory than a volume. */
+  readonly image: Volume<Float32Array> | Scan;
   readonly label: Volume<Uint8Array>;
 }
 
-/** One task's outcome on one case; volumes are canonical, at the resolution of the source. */
+/** One task's outcome on one case, at the resolution of the source; bytes of masks are made when they are asked for. */
 export interface CaseOutcome {
   readonly result: EvaluatedCase;
-  readonly image: Volume<Float32Array>;
-  readonly prediction: Volume<Uint8Array>;
-  readonly reference: Volume<Uint8Array>;
+  readonly image: Scan;
+  readonly prediction: MaskVolume;
+  readonly reference: MaskVolume;
 }
 
 /**
@@ -65,21 +71,37 @@ export async function evaluateCase(
 ): Promise<CaseOutcome[]> {
   const { toleranceMm } = options;
   const { protocol } = inferenceSettings(model, options);
+  const scan = asScan(image);
+  const strips = options.strips ?? stripsFor(model, scan, tasks, options, true);
   const outcomes: CaseOutcome[] = [];
   for (const { preprocessing, tasks: together } of groupTasks(model, tasks)) {
-    const prepared = preprocessCase({ id, image }, preprocessing, dataset);
-    const masks = await finish(predictCase(model, prepared, together, options));
-    for (const [i, task] of together.entries()) {
-      const prediction = toCanonical(masks[i]!) as Volume<Uint8Array>;
-      const reference = { ...label, data: foreground(label.data, model.plan.tasks[task]!.labels) };
-      const metrics = segmentationMetrics(prediction.data, reference.data, label.sizeVoxels, label.spacingMm, {
-        ...(toleranceMm === undefined ? {} : { toleranceMm }),
-        voxels: protocol === 'versemi',
-      });
-      outcomes.push({ result: { id, dataset, task: taskName(model, task), ...metrics }, image, prediction, reference });
+    const prepared = prepareScan(scan, preprocessing);
+    try {
+      const masks = await finish(predictPrepared(model, prepared, together, { ...options, strips }));
+      for (const [i, task] of together.entries()) {
+        const prediction = masks[i]!;
+        const reference = foreground(label.data, model.plan.tasks[task]!.labels);
+        const { data } = prediction.toCanonical();
+        const metrics = segmentationMetrics(data, reference, label.sizeVoxels, label.spacingMm, {
+          ...(toleranceMm === undefined ? {} : { toleranceMm }),
+          voxels: protocol === 'versemi',
+        });
+        outcomes.push({
+          result: { id, dataset, task: taskName(model, task), ...metrics },
+          image: scan,
+          prediction,
+          reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),
+        });
+      }
+    } finally {
+      prepared.slices.dispose();
     }
   }
   return outcomes;
+}
+
+function geometryOf({ data: _, ...geometry }: Volume): Geometry {
+  return geometry;
 }
 
 /** Dice per task over validation cases, on the preprocessed grid: what training watches. */

@@ -1,21 +1,21 @@
-import { preprocessCase } from '../preprocessing/preprocess-case.js';
-import { restoreProbability } from '../preprocessing/restore.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case.js';
+import { restorer, rowsToRestore } from '../preprocessing/restore.js';
+import { MaskVolume } from '../volume/mask-volume.js';
+import { asScan, type Scan } from '../volume/scan.js';
 import type { Volume } from '../volume/volume.js';
-import { host } from '../wasm/host.js';
-import { type SegmentProgress, segmentVolume } from './segment.js';
-import {
-  groupTasks,
-  type InferenceOptions,
-  inferenceSettings,
-  type Segmenter,
-  taskIndices,
-  taskName,
-} from './segmenter.js';
+import { emptyMask, host, type PackedMask } from '../wasm/host.js';
+import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
+import { type SegmentProgress, segmentSlices, stripOf } from './segment.js';
+import { groupTasks, inferenceSettings, type Segmenter, taskIndices, taskName } from './segmenter.js';
 
-export interface PredictOptions extends InferenceOptions {
+export interface PredictOptions extends MemoryOptions, StripOptions {
   /** Names of tasks; default: every real task of the model. */
   readonly tasks?: readonly string[];
+}
+
+export interface StripOptions {
+  /** Parts that the rows are computed in, as {@link estimateMemory} found; default: what `maxMemoryBytes` asks for. */
+  readonly strips?: number;
 }
 
 export interface PredictProgress extends SegmentProgress {
@@ -28,64 +28,105 @@ export interface PredictProgress extends SegmentProgress {
 
 export interface TaskPrediction {
   readonly task: string;
-  /** 1 = foreground, in the geometry in which the image was stored. */
-  readonly mask: Volume<Uint8Array>;
+  /** 1 = foreground, in the geometry in which the image was stored; its bytes are made when they are asked for. */
+  readonly mask: MaskVolume;
   readonly foregroundVoxels: number;
   readonly volumeMl: number;
 }
 
 /**
- * Segments one scan for every task asked for, in the scan's own geometry.
- * @param image canonical (RAS+), as `loadCase` and `toCanonical` give it
- * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_DEVICE_OUT_OF_MEMORY
+ * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` in so many parts that the
+ * process stays below it; the masks are the same, bit for bit.
+ * @param image canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY
  */
 export async function* predictVolume(
   model: Segmenter,
-  image: Volume<Float32Array>,
+  image: Volume<Float32Array> | Scan,
   options: PredictOptions = {},
 ): AsyncGenerator<PredictProgress, TaskPrediction[]> {
-  const groups = groupTasks(model, taskIndices(model, options.tasks));
+  const scan = asScan(image);
+  const wanted = taskIndices(model, options.tasks);
+  const strips = options.strips ?? stripsFor(model, scan, wanted, options);
+  const groups = groupTasks(model, wanted);
   const predictions: TaskPrediction[] = [];
-  for (const [index, { preprocessing, dataset, tasks }] of groups.entries()) {
-    const prepared = preprocessCase({ id: image.file ?? 'image', image }, preprocessing, dataset);
-    const names = tasks.map((task) => taskName(model, task));
-    const steps = predictCase(model, prepared, tasks, options);
-    let step = await steps.next();
-    while (!step.done) {
-      yield { ...step.value, tasks: names, pass: index, passes: groups.length };
-      step = await steps.next();
+  for (const [index, { preprocessing, tasks }] of groups.entries()) {
+    const prepared = prepareScan(scan, preprocessing);
+    try {
+      const names = tasks.map((task) => taskName(model, task));
+      const steps = predictPrepared(model, prepared, tasks, { ...options, strips });
+      let step = await steps.next();
+      while (!step.done) {
+        yield { ...step.value, tasks: names, pass: index, passes: groups.length };
+        step = await steps.next();
+      }
+      predictions.push(...step.value.map((mask, i) => describe(names[i]!, mask)));
+    } finally {
+      prepared.slices.dispose();
     }
-    predictions.push(...step.value.map((mask, i) => describe(names[i]!, mask)));
   }
   return predictions;
 }
 
-/**
- * Segments a preprocessed case.
- * @param tasks indices of tasks
- * @returns masks in the geometry in which the case's image was stored, one per task
- */
-export async function* predictCase(
+/** Parts that the memory allowed asks for, the scan being in memory. @throws VERSEMI_MEMORY_LIMIT */
+export function stripsFor(
   model: Segmenter,
-  { image, sizeVoxels, grid }: PreprocessedCase,
+  geometry: Scan,
   tasks: readonly number[],
-  options: InferenceOptions = {},
-): AsyncGenerator<SegmentProgress, Volume<Uint8Array>[]> {
-  const settings = inferenceSettings(model, options);
-  const { patchSizeVoxels } = model.plan;
-  const probabilities = yield* segmentVolume(model.network, image, sizeVoxels, { ...settings, tasks, patchSizeVoxels });
-  return probabilities.map((probability) => {
-    const mask = restoreProbability(host().toFloat32(probability), grid, lastBackgroundStep);
-    if (!settings.largestComponent) return mask;
-    return { ...mask, data: host().largestComponent(mask.data, mask.sizeVoxels) };
+  options: MemoryOptions,
+  labeled = false,
+): number {
+  if (options.maxMemoryBytes === undefined) return 1;
+  return estimateMemory(model, { geometry, bytesPerVoxel: 0, loaded: true, labeled }, tasks, options).strips;
+}
+
+/**
+ * Segments a prepared scan.
+ * @param tasks indices of tasks
+ * @returns masks in the geometry in which the scan was stored, one per task
+ */
+export async function* predictPrepared(
+  model: Segmenter,
+  { slices, grid }: PreparedScan,
+  tasks: readonly number[],
+  options: PredictOptions = {},
+): AsyncGenerator<SegmentProgress, MaskVolume[]> {
+  const settings = { ...inferenceSettings(model, options), tasks, patchSizeVoxels: model.plan.patchSizeVoxels };
+  const { canonical, crop, sizeVoxels } = grid;
+  const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
+  const count = Math.min(options.strips ?? 1, mostStrips(crop.sizeVoxels[1]));
+  const strips = evenRows(crop.sizeVoxels[1], count).map((cropRows) => {
+    const rows = rowsToRestore(grid, cropRows);
+    return { cropRows, rows, windows: stripOf(sizeVoxels, rows, settings).windows };
   });
+  const windows = strips.reduce((sum, strip) => sum + strip.windows, 0);
+  let before = 0;
+  for (const { cropRows, rows, windows: ofStrip } of strips) {
+    const back = restorer(grid, masks, lastBackgroundStep, cropRows);
+    try {
+      const take = (z: number, probabilities: Uint8Array) => back.push(z, probabilities);
+      for await (const { window, slices: done } of segmentSlices(model.network, slices, settings, take, rows)) {
+        yield { window: before + window, windows, slices: done };
+      }
+    } finally {
+      back.dispose();
+    }
+    before += ofStrip;
+  }
+  const { stored } = grid;
+  const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
+  const kept = settings.largestComponent ? masks.map(largestComponent) : masks;
+  return kept.map((mask) => new MaskVolume(geometry, mask));
+}
+
+function largestComponent(mask: PackedMask): PackedMask {
+  return host().packMask(host().largestComponent(host().unpackMask(mask), mask.sizeVoxels), mask.sizeVoxels);
 }
 
 /** Of the probabilities in steps of 1/256: between the last step of the background and the first of the foreground. */
 const lastBackgroundStep = 127.5;
 
-function describe(task: string, mask: Volume<Uint8Array>): TaskPrediction {
-  const foregroundVoxels = host().labelCounts(mask.data)[1]!;
-  const [x, y, z] = mask.spacingMm;
-  return { task, mask, foregroundVoxels, volumeMl: (foregroundVoxels * x * y * z) / 1000 };
+function describe(task: string, mask: MaskVolume): TaskPrediction {
+  const foregroundVoxels = mask.count();
+  return { task, mask, foregroundVoxels, volumeMl: foregroundVoxels * mask.voxelMl };
 }

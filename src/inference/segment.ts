@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { VersemiNetwork } from '../model/network.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
-import { host } from '../wasm/host.js';
+import { host, type Rows } from '../wasm/host.js';
 import { planWindows, type WindowProtocol, windowWeights } from './windows.js';
 
 export interface SegmentOptions extends WindowProtocol {
@@ -20,45 +20,95 @@ export interface SegmentProgress {
   readonly slices: number;
 }
 
+/** A preprocessed image that is read slice by slice. */
+export interface SliceReader {
+  readonly sizeVoxels: Triple;
+  /** Slices begin <= z < end, rows rows[0] <= y < rows[1], into [z, y, x]. Slices are asked for in ascending order. */
+  read(into: Float32Array, begin: number, end: number, rows: Rows): void;
+}
+
+/** Takes the foreground probabilities of slice z, [tasks, rows, x], in steps of 1/256; slices come in order. */
+export type TakeSlice = (z: number, probabilities: Uint8Array) => void;
+
 type Mirror = readonly [boolean, boolean, boolean];
+
+/** What is computed together: the windows that reach some rows of a volume. */
+export interface Strip {
+  readonly rows: Rows;
+  /** First rows of the windows. */
+  readonly beginsY: readonly number[];
+  /** Rows of the image that these windows see. */
+  readonly imageRows: Rows;
+}
+
+/** Begins of all windows along x, y, z; half of what a small volume lacks lies before it. */
+function windowsOf(
+  sizeVoxels: Triple,
+  { patchSizeVoxels: patch, ...protocol }: WindowProtocol & { readonly patchSizeVoxels: Triple },
+): [number[], number[], number[]] {
+  return planWindows(sizeVoxels, patch, protocol).map((begins, axis) =>
+    sizeVoxels[axis]! < patch[axis]! ? [-Math.floor((patch[axis]! - sizeVoxels[axis]!) / 2)] : begins,
+  ) as [number[], number[], number[]];
+}
+
+/** The windows that some rows of a volume need. */
+export function stripOf(
+  sizeVoxels: Triple,
+  rows: Rows,
+  options: WindowProtocol & { readonly patchSizeVoxels: Triple },
+): Strip & { readonly windows: number } {
+  const [beginsX, all, beginsZ] = windowsOf(sizeVoxels, options);
+  const patchY = options.patchSizeVoxels[1];
+  const beginsY = all.filter((begin) => begin < rows[1] && begin + patchY > rows[0]);
+  const imageRows = [Math.max(0, beginsY[0]!), Math.min(sizeVoxels[1], beginsY.at(-1)! + patchY)] as const;
+  return { rows, beginsY, imageRows, windows: beginsX.length * beginsY.length * beginsZ.length };
+}
 
 /**
  * Sliding-window inference of all asked tasks in one pass of the trunk per window. Probabilities are averaged in a ring
- * of slices as deep as a window (METHOD: inference); of a finished slice only one byte per voxel and task is kept. A volume smaller than the patch is zero-padded
- * symmetrically.
- * @param image [z, y, x], preprocessed
- * @returns per task the foreground probability [z, y, x] in steps of 1/256; above 127 exactly where it is above one half,
- *   which for two classes is the argmax of the average softmax
+ * of slices as deep as a window (METHOD: inference), and of the image as many slices are held; what is finished is handed
+ * on. A volume smaller than the patch is zero-padded symmetrically. The probability of a voxel is the same, bit for bit,
+ * whichever rows are computed together.
+ * @param rows default: all
+ * @param take gets probabilities in steps of 1/256: above 127 exactly where the probability is above one half, which for two
+ *   classes is the argmax of the average softmax
  * @throws VERSEMI_DEVICE_OUT_OF_MEMORY
  */
-export async function* segmentVolume(
+export async function* segmentSlices(
   network: VersemiNetwork,
-  image: Float32Array,
-  sizeVoxels: Triple,
+  image: SliceReader,
   options: SegmentOptions,
-): AsyncGenerator<SegmentProgress, Uint8Array[]> {
+  take: TakeSlice,
+  rows: Rows = [0, image.sizeVoxels[1]],
+): AsyncGenerator<SegmentProgress, void> {
+  const { sizeVoxels } = image;
   const { tasks, patchSizeVoxels: patch, mirror } = options;
-  const [sizeX, sizeY, sizeZ] = sizeVoxels;
-  const [beginsX, beginsY, beginsZ] = planWindows(sizeVoxels, patch, options).map((begins, axis) =>
-    // Half of what a small volume lacks goes before it.
-    sizeVoxels[axis]! < patch[axis]! ? [-Math.floor((patch[axis]! - sizeVoxels[axis]!) / 2)] : begins,
-  ) as [number[], number[], number[]];
+  const [sizeX, , sizeZ] = sizeVoxels;
+  const [beginsX, , beginsZ] = windowsOf(sizeVoxels, options);
+  const { beginsY, imageRows, windows } = stripOf(sizeVoxels, rows, options);
   const weights = windowWeights(patch, options);
   const mirrors = mirror ? everyMirror() : [[false, false, false] as const];
-  const probabilities = tasks.map(() => new Uint8Array(voxelCount(sizeVoxels)));
-  const slab = host().slabAccumulator(tasks.length, sizeVoxels, patch);
-  const plane = sizeX * sizeY;
-  const windows = beginsX.length * beginsY.length * beginsZ.length;
-  let window = 0;
-  let slices = 0;
+  const depth = Math.min(patch[2], sizeZ);
+  const slabSize: Triple = [sizeX, imageRows[1] - imageRows[0], depth];
+  const slabPlane = slabSize[0] * slabSize[1];
+  const slab = new Float32Array(voxelCount(slabSize));
+  const cut = new Float32Array(voxelCount(patch));
+  const ring = host().slabAccumulator(tasks.length, [sizeX, rows[1] - rows[0], sizeZ], patch);
+  let [window, slices, slabBegin, slabEnd] = [0, 0, 0, 0];
   try {
     for (const [i, z] of beginsZ.entries()) {
+      // The slices that the last windows saw too stay.
+      const begin = Math.max(0, z);
+      slab.copyWithin(0, (begin - slabBegin) * slabPlane, (slabEnd - slabBegin) * slabPlane);
+      image.read(slab.subarray((slabEnd - begin) * slabPlane), slabEnd, begin + depth, imageRows);
+      [slabBegin, slabEnd] = [begin, begin + depth];
       for (const y of beginsY) {
         for (const x of beginsX) {
-          const cut = host().crop(image, sizeVoxels, [x, y, z], patch);
+          host().cropInto(cut, slab, slabSize, [x, y - imageRows[0], z - slabBegin], patch);
           for (const flipped of mirrors) {
             const seen = flipped.includes(true) ? host().reorient(cut, patch, [0, 1, 2], flipped) : cut;
-            slab.add(await windowLogits(network, seen, patch, tasks), weights, [x, y, z], flipped);
+            const logits = await windowLogits(network, seen, patch, tasks);
+            ring.add(logits, weights, [x, y - rows[0], z], flipped);
           }
           window++;
           if (window < windows) yield { window, windows, slices };
@@ -66,18 +116,38 @@ export async function* segmentVolume(
       }
       // Slices before the next row of windows will not change any more.
       const final = beginsZ[i + 1] ?? sizeZ;
-      for (; slices < final; slices++) {
-        const finished = slab.takeQuantized(slices);
-        probabilities.forEach((probability, task) => {
-          probability.set(finished.subarray(task * plane, (task + 1) * plane), slices * plane);
-        });
-      }
+      for (; slices < final; slices++) take(slices, ring.takeQuantized(slices));
     }
     yield { window, windows, slices };
-    return probabilities;
   } finally {
-    slab.dispose();
+    ring.dispose();
   }
+}
+
+/**
+ * {@link segmentSlices} of an image in memory.
+ * @param image [z, y, x], preprocessed
+ * @returns per task the foreground probability [z, y, x] in steps of 1/256
+ */
+export async function* segmentVolume(
+  network: VersemiNetwork,
+  image: Float32Array,
+  sizeVoxels: Triple,
+  options: SegmentOptions,
+): AsyncGenerator<SegmentProgress, Uint8Array[]> {
+  const [sizeX, sizeY] = sizeVoxels;
+  const plane = sizeX * sizeY;
+  const reader: SliceReader = {
+    sizeVoxels,
+    read: (into, begin, end) => into.set(image.subarray(begin * plane, end * plane)),
+  };
+  const probabilities = options.tasks.map(() => new Uint8Array(voxelCount(sizeVoxels)));
+  yield* segmentSlices(network, reader, options, (z, finished) => {
+    probabilities.forEach((probability, task) => {
+      probability.set(finished.subarray(task * plane, (task + 1) * plane), z * plane);
+    });
+  });
+  return probabilities;
 }
 
 /** Logits [tasks, z, y, x] of one window. */

@@ -1,6 +1,7 @@
 import { VersemiError } from '../errors.js';
 import { multiplyAffines } from '../volume/affine.js';
-import type { Affine, StoredGeometry, Triple, Volume } from '../volume/volume.js';
+import type { Geometry } from '../volume/orientation.js';
+import type { Affine, StoredGeometry, Triple } from '../volume/volume.js';
 import { voxelCount } from '../volume/volume.js';
 
 /** A box of voxels by its first voxel and its size. */
@@ -45,7 +46,7 @@ const maximumVoxels = 2 ** 31 - 1;
  * @param volume canonical
  * @throws VERSEMI_VOLUME_INVALID when the grid would be larger than 2^31 - 1 voxels
  */
-export function planGrid(volume: Volume, crop: Region, spacingMm: Triple): ResampledGrid {
+export function planGrid(volume: Geometry, crop: Region, spacingMm: Triple): ResampledGrid {
   const scale = triple((axis) => {
     const ratio = spacingMm[axis] / volume.spacingMm[axis];
     return Math.abs(ratio - 1) * crop.sizeVoxels[axis] < equalDriftVoxels ? 1 : ratio;

@@ -20,5 +20,5 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocess-datasets.js';
-export { restoreLabels, restoreProbability } from './restore.js';
+export { restoreLabels, restorer } from './restore.js';
 export type { PreprocessedCase } from './types.js';

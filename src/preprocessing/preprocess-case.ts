@@ -1,6 +1,7 @@
 import type { PreprocessingSettings } from '../config/plan.js';
+import { asScan, type Scan } from '../volume/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
-import { host } from '../wasm/host.js';
+import { host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { isIdentity, planGrid, type Region, type ResampledGrid, wholeRegion } from './grid.js';
 import { maximumForegroundSamples, type PreprocessedCase } from './types.js';
 
@@ -20,8 +21,30 @@ const bodySigmaMm = 3;
 /** Kept round the body. */
 const bodyMarginMm = 5;
 
+/** A scan on its way to what the network sees. */
+export interface PreparedScan {
+  readonly grid: ResampledGrid;
+  /** Slices of `grid.sizeVoxels`, made when they are read. Dispose it. */
+  readonly slices: SliceStream;
+}
+
 /**
- * Crop, clip, resample, normalise, in this order.
+ * Crop, clip, resample, normalise, in this order, slice by slice: of the volume on its way nothing is kept but what
+ * resampling and smoothing need. Statistics of the normalisation take a pass of their own.
+ * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
+ */
+export function prepareScan(scan: Scan, settings: PreprocessingSettings): PreparedScan {
+  const { grid, slices } = resampledScan(scan, settings);
+  try {
+    return { grid, slices: normalized(slices, settings) };
+  } catch (error) {
+    slices.dispose();
+    throw error;
+  }
+}
+
+/**
+ * The same for a case in memory, as a whole, with its label.
  * @param dataset name of the dataset in the plan
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
@@ -30,20 +53,20 @@ export function preprocessCase(
   settings: PreprocessingSettings,
   dataset: string,
 ): PreprocessedCase {
-  const crop = settings.crop === 'body' ? bodyRegion(image, label) : wholeRegion(image.sizeVoxels);
-  const grid = planGrid(image, crop, settings.spacingMm);
-  const part = cropped(image, crop);
-  const { window } = settings;
-  // Clipped before resampling, so that metal and air do not bleed into what lies in the window.
-  const clipped = window === null ? part : host().normalize(part, { low: window[0], high: window[1] });
-  const resampled = toGrid(clipped, grid);
-  // The input may be the caller's own array: it is never normalised in place.
-  const own = resampled === image.data ? resampled.slice() : resampled;
-  const labels = label && labelsToGrid(cropped(label, crop), grid);
+  const { grid, slices } = resampledScan(asScan(image), settings, label);
+  const data = collected(slices);
+  // Resampled once, not once for the statistics and once for the voxels.
+  const again = host().slices(sourceOf(data, grid.sizeVoxels));
+  try {
+    normalized(again, settings).read(data, 0, grid.sizeVoxels[2]);
+  } finally {
+    again.dispose();
+  }
+  const labels = label && labelsToGrid(cropped(label, grid.crop), grid);
   return {
     id,
     dataset,
-    image: normalized(own, settings),
+    image: data,
     ...(labels === undefined ? {} : { label: labels, foreground: foregroundSamples(labels) }),
     sizeVoxels: grid.sizeVoxels,
     spacingMm: grid.spacingMm,
@@ -51,9 +74,39 @@ export function preprocessCase(
   };
 }
 
-function cropped<T extends Float32Array | Uint8Array>(volume: Volume<T>, crop: Region): T {
-  const whole = crop.sizeVoxels.every((size, axis) => size === volume.sizeVoxels[axis]);
-  return whole ? volume.data : host().crop(volume.data, volume.sizeVoxels, crop.begin, crop.sizeVoxels);
+/** Cropped, clipped and resampled. */
+function resampledScan(scan: Scan, settings: PreprocessingSettings, label?: Volume<Uint8Array>): PreparedScan {
+  const crop = settings.crop === 'body' ? bodyRegion(scan, label) : wholeRegion(scan.sizeVoxels);
+  const grid = planGrid(scan, crop, settings.spacingMm);
+  const { window } = settings;
+  const slices = host().slices(scan);
+  try {
+    const part = slices.crop(crop.begin, crop.sizeVoxels);
+    // Clipped before resampling, so that metal and air do not bleed into what lies in the window.
+    const clipped = window === null ? part : part.normalize({ low: window[0], high: window[1] });
+    return { grid, slices: toGrid(clipped, grid) };
+  } catch (error) {
+    slices.dispose();
+    throw error;
+  }
+}
+
+function collected(slices: SliceStream): Float32Array {
+  try {
+    return slices.collect();
+  } finally {
+    slices.dispose();
+  }
+}
+
+function sourceOf(data: Float32Array, sizeVoxels: Triple): VoxelSource {
+  const plane = sizeVoxels[0] * sizeVoxels[1];
+  return { sizeVoxels, slices: (begin, end) => data.subarray(begin * plane, end * plane) };
+}
+
+function cropped(label: Volume<Uint8Array>, { begin, sizeVoxels }: Region): Uint8Array {
+  const whole = sizeVoxels.every((size, axis) => size === label.sizeVoxels[axis]);
+  return whole ? label.data : host().crop(label.data, label.sizeVoxels, begin, sizeVoxels);
 }
 
 /**
@@ -65,65 +118,62 @@ function antiAliasSigma(scale: number): number {
   return scale > 1 ? Math.sqrt((scale * scale - 1) / (8 * Math.LN2)) : 0;
 }
 
-/** @param data the crop of a source, [z, y, x]; comes back as it is when the grid is the same */
-function toGrid(data: Float32Array, grid: ResampledGrid): Float32Array {
-  if (isIdentity(grid)) return data;
-  const sigma = grid.scale.map(antiAliasSigma) as unknown as Triple;
-  const { sizeVoxels } = grid.crop;
-  const source = sigma.some((s) => s > 0) ? host().smooth(data, sizeVoxels, sigma) : data;
-  return host().resampleLinear(source, sizeVoxels, grid.sizeVoxels, grid);
+/** @param slices the crop of a source; comes back as it is when the grid is the same */
+function toGrid(slices: SliceStream, grid: ResampledGrid): SliceStream {
+  if (isIdentity(grid)) return slices;
+  return slices.smooth(grid.scale.map(antiAliasSigma) as unknown as Triple).resample(grid.sizeVoxels, grid);
 }
 
 function labelsToGrid(data: Uint8Array, grid: ResampledGrid): Uint8Array {
   return isIdentity(grid) ? data : host().resampleLabels(data, grid.crop.sizeVoxels, grid.sizeVoxels, grid);
 }
 
-/** In place. A constant image becomes 0. */
-function normalized(data: Float32Array, { normalization, window }: PreprocessingSettings): Float32Array {
-  if (normalization === 'none') return data;
-  const { mean, standardDeviation, min, max } = host().statistics(data);
+/** A constant image becomes 0. */
+function normalized(slices: SliceStream, { normalization, window }: PreprocessingSettings): SliceStream {
+  if (normalization === 'none') return slices;
   const inverse = (spread: number) => (spread > 1e-12 ? 1 / spread : 0);
-  if (normalization === 'range') {
-    const [low, high] = window ?? [min, max];
-    return host().normalize(data, { mean: low, scale: inverse(high - low) }, data);
+  if (normalization === 'range' && window !== null) {
+    return slices.normalize({ mean: window[0], scale: inverse(window[1] - window[0]) });
   }
-  if (normalization === 'zscore') {
-    return host().normalize(data, { mean, scale: inverse(standardDeviation) }, data);
-  }
-  const zeros = host().labelCounts(host().threshold(data, 0, 0))[1]!;
-  const inside = data.length - zeros;
-  if (inside === 0) return data;
+  const { mean, standardDeviation, min, max, count } = slices.statistics();
+  if (normalization === 'range') return slices.normalize({ mean: min, scale: inverse(max - min) });
+  if (normalization === 'zscore') return slices.normalize({ mean, scale: inverse(standardDeviation) });
+  const inside = count - slices.zeros();
+  if (inside === 0) return slices;
   // Zeros add nothing to the sums: mean and variance of the others follow from those of all.
-  const insideMean = (mean * data.length) / inside;
-  const insideSquares = ((standardDeviation ** 2 + mean ** 2) * data.length) / inside;
+  const insideMean = (mean * count) / inside;
+  const insideSquares = ((standardDeviation ** 2 + mean ** 2) * count) / inside;
   const deviation = Math.sqrt(Math.max(0, insideSquares - insideMean ** 2));
-  host().normalizeNonzero(data, insideMean, inverse(deviation));
-  return data;
+  return slices.normalizeNonzero(insideMean, inverse(deviation));
 }
 
 /** Bounding box of what is not air, with a margin; a label is never cut off. The whole volume when nothing stands out. */
-export function bodyRegion(image: Volume<Float32Array>, label?: Volume<Uint8Array>): Region {
-  const { sizeVoxels, spacingMm } = image;
-  const { min } = host().statistics(image.data);
-  const [low, high] = host().percentiles(image.data, [0.01, 0.99]) as [number, number];
-  const threshold = min <= airThresholdHu ? airThresholdHu : low + bodyFraction * (high - low);
-  const sigma = spacingMm.map((spacing) => bodySigmaMm / spacing) as unknown as Triple;
-  const smooth = host().smooth(image.data, sizeVoxels, sigma);
-  const body = host().boundingBox(host().threshold(smooth, threshold), sizeVoxels);
-  if (body === null || !(high > low)) return wholeRegion(sizeVoxels);
-  const inLabel = label && host().boundingBox(label.data, sizeVoxels);
-  const begin = [0, 1, 2].map((axis) => {
-    const edge = body.begin[axis]! - Math.ceil(bodyMarginMm / spacingMm[axis]!);
-    return Math.max(0, Math.min(edge, inLabel?.begin[axis] ?? edge));
-  });
-  const end = [0, 1, 2].map((axis) => {
-    const edge = body.end[axis]! + Math.ceil(bodyMarginMm / spacingMm[axis]!);
-    return Math.min(sizeVoxels[axis]!, Math.max(edge, inLabel?.end[axis] ?? edge));
-  });
-  return {
-    begin: begin as unknown as Triple,
-    sizeVoxels: end.map((e, axis) => e - begin[axis]!) as unknown as Triple,
-  };
+export function bodyRegion(scan: Scan, label?: Volume<Uint8Array>): Region {
+  const { sizeVoxels, spacingMm } = scan;
+  const slices = host().slices(scan);
+  try {
+    const { min } = slices.statistics();
+    const [low, high] = slices.percentiles([0.01, 0.99]) as [number, number];
+    const threshold = min <= airThresholdHu ? airThresholdHu : low + bodyFraction * (high - low);
+    const sigma = spacingMm.map((spacing) => bodySigmaMm / spacing) as unknown as Triple;
+    const body = slices.smooth(sigma).boxAbove(threshold);
+    if (body === null || !(high > low)) return wholeRegion(sizeVoxels);
+    const inLabel = label && host().boundingBox(label.data, sizeVoxels);
+    const begin = [0, 1, 2].map((axis) => {
+      const edge = body.begin[axis]! - Math.ceil(bodyMarginMm / spacingMm[axis]!);
+      return Math.max(0, Math.min(edge, inLabel?.begin[axis] ?? edge));
+    });
+    const end = [0, 1, 2].map((axis) => {
+      const edge = body.end[axis]! + Math.ceil(bodyMarginMm / spacingMm[axis]!);
+      return Math.min(sizeVoxels[axis]!, Math.max(edge, inLabel?.end[axis] ?? edge));
+    });
+    return {
+      begin: begin as unknown as Triple,
+      sizeVoxels: end.map((e, axis) => e - begin[axis]!) as unknown as Triple,
+    };
+  } finally {
+    slices.dispose();
+  }
 }
 
 /** For each label value that occurs: voxel indices evenly spread over its voxels. */

@@ -2,7 +2,7 @@ import { VersemiError } from '../errors.js';
 import { toStored } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { voxelCount } from '../volume/volume.js';
-import { host } from '../wasm/host.js';
+import { type GridMap, host, type MaskRestorer, neededRows, type PackedMask, type Rows } from '../wasm/host.js';
 import { inverseMapping, isIdentity, type ResampledGrid } from './grid.js';
 
 /** The smallest float32 above a number. */
@@ -46,19 +46,27 @@ export function restoreLabels(labelMap: Uint8Array, grid: ResampledGrid): Volume
 }
 
 /**
- * One task's foreground probability on the preprocessed grid -> a mask (0, 1) in the geometry in which the source was
- * stored: interpolated linearly, then compared with `threshold`. Smoother than restoring a label map.
- * @param probability [z, y, x] of `grid.sizeVoxels`
+ * Takes probabilities on the preprocessed grid back to the canonical grid of the source, slice by slice, as masks.
+ * @param masks of the canonical size, one per task; the crop's rows `cropRows` are written
+ * @param threshold a probability of exactly so much is background
  */
-export function restoreProbability(
-  probability: Float32Array,
+export function restorer(
   grid: ResampledGrid,
-  threshold = 0.5,
-): Volume<Uint8Array> {
-  checkCount(probability.length, grid);
+  masks: readonly PackedMask[],
+  threshold: number,
+  cropRows: Rows = [0, grid.crop.sizeVoxels[1]],
+): MaskRestorer {
   const { crop, sizeVoxels } = grid;
-  const fine = isIdentity(grid)
-    ? probability
-    : host().resampleLinear(probability, sizeVoxels, crop.sizeVoxels, inverseMapping(grid));
-  return placed(host().threshold(fine, nextAbove(threshold)), grid);
+  const map = mapBack(grid);
+  const rows = neededRows(map, sizeVoxels[1], cropRows);
+  return host().maskRestorer({ sizeVoxels, rows, crop, cropRows, map, least: nextAbove(threshold), masks });
+}
+
+/** Rows of the preprocessed grid that some rows of the crop are interpolated from. */
+export function rowsToRestore(grid: ResampledGrid, cropRows: Rows): Rows {
+  return neededRows(mapBack(grid), grid.sizeVoxels[1], cropRows);
+}
+
+function mapBack(grid: ResampledGrid): GridMap | null {
+  return isIdentity(grid) ? null : inverseMapping(grid);
 }

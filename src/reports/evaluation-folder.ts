@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeError, writeFileAtomic } from '../atomic-file.js';
 import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
+import type { Scan } from '../volume/scan.js';
 import { casesToCsv } from './csv.js';
 import { overlayFileName, overlayPng } from './overlay-file.js';
 
@@ -14,13 +15,13 @@ export async function writeOverlay(
   folder: string,
   { result, image, prediction, reference }: CaseOutcome,
 ): Promise<void> {
-  const { data, sizeVoxels, spacingMm } = image;
+  const { sizeVoxels, spacingMm } = image;
   const png = overlayPng({
-    image: data,
+    image: voxelsOf(image),
     sizeVoxels,
     spacingMm,
-    prediction: prediction.data,
-    reference: reference.data,
+    prediction: prediction.toCanonical().data,
+    reference: reference.toCanonical().data,
   });
   const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
   try {
@@ -29,6 +30,19 @@ export async function writeOverlay(
   } catch (error) {
     throw writeError(file, error);
   }
+}
+
+/** Values of a scan by the index of their voxel; the slice asked for last is kept. */
+function voxelsOf({ sizeVoxels, slope = 1, intercept = 0, slices }: Scan): { at(voxel: number): number } {
+  const plane = sizeVoxels[0] * sizeVoxels[1];
+  let held = { z: -1, voxels: slices(0, 1) };
+  return {
+    at(voxel) {
+      const z = Math.floor(voxel / plane);
+      if (held.z !== z) held = { z, voxels: slices(z, z + 1) };
+      return held.voxels[voxel - z * plane]! * slope + intercept;
+    },
+  };
 }
 
 /** Writes evaluation.json and cases.csv. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */

@@ -4,8 +4,8 @@ import type { Triple } from '../volume/volume.js';
 export const contourColors = { reference: [0, 200, 120], prediction: [255, 120, 0] } as const;
 
 export interface OverlayInput {
-  /** [z, y, x] intensities, any scale. */
-  readonly image: Float32Array;
+  /** [z, y, x] intensities, any scale; what an index gives is asked for row by row. */
+  readonly image: { at(voxel: number): number | undefined };
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   /** [z, y, x], nonzero = foreground. */
@@ -98,7 +98,8 @@ function drawPlane(
   { image, prediction, reference }: OverlayInput,
 ): void {
   const values: number[] = [];
-  for (let r = 0; r < plane.height; r++) for (let c = 0; c < plane.width; c++) values.push(image[plane.index(c, r)]!);
+  for (let r = 0; r < plane.height; r++)
+    for (let c = 0; c < plane.width; c++) values.push(image.at(plane.index(c, r))!);
   values.sort((a, b) => a - b);
   const low = values[Math.floor(values.length * 0.01)]!;
   const high = values[Math.min(values.length - 1, Math.floor(values.length * 0.99))]!;
@@ -112,7 +113,7 @@ function drawPlane(
     !(inside(mask, x - 1, y) && inside(mask, x + 1, y) && inside(mask, x, y - 1) && inside(mask, x, y + 1));
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
-      const gray = Math.max(0, Math.min(255, (image[plane.index(column(x), row(y))]! - low) * scale));
+      const gray = Math.max(0, Math.min(255, (image.at(plane.index(column(x), row(y)))! - low) * scale));
       const marks = [
         ...(reference !== undefined && outline(reference, x, y) ? [contourColors.reference] : []),
         ...(outline(prediction, x, y) ? [contourColors.prediction] : []),

@@ -4,7 +4,8 @@ import { streams } from '../random.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type PatchCut } from '../wasm/host.js';
 import type { BatchArrays } from './buffers.js';
-import type { MixRecipe, PatchAugmentation, PatchRecipe, StepRecipe } from './recipe.js';
+import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import { warpMatrix } from './warp.js';
 
 /** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
 export interface SamplingData {
@@ -15,11 +16,14 @@ export interface SamplingData {
 /** Blocks of random numbers of the stream `augmentation` that the decisions of a patch may use; the noise lies behind. */
 const firstNoiseBlock = 16;
 
-/** Rotation by quarter turns in the x-y plane, then the flips, as axes of a cut. */
-function turn({ quarterTurns, flip }: PatchAugmentation): Pick<PatchCut, 'axes' | 'flipped'> {
+/** How a patch of a case is cut: position, quarter turns in the x-y plane, flips, and the map of rotation and scaling. */
+function cutOf({ begin, augmentation }: PatchRecipe, sizeVoxels: Triple, spacingMm: Triple): PatchCut {
+  const { quarterTurns, flip } = augmentation;
   const axes: Triple = quarterTurns % 2 === 0 ? [0, 1, 2] : [1, 0, 2];
   const rotated = [quarterTurns === 1 || quarterTurns === 2, quarterTurns === 2 || quarterTurns === 3, false] as const;
-  return { axes, flipped: [rotated[0] !== flip[0], rotated[1] !== flip[1], flip[2]] };
+  const flipped = [rotated[0] !== flip[0], rotated[1] !== flip[1], flip[2]] as const;
+  const matrix = warpMatrix(augmentation, spacingMm);
+  return { begin, sizeVoxels, axes, flipped, ...(matrix === undefined ? {} : { matrix }) };
 }
 
 function lookupOf(labels: readonly number[]): Uint8Array {
@@ -74,12 +78,12 @@ export class BatchCutter {
   }
 
   private cutImage(one: PreprocessedCase, patch: PatchRecipe, step: number, into: Float32Array): void {
-    const { augmentation, begin, sample } = patch;
-    const cut = { begin, sizeVoxels: this.patch, ...turn(augmentation) };
-    host().cutPatch(one.image, one.sizeVoxels, cut, into);
-    const { scale, shift, noise } = augmentation;
-    if (scale === 1 && shift === 0 && noise === 0) return;
+    const { augmentation, sample } = patch;
+    host().cutPatch(one.image, one.sizeVoxels, cutOf(patch, this.patch, one.spacingMm), into);
+    const { gamma, scale, shift, noise } = augmentation;
+    if (gamma === 1 && scale === 1 && shift === 0 && noise === 0) return;
     host().augmentIntensity(into, {
+      gamma,
       scale,
       shift,
       noiseStandardDeviation: noise,
@@ -96,8 +100,7 @@ export class BatchCutter {
       const one = this.data.labeled[patch.caseIndex]!;
       const labels = this.at(this.labels, i);
       this.cutImage(one, patch, step, this.at(into.labeledImage, i));
-      const cut = { begin: patch.begin, sizeVoxels: this.patch, ...turn(patch.augmentation) };
-      host().cutPatch(one.label!, one.sizeVoxels, cut, labels);
+      host().cutPatch(one.label!, one.sizeVoxels, cutOf(patch, this.patch, one.spacingMm), labels);
       host().binaryTarget(labels, this.taskLookup[patch.task]!, this.at(into.labeledTarget, i));
     }
   }

@@ -1,4 +1,4 @@
-import type { Plan } from '../config/plan.js';
+import { augmentationOf, type Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { Region } from '../preprocessing/grid.js';
 import type { PreprocessedCase } from '../preprocessing/types.js';
@@ -12,6 +12,12 @@ export interface PatchAugmentation {
   readonly flip: readonly [boolean, boolean, boolean];
   /** Quarter turns in the x-y plane: 0 ... 3. */
   readonly quarterTurns: number;
+  /** Further rotation about the axes x, y, z, in this order, in degrees; the flips and quarter turns come first. */
+  readonly rotationDegrees: Triple;
+  /** Factor by which the content of the patch is magnified. */
+  readonly magnification: number;
+  /** Exponent of the gamma correction, which comes before scale and shift; 1: none. */
+  readonly gamma: number;
   readonly scale: number;
   readonly shift: number;
   /** Standard deviation of the noise; 0: none. */
@@ -188,11 +194,11 @@ export class RecipeMaker {
     const task = tasks[schedule.task(draw, tasks.length)]!;
     const random = new RandomStream(plan.seed, streams.patches, step, sample);
     const patch = plan.patchSizeVoxels;
-    const onForeground = random.uniform() < plan.augmentation.foregroundFraction;
+    const onForeground = random.uniform() < augmentationOf(plan, one.dataset).foregroundFraction;
     const voxel = onForeground ? foregroundVoxel(random, one, plan.tasks[task]!.labels) : undefined;
     const begin =
       voxel === undefined ? randomBegin(random, one.sizeVoxels, patch) : beginAround(voxel, one.sizeVoxels, patch);
-    return { caseIndex, begin, task, sample, augmentation: this.augmentation(step, sample) };
+    return { caseIndex, begin, task, sample, augmentation: this.augmentation(one.dataset, step, sample) };
   }
 
   private unlabeledPatch(step: number, index: number): PatchRecipe {
@@ -200,13 +206,13 @@ export class RecipeMaker {
     const { groups, schedule, cases } = this.unlabeled;
     const draw = schedule.group(step * plan.training.unlabeledBatchSize + index);
     const caseIndex = groups[draw.group]![schedule.member(draw)]!;
-    const { sizeVoxels } = cases[caseIndex]!;
+    const { sizeVoxels, dataset } = cases[caseIndex]!;
     const sample = unlabeledSamples + index;
     const begin =
-      plan.augmentation.unlabeledCrop === 'center'
+      augmentationOf(plan, dataset).unlabeledCrop === 'center'
         ? centerBegin(sizeVoxels, plan.patchSizeVoxels)
         : randomBegin(new RandomStream(plan.seed, streams.patches, step, sample), sizeVoxels, plan.patchSizeVoxels);
-    return { caseIndex, begin, sample, augmentation: this.augmentation(step, sample) };
+    return { caseIndex, begin, sample, augmentation: this.augmentation(dataset, step, sample) };
   }
 
   private cube(step: number, stage: 1 | 2, sample: number): Region {
@@ -216,24 +222,37 @@ export class RecipeMaker {
     return randomCube(random, patchSizeVoxels, ratio);
   }
 
-  private augmentation(step: number, sample: number): PatchAugmentation {
-    const { seed, augmentation } = this.plan;
-    const random = new RandomStream(seed, streams.augmentation, step, sample);
+  private augmentation(dataset: string, step: number, sample: number): PatchAugmentation {
+    const augmentation = augmentationOf(this.plan, dataset);
+    const random = new RandomStream(this.plan.seed, streams.augmentation, step, sample);
     // Every number is drawn whether it is used or not: switching one augmentation on leaves the others as they were.
     const [x, y, z] = [random.uniform(), random.uniform(), random.uniform()];
     const turns = random.integer(4);
     const scale = 1 + augmentation.intensityScale * random.uniformBetween(-1, 1);
     const shift = augmentation.intensityShift * random.uniformBetween(-1, 1);
     const noise = augmentation.noise * random.uniform();
+    const angle = (axis: 0 | 1 | 2) => augmentation.rotationDegrees[axis] * random.uniformBetween(-1, 1);
+    const rotationDegrees: Triple = [angle(0), angle(1), angle(2)];
+    const magnification = logarithmic(random, augmentation.magnification);
+    const gamma = logarithmic(random, augmentation.gamma);
     const [flipX, flipY, flipZ] = augmentation.flip;
     return {
       flip: [flipX && x < 0.5, flipY && y < 0.5, flipZ && z < 0.5],
       quarterTurns: augmentation.rotation90 ? turns : 0,
+      rotationDegrees,
+      magnification,
+      gamma,
       scale,
       shift,
       noise,
     };
   }
+}
+
+/** A number from [low, high] whose logarithm is uniform: a factor and its inverse are equally likely. */
+function logarithmic(random: RandomStream, [low, high]: readonly [number, number]): number {
+  const share = random.uniform();
+  return low * (high / low) ** share;
 }
 
 /** A voxel of one of the labels, or undefined when the case has none of them. */

@@ -2,7 +2,7 @@ import type { Plan } from '../config/plan.js';
 
 type ScheduleSettings = Pick<
   Plan['training'],
-  'learningRate' | 'schedule' | 'warmupSteps' | 'mode' | 'stage1Steps' | 'stage2Steps'
+  'learningRate' | 'schedule' | 'warmupSteps' | 'stage1Steps' | 'stage2Steps'
 >;
 
 /** Exponent of the polynomial schedule, as in nnU-Net (Isensee et al., Nature Methods 2021). */
@@ -21,21 +21,13 @@ export function stageOf(step: number, { mode, stage1Steps }: Pick<Plan['training
   return mode === 'supervised' || step < stage1Steps ? 1 : 2;
 }
 
-/** First step and number of steps of the stage that a step lies in. */
-function stageSpan(step: number, settings: ScheduleSettings): { first: number; steps: number } {
-  if (settings.mode === 'supervised') return { first: 0, steps: totalSteps(settings) };
-  if (stageOf(step, settings) === 1) return { first: 0, steps: settings.stage1Steps };
-  return { first: settings.stage1Steps, steps: settings.stage2Steps };
-}
-
 /**
- * Learning rate of a step (counted from 0). With t in [0, 1) the elapsed share of the step's stage:
+ * Learning rate of a step (counted from 0). With t in [0, 1) the elapsed share of the run, both stages:
  * constant: r; cosine: r (1 + cos(pi t)) / 2 (Loshchilov & Hutter, SGDR, 2017); polynomial: r (1 - t)^0.9.
  * Over the first `warmupSteps` steps of the run it is multiplied by (step + 1) / warmupSteps.
  */
 export function learningRateAt(step: number, settings: ScheduleSettings): number {
-  const { first, steps } = stageSpan(step, settings);
-  const elapsed = (step - first) / steps;
+  const elapsed = step / totalSteps(settings);
   const decay = {
     constant: 1,
     cosine: (1 + Math.cos(Math.PI * elapsed)) / 2,

@@ -21,6 +21,8 @@ export interface TrainOptions {
   readonly runFolder: string;
   /** Default auto. `current`: TF.js's current backend, whatever it is. */
   readonly device?: DeviceChoice | 'current';
+  /** Plain sums only on the device, no minimal filtering. */
+  readonly exact?: boolean;
   /** Threads of the device. */
   readonly threads?: number;
   /** Go on from the run folder's last checkpoint where there is one. */
@@ -129,8 +131,11 @@ function isDue(stepsDone: number, every: number, steps: number): boolean {
   return stepsDone === steps || (every > 0 && stepsDone % every === 0);
 }
 
-async function device({ device = 'auto', threads }: TrainOptions): Promise<{ backend: string; why: string }> {
-  if (device !== 'current') return selectDevice(device, threads === undefined ? {} : { threads });
+async function device({ device = 'auto', threads, exact }: TrainOptions): Promise<{ backend: string; why: string }> {
+  if (device !== 'current') {
+    const settings = { ...(threads === undefined ? {} : { threads }), ...(exact === undefined ? {} : { exact }) };
+    return selectDevice(device, settings);
+  }
   await tf.ready();
   return { backend: tf.getBackend(), why: 'the current backend of TF.js, because it was asked for.' };
 }

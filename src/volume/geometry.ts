@@ -1,6 +1,7 @@
 import { VersemiError } from '../errors.js';
 import { applyAffine, orientationCode } from './affine.js';
-import type { Triple, Volume } from './volume.js';
+import type { Geometry } from './orientation.js';
+import type { Triple } from './volume.js';
 
 /** Relative difference of voxel edge lengths that still counts as equal: headers round them differently. */
 const spacingTolerance = 1e-3;
@@ -14,8 +15,8 @@ const positionTolerance = 0.05;
  * @throws VERSEMI_GEOMETRY_MISMATCH naming both files, the field and both values
  */
 export function assertSameGeometry(
-  image: Volume,
-  label: Volume,
+  image: Geometry,
+  label: Geometry,
   names: { readonly image?: string; readonly label?: string } = {},
 ): void {
   const difference = geometryDifference(image, label);
@@ -31,17 +32,17 @@ export function assertSameGeometry(
 }
 
 function geometryDifference(
-  image: Volume,
-  label: Volume,
+  image: Geometry,
+  label: Geometry,
 ): { field: string; expected: string; found: string } | undefined {
   const differs = (field: string, expected: string, found: string) => ({
     field,
     expected: `${expected} (image)`,
     found: `${found} (label)`,
   });
-  const size = (volume: Volume) => volume.sizeVoxels.join(' x ');
+  const size = (volume: Geometry) => volume.sizeVoxels.join(' x ');
   if (size(image) !== size(label)) return differs('sizeVoxels', size(image), size(label));
-  const spacing = (volume: Volume) =>
+  const spacing = (volume: Geometry) =>
     `${volume.spacingMm.map((length) => Number(length.toPrecision(6))).join(' x ')} mm`;
   const sameSpacing = image.spacingMm.every(
     (length, i) => Math.abs(length - label.spacingMm[i]!) <= spacingTolerance * length,

@@ -11,7 +11,8 @@ const exportNames = [
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
   'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'quantize',
-  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'addNoise',
+  'packRows', 'unpackRows', 'countBits',
+  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
   'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
   'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder
@@ -140,6 +141,14 @@ export class Scope {
 
 export function constructorOf<T extends VoxelArray>(array: T): VoxelArrayConstructor<T> {
   return array.constructor as unknown as VoxelArrayConstructor<T>;
+}
+
+/** Order gives the number that assembly/volume/intensity.ts takes. */
+const kinds = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array];
+
+/** Number of an element type in WebAssembly. */
+export function voxelKind(data: VoxelArray): number {
+  return kinds.findIndex((type) => data instanceof type);
 }
 
 export function uint32View(memory: LinearMemory, address: number, length: number): Uint32Array {

@@ -1,6 +1,7 @@
 import type { Triple } from '../volume/volume.js';
 import { checkLength, type HostCore, type Scope, uint32View } from './host-core.js';
-import { type Box, interpolateLikeNumpy, type volumeOperations } from './host-volume.js';
+import type { Box, volumeOperations } from './host-volume.js';
+import { interpolateLikeNumpy } from './statistics.js';
 
 export type Connectivity = 6 | 18 | 26;
 

@@ -7,13 +7,34 @@ export interface GridMap {
   readonly offset: Triple;
 }
 
-interface Table {
+/** Addresses of what assembly/volume/resample.ts calls a linear table. */
+export interface LinearTable {
+  /** Lower source index of each output index, i32. */
   readonly indices: number;
+  /** Weight of the source index after it, f32. */
   readonly weights: number;
 }
 
+export function linearTable(
+  { wasm }: HostCore,
+  scope: Scope,
+  count: number,
+  size: number,
+  scale: number,
+  offset: number,
+): LinearTable {
+  const indices = scope.allocate(count * 4);
+  const weights = scope.allocate(count * 4);
+  wasm.linearTable(indices, weights, count, size, scale, offset);
+  return { indices, weights };
+}
+
 /** Where slice `z` of the source lies in linear memory; keeps the two slices used last. */
-function sliceCache(bytes: number, scope: Scope, load: (z: number, address: number) => void): (z: number) => number {
+export function sliceCache(
+  bytes: number,
+  scope: Scope,
+  load: (z: number, address: number) => void,
+): (z: number) => number {
   let recent = { z: -1, address: scope.allocate(bytes) };
   let older = { z: -1, address: scope.allocate(bytes) };
   return (z) => {
@@ -28,57 +49,13 @@ function sliceCache(bytes: number, scope: Scope, load: (z: number, address: numb
   };
 }
 
-export function resampleOperations({ wasm, memory, run }: HostCore) {
-  function linearTable(scope: Scope, count: number, size: number, scale: number, offset: number): Table {
-    const indices = scope.allocate(count * 4);
-    const weights = scope.allocate(count * 4);
-    wasm.linearTable(indices, weights, count, size, scale, offset);
-    return { indices, weights };
-  }
+export function resampleOperations(core: HostCore) {
+  const { wasm, memory, run } = core;
 
   function nearestTable(scope: Scope, count: number, size: number, scale: number, offset: number): number {
     const indices = scope.allocate(count * 4);
     wasm.nearestTable(indices, count, size, scale, offset);
     return indices;
-  }
-
-  /**
-   * Trilinear interpolation; source = output * scale + offset (voxel indices), clamped to the volume.
-   * @param data [z, y, x]
-   * @returns [z, y, x] of `outSizeVoxels`
-   * @throws VERSEMI_VOLUME_INVALID when data and size disagree
-   */
-  function resampleLinear(data: Float32Array, sizeVoxels: Triple, outSizeVoxels: Triple, map: GridMap): Float32Array {
-    checkLength(data, sizeVoxels, 'resampleLinear data');
-    const [sizeX, sizeY, sizeZ] = sizeVoxels;
-    const [outX, outY, outZ] = outSizeVoxels;
-    const output = new Float32Array(voxelCount(outSizeVoxels));
-    run((scope) => {
-      const source = scope.steady(data);
-      const x = linearTable(scope, outX, sizeX, map.scale[0], map.offset[0]);
-      const y = linearTable(scope, outY, sizeY, map.scale[1], map.offset[1]);
-      const z = linearTable(scope, outZ, sizeZ, map.scale[2], map.offset[2]);
-      const raw = scope.allocate(sizeX * sizeY * 4);
-      const row = scope.allocate((sizeX + 1) * 4);
-      const mixed = scope.allocate(outX * outY * 4);
-      const slice = sliceCache(outX * outY * 4, scope, (index, address) => {
-        const from = index * sizeX * sizeY;
-        memory.float32(raw, sizeX * sizeY).set(source().subarray(from, from + sizeX * sizeY));
-        wasm.resampleSlice(raw, sizeX, sizeY, address, outX, outY, x.indices, x.weights, y.indices, y.weights, row);
-      });
-      const lower = memory.int32(z.indices, outZ);
-      const weight = memory.float32(z.weights, outZ);
-      for (let k = 0; k < outZ; k++) {
-        let result = slice(lower[k]!);
-        if (weight[k]! > 0) {
-          const low = result;
-          wasm.interpolate(low, slice(lower[k]! + 1), weight[k]!, mixed, outX * outY);
-          result = mixed;
-        }
-        output.set(memory.float32(result, outX * outY), k * outX * outY);
-      }
-    });
-    return output;
   }
 
   /** Nearest neighbour (half-way positions go up), any element type; same conventions as resampleLinear. */
@@ -125,9 +102,9 @@ export function resampleOperations({ wasm, memory, run }: HostCore) {
     const output = new Uint8Array(voxelCount(outSizeVoxels));
     run((scope) => {
       const source = scope.steady(data);
-      const x = linearTable(scope, outX, sizeX, map.scale[0], map.offset[0]);
-      const y = linearTable(scope, outY, sizeY, map.scale[1], map.offset[1]);
-      const z = linearTable(scope, outZ, sizeZ, map.scale[2], map.offset[2]);
+      const x = linearTable(core, scope, outX, sizeX, map.scale[0], map.offset[0]);
+      const y = linearTable(core, scope, outY, sizeY, map.scale[1], map.offset[1]);
+      const z = linearTable(core, scope, outZ, sizeZ, map.scale[2], map.offset[2]);
       const votes = scope.zeros(256 * 4);
       const same = scope.allocate(sizeX + 16);
       const decided = scope.allocate(outX * outY);
@@ -149,5 +126,5 @@ export function resampleOperations({ wasm, memory, run }: HostCore) {
     return output;
   }
 
-  return { resampleLinear, resampleNearest, resampleLabels };
+  return { resampleNearest, resampleLabels };
 }

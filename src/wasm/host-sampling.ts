@@ -21,10 +21,21 @@ export interface PatchCut {
   readonly flipped?: readonly [boolean, boolean, boolean];
   /** Value outside the volume; default 0. */
   readonly fill?: number;
+  /**
+   * 3 x 3, row by row: what the patch, after `axes` and `flipped`, is further mapped by. A voxel that lies d voxels from
+   * the middle of the patch is read matrix * d voxels from the same place in the volume: float32 trilinearly, labels from the
+   * nearest voxel. Default: none.
+   */
+  readonly matrix?: Matrix3;
 }
 
-/** Intensity augmentation of one patch: data * scale + shift + noise. */
+/** A 3 x 3 matrix, row by row. */
+export type Matrix3 = readonly [number, number, number, number, number, number, number, number, number];
+
+/** Intensity augmentation of one patch: gamma(data) * scale + shift + noise. */
 export interface IntensityAugmentation {
+  /** Exponent on the data brought to [0, 1], after which mean and standard deviation are restored; default 1. */
+  readonly gamma?: number;
   readonly scale?: number;
   readonly shift?: number;
   /** Standard deviation of additive Gaussian noise; 0 = none. */
@@ -43,14 +54,12 @@ export interface IntensityAugmentation {
  * copied in and out. `into` is where a result goes: a new array when absent.
  */
 export function samplingOperations({ wasm, memory, run }: HostCore) {
-  function cutPatch<T extends Float32Array | Uint8Array>(
-    data: T,
-    sizeVoxels: Triple,
-    { begin, sizeVoxels: patch, axes = [0, 1, 2], flipped = [false, false, false], fill = 0 }: PatchCut,
-    into?: T,
-  ): T {
+  function cutPatch<T extends Float32Array | Uint8Array>(data: T, sizeVoxels: Triple, cut: PatchCut, into?: T): T {
+    const { begin, sizeVoxels: patch, axes = [0, 1, 2], flipped = [false, false, false], fill = 0 } = cut;
     const output = into ?? sameType(data, voxelCount(patch));
     checkLength(output, patch, 'cutPatch into');
+    if (cut.matrix !== undefined)
+      return warpPatch(data, sizeVoxels, { ...cut, axes, flipped, fill }, cut.matrix, output);
     const turned = axes.some((axis, i) => axis !== i) || flipped.some((flip) => flip);
     if (!turned) return cropInto(output, data, sizeVoxels, begin, patch, fill);
     const box: [number, number, number] = [0, 0, 0];
@@ -68,6 +77,42 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
       const result = resident >= 0 ? resident : scope.allocate(voxelCount(patch) * bytes);
       cropInto(scope.view(data, straight, voxelCount(patch)), source(), sizeVoxels, begin, box, fill);
       wasm.reorient(bytes, straight + first * bytes, result, patch[0], patch[1], patch[2], step[0], step[1], step[2]);
+      scope.take(target(), result);
+      return target();
+    });
+  }
+
+  /** As cutPatch, through a matrix: see {@link PatchCut}. */
+  function warpPatch<T extends Float32Array | Uint8Array>(
+    data: T,
+    sizeVoxels: Triple,
+    { begin, sizeVoxels: patch, axes, flipped, fill }: Required<Omit<PatchCut, 'matrix'>>,
+    matrix: Matrix3,
+    output: T,
+  ): T {
+    checkLength(data, sizeVoxels, 'cutPatch data');
+    // Column i of the whole map: where one step along patch axis i leads. Turning is a signed permutation of columns.
+    const turned = [0, 1, 2].map((row) => [0, 1, 2].map((i) => matrix[row * 3 + axes[i]!]! * (flipped[i] ? -1 : 1)));
+    const middle = [0, 1, 2].map((axis) => begin[axis]! + (patch[axes.indexOf(axis)]! - 1) / 2);
+    const reach = turned.map((row) => row.reduce((sum, m, i) => sum + (Math.abs(m) * (patch[i]! - 1)) / 2, 0));
+    // The part of the volume that is read, one voxel of `fill` around it: beyond that voxel everything is `fill`.
+    const low = middle.map((m, axis) => Math.max(-1, Math.floor(m - reach[axis]!) - 1));
+    const high = middle.map((m, axis) => Math.min(sizeVoxels[axis]!, Math.floor(m + reach[axis]!) + 2));
+    if (low.some((l, axis) => l > high[axis]!)) return output.fill(fill) as T;
+    const box = low.map((l, axis) => high[axis]! - l + 1) as unknown as Triple;
+    const map = turned.flatMap((row, axis) => [
+      ...row,
+      middle[axis]! - low[axis]! - row.reduce((sum, m, i) => sum + (m * (patch[i]! - 1)) / 2, 0),
+    ]);
+    return run((scope) => {
+      const [source, target] = [scope.steady(data), scope.steady(output)];
+      const resident = scope.isResident(output) ? output.byteOffset : -1;
+      const result = resident >= 0 ? resident : scope.allocate(output.byteLength);
+      const straight = scope.allocate(voxelCount(box) * data.BYTES_PER_ELEMENT);
+      const [mapAt] = scope.place(Float64Array.from(map));
+      cropInto(scope.view(data, straight, voxelCount(box)), source(), sizeVoxels, low as unknown as Triple, box, fill);
+      const warp = data instanceof Float32Array ? wasm.warpLinear : wasm.warpNearest;
+      warp(straight, ...box, result, ...patch, mapAt!, fill);
       scope.take(target(), result);
       return target();
     });
@@ -158,9 +203,10 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
 
   /** In place; returns `data`. */
   function augmentIntensity(data: Float32Array, options: IntensityAugmentation): Float32Array {
-    const { scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
+    const { gamma = 1, scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
     const { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 } = options;
     return inPlace(data, [], true, (target, _inputs, scope) => {
+      if (gamma !== 1) wasm.adjustGamma(target, data.length, gamma);
       if (scale !== 1 || shift !== 0) wasm.scaleShift(target, data.length, scale, shift);
       if (noiseStandardDeviation === 0) return;
       const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];

@@ -8,19 +8,10 @@ import {
   type HostCore,
   sameType,
   uint32View,
+  voxelKind,
 } from './host-core.js';
-
-/** Statistics over the finite voxels; the standard deviation is that of the population (divided by count). */
-export interface Statistics {
-  /** NaN when no voxel counts, as are max, mean and standardDeviation. */
-  readonly min: number;
-  readonly max: number;
-  readonly mean: number;
-  readonly standardDeviation: number;
-  readonly count: number;
-  /** Voxels that are NaN or infinite. */
-  readonly nonFinite: number;
-}
+import { crop } from './host-crop.js';
+import { type EachChunk, percentilesOf, type Statistics, statisticsOf } from './statistics.js';
 
 /** Voxels begin <= index < end along x, y, z. */
 export interface Box {
@@ -28,10 +19,12 @@ export interface Box {
   readonly end: Triple;
 }
 
-/** Order gives the number that assembly/volume/intensity.ts takes. */
-const kinds = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array];
+/** Of a volume whose slices do not stay slices when it is turned, so much is in linear memory, twice. */
+const slabBytes = 16 * 2 ** 20;
 
-export function volumeOperations({ wasm, memory, run }: HostCore) {
+export function volumeOperations(core: HostCore) {
+  const { wasm, memory, run } = core;
+
   /** Calls `body` for each chunk [from, to) of `length` elements. */
   function chunks(length: number, body: (from: number, to: number) => void): void {
     for (let from = 0; from < length; from += chunkElements) body(from, Math.min(from + chunkElements, length));
@@ -61,26 +54,13 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
     });
   }
 
+  function eachChunk(data: Float32Array, mask: Uint8Array | undefined): EachChunk {
+    return (body) => stream(data, mask, 0, body, () => {});
+  }
+
   /** @param mask where given, only voxels with mask != 0 count */
   function statistics(data: Float32Array, mask?: Uint8Array): Statistics {
-    let result: Statistics | undefined;
-    run((scope) => {
-      const state = scope.allocate(48);
-      memory.float64(state, 6).set([0, 0, 0, Infinity, -Infinity, 0]);
-      stream(
-        data,
-        mask,
-        0,
-        (voxels, masks, count) => wasm.addStatistics(voxels, masks, count, state),
-        () => {
-          const [count, mean, squares, min, max, nonFinite] = memory.float64(state, 6) as unknown as number[];
-          const spread = { min: min!, max: max!, mean: mean!, standardDeviation: Math.sqrt(squares! / count!) };
-          const none = { min: NaN, max: NaN, mean: NaN, standardDeviation: NaN };
-          result = { ...(count! > 0 ? spread : none), count: count!, nonFinite: nonFinite! };
-        },
-      );
-    });
-    return result!;
+    return statisticsOf(core, eachChunk(data, mask));
   }
 
   /**
@@ -88,45 +68,7 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
    * @param fractions in [0, 1]
    */
   function percentiles(data: Float32Array, fractions: readonly number[], mask?: Uint8Array): number[] {
-    const bins = 65536;
-    // First pass: upper 16 bits of each value. Second pass: the lower 16 bits within the bins that hold a wanted rank.
-    let upper = new Uint32Array(0);
-    stream(data, mask, bins * 4, (voxels, masks, count, histogram) => wasm.countUpper(voxels, masks, count, histogram),
-      (histogram) => {
-        upper = uint32View(memory, histogram, bins).slice();
-      }); // biome-ignore format: one call
-    const total = upper.reduce((sum, count) => sum + count, 0);
-    if (total === 0) return fractions.map(() => NaN);
-    const positions = fractions.map((fraction) => (total - 1) * Math.min(Math.max(fraction, 0), 1));
-    const ranks = [...new Set(positions.flatMap((p) => [Math.floor(p), Math.min(Math.floor(p) + 1, total - 1)]))];
-    const places = new Map(ranks.map((rank) => [rank, findBin(upper, rank)]));
-    const wanted = [...new Set([...places.values()].map((place) => place.bin))];
-    const values = new Map<number, number>();
-    // A slot is one byte and a histogram 256 KiB: at most 64 bins (16 MiB) per pass.
-    for (let first = 0; first < wanted.length; first += 64) {
-      const group = wanted.slice(first, first + 64);
-      run((scope) => {
-        const slots = scope.zeros(bins);
-        group.forEach((bin, i) => {
-          memory.uint8(slots, bins)[bin] = i + 1;
-        });
-        stream(data, mask, group.length * bins * 4,
-          (voxels, masks, count, histograms) => wasm.countLower(voxels, masks, count, slots, histograms),
-          (histograms) => {
-            for (const [rank, { bin, before }] of places) {
-              const slot = group.indexOf(bin);
-              if (slot < 0) continue;
-              const lower = uint32View(memory, histograms + slot * bins * 4, bins);
-              values.set(rank, orderedToNumber(bin * bins + findBin(lower, rank - before).bin));
-            }
-          }); // biome-ignore format: one call
-      });
-    }
-    return positions.map((position) => {
-      const low = values.get(Math.floor(position))!;
-      const high = values.get(Math.min(Math.floor(position) + 1, total - 1))!;
-      return interpolateLikeNumpy(low, high, position - Math.floor(position));
-    });
+    return percentilesOf(core, fractions, eachChunk(data, mask));
   }
 
   /**
@@ -178,7 +120,7 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
   /** float32 of data * slope + intercept (computed in double); any element type. */
   function toFloat32(data: VoxelArray, slope = 1, intercept = 0): Float32Array {
     const output = new Float32Array(data.length);
-    const kind = kinds.findIndex((type) => data instanceof type);
+    const kind = voxelKind(data);
     const bytes = data.BYTES_PER_ELEMENT;
     run((scope) => {
       const source = scope.steady(data);
@@ -298,30 +240,44 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
       });
     const output = sameType(data, data.length);
     const bytes = data.BYTES_PER_ELEMENT;
-    const strides = [1, sizeVoxels[0], sizeVoxels[0] * sizeVoxels[1]];
     const size = axes.map((axis) => sizeVoxels[axis]!) as unknown as Triple;
-    const step = axes.map((axis, i) => (flipped[i] ? -strides[axis]! : strides[axis]!)) as unknown as Triple;
-    const start = (i: number) => (step[i]! < 0 ? -step[i]! * (size[i]! - 1) : 0);
+    /** Elements from voxel to voxel of the result within a box of the source, and the first one's place in it. */
+    const strided = (box: Triple): readonly [step: Triple, first: number] => {
+      const strides = [1, box[0], box[0] * box[1]];
+      const step = axes.map((axis, i) => (flipped[i] ? -strides[axis]! : strides[axis]!)) as unknown as Triple;
+      return [step, axes.reduce((sum, axis, i) => sum + (flipped[i] ? -step[i]! * (box[axis]! - 1) : 0), 0)];
+    };
     run((scope) => {
       const source = scope.steady(data);
       if (axes[2] === 2) {
         // Slices stay slices: one at a time.
         const plane = size[0] * size[1] * bytes;
         const [input, result] = [scope.allocate(plane), scope.allocate(plane)];
+        const [step, first] = strided([sizeVoxels[0], sizeVoxels[1], 1]);
         for (let z = 0; z < size[2]; z++) {
           const from = flipped[2] ? size[2] - 1 - z : z;
           memory.uint8(input, plane).set(bytesOf(source()).subarray(from * plane, (from + 1) * plane));
-          wasm.reorient(bytes, input + (start(0) + start(1)) * bytes, result, size[0], size[1], 1, step[0], step[1], 0);
+          wasm.reorient(bytes, input + first * bytes, result, size[0], size[1], 1, step[0], step[1], 0);
           bytesOf(output).set(memory.uint8(result, plane), z * plane);
         }
         return;
       }
-      const input = scope.allocate(data.byteLength);
-      const result = scope.allocate(data.byteLength);
-      memory.uint8(input, data.byteLength).set(bytesOf(source()));
-      const first = input + (start(0) + start(1) + start(2)) * bytes;
-      wasm.reorient(bytes, first, result, size[0], size[1], size[2], step[0], step[1], step[2]);
-      bytesOf(output).set(memory.uint8(result, data.byteLength));
+      // Slabs of the result: each is a box of the source.
+      const along = axes[2];
+      const plane = size[0] * size[1];
+      const depth = Math.max(1, Math.min(size[2], Math.floor(slabBytes / (plane * bytes))));
+      const [input, result] = [scope.allocate(depth * plane * bytes), scope.allocate(depth * plane * bytes)];
+      for (let z = 0; z < size[2]; z += depth) {
+        const count = Math.min(depth, size[2] - z);
+        const begin = [0, 0, 0];
+        begin[along] = flipped[2] ? size[2] - z - count : z;
+        const box = sizeVoxels.map((length, axis) => (axis === along ? count : length)) as unknown as Triple;
+        const slab = count === size[2] ? source() : crop(source(), sizeVoxels, begin as unknown as Triple, box);
+        memory.uint8(input, slab.byteLength).set(bytesOf(slab));
+        const [step, first] = strided(box);
+        wasm.reorient(bytes, input + first * bytes, result, size[0], size[1], count, step[0], step[1], step[2]);
+        bytesOf(output).set(memory.uint8(result, slab.byteLength), z * plane * bytes);
+      }
     });
     return output;
   }
@@ -339,28 +295,4 @@ export function volumeOperations({ wasm, memory, run }: HostCore) {
     maskCounts,
     reorient,
   };
-}
-
-/** The histogram bin that holds the element of a rank, and how many elements lie before the bin. */
-function findBin(histogram: Uint32Array, rank: number): { bin: number; before: number } {
-  let before = 0;
-  for (let bin = 0; bin < histogram.length; bin++) {
-    if (rank < before + histogram[bin]!) return { bin, before };
-    before += histogram[bin]!;
-  }
-  throw new VersemiError('INTERNAL', { field: 'percentiles', found: `rank ${rank} of ${before}` });
-}
-
-const word = new Uint32Array(1);
-const real = new Float32Array(word.buffer);
-
-/** The float32 whose bits, made comparable as unsigned integers, are `key` (assembly/volume/intensity.ts). */
-function orderedToNumber(key: number): number {
-  word[0] = key >= 0x80000000 ? key - 0x80000000 : ~key;
-  return real[0]!;
-}
-
-/** a + (b - a) * t, from the nearer end, so that the result is monotonic: numpy's percentile, method linear. */
-export function interpolateLikeNumpy(a: number, b: number, t: number): number {
-  return t < 0.5 ? a + (b - a) * t : b - (b - a) * (1 - t);
 }

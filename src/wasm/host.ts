@@ -4,16 +4,19 @@
  * whatever the size of a volume. Imports no `node:` module.
  */
 import type { Triple } from '../volume/volume.js';
-import { HostCore } from './host-core.js';
+import { checkLength, HostCore, Scope } from './host-core.js';
 import { crop, cropInto } from './host-crop.js';
+import { maskOperations } from './host-mask.js';
 import { metricOperations } from './host-metrics.js';
-import { preprocessOperations } from './host-preprocess.js';
-import { resampleOperations } from './host-resample.js';
+import { type GridMap, resampleOperations } from './host-resample.js';
 import { samplingOperations } from './host-sampling.js';
 import { SlabAccumulator } from './host-slab.js';
 import { volumeOperations } from './host-volume.js';
+import { MaskRestorer, type RestoreOptions } from './mask-restorer.js';
+import { SliceStream, type VoxelSource } from './slice-stream.js';
 
 export type { ResidentArray } from './host-core.js';
+export { emptyMask, type PackedMask } from './host-mask.js';
 export type {
   Components,
   Connectivity,
@@ -23,9 +26,12 @@ export type {
   SurfaceSummary,
 } from './host-metrics.js';
 export type { GridMap } from './host-resample.js';
-export type { IntensityAugmentation, PatchBox, PatchCut } from './host-sampling.js';
+export type { IntensityAugmentation, Matrix3, PatchBox, PatchCut } from './host-sampling.js';
 export type { SlabAccumulator } from './host-slab.js';
-export type { Box, Statistics } from './host-volume.js';
+export type { Box } from './host-volume.js';
+export { type MaskRestorer, neededRows, type Rows } from './mask-restorer.js';
+export type { SliceStream, VoxelSource } from './slice-stream.js';
+export type { Statistics } from './statistics.js';
 
 /** Bytes of linear memory. */
 export interface HostMemory {
@@ -43,11 +49,32 @@ export type Host = ReturnType<typeof createHost>;
 export function createHost() {
   const core = new HostCore();
   const volume = volumeOperations(core);
+  const slices = (source: VoxelSource) => SliceStream.of(core, source);
+  /** A volume [z, y, x] taken through a step, as a new array. */
+  function through(data: Float32Array, sizeVoxels: Triple, step: (stream: SliceStream) => SliceStream): Float32Array {
+    checkLength(data, sizeVoxels, 'volume');
+    const plane = sizeVoxels[0] * sizeVoxels[1];
+    const steady = new Scope(core.memory).steady(data);
+    const stream = slices({ sizeVoxels, slices: (begin, end) => steady().subarray(begin * plane, end * plane) });
+    try {
+      return step(stream).collect();
+    } finally {
+      stream.dispose();
+    }
+  }
   return {
+    /** Slices of a volume on their way through steps; see {@link SliceStream}. Dispose it. */
+    slices,
+    /** Gaussian smoothing of a volume; see {@link SliceStream.smooth}. @throws VERSEMI_VOLUME_INVALID */
+    smooth: (data: Float32Array, sizeVoxels: Triple, sigmaVoxels: Triple) =>
+      through(data, sizeVoxels, (stream) => stream.smooth(sigmaVoxels)),
+    /** Trilinear interpolation of a volume; see {@link SliceStream.resample}. @throws VERSEMI_VOLUME_INVALID */
+    resampleLinear: (data: Float32Array, sizeVoxels: Triple, outSizeVoxels: Triple, map: GridMap) =>
+      through(data, sizeVoxels, (stream) => stream.resample(outSizeVoxels, map)),
     ...resampleOperations(core),
-    ...preprocessOperations(core),
     ...volume,
     ...samplingOperations(core),
+    ...maskOperations(core),
     crop,
     cropInto,
     ...metricOperations(core, volume),
@@ -56,6 +83,8 @@ export function createHost() {
     /** For `tasks` logits per voxel; see {@link SlabAccumulator}. */
     slabAccumulator: (tasks: number, sizeVoxels: Triple, windowVoxels: Triple) =>
       new SlabAccumulator(core, tasks, sizeVoxels, windowVoxels),
+    /** From probabilities to masks, slice by slice; see {@link MaskRestorer}. Dispose it. */
+    maskRestorer: (options: RestoreOptions) => new MaskRestorer(core, options),
     memory: (): HostMemory => ({
       bytesInUse: core.memory.bytesInUse,
       bytesPeak: core.memory.bytesPeak,

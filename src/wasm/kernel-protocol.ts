@@ -3,7 +3,7 @@
 /** Functions of assembly/kernels.ts; addresses and counts are numbers, flags 0 or 1. */
 export interface KernelExports {
   heapBase(): number;
-  bind(control: number, mayWait: 0 | 1): void;
+  bind(control: number, mayWait: 0 | 1, exact: 0 | 1): void;
   scratchBytes(op: number, call: number, parts: number): number;
   run(op: number, call: number, parts: number): void;
   /** A worker's life; only in the module with threads. */
@@ -27,4 +27,6 @@ export interface WorkerStart {
   readonly control: number;
   /** Which part of every command the worker runs; the calling thread runs part 0. */
   readonly part: number;
+  /** Plain sums only. */
+  readonly exact: boolean;
 }

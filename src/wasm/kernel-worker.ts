@@ -6,12 +6,12 @@ import { type KernelExports, type WorkerStart, waitWords } from './kernel-protoc
 import { isNode, nodeModule } from './node-module.js';
 
 async function serve(start: WorkerStart, post: (message: string) => void): Promise<void> {
-  const { module, memory, control, part } = start;
+  const { module, memory, control, part, exact } = start;
   const words = new Int32Array(memory.buffer, control, waitWords.length * 16);
   try {
     const instance = await WebAssembly.instantiate(module, { env: { memory } });
     const kernels = instance.exports as unknown as KernelExports;
-    kernels.bind(control, 1);
+    kernels.bind(control, 1, exact ? 1 : 0);
     post('ready');
     kernels.work(part, 0);
   } catch (error) {

@@ -34,20 +34,15 @@ export class ThreadPool {
 
   /**
    * Starts `count` workers on parts 1 to `count` and waits until all serve commands.
-   * @param control address of the control block (zeros) in `memory`
+   * @param start what every worker is started with; `control`: address of the control block (zeros) in `memory`
    * @throws Error with the reason where workers cannot start
    */
-  static async start(
-    module: WebAssembly.Module,
-    memory: WebAssembly.Memory,
-    control: number,
-    count: number,
-  ): Promise<ThreadPool> {
+  static async start(start: Omit<WorkerStart, 'part'>, count: number): Promise<ThreadPool> {
     const open = isNode() ? nodeWorkers() : webWorker;
     const workers: PoolWorker[] = [];
     let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      for (let part = 1; part <= count; part++) workers.push(open({ module, memory, control, part }));
+      for (let part = 1; part <= count; part++) workers.push(open({ ...start, part }));
       const late = new Promise<never>((_, reject) => {
         timer = setTimeout(() => reject(new Error('worker threads did not start in time')), startTimeoutMs);
       });
@@ -63,7 +58,7 @@ export class ThreadPool {
     } finally {
       clearTimeout(timer);
     }
-    return new ThreadPool(workers, memory, control);
+    return new ThreadPool(workers, start.memory, start.control);
   }
 
   /** Lets the workers end. Call it between commands only. */

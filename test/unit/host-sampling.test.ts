@@ -72,6 +72,77 @@ t.test('cutPatch: inside, beyond the border, turned', async (t) => {
   );
 });
 
+t.test('cutPatch through a matrix: trilinear and nearest, against plain loops', async (t) => {
+  const labels = Uint8Array.from(image, (value) => value & 7);
+  const fill = 5;
+  const voxel = (data: ArrayLike<number>, at: readonly number[]) =>
+    at.every((c, axis) => c >= 0 && c < size[axis]!) ? data[at[0]! + size[0] * (at[1]! + size[1] * at[2]!)]! : fill;
+  const trilinear = (at: readonly number[]) => {
+    let sum = 0;
+    for (let corner = 0; corner < 8; corner++) {
+      const near = at.map((c, axis) => Math.floor(c) + ((corner >> axis) & 1));
+      sum += voxel(image, near) * at.reduce((w, c, axis) => w * (1 - Math.abs(c - near[axis]!)), 1);
+    }
+    return sum;
+  };
+  const turns = [
+    { axes: [0, 1, 2], flipped: [false, false, false] },
+    { axes: [1, 0, 2], flipped: [true, false, true] },
+    { axes: [2, 0, 1], flipped: [false, true, false] },
+  ] as const;
+  const matrices = [
+    [0.9013, -0.3037, 0.1049, 0.3121, 1.1063, 0.0717, -0.1209, 0.0543, 0.9571],
+    [2.3, 0.4, 0, -0.5, 2.1, 0, 0, 0, 1.9], // reaches beyond every face
+    [0.26, 0.01, 0, 0, 0.27, 0.01, 0.02, 0, 0.25],
+  ] as const;
+  for (const begin of [
+    [3, 2, 1],
+    [-3, -2, -4],
+    [12, 9, 8],
+    [-50, 0, 0],
+  ] as const) {
+    for (const { axes, flipped } of turns) {
+      for (const matrix of matrices) {
+        const expected = new Float32Array(voxelCount(patch));
+        const expectedLabels = new Uint8Array(voxelCount(patch));
+        forEachVoxel(patch, (x, y, z, i) => {
+          const [fromMiddle, middle] = [
+            [0, 0, 0],
+            [0, 0, 0],
+          ];
+          [x, y, z].forEach((c, axis) => {
+            const half = (patch[axis]! - 1) / 2;
+            fromMiddle[axes[axis]!] = (c - half) * (flipped[axis] ? -1 : 1);
+            middle[axes[axis]!] = begin[axes[axis]!]! + half;
+          });
+          const at = middle.map((m, row) => m + fromMiddle.reduce((sum, d, k) => sum + matrix[row * 3 + k]! * d, 0));
+          expected[i] = trilinear(at);
+          expectedLabels[i] = voxel(
+            labels,
+            at.map((c) => Math.floor(c + 0.5)),
+          );
+        });
+        const cut = { begin, sizeVoxels: patch, axes, flipped, fill, matrix };
+        const name = `from ${begin}, axes ${axes}, matrix ${matrix}`;
+        for (const found of everyTarget(expected.length, (into) => host.cutPatch(image, size, cut, into)))
+          t.ok(
+            found.every((value, i) => Math.abs(value - expected[i]!) < 1e-4 * (1 + Math.abs(expected[i]!))),
+            name,
+          );
+        t.same(host.cutPatch(labels, size, cut), expectedLabels, `labels ${name}`);
+      }
+      const same = { begin, sizeVoxels: patch, axes, flipped, fill };
+      const identity = [1, 0, 0, 0, 1, 0, 0, 0, 1] as const;
+      sameArray(
+        t,
+        host.cutPatch(image, size, { ...same, matrix: identity }),
+        host.cutPatch(image, size, same),
+        'the identity changes nothing',
+      );
+    }
+  }
+});
+
 t.test('CutMix is a * m + b * (1 - m)', async (t) => {
   const a = makeImage(patch);
   const b = a.map((value) => value * 2 + 1);
@@ -150,6 +221,33 @@ t.test('augmentIntensity: scale, shift and noise, in place', async (t) => {
   );
   t.ok(resident.view.subarray(10, 21).every((value) => value !== 1));
   resident.release();
+});
+
+t.test('augmentIntensity: gamma keeps range order, mean and deviation', async (t) => {
+  const data = makeImage([9, 5, 3]).map((value) => Math.fround(value / 7 - 3));
+  const moments = (values: Float32Array) => {
+    const mean = values.reduce((a, b) => a + b, 0) / values.length;
+    return [mean, Math.sqrt(values.reduce((a, b) => a + (b - mean) ** 2, 0) / values.length)] as const;
+  };
+  const [low, high] = [Math.min(...data), Math.max(...data)];
+  const [mean, deviation] = moments(data);
+  for (const gamma of [0.5, 1.7]) {
+    const powers = data.map((value) => ((value - low) / (high - low)) ** gamma);
+    const [powerMean, powerDeviation] = moments(powers);
+    const expected = powers.map((value) => mean + ((value - powerMean) / powerDeviation) * deviation);
+    const found = host.augmentIntensity(data.slice(), { gamma });
+    t.ok(
+      found.every((value, i) => Math.abs(value - expected[i]!) < 1e-4),
+      `gamma ${gamma}`,
+    );
+    const after = host.augmentIntensity(data.slice(), { gamma, scale: 2, shift: 1 });
+    t.ok(
+      after.every((value, i) => Math.abs(value - (2 * expected[i]! + 1)) < 3e-4),
+      'before scale and shift',
+    );
+  }
+  const flat = new Float32Array(10).fill(3);
+  t.same(host.augmentIntensity(flat.slice(), { gamma: 2 }), flat, 'constant data stay');
 });
 
 t.test('a resident array stays what it is when the memory grows', async (t) => {

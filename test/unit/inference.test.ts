@@ -5,14 +5,20 @@ import t, { type Test } from 'tap';
 import type { Plan } from '../../src/config/plan.js';
 import { isVersemiError } from '../../src/errors.js';
 import { evaluateCase, validate } from '../../src/inference/evaluate.js';
-import { predictCase, predictVolume } from '../../src/inference/predict.js';
+import {
+  type PredictOptions,
+  type PredictProgress,
+  predictPrepared,
+  predictVolume,
+} from '../../src/inference/predict.js';
 import { type SegmentOptions, type SegmentProgress, segmentVolume } from '../../src/inference/segment.js';
 import { groupTasks, type InferenceOptions, taskIndices, taskName } from '../../src/inference/segmenter.js';
 import { planWindows, type WindowProtocol, windowBegins, windowWeights } from '../../src/inference/windows.js';
-import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
+import { prepareScan } from '../../src/preprocessing/preprocess-case.js';
 import { RandomStream, streams } from '../../src/random.js';
 import { applyAffine, columnNorms } from '../../src/volume/affine.js';
 import { toCanonical } from '../../src/volume/orientation.js';
+import { asScan, scanOf } from '../../src/volume/scan.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
 import { spyNetwork } from './inference-support.js';
@@ -243,21 +249,23 @@ test('masks come back in the geometry in which the image was stored', async (t) 
     // so soft that the probability is nearly linear in the distance, as is the interpolation on the way back
     const { network } = spyNetwork((seen) => tf.mul(seen, 0.3));
     const model = { network, plan: plan({ spacingMm: spacing }) };
-    const prepared = preprocessCase({ id: 'x', image }, model.plan.datasets[0]!.preprocessing, 'a');
-    const [mask] = await finish(predictCase(model, prepared, [0]));
-    t.same(mask!.sizeVoxels, sizeVoxels);
-    t.same(mask!.affine, affine);
-    t.same(mask!.spacingMm, spacingMm);
+    const prepared = prepareScan(asScan(image), model.plan.datasets[0]!.preprocessing);
+    const [made] = await finish(predictPrepared(model, prepared, [0]));
+    prepared.slices.dispose();
+    const mask = { ...made!, data: made!.data };
+    t.same(mask.sizeVoxels, sizeVoxels);
+    t.same(mask.affine, affine);
+    t.same(mask.spacingMm, spacingMm);
     // at the border of the volume the plane bends a little, since nothing is known beyond
     const inner = (i: number) =>
       [i % 17, Math.floor(i / 17) % 23, Math.floor(i / (17 * 23))].every(
         (at, axis) => tolerance === 0 || (at > 2 && at < sizeVoxels[axis]! - 3),
       );
-    const wrong = mask!.data.filter(
+    const wrong = mask.data.filter(
       (value, i) => Math.abs(distance[i]!) > tolerance && inner(i) && (value === 1) !== distance[i]! > 0,
     );
     t.equal(wrong.length, 0, `spacing ${spacing}: ${wrong.length} voxels on the wrong side of the plane`);
-    t.ok(mask!.data.every((value) => value <= 1));
+    t.ok(mask.data.every((value) => value <= 1));
   }
 });
 
@@ -310,6 +318,37 @@ t.test(
     );
   },
 );
+
+test('computed in parts, from a scan as it is stored: the same masks, bit for bit', async (t) => {
+  // stored with x to the feet; 16-bit integers with a slope
+  const affine: Affine = [0, 0, -1.2, 3, -0.8, 0, 0, 9, 0, 1.5, 0, 2, 0, 0, 0, 1];
+  const sizeVoxels: Triple = [41, 33, 27];
+  const data = Int16Array.from(noise(sizeVoxels, 6), (value) => Math.round(100 * value));
+  const volume = { data, sizeVoxels, spacingMm: columnNorms(affine), affine };
+  const scan = scanOf(volume, { slope: 0.02, intercept: 0.3 });
+  const floats = { ...volume, data: host().toFloat32(data, 0.02, 0.3) };
+  for (const preprocessing of [
+    { spacingMm: [...scan.spacingMm] },
+    { spacingMm: [1.7, 1.1, 2], normalization: 'zscore', window: [-1, 1.5] },
+    { spacingMm: [0.9, 0.7, 1], normalization: 'zscore-nonzero' },
+  ]) {
+    const answer = (image: tf.Tensor4D, task: number) => tf.sin(tf.mul<tf.Tensor4D>(image, task + 2));
+    const model = { network: spyNetwork(answer).network, plan: plan(preprocessing, { a: [[1], [2]] }) };
+    const masksOf = async (image: Parameters<typeof predictVolume>[1], options: PredictOptions) =>
+      (await finish(predictVolume(model, image, options))).map(({ mask }) => Buffer.from(mask.data).toString('base64'));
+    const whole = await masksOf(toCanonical(floats), {});
+    t.ok(new Set(whole).size === 2, 'two different masks');
+    for (const strips of [1, 2, 3, 4])
+      t.same(await masksOf(scan, { strips }), whole, `${preprocessing.spacingMm}, ${strips} parts`);
+    const progress: PredictProgress[] = [];
+    for await (const step of predictVolume(model, scan, { strips: 3 })) progress.push(step);
+    t.same(
+      progress.map(({ window }) => window),
+      Array.from({ length: progress.at(-1)!.windows }, (_, i) => i + 1),
+      'every window of every part is counted',
+    );
+  }
+});
 
 test('tasks by name, the synthetic one among them', async (t) => {
   const model = { network: spyNetwork().network, plan: plan({}, { a: [[1], [2]], b: [[1]] }) };

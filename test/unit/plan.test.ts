@@ -58,7 +58,8 @@ t.test('the table names every field of a plan, once, with what the help needs', 
       for (const [key, inner] of Object.entries(value)) walk(inner, path === '' ? key : `${path}.${key}`);
     else t.fail(`${path} is not in the table`);
   };
-  walk(parsePlan(minimal()), '');
+  const { augmentation } = parsePlan(minimal());
+  walk(parsePlan(minimal({}, { augmentation })), '');
   t.same(
     planFields.map((row) => row.name),
     leaves,
@@ -124,6 +125,18 @@ t.test('contradictions name both fields', async (t) => {
     [
       minimal({ augmentation: { rotation90: true }, patchSizeVoxels: [32, 64, 32] }),
       'augmentation.rotation90 and patchSizeVoxels',
+    ],
+    [
+      minimal({ augmentation: { magnification: [1.2, 0.8] } }),
+      'augmentation.magnification[0] and augmentation.magnification[1]',
+    ],
+    [
+      minimal({}, { augmentation: { gamma: [2, 1] } }),
+      'datasets[0].augmentation.gamma[0] and datasets[0].augmentation.gamma[1]',
+    ],
+    [
+      minimal({ patchSizeVoxels: [32, 64, 32] }, { augmentation: { rotation90: true } }),
+      'datasets[0].augmentation.rotation90 and patchSizeVoxels',
     ],
     [minimal({ cutmix: { stage2Ratio: [0.6, 0.3] } }), 'cutmix.stage2Ratio[0] and cutmix.stage2Ratio[1]'],
     [minimal({ cutmix: { stage1Ratio: 0.01 } }), 'cutmix.stage1Ratio and patchSizeVoxels'],

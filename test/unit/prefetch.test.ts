@@ -6,7 +6,15 @@ import { batchDigest, makeCase, makePlan } from './sampling-support.js';
 const patch: Triple = [16, 12, 8];
 const plan = makePlan({ a: [[1]], b: [[1], [2]] }, patch, {
   training: { labeledBatchSize: 4, unlabeledBatchSize: 2, stage1Steps: 4, stage2Steps: 4 },
-  augmentation: { flip: [true, false, false], intensityScale: 0.1, noise: 0.05, foregroundFraction: 0.5 },
+  augmentation: {
+    flip: [true, false, false],
+    rotationDegrees: [10, 0, 30],
+    magnification: [0.8, 1.25],
+    gamma: [0.7, 1.5],
+    intensityScale: 0.1,
+    noise: 0.05,
+    foregroundFraction: 0.5,
+  },
 });
 const voxel = (x: number, y: number, z: number) => Math.sin(x + 10 * y + 100 * z);
 const labeled = ['a', 'b'].flatMap((name) =>

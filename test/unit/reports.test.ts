@@ -12,7 +12,10 @@ import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
 import { overlayFileName, overlayPng } from '../../src/reports/overlay-file.js';
 import { linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
 import { runReport, writeRunReport } from '../../src/reports/run-report.js';
+import { MaskVolume } from '../../src/volume/mask-volume.js';
+import { asScan } from '../../src/volume/scan.js';
 import type { Triple } from '../../src/volume/volume.js';
+import { host } from '../../src/wasm/host.js';
 
 interface Picture {
   readonly width: number;
@@ -324,9 +327,10 @@ async function writeRun(folder: string): Promise<void> {
     spacingMm: [1, 1, 1] as Triple,
     affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
   };
-  const volume = <T>(data: T) => ({ data, ...geometry });
+  const image = asScan({ data: ramp, ...geometry });
+  const packed = new MaskVolume(geometry, host().packMask(mask, size));
   for (const result of cases) {
-    const outcome: CaseOutcome = { result, image: volume(ramp), prediction: volume(mask), reference: volume(mask) };
+    const outcome: CaseOutcome = { result, image, prediction: packed, reference: packed };
     await writeOverlay(join(folder, 'evaluation'), outcome);
   }
 }

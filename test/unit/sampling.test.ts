@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { Plan } from '../../src/config/plan.js';
+import { type Plan, parsePlan } from '../../src/config/plan.js';
 import type { PreprocessedCase } from '../../src/preprocessing/types.js';
 import { createSampler } from '../../src/sampling/index.js';
 import type { Triple } from '../../src/volume/volume.js';
@@ -376,6 +376,93 @@ t.test('flips and rotations turn image and target together; intensities change t
     t.ok(augmentation.scale >= 0.75 && augmentation.scale <= 1.25 && Math.abs(augmentation.shift) <= 0.5);
   }
   t.ok(labeled.target.every((value) => value === 1));
+});
+
+t.test('rotation and magnification keep shapes in millimetres, for image and target alike', async (t) => {
+  const spacingMm: Triple = [1, 1, 2];
+  const patch: Triple = [64, 64, 32];
+  const size: Triple = [70, 70, 32];
+  // An ellipsoid in mm, its long axis along x, 3 mm beside the middle of the volume.
+  const inside = (x: number, y: number, z: number) =>
+    ((x - 37.5) / 18) ** 2 + ((y - 34.5) / 9) ** 2 + (((z - 15.5) * 2) / 9) ** 2 <= 1;
+  const one = {
+    ...makeCase(
+      'a',
+      '1',
+      size,
+      (...at) => (inside(...at) ? 1 : 0),
+      (...at) => (inside(...at) ? 1 : 0),
+    ),
+    spacingMm,
+  };
+  const settings = {
+    training: { labeledBatchSize: 4, mode: 'supervised' },
+    augmentation: { rotationDegrees: [0, 90, 0], magnification: [0.8, 1.25] },
+  };
+  const sampler = createSampler(makePlan({ a: [[1]] }, patch, settings), { labeled: [one], unlabeled: [] });
+  const volumeOf = (values: Float32Array) => values.reduce((a, b) => a + b, 0);
+  const whole = volumeOf(Float32Array.from(one.label!));
+  for (let step = 0; step < 2; step++) {
+    const recipe = sampler.recipe(step, 1);
+    const { labeled } = sampler.batch(step, 1);
+    for (const [n, { augmentation }] of recipe.labeled.entries()) {
+      const { rotationDegrees, magnification } = augmentation;
+      t.equal(Math.abs(rotationDegrees[0]) + Math.abs(rotationDegrees[2]), 0);
+      t.ok(Math.abs(rotationDegrees[1]) <= 90 && magnification >= 0.8 && magnification <= 1.25);
+      const target = labeled.target.slice(n * 131072, (n + 1) * 131072);
+      const image = labeled.image.slice(n * 131072, (n + 1) * 131072);
+      const total = volumeOf(target);
+      const grown = total / (whole * magnification ** 3);
+      t.ok(Math.abs(grown - 1) < 0.1, `volume ${grown} at ${JSON.stringify(augmentation)}`);
+      t.ok(Math.abs(volumeOf(image) / total - 1) < 0.05, 'the image likewise');
+      // The moments in mm say in which direction the long axis lies.
+      const mean = [0, 0];
+      const moments = [0, 0, 0];
+      for (const pass of [0, 1]) {
+        for (const [x, y, z] of voxels(patch)) {
+          const value = at(target, 0, patch, x, y, z) / total;
+          if (value === 0) continue;
+          const [u, w] = [x - (pass ? mean[0]! : 0), z * 2 - (pass ? mean[1]! : 0)];
+          if (pass === 0) [mean[0], mean[1]] = [mean[0]! + u * value, mean[1]! + w * value];
+          else
+            [u * u, w * w, u * w].forEach((m, i) => {
+              moments[i]! += m * value;
+            });
+        }
+      }
+      const found = (Math.atan2(2 * moments[2]!, moments[0]! - moments[1]!) / 2 / Math.PI) * 180;
+      const difference = Math.abs(((found - rotationDegrees[1] + 270) % 180) - 90);
+      t.ok(difference < 6, `turned by ${found} instead of ${rotationDegrees[1]} degrees`);
+    }
+  }
+});
+
+t.test('a dataset may have an augmentation of its own; the numbers of the others stay', async (t) => {
+  const patch: Triple = [8, 8, 8];
+  const cases = ['a', 'b'].map((name) => makeCase(name, '1', patch, code, (x) => (x < 4 ? 1 : 0)));
+  const settings = { training: { labeledBatchSize: 8 }, augmentation: { intensityScale: 0.5, gamma: [0.5, 2] } };
+  const plan = makePlan({ a: [[1]], b: [[1]] }, patch, settings);
+  const own = { ...plan.datasets[0]!, augmentation: { flip: [true, true, true], intensityScale: 0 } };
+  const mixed = parsePlan({ ...plan, datasets: [own, plan.datasets[1]] });
+  const data = { labeled: cases, unlabeled: cases };
+  const [plain, different] = [createSampler(plan, data), createSampler(mixed, data)];
+  let flips = 0;
+  for (let step = 0; step < 10; step++) {
+    const [before, after] = [plain.recipe(step, 2), different.recipe(step, 2)];
+    for (const pool of ['labeled', 'unlabeled'] as const) {
+      for (const [i, patchAfter] of after[pool].entries()) {
+        const patchBefore = before[pool][i]!;
+        if (cases[patchAfter.caseIndex]!.dataset === 'b') t.same(patchAfter, patchBefore);
+        else {
+          const { flip, scale, gamma } = patchAfter.augmentation;
+          t.equal(scale, 1);
+          t.equal(gamma, patchBefore.augmentation.gamma, 'what it does not name is that of the plan');
+          flips += flip.filter((one) => one).length;
+        }
+      }
+    }
+  }
+  t.ok(flips > 0);
 });
 
 t.test('no cases for what the plan asks', async (t) => {

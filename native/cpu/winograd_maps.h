@@ -1,0 +1,102 @@
+// The linear maps of minimal filtering F(m, 3) along one axis, m = 2 or 4 (Winograd 1980; Lavin and Gray, "Fast algorithms for
+// convolutional neural networks", CVPR 2016): m outputs y of a filter g of three taps over m + 2 inputs d are
+//   y = A [(G g) * (B d)],   * element by element: m + 2 products instead of 3 m.
+// Row i of G is the polynomial of g at the point x_i, over the constant that Lagrange's formula asks for; row i of B are the
+// coefficients of the product of (x - x_j) over the other points; column i of A are the powers of x_i; the last point is at
+// infinity. m = 2: points 0, 1, -1. m = 4: 0, +-3/4, +-3/2, whose powers are exact and whose error over three axes is a
+// third of that of the usual 0, +-1, +-2 (README).
+#ifndef VERSEMI_CPU_WINOGRAD_MAPS_H
+#define VERSEMI_CPU_WINOGRAD_MAPS_H
+
+#include "simd.h"
+
+namespace versemi {
+namespace VERSEMI_ISA {
+
+constexpr float point_p = 0.75f, point_q = 1.5f;
+constexpr float point_pp = point_p * point_p, point_qq = point_q * point_q;
+
+// v = B d
+template <int m>
+VERSEMI_INLINE void map_input(const vfloat (&d)[m + 2], vfloat (&v)[m + 2]) {
+  if constexpr (m == 2) {
+    v[0] = d[0] - d[2];
+    v[1] = d[1] + d[2];
+    v[2] = d[2] - d[1];
+    v[3] = d[1] - d[3];
+  } else {
+    const vfloat p = broadcast(point_p), q = broadcast(point_q), pp = broadcast(-point_pp), qq = broadcast(-point_qq);
+    const vfloat sum = broadcast(-point_pp - point_qq), product = broadcast(point_pp * point_qq);
+    const vfloat even_p = fma(qq, d[2], d[4]), odd_p = fma(qq, d[1], d[3]);
+    const vfloat even_q = fma(pp, d[2], d[4]), odd_q = fma(pp, d[1], d[3]);
+    v[0] = fma(product, d[0], fma(sum, d[2], d[4]));
+    v[1] = fma(p, odd_p, even_p);
+    v[2] = fma(-p, odd_p, even_p);
+    v[3] = fma(q, odd_q, even_q);
+    v[4] = fma(-q, odd_q, even_q);
+    v[5] = fma(product, d[1], fma(sum, d[3], d[5]));
+  }
+}
+
+// y = A v
+template <int m>
+VERSEMI_INLINE void map_output(const vfloat (&v)[m + 2], vfloat (&y)[m]) {
+  if constexpr (m == 2) {
+    y[0] = v[0] + (v[1] + v[2]);
+    y[1] = (v[1] - v[2]) - v[3];
+  } else {
+    const vfloat sum_p = v[1] + v[2], difference_p = v[1] - v[2], sum_q = v[3] + v[4], difference_q = v[3] - v[4];
+    y[0] = v[0] + (sum_p + sum_q);
+    y[1] = fma(broadcast(point_q), difference_q, difference_p * broadcast(point_p));
+    y[2] = fma(broadcast(point_qq), sum_q, sum_p * broadcast(point_pp));
+    y[3] = fma(broadcast(point_qq * point_q), difference_q, fma(broadcast(point_pp * point_p), difference_p, v[5]));
+  }
+}
+
+// u = G g
+template <int m>
+VERSEMI_INLINE void map_weight(const vfloat (&g)[3], vfloat (&u)[m + 2]) {
+  if constexpr (m == 2) {
+    const vfloat half = broadcast(0.5f), even = (g[0] + g[2]) * half, odd = g[1] * half;
+    u[0] = g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
+  } else {
+    const vfloat scale_p = broadcast(0.5f / (point_pp * (point_pp - point_qq)));
+    const vfloat scale_q = broadcast(0.5f / (point_qq * (point_qq - point_pp)));
+    const vfloat even_p = fma(broadcast(point_pp), g[2], g[0]), odd_p = broadcast(point_p) * g[1];
+    const vfloat even_q = fma(broadcast(point_qq), g[2], g[0]), odd_q = broadcast(point_q) * g[1];
+    u[0] = g[0] * broadcast(1.0f / (point_pp * point_qq));
+    u[1] = (even_p + odd_p) * scale_p;
+    u[2] = (even_p - odd_p) * scale_p;
+    u[3] = (even_q + odd_q) * scale_q;
+    u[4] = (even_q - odd_q) * scale_q;
+    u[5] = g[2];
+  }
+}
+
+// One map along one axis of an array of vectors [outer][from][inner] -> [outer][to][inner]; distances in floats between
+// neighbours of each axis. What is read of one line is read before the line is written, so that `to` may be `from` where
+// the distances are the same.
+template <int from_count, int to_count, typename Map>
+VERSEMI_INLINE void along_axis(const float* from, std::int64_t from_outer, std::int64_t from_step, std::int64_t from_inner,
+                               float* to, std::int64_t to_outer, std::int64_t to_step, std::int64_t to_inner, int outer,
+                               int inner, Map&& map) {
+  for (int a = 0; a < outer; a++)
+    for (int b = 0; b < inner; b++) {
+      const float* x = from + a * from_outer + b * from_inner;
+      float* y = to + a * to_outer + b * to_inner;
+      vfloat in[from_count], out[to_count];
+      VERSEMI_UNROLL
+      for (int k = 0; k < from_count; k++) in[k] = load(x + k * from_step);
+      map(in, out);
+      VERSEMI_UNROLL
+      for (int k = 0; k < to_count; k++) store(y + k * to_step, out[k]);
+    }
+}
+
+}  // namespace VERSEMI_ISA
+}  // namespace versemi
+
+#endif

@@ -1,0 +1,183 @@
+import { VersemiError } from '../errors.js';
+import type { ResampledGrid } from '../preprocessing/grid.js';
+import { planGrid, wholeRegion } from '../preprocessing/grid.js';
+import { rowsToRestore } from '../preprocessing/restore.js';
+import type { Geometry } from '../volume/orientation.js';
+import { voxelCount } from '../volume/volume.js';
+import type { Rows } from '../wasm/host.js';
+import { stripOf } from './segment.js';
+import { groupTasks, type InferenceOptions, inferenceSettings, type Segmenter } from './segmenter.js';
+
+/** Bytes of memory that segmenting a scan takes at most, by what they are for. */
+export interface MemoryEstimate {
+  /** The process as it is before, the model loaded. */
+  readonly process: number;
+  /** Voxels as they are stored. */
+  readonly scan: number;
+  /** Windows: slices of the image, sums of probabilities, what resampling holds. */
+  readonly windows: number;
+  /** Activations and weights on the device. */
+  readonly device: number;
+  /** Finished masks, as bits. */
+  readonly masks: number;
+  /** Post-processing, metrics and labels, beyond what the windows had. */
+  readonly after: number;
+  /** Code compiled on the way, garbage that is not collected yet, buffers of files. */
+  readonly other: number;
+  readonly total: number;
+  /** Parts that the rows of the scan are computed in, one after the other. */
+  readonly strips: number;
+  /** Windows per window that one part alone would need: what the parts cost. */
+  readonly work: number;
+}
+
+export interface MemoryOptions extends InferenceOptions {
+  /** Most bytes that the process may take. Without it everything is computed at once. */
+  readonly maxMemoryBytes?: number;
+  /** Bytes that the process takes now; default: asked of Node, else 150 MB. */
+  readonly processBytes?: number;
+}
+
+/** What is known of a scan before its voxels are read (`scanFacts`). */
+export interface ScanFacts {
+  /** Canonical. */
+  readonly geometry: Geometry;
+  /** Bytes of memory per voxel, as stored. */
+  readonly bytesPerVoxel: number;
+  /** The voxels are in memory, and so in `processBytes`, already. */
+  readonly loaded?: boolean;
+  /** A label map is read too and compared with: metrics. */
+  readonly labeled?: boolean;
+}
+
+/** Measured with `test/bench/memory.ts`: garbage between two collections, compiled code, chunks of files. */
+const otherBytes = 110e6;
+/** A strip of fewer rows would need as many windows as one twice as high. */
+const fewestRows = 8;
+
+/** The rows of a crop in `count` even parts. */
+export function evenRows(rows: number, count: number): Rows[] {
+  return Array.from({ length: count }, (_, i) => [
+    Math.floor((i * rows) / count),
+    Math.floor(((i + 1) * rows) / count),
+  ]);
+}
+
+/** Most parts that the rows of a crop are cut into. */
+export function mostStrips(rows: number): number {
+  return Math.max(1, Math.floor(rows / fewestRows));
+}
+
+/** Bytes of linear memory and of slabs while one strip of `grid` is computed, and how many windows it takes. */
+function stripBytes(
+  model: Segmenter,
+  grid: ResampledGrid,
+  tasks: number,
+  cropRows: Rows,
+  options: InferenceOptions,
+): { bytes: number; windows: number } {
+  const { patchSizeVoxels } = model.plan;
+  const { sizeVoxels, crop, canonical } = grid;
+  const rows = rowsToRestore(grid, cropRows);
+  const strip = stripOf(sizeVoxels, rows, { ...inferenceSettings(model, options), patchSizeVoxels });
+  const depth = Math.min(patchSizeVoxels[2], sizeVoxels[2]);
+  const image = depth * sizeVoxels[0] * (strip.imageRows[1] - strip.imageRows[0]);
+  const ring = (tasks + 1) * depth * sizeVoxels[0] * (rows[1] - rows[0]);
+  // Resampling holds planes of the source, of the result and, smoothing, of a ring; the way back two per task.
+  const smoothing = Math.max(0, ...grid.scale.map((scale) => (scale > 1 ? 2 * Math.ceil(1.3 * scale) + 1 : 0)));
+  const planes =
+    (4 + smoothing) * canonical.sizeVoxels[0] * canonical.sizeVoxels[1] + 4 * sizeVoxels[0] * sizeVoxels[1];
+  const restored = (2 * tasks + 4) * crop.sizeVoxels[0] * (cropRows[1] - cropRows[0]);
+  // Of each patch a few copies: cut, logits and their weights.
+  const patch = (2 * tasks + 4) * voxelCount(patchSizeVoxels);
+  return { bytes: 4 * (image + ring + planes + restored + patch), windows: strip.windows };
+}
+
+/** Activations of one window at their peak, and the weights (measured: `device.memory()`, both devices, widths 8 and 16). */
+function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
+  const channels = 2 * plan.network.baseWidth + 17 + tasks;
+  // What is freed and kept for reuse does not always fit the next request.
+  return 1.1 * 4 * (channels * voxelCount(plan.patchSizeVoxels) + network.parameterCount);
+}
+
+/**
+ * Memory that a scan takes, cut into as few strips as fit.
+ * @param grid of a scan that is there already: with its crop; default: the plan's spacing over the whole scan
+ * @throws VERSEMI_MEMORY_LIMIT when no number of strips fits `maxMemoryBytes`
+ */
+export function estimateMemory(
+  model: Segmenter,
+  facts: ScanFacts,
+  tasks: readonly number[],
+  options: MemoryOptions = {},
+): MemoryEstimate {
+  const { geometry } = facts;
+  const grids = groupTasks(model, tasks).map(({ preprocessing, tasks: together }) => ({
+    grid: planGrid(geometry, wholeRegion(geometry.sizeVoxels), preprocessing.spacingMm),
+    tasks: together.length,
+  }));
+  const most = mostStrips(geometry.sizeVoxels[1]);
+  let estimate = of(1);
+  const { maxMemoryBytes = Infinity } = options;
+  while (estimate.total > maxMemoryBytes && estimate.strips < most) estimate = of(nextCount(estimate.strips));
+  if (estimate.total <= maxMemoryBytes) return estimate;
+  throw new VersemiError('MEMORY_LIMIT', {
+    ...(geometry.file === undefined ? {} : { file: geometry.file }),
+    field: 'max-memory',
+    expected: `at least ${formatBytes(estimate.total)}: ${explain(estimate)}`,
+    found: formatBytes(maxMemoryBytes),
+    remedy: remedyFor(estimate, tasks.length),
+  });
+
+  function of(strips: number): MemoryEstimate {
+    const voxels = voxelCount(geometry.sizeVoxels);
+    const process = options.processBytes ?? processBytes();
+    const scan = facts.loaded === true ? 0 : voxels * facts.bytesPerVoxel;
+    let [windows, device, work] = [0, 0, 1];
+    for (const { grid, tasks: count } of grids) {
+      const measured = (n: number) =>
+        evenRows(grid.crop.sizeVoxels[1], n).map((rows) => stripBytes(model, grid, count, rows, options));
+      const parts = measured(strips);
+      windows = Math.max(windows, ...parts.map(({ bytes }) => bytes));
+      device = Math.max(device, deviceBytes(model, count));
+      const total = (list: readonly { windows: number }[]) => list.reduce((sum, { windows: n }) => sum + n, 0);
+      work = Math.max(work, total(parts) / total(measured(1)));
+    }
+    const masks = (tasks.length * voxels) / 8;
+    const { largestComponent } = inferenceSettings(model, options);
+    // Components: a mask as bytes before and after, and in linear memory twice. Metrics: two masks, and both in a box.
+    const wanted = (facts.labeled === true ? 4 : largestComponent ? 4 : 0) * voxels;
+    const label = facts.labeled === true ? voxels * 1.25 : 0;
+    const after = label + Math.max(0, wanted - windows);
+    const total = process + scan + windows + device + masks + after + otherBytes;
+    return { process, scan, windows, device, masks, after, other: otherBytes, total, strips, work };
+  }
+
+  function nextCount(strips: number): number {
+    return Math.min(most, Math.max(strips + 1, Math.floor(strips * 1.25)));
+  }
+}
+
+/** Resident bytes of this process where that can be known. */
+function processBytes(): number {
+  return typeof process === 'object' ? (process.memoryUsage?.().rss ?? 150e6) : 150e6;
+}
+
+/** "scan 315 MB, windows 620 MB, ..." */
+export function explain(estimate: MemoryEstimate): string {
+  const parts = (['process', 'scan', 'windows', 'device', 'masks', 'after', 'other'] as const)
+    .filter((name) => estimate[name] > 0)
+    .map((name) => `${name} ${formatBytes(estimate[name])}`);
+  return parts.join(', ');
+}
+
+export function formatBytes(bytes: number): string {
+  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${Math.ceil(bytes / 1e6)} MB`;
+}
+
+function remedyFor({ device, process, scan, after }: MemoryEstimate, tasks: number): string {
+  const largest = Math.max(device, process, scan, after);
+  if (largest === after) return 'Allow more, or crop the scan.';
+  if (largest === device) return 'Allow more, or use a model with a smaller patch or width.';
+  return tasks > 1 ? 'Allow more, crop or resample the scan, or name fewer tasks.' : 'Allow more, or crop the scan.';
+}

@@ -1,0 +1,5 @@
+// The command line with a last line on stderr: the largest resident set of the process. Run by memory.ts and a test.
+process.on('exit', () => {
+  process.stderr.write(`peak ${process.resourceUsage().maxRSS} KiB\n`);
+});
+await import('../../src/cli/main.js');
