@@ -6,7 +6,7 @@ export const shared = {
   device: () =>
     new Option(
       '--device <name>',
-      'where to compute; auto takes the GPU if the native addon finds one, else the CPU if it is built, else WebAssembly',
+      'where to compute; auto takes the native addon if it is built, else WebAssembly; cuda (experimental) only by name',
     )
       .choices(['auto', 'cuda', 'cpu', 'wasm'])
       .default('auto'),

@@ -7,7 +7,7 @@ import { registerKernels } from './register.js';
 
 export type DeviceOptions = DeviceSettings;
 
-/** Best first: what `auto` takes. */
+/** Best first. */
 const deviceNames = ['cuda', 'cpu', 'wasm'] as const;
 type DeviceName = (typeof deviceNames)[number];
 
@@ -79,7 +79,8 @@ async function registerNative(
   }
   const reason = device === 'cuda' ? native.cudaUnavailableReason() : native.nativeUnavailableReason();
   if (reason !== null) return { backend, device, available: false, why: reason };
-  const priority = device === 'cuda' ? 6 : 5;
+  // Behind WebAssembly, as long as no GPU has verified it: TF.js must not take it by itself.
+  const priority = device === 'cuda' ? 3 : 5;
   register(backend, options, priority, () => new VersemiBackend(backend, native.loadNativeDevice(options, device)));
   return { backend, device, available: true, why: `${reasons[device]}. ${delegates}` };
 }
@@ -134,8 +135,9 @@ function changedSettings(before: DeviceOptions, asked: DeviceOptions): string {
 }
 
 /**
- * Registers the backends, chooses one and makes it TF.js's current backend. `auto` is the GPU if there is one that the
- * native addon can use, else the addon's CPU device if it loads, else WebAssembly.
+ * Registers the backends, chooses one and makes it TF.js's current backend. `auto` is the addon's CPU device if it loads,
+ * else WebAssembly. The CUDA device is taken only by name, as long as it has run on the emulator alone and on no GPU
+ * (native/cuda/README.md).
  * @throws VERSEMI_DEVICE_UNAVAILABLE where the device that was asked for cannot be used
  */
 export async function selectDevice(
@@ -148,8 +150,8 @@ export async function selectDevice(
       expected: 'auto, cuda, cpu or wasm',
       found: String(choice),
     });
-  // To ask whether there is a GPU begins to use it: only where it may be chosen. What was not asked for keeps its settings.
-  const devices = deviceNames.filter((device) => device !== 'cuda' || choice === 'auto' || choice === 'cuda');
+  // To ask whether there is a GPU begins to use it: only where it was asked for. What was not asked for keeps its settings.
+  const devices = deviceNames.filter((device) => device !== 'cuda' || choice === 'cuda');
   const all = await registerAll(devices, (device) => (choice === 'auto' || choice === device ? options : {}));
   const status = all.find(({ device, available }) => (choice === 'auto' ? available : choice === device));
   if (status === undefined || !status.available)

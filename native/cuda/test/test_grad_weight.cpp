@@ -115,7 +115,7 @@ int main() {
       test(p, operands, operands == precision::bfloat16 ? storage::bfloat16 : storage::float32, true);
       test(p, operands, storage::float32, false);
     }
-  // Two rows each: tensor cores and plain.
+  // At least two rows each: tensor cores (wide layers on Hopper: two kinds of them) and plain.
   for (const versemi_conv_problem& p : {
            problem(1, 9, 10, 11, 1, 16, 3, 1, 1),   // first layer: rows are gathered
            problem(1, 3, 4, 5, 1, 8, 3, 1, 1),
@@ -137,7 +137,7 @@ int main() {
        }) {
     for (precision operands : {precision::bfloat16, precision::tf32}) {
       const int rows = test(p, operands, operands == precision::bfloat16 ? storage::bfloat16 : storage::float32, true);
-      check(rows == 2, "tensor cores take " + text_of(p));
+      check(rows >= 2, "tensor cores take " + text_of(p));
     }
     test(p, precision::bfloat16, storage::float32, false);
   }
