@@ -2,6 +2,9 @@
 // missing, what that means and how to get it, and succeeds: WebAssembly serves. Downloads nothing: the Node-API headers
 // come from the npm package node-api-headers (a dependency of cmake-js, chosen by "binary.napi_versions" in package.json).
 //   VERSEMI_SKIP_ADDON=1     do not build
+//   VERSEMI_CUDA=0           leave the CUDA device out where nvcc is found
+//   VERSEMI_CUDA_ARCHITECTURES=all   build it for every architecture; or a list such as 80-real;90a-real (default: that of the
+//                            GPU found, else 80 with PTX)
 //   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
 
 import { spawnSync } from 'node:child_process';
@@ -54,9 +57,11 @@ function missing() {
   return null;
 }
 
-function cmakeJs(command) {
+function cmakeJs(command, cuda) {
   const program = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const options = ['--directory', root, '--out', join(root, 'build'), '--config', 'Release', '--log-level', 'error'];
+  options.push(`--CDVERSEMI_CUDA=${cuda}`);
+  options.push(`--CDVERSEMI_CUDA_ARCHITECTURES=${process.env.VERSEMI_CUDA_ARCHITECTURES ?? ''}`);
   const result = spawnSync(
     process.execPath,
     [program, command, ...options, '--parallel', `${availableParallelism()}`],
@@ -106,9 +111,24 @@ if (existsSync(target) && statSync(target).mtimeMs > newestSource() && describeA
 const start = performance.now();
 let build;
 try {
-  build = cmakeJs('compile');
+  const cuda = process.env.VERSEMI_CUDA === '0' ? 'OFF' : 'AUTO';
+  build = cmakeJs('compile', cuda);
   // A build folder configured without cmake-js (for the C++ tests) has no addon in it.
-  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild');
+  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cuda);
+  // A CUDA compiler that does not get on with this system must not cost the CPU device.
+  if (!build.ok && cuda === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
+    const withoutCuda = cmakeJs('rebuild', 'OFF');
+    if (withoutCuda.ok) {
+      console.error(
+        essence(build.output)
+          .map((line) => `  ${line.trim()}`)
+          .join('\n'),
+      );
+      console.error('versemi: the CUDA device was not built (see above); the addon has the CPU device.');
+      console.error('versemi: to leave CUDA out from the start, set VERSEMI_CUDA=0.');
+      build = withoutCuda;
+    }
+  }
 } catch (error) {
   giveUp(`cmake-js was not found (${error.code})`);
 }

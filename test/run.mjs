@@ -2,10 +2,10 @@
 // `node test/run.mjs unit/nifti` runs only the tap files whose path contains one of the words.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
+import { build, missingTools, nativeBuild } from './native-build.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const words = process.argv.slice(2);
@@ -16,25 +16,19 @@ function run(command, args) {
 }
 
 function nativeTests() {
-  if (run('cmake', ['--version']).status !== 0 || run(process.env.CXX ?? 'c++', ['--version']).status !== 0) {
-    console.log('native tests: skipped, no CMake or C++ compiler on this machine');
+  const missing = missingTools();
+  if (missing !== null) {
+    console.log(`native tests: skipped, ${missing}`);
     totals.skipped++;
     return;
   }
-  const build = join('build', 'native-tests');
-  const steps = [
-    ['cmake', ['-S', '.', '-B', build, '-DCMAKE_BUILD_TYPE=Release', '-DVERSEMI_BUILD_TESTS=ON']],
-    ['cmake', ['--build', build, '-j', String(availableParallelism())]],
-  ];
-  for (const [command, args] of steps) {
-    const result = run(command, args);
-    if (result.status !== 0) {
-      console.log(`${result.stdout}${result.stderr}\nnative tests: the build failed`);
-      totals.failed++;
-      return;
-    }
+  const problem = build();
+  if (problem !== null) {
+    console.log(`${problem}\nnative tests: the build failed`);
+    totals.failed++;
+    return;
   }
-  const result = run('ctest', ['--test-dir', build, '--output-on-failure']);
+  const result = run('ctest', ['--test-dir', nativeBuild, '--output-on-failure']);
   console.log(result.stdout.trim());
   const summary = /(\d+) tests failed out of (\d+)/.exec(result.stdout);
   const failed = summary ? Number(summary[1]) : 1;

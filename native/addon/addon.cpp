@@ -9,14 +9,17 @@
 #include <string>
 #include <vector>
 
-#include "buffer_sizes.h"
-#include "buffers.h"
+#include "cuda_device.h"
+#include "device.h"
 #include "session.h"
+#include "waiter.h"
 #include "../cpu/context.h"
 
 namespace {
 
 using versemi::session;
+using versemi::task;
+using versemi::waiter;
 
 int64_t view_bytes(napi_env env, napi_value value, void** data) {
   bool is_typed_array = false;
@@ -48,10 +51,15 @@ class Device : public Napi::ObjectWrap<Device> {
                         InstanceMethod<&Device::run>("run"), InstanceMethod<&Device::refuses>("refuses"),
                         InstanceMethod<&Device::memory>("memory"), InstanceMethod<&Device::trim>("trim"),
                         InstanceMethod<&Device::describe>("describe"), InstanceMethod<&Device::message>("message"),
+                        InstanceMethod<&Device::read_later>("readLater"), InstanceMethod<&Device::upload>("upload"),
+                        InstanceMethod<&Device::commit>("commit"), InstanceMethod<&Device::wait>("wait"),
+                        InstanceMethod<&Device::begin_capture>("beginCapture"),
+                        InstanceMethod<&Device::end_capture>("endCapture"), InstanceMethod<&Device::replay>("replay"),
+                        InstanceMethod<&Device::drop_graph>("dropGraph"),
                         InstanceMethod<&Device::dispose>("dispose")});
   }
 
-  // ({ threads, memoryLimitBytes, poison, exact, precision }), all given by the caller
+  // ({ device, threads, memoryLimitBytes, poison, exact, precision, blocking }), all given by the caller
   explicit Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info) {
     const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
     const auto number = [&](const char* name, double otherwise) {
@@ -60,6 +68,19 @@ class Device : public Napi::ObjectWrap<Device> {
     };
     const Napi::Value precision = options.Get("precision");
     try {
+      const Napi::Value name = options.Get("device");
+      if (name.IsString() && name.As<Napi::String>().Utf8Value() == "cuda") {
+        versemi::cuda_settings settings;
+        if (precision.IsString()) settings.precision = precision.As<Napi::String>().Utf8Value();
+        settings.exact = options.Get("exact").ToBoolean().Value();
+        settings.memory_limit_bytes = static_cast<int64_t>(number("memoryLimitBytes", 0));
+        settings.poison = options.Get("poison").ToBoolean().Value();
+        settings.blocking = options.Get("blocking").ToBoolean().Value();
+        std::string reason;
+        session_ = versemi::make_cuda_device(settings, &reason);
+        if (session_ == nullptr) Napi::Error::New(info.Env(), reason).ThrowAsJavaScriptException();
+        return;
+      }
       session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
                                            static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
                                            options.Get("poison").ToBoolean().Value(),
@@ -77,7 +98,7 @@ class Device : public Napi::ObjectWrap<Device> {
     contained([&] {
       double bytes = 0;
       if (!get_number(info.Env(), info[0], &bytes) || !(bytes >= 0 && bytes <= 9e15)) return wrong("bytes");
-      return session_->buffers().allocate(static_cast<int64_t>(bytes), &id);
+      return session_->allocate(static_cast<int64_t>(bytes), &id);
     });
     return Napi::Number::New(info.Env(), static_cast<double>(id));
   }
@@ -87,7 +108,7 @@ class Device : public Napi::ObjectWrap<Device> {
     return status(info, contained([&] {
                     double id = 0;
                     if (!get_number(info.Env(), info[0], &id)) return wrong("id");
-                    return session_->buffers().release(static_cast<int64_t>(id));
+                    return session_->release(static_cast<int64_t>(id));
                   }));
   }
 
@@ -153,7 +174,7 @@ class Device : public Napi::ObjectWrap<Device> {
   Napi::Value memory(const Napi::CallbackInfo& info) {
     versemi::memory_use use;
     contained([&] {
-      use = session_->buffers().use();
+      use = session_->use();
       return versemi::ok();
     });
     Napi::Array result = Napi::Array::New(info.Env(), 4);
@@ -171,11 +192,97 @@ class Device : public Napi::ObjectWrap<Device> {
                   }));
   }
 
-  // describe(): { description, isa, threads }
-  Napi::Value describe(const Napi::CallbackInfo& info) {
-    std::string isa, description;
-    int threads = 0;
+  // readLater(id, view): promise of null, or [status, message]; fills the whole view
+  Napi::Value read_later(const Napi::CallbackInfo& info) {
+    return begin(info, info[1], [&](versemi_status* result) {
+      double id = 0;
+      void* data = nullptr;
+      const int64_t bytes = view_bytes(info.Env(), info[1], &data);
+      if (!get_number(info.Env(), info[0], &id) || bytes < 0) *result = wrong("view");
+      return result->code != VERSEMI_OK ? nullptr : session_->begin_read(static_cast<int64_t>(id), data, bytes, result);
+    });
+  }
+
+  // upload(id, view): promise of null, or [status, message]; the view must not change before. See commit.
+  Napi::Value upload(const Napi::CallbackInfo& info) {
+    return begin(info, info[1], [&](versemi_status* result) {
+      double id = 0;
+      void* data = nullptr;
+      const int64_t bytes = view_bytes(info.Env(), info[1], &data);
+      if (!get_number(info.Env(), info[0], &id) || bytes < 0) *result = wrong("view");
+      return result->code != VERSEMI_OK ? nullptr : session_->begin_upload(static_cast<int64_t>(id), data, bytes, result);
+    });
+  }
+
+  // commit(id): status; what was uploaded becomes the contents of the buffer
+  Napi::Value commit(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    double id = 0;
+                    if (!get_number(info.Env(), info[0], &id)) return wrong("id");
+                    return session_->commit(static_cast<int64_t>(id));
+                  }));
+  }
+
+  // wait(): promise of null, or [status, message], when everything that was begun is done
+  Napi::Value wait(const Napi::CallbackInfo& info) {
+    return begin(info, info.Env().Null(), [&](versemi_status* result) { return session_->begin_synchronize(result); });
+  }
+
+  template <typename Begin>
+  Napi::Value begin(const Napi::CallbackInfo& info, Napi::Value view, Begin start) {
+    std::unique_ptr<task> begun;
+    const versemi_status result = contained([&] {
+      versemi_status status = versemi::ok();
+      begun = start(&status);
+      return status;
+    });
+    if (begun == nullptr) return waiter::settled(info.Env(), result);
+    waiter* waiting = new waiter(info.Env(), std::move(begun), view);  // deletes itself when it is done
+    const Napi::Promise promise = waiting->promise();
+    waiting->Queue();
+    return promise;
+  }
+
+  // beginCapture(): status
+  Napi::Value begin_capture(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] { return session_->begin_capture(); }));
+  }
+
+  // endCapture(): the graph, or 0 (message() says why the work cannot be one)
+  Napi::Value end_capture(const Napi::CallbackInfo& info) {
+    int64_t graph = 0;
+    contained([&] { return session_->end_capture(&graph); });
+    return Napi::Number::New(info.Env(), static_cast<double>(graph));
+  }
+
+  // replay(graph): status
+  Napi::Value replay(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    double graph = 0;
+                    if (!get_number(info.Env(), info[0], &graph)) return wrong("graph");
+                    return session_->replay(static_cast<int64_t>(graph));
+                  }));
+  }
+
+  // dropGraph(graph)
+  Napi::Value drop_graph(const Napi::CallbackInfo& info) {
     contained([&] {
+      double graph = 0;
+      if (!get_number(info.Env(), info[0], &graph)) return wrong("graph");
+      session_->drop_graph(static_cast<int64_t>(graph));
+      return versemi::ok();
+    });
+    return info.Env().Undefined();
+  }
+
+  // describe(): { description, isa, threads, asynchronous, precision }
+  Napi::Value describe(const Napi::CallbackInfo& info) {
+    std::string isa, description, precision;
+    int threads = 0;
+    bool asynchronous = false;
+    contained([&] {
+      asynchronous = session_->asynchronous();
+      precision = session_->precision();
       isa = session_->isa();
       threads = session_->threads();
       description = session_->description();
@@ -185,6 +292,8 @@ class Device : public Napi::ObjectWrap<Device> {
     result.Set("isa", isa);
     result.Set("threads", threads);
     result.Set("description", description);
+    result.Set("asynchronous", asynchronous);
+    result.Set("precision", precision);
     return result;
   }
 
@@ -220,7 +329,7 @@ class Device : public Napi::ObjectWrap<Device> {
     return Napi::Number::New(info.Env(), result.code);
   }
 
-  std::unique_ptr<session> session_;
+  std::unique_ptr<versemi::device> session_;
   std::string message_;
 };
 
@@ -231,11 +340,19 @@ class Addon : public Napi::Addon<Addon> {
     Napi::Object versions = Napi::Object::New(env);
     versions.Set("napi", NAPI_VERSION);
     versions.Set("compiler", session::compiler());
-    DefineAddon(exports, {InstanceMethod("createDevice", &Addon::create_device), InstanceValue("versions", versions)});
+    versions.Set("cuda", versemi::cuda_architectures());
+    DefineAddon(exports, {InstanceMethod("createDevice", &Addon::create_device),
+                          InstanceMethod("cudaUnavailable", &Addon::cuda_unavailable), InstanceValue("versions", versions)});
   }
 
  private:
   Napi::Value create_device(const Napi::CallbackInfo& info) { return device_.New({info[0]}); }
+
+  // cudaUnavailable(): null, or why createDevice({ device: 'cuda' }) would fail
+  Napi::Value cuda_unavailable(const Napi::CallbackInfo& info) {
+    const std::string reason = versemi::cuda_unavailable();
+    return reason.empty() ? info.Env().Null() : Napi::Value(Napi::String::New(info.Env(), reason));
+  }
 
   Napi::FunctionReference device_;
 };

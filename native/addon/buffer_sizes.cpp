@@ -367,8 +367,8 @@ void check_layout(call_cursor& call, int32_t op, int32_t attribute_count) {
 }
 
 versemi_status check(int32_t op, const versemi_buffer* buffers, int32_t buffer_count, const double* attributes,
-                     int32_t attribute_count) {
-  call_cursor call(buffers, buffer_count, attributes, attribute_count);
+                     int32_t attribute_count, int64_t* elements) {
+  call_cursor call(buffers, buffer_count, attributes, attribute_count, elements);
   switch (op) {
     case VERSEMI_CONV3D_FORWARD:
     case VERSEMI_CONV3D_GRAD_INPUT:
@@ -420,12 +420,12 @@ versemi_status check(int32_t op, const versemi_buffer* buffers, int32_t buffer_c
 }  // namespace
 
 versemi_status check_call(int32_t op, const versemi_buffer* buffers, int32_t buffer_count, const double* attributes,
-                          int32_t attribute_count) {
-  return check(op, buffers, buffer_count, attributes, attribute_count);
+                          int32_t attribute_count, int64_t* elements) {
+  return check(op, buffers, buffer_count, attributes, attribute_count, elements);
 }
 
 versemi_status check_attributes(int32_t op, const double* attributes, int32_t attribute_count) {
-  return check(op, nullptr, -1, attributes, attribute_count);
+  return check(op, nullptr, -1, attributes, attribute_count, nullptr);
 }
 
 }  // namespace versemi

@@ -10,9 +10,10 @@
 
 namespace versemi {
 
-// VERSEMI_OK, or VERSEMI_INVALID_ARGUMENT naming the attribute or buffer, what it must be and what it is.
+// VERSEMI_OK, or VERSEMI_INVALID_ARGUMENT naming the attribute or buffer, what it must be and what it is. `elements`, where
+// given, gets how many float32 the op needs of each buffer.
 versemi_status check_call(int32_t op, const versemi_buffer* buffers, int32_t buffer_count, const double* attributes,
-                          int32_t attribute_count);
+                          int32_t attribute_count, int64_t* elements = nullptr);
 
 // The same for the attributes alone.
 versemi_status check_attributes(int32_t op, const double* attributes, int32_t attribute_count);

@@ -14,9 +14,14 @@ namespace versemi {
 // yields 1, so that the rules below read as plain statements.
 class call_cursor {
  public:
-  // buffer_count < 0: the attributes alone are checked.
-  call_cursor(const versemi_buffer* buffers, int32_t buffer_count, const double* attributes, int32_t attribute_count)
-      : buffers_(buffers), buffer_count_(buffer_count), attributes_(attributes), attribute_count_(attribute_count) {}
+  // buffer_count < 0: the attributes alone are checked. elements (or nullptr): gets what each buffer must hold.
+  call_cursor(const versemi_buffer* buffers, int32_t buffer_count, const double* attributes, int32_t attribute_count,
+              int64_t* elements)
+      : buffers_(buffers),
+        buffer_count_(buffer_count),
+        attributes_(attributes),
+        attribute_count_(attribute_count),
+        elements_(elements) {}
 
   // Next attribute: a whole number in [low, high].
   int64_t whole(const char* name, int64_t low, int64_t high = int64_t{1} << 46) {
@@ -84,6 +89,7 @@ class call_cursor {
       status_ = failure(VERSEMI_INVALID_ARGUMENT, "buffer %s is missing (%d given)", name, buffer_count_);
       return;
     }
+    if (elements_ != nullptr) elements_[buffer_] = elements;
     const versemi_buffer& buffer = buffers_[buffer_++];
     if (buffer.data == nullptr) {
       if (required) status_ = failure(VERSEMI_INVALID_ARGUMENT, "buffer %s must not be absent", name);
@@ -99,6 +105,7 @@ class call_cursor {
   int32_t buffer_count_;
   const double* attributes_;
   int32_t attribute_count_;
+  int64_t* elements_;
   int32_t attribute_ = 0;
   int32_t buffer_ = 0;
   versemi_status status_ = ok();

@@ -114,9 +114,7 @@ versemi_status session::refuses(int32_t op, const double* attributes, int32_t at
   return status;
 }
 
-void session::trim() { buffers_.trim(); }
-
-const char* session::isa() const { return instruction_set(); }
+std::string session::isa() const { return instruction_set(); }
 
 int session::threads() const { return thread_count(context_); }
 

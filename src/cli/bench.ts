@@ -2,8 +2,10 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { packageRoot } from '../root.js';
 import { type BenchRow, benchCases, runBench } from './bench-cases.js';
+import { type ComparedRow, runTrainingBench, type TrainingArguments } from './bench-training-peers.js';
+import { chooseDevice } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
-import { createTerminal, formatTable } from './terminal.js';
+import { createTerminal, formatTable, type Terminal } from './terminal.js';
 
 export function addBench(program: Command): void {
   const names = benchCases.map(({ name }) => name).join(', ');
@@ -21,12 +23,18 @@ export function addBench(program: Command): void {
         'test/bench/peers of the package',
       ),
     )
+    .option(
+      '--training',
+      'instead: every layer in every direction, and whole training steps of both stages, with their floors',
+    )
+    .addOption(new Option('--batch <n>', 'of --training').argParser(positiveInteger).default(8))
     .addHelpText(
       'after',
       `
 Examples:
   $ versemi bench
   $ versemi bench --device wasm --threads 1 --only vnet-forward
+  $ versemi bench --device cuda --training
   $ versemi bench --exact --only vnet-forward
   $ versemi bench --json
 
@@ -34,6 +42,7 @@ Peers that are not installed are left out. Machines drift: only the ratios of on
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {
     const terminal = createTerminal(options);
+    if (options.training) return benchTraining(options, terminal);
     const rows: BenchRow[] = [];
     for await (const row of runBench(options, (name) => terminal.status(`${name} ...`))) {
       rows.push(row);
@@ -56,6 +65,33 @@ Peers that are not installed are left out. Machines drift: only the ratios of on
     );
     terminal.printJson(rows);
   });
+}
+
+/** Layers and steps, each with its floor, its peer and their ratio. */
+async function benchTraining(options: TrainingArguments, terminal: Terminal): Promise<void> {
+  const { device } = await chooseDevice(options, terminal);
+  const rows: ComparedRow[] = [];
+  for await (const row of runTrainingBench(device, options)) {
+    rows.push(row);
+    terminal.note(`${row.name}: ${row.milliseconds.toFixed(3)} ms`);
+  }
+  const share = (part: number | null, whole: number) => (part === null ? '–' : (part / whole).toFixed(2));
+  terminal.print(
+    formatTable(
+      ['name', 'count', 'ms', 'TFLOP/s', 'of the floor', 'peer', 'peer ms', 'times faster'],
+      rows.map((row) => [
+        row.name,
+        String(row.count),
+        row.milliseconds.toFixed(3),
+        (row.flops / row.milliseconds / 1e9).toFixed(2),
+        share(row.floorMilliseconds, row.milliseconds),
+        row.peer ?? '–',
+        row.peerMilliseconds?.toFixed(3) ?? '–',
+        share(row.peerMilliseconds, row.milliseconds),
+      ]),
+    ),
+  );
+  terminal.printJson(rows.map((row) => ({ ...row, device: device.name, threads: device.threads })));
 }
 
 function line({ name, device, threads, milliseconds, gflops }: BenchRow): string {

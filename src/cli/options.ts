@@ -4,8 +4,11 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 /** Options that several commands share, so that they read and behave the same everywhere. */
 export const shared = {
   device: () =>
-    new Option('--device <name>', 'where to compute; auto takes the native addon if it is built, else WebAssembly')
-      .choices(['auto', 'cpu', 'wasm'])
+    new Option(
+      '--device <name>',
+      'where to compute; auto takes the native addon if it is built, else WebAssembly; cuda (experimental) only by name',
+    )
+      .choices(['auto', 'cuda', 'cpu', 'wasm'])
       .default('auto'),
   threads: () =>
     new Option('--threads <n>', `threads of the device (default: all cores, here ${availableParallelism()})`).argParser(

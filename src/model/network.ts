@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
-import { batchNormRelu, dynamicHead } from '../tfjs/ops.js';
+import { batchNormRelu, copyInto, dynamicHead } from '../tfjs/ops.js';
 import { initialValues } from './initialization.js';
 import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
 import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
@@ -13,6 +13,17 @@ const batchNormMomentum = 0.1;
  * those of the batch, and the moving ones follow: for passes over what inference will see.
  */
 export type Normalization = 'moving' | 'batch' | 'follow';
+
+/** Task indices [n][p], p the same for each image; or their one-hot codes, a tensor [n, p, tasks + 1]. */
+export type Prompts = readonly (readonly number[])[] | tf.Tensor3D;
+
+/** One-hot codes of prompts, [n, p, tasks + 1]. */
+export function promptCodes(prompts: readonly (readonly number[])[], tasks: number): Float32Array {
+  const all = prompts.flat();
+  const codes = new Float32Array(all.length * (tasks + 1));
+  for (const [i, prompt] of all.entries()) codes[i * (tasks + 1) + prompt] = 1;
+  return codes;
+}
 
 /** Values by name of parameter or buffer. */
 export type NamedValues = ReadonlyMap<string, Float32Array>;
@@ -73,11 +84,11 @@ export class VersemiNetwork implements WeightSource {
   /**
    * Everything after the trunk, for all prompts at once.
    * @param trunk what `trunk` returned for n images
-   * @param prompts [n][p] task indices, p the same for each image; K is the synthetic task
+   * @param prompts index K is the synthetic task
    * @param normalization where the statistics of the two batch normalisations come from
    * @returns logits [n, p, depth, height, width]; their sigmoid is the probability of the foreground
    */
-  logits(trunk: TrunkOutput, prompts: readonly (readonly number[])[], normalization: Normalization): tf.Tensor5D {
+  logits(trunk: TrunkOutput, prompts: Prompts, normalization: Normalization): tf.Tensor5D {
     return tf.tidy(() => {
       const pooled = tf.mean(this.batchNorm('gap', trunk.bottleneck, normalization), [1, 2, 3]) as tf.Tensor2D;
       const shared = tf.conv3d(
@@ -95,15 +106,16 @@ export class VersemiNetwork implements WeightSource {
    * @param pooled [n, channels of the bottleneck]
    * @returns [n, p, numbers that the dynamic head needs]
    */
-  private headParameters(pooled: tf.Tensor2D, prompts: readonly (readonly number[])[]): tf.Tensor3D {
-    const count = prompts[0]!.length;
-    const codes = new Float32Array(prompts.length * count * (this.config.tasks + 1));
-    for (const [i, prompt] of prompts.flat().entries()) codes[i * (this.config.tasks + 1) + prompt] = 1;
-    const oneHot = tf.tensor2d(codes, [prompts.length * count, this.config.tasks + 1]);
+  private headParameters(pooled: tf.Tensor2D, prompts: Prompts): tf.Tensor3D {
+    const { tasks } = this.config;
+    const [images, count] = prompts instanceof tf.Tensor ? prompts.shape : [prompts.length, prompts[0]!.length];
+    const shape: [number, number] = [images * count, tasks + 1];
+    const oneHot =
+      prompts instanceof tf.Tensor ? tf.reshape(prompts, shape) : tf.tensor2d(promptCodes(prompts, tasks), shape);
     const ofImage = tf.matMul(pooled, this.vector('controller.weight') as tf.Tensor as tf.Tensor2D);
     const ofPrompt = tf.matMul(oneHot, this.vector('controller.prompt') as tf.Tensor as tf.Tensor2D);
     return tf.add(
-      tf.add(tf.expandDims(ofImage, 1), tf.reshape(ofPrompt, [prompts.length, count, -1])),
+      tf.add(tf.expandDims(ofImage, 1), tf.reshape(ofPrompt, [images, count, -1])),
       this.vector('controller.bias'),
     ) as tf.Tensor3D;
   }
@@ -153,10 +165,10 @@ function variablesOf(
   return new Map(list.map(({ spec, values }) => [spec.name, make(values, spec.shape)]));
 }
 
-/** moving = (1 - momentum) * moving + momentum * factor * newest */
+/** moving = (1 - momentum) * moving + momentum * factor * newest, in place */
 function follow(moving: tf.Variable, newest: tf.Tensor, factor: number): void {
   tf.tidy(() =>
-    moving.assign(tf.add(tf.mul(moving, 1 - batchNormMomentum), tf.mul(newest, batchNormMomentum * factor))),
+    copyInto(moving, tf.add(tf.mul(moving, 1 - batchNormMomentum), tf.mul(newest, batchNormMomentum * factor))),
   );
 }
 

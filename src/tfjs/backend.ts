@@ -168,6 +168,16 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     else entry.values = values;
   }
 
+  /** Begins to bring values that `commit` then makes those of a tensor; undefined where the device has nothing to gain. */
+  prefetch(tensor: TensorInfo, values: Float32Array): Promise<void> | undefined {
+    const { buffer } = this.entries.get(tensor.dataId);
+    return buffer === 0 ? undefined : this.device.upload?.(buffer, values);
+  }
+
+  commit(tensor: TensorInfo): void {
+    this.device.commit?.(this.entries.get(tensor.dataId).buffer);
+  }
+
   // --- about the backend ---------------------------------------------------------------------------------------------
 
   override memory() {

@@ -2,6 +2,7 @@ import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { Triple } from '../volume/volume.js';
 import { convolutionProblem } from './convolution-problem.js';
 import { input, sizeOf, type TableKernel } from './kernel-host.js';
+import { unaryKinds } from './kernel-table.js';
 
 /**
  * The kernels behind the ops of `ops/`: names that TF.js does not know, registered for every versemi backend and for
@@ -125,12 +126,20 @@ export const customKernels = {
     return host.call('aggregate_max_grad', [inputs.gradAggregate, logits], [logits.shape], attributes)[0]!;
   },
 
-  /** {arena, gradient0?, gradient1?, ...} -> squaredNorm; writes arena */
+  /** {arena?, gradient0?, gradient1?, ...} -> squaredNorm, and writes arena; without one: [arena, squaredNorm] */
   VersemiPackGradients(host, inputs, { sizes }) {
     const lengths = sizes as number[];
     const gradients = lengths.map((_, i) => inputs[`gradient${i}`]);
-    const outputs = [input(inputs, 'arena'), [1]];
-    return host.call('pack_gradients', gradients, outputs, [lengths.length, ...lengths])[1]!;
+    const arena = inputs.arena ?? [lengths.reduce((sum, length) => sum + length, 0)];
+    const results = host.call('pack_gradients', gradients, [arena, [1]], [lengths.length, ...lengths]);
+    return inputs.arena === undefined ? results : results[1]!;
+  },
+
+  /** {source, target} -> nothing; writes target */
+  VersemiCopy(host, inputs) {
+    const target = input(inputs, 'target');
+    host.call('unary', [inputs.source], [target], [unaryKinds.indexOf('identity'), sizeOf(target.shape), 0, 0]);
+    return [];
   },
 
   /** {arena, firstMoment, secondMoment, parameter0, ...} -> nothing; writes all but the arena */

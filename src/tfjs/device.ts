@@ -12,7 +12,9 @@ export interface DeviceSettings {
   readonly threads?: number;
   /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
   readonly exact?: boolean;
-  /** Default: float32. Lower ones serve inference on the CPU; a device refuses what it does not have. */
+  /**
+   * Default: float32, on cuda bfloat16. Lower ones serve inference on the CPU; a device refuses what it does not have.
+   */
   readonly precision?: Precision;
 }
 
@@ -27,15 +29,24 @@ export interface DeviceMemory {
   readonly bytesPeak: number;
 }
 
+/** Kernel calls that a device recorded once and runs again as a whole; see `Device.record`. */
+export interface Recording {
+  /** @returns false where it is no longer valid: a buffer that it uses is gone, or its memory was needed elsewhere */
+  replay(): boolean;
+  dispose(): void;
+}
+
 /**
- * What a backend needs of a device. Implemented by NativeDevice (addon: cpu, later cuda) and WasmDevice. Calls are in
- * order; on an asynchronous device only `read` and `synchronize` wait.
+ * What a backend needs of a device. Implemented by NativeDevice (addon: cpu, cuda) and WasmDevice. Calls are in
+ * order; on an asynchronous device only `read`, `readSync` and `synchronize` wait.
  */
 export interface Device {
   readonly name: 'cpu' | 'wasm' | 'cuda';
   readonly threads: number;
   /** One line for people: instruction set or chip, threads. */
   readonly description: string;
+  /** Of the operands of convolutions and of stored activations; absent: float32. */
+  readonly precision?: Precision;
   /** @throws VERSEMI_DEVICE_OUT_OF_MEMORY. Contents are undefined (and poisoned with NaN when VERSEMI_POISON=1). */
   allocate(bytes: number): BufferId;
   release(buffer: BufferId): void;
@@ -47,8 +58,26 @@ export interface Device {
   /** @throws VERSEMI_KERNEL_FAILED */
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void;
   synchronize(): Promise<void>;
+  /**
+   * Records the kernel calls of `work` instead of running them; absent where a device cannot. Buffers that were there before
+   * keep their place, so what they hold may be overwritten between replays; everything else that the host writes during
+   * `work` is constant.
+   * @throws NotRecordable where the work cannot be recorded; whatever `work` throws
+   */
+  record?(work: () => void): Recording;
+  /**
+   * Begins to bring values that `commit` then makes those of a buffer, beside kernels that still use what it holds; absent
+   * where a device has nothing to gain by it. `source` must not change before the promise is kept.
+   */
+  upload?(buffer: BufferId, source: ArrayBufferView): Promise<void>;
+  commit?(buffer: BufferId): void;
   memory(): DeviceMemory;
   /** Gives pooled memory back. */
   trim(): void;
   dispose(): void;
+}
+
+/** Why some work cannot be recorded; thrown by `Device.record`. */
+export class NotRecordable extends Error {
+  override readonly name = 'NotRecordable';
 }

@@ -7,14 +7,19 @@ import { registerKernels } from './register.js';
 
 export type DeviceOptions = DeviceSettings;
 
+/** Best first. */
+const deviceNames = ['cuda', 'cpu', 'wasm'] as const;
+type DeviceName = (typeof deviceNames)[number];
+
 /** Whether a backend can be used, and a sentence that explains it. */
 export interface BackendStatus {
-  readonly backend: 'versemi-cpu' | 'versemi-wasm';
+  readonly backend: `versemi-${DeviceName}`;
+  readonly device: DeviceName;
   readonly available: boolean;
   readonly why: string;
 }
 
-export type DeviceChoice = 'auto' | 'cpu' | 'wasm';
+export type DeviceChoice = 'auto' | DeviceName;
 
 export interface SelectedDevice {
   /** Name of the TF.js backend, now the current one. */
@@ -34,45 +39,71 @@ interface Registration {
 const registrations = new Map<string, Registration>();
 
 /**
- * Registers `versemi-cpu` (where the native addon loads) and `versemi-wasm` with TF.js, and finds out where the kernels go
- * that they do not have. Idempotent. The current backend stays the current one; use tf.setBackend or {@link selectDevice}.
+ * Registers `versemi-cuda` (where the native addon has a GPU), `versemi-cpu` (where the addon loads) and `versemi-wasm` with
+ * TF.js, and finds out where the kernels go that they do not have. Idempotent. The current backend stays the current one;
+ * use tf.setBackend or {@link selectDevice}.
+ * @returns best first
  */
 export async function registerVersemiBackends(options: DeviceOptions = {}): Promise<BackendStatus[]> {
-  return registerBoth(options, options);
+  return registerAll(deviceNames, () => options);
 }
 
-async function registerBoth(cpu: DeviceOptions, wasm: DeviceOptions): Promise<[BackendStatus, BackendStatus]> {
+async function registerAll(
+  devices: readonly DeviceName[],
+  optionsOf: (device: DeviceName) => DeviceOptions,
+): Promise<BackendStatus[]> {
   const current = engine().backendName;
   const delegates = await findDelegates();
   if (current && engine().backendName !== current) await setBackend(current);
-  return [await registerCpu(cpu, delegates), await registerWasm(wasm, delegates)];
+  const statuses: BackendStatus[] = [];
+  for (const device of devices)
+    statuses.push(
+      device === 'wasm'
+        ? await registerWasm(optionsOf(device), delegates)
+        : await registerNative(device, optionsOf(device), delegates),
+    );
+  return statuses;
 }
 
-async function registerCpu(options: DeviceOptions, delegates: string): Promise<BackendStatus> {
-  const backend = 'versemi-cpu';
+async function registerNative(
+  device: 'cuda' | 'cpu',
+  options: DeviceOptions,
+  delegates: string,
+): Promise<BackendStatus> {
+  const backend = `versemi-${device}` as const;
   let native: typeof import('./native-device.js');
   try {
     native = await import('./native-device.js');
   } catch (error) {
-    return { backend, available: false, why: `the native addon needs Node: ${(error as Error).message}` };
+    return { backend, device, available: false, why: `the native addon needs Node: ${(error as Error).message}` };
   }
-  const reason = native.nativeUnavailableReason();
-  if (reason !== null) return { backend, available: false, why: reason };
-  register(backend, options, 5, () => new VersemiBackend(backend, native.loadNativeDevice(options)));
-  return { backend, available: true, why: `The native addon loads. ${delegates}` };
+  const reason = device === 'cuda' ? native.cudaUnavailableReason() : native.nativeUnavailableReason();
+  if (reason !== null) return { backend, device, available: false, why: reason };
+  // Behind WebAssembly, as long as no GPU has verified it: TF.js must not take it by itself.
+  const priority = device === 'cuda' ? 3 : 5;
+  register(backend, options, priority, () => new VersemiBackend(backend, native.loadNativeDevice(options, device)));
+  return { backend, device, available: true, why: `${reasons[device]}. ${delegates}` };
 }
 
 async function registerWasm(options: DeviceOptions, delegates: string): Promise<BackendStatus> {
   const backend = 'versemi-wasm';
+  const device = 'wasm';
   let createWasmDevice: (options: DeviceSettings) => Promise<Device>;
   try {
     ({ createWasmDevice } = await import('./wasm-device.js'));
   } catch (error) {
-    return { backend, available: false, why: `WebAssembly is not available: ${(error as Error).message}` };
+    return { backend, device, available: false, why: `WebAssembly is not available: ${(error as Error).message}` };
   }
   register(backend, options, 4, async () => new VersemiBackend(backend, await createWasmDevice(options)));
-  return { backend, available: true, why: `WebAssembly runs everywhere. ${delegates}` };
+  return { backend, device, available: true, why: `${reasons[device]}. ${delegates}` };
 }
+
+/** Why a device can be used. */
+const reasons: Readonly<Record<DeviceName, string>> = {
+  cuda: 'the native addon finds a GPU',
+  cpu: 'the native addon loads',
+  wasm: 'WebAssembly runs everywhere',
+};
 
 function register(name: string, options: DeviceOptions, priority: number, make: Registration['make']): void {
   const before = registrations.get(name);
@@ -104,27 +135,33 @@ function changedSettings(before: DeviceOptions, asked: DeviceOptions): string {
 }
 
 /**
- * Registers the backends, chooses one and makes it TF.js's current backend. `auto` is the native addon if it loads, else
- * WebAssembly.
+ * Registers the backends, chooses one and makes it TF.js's current backend. `auto` is the addon's CPU device if it loads,
+ * else WebAssembly. The CUDA device is taken only by name, as long as it has run on the emulator alone and on no GPU
+ * (native/cuda/README.md).
  * @throws VERSEMI_DEVICE_UNAVAILABLE where the device that was asked for cannot be used
  */
 export async function selectDevice(
   choice: DeviceChoice = 'auto',
   options: DeviceOptions = {},
 ): Promise<SelectedDevice> {
-  if (choice !== 'auto' && choice !== 'cpu' && choice !== 'wasm')
+  if (choice !== 'auto' && !deviceNames.includes(choice))
     throw new VersemiError('DEVICE_UNAVAILABLE', {
       field: 'device',
-      expected: 'auto, cpu or wasm',
+      expected: 'auto, cuda, cpu or wasm',
       found: String(choice),
     });
-  // A device that was not asked for keeps its threads.
-  const [cpu, wasm] = await registerBoth(choice === 'wasm' ? {} : options, choice === 'cpu' ? {} : options);
-  const status = choice === 'cpu' || (choice === 'auto' && cpu.available) ? cpu : wasm;
-  if (!status.available)
-    throw new VersemiError('DEVICE_UNAVAILABLE', { field: choice, found: status.why, remedy: 'Use the device wasm.' });
+  // To ask whether there is a GPU begins to use it: only where it was asked for. What was not asked for keeps its settings.
+  const devices = deviceNames.filter((device) => device !== 'cuda' || choice === 'cuda');
+  const all = await registerAll(devices, (device) => (choice === 'auto' || choice === device ? options : {}));
+  const status = all.find(({ device, available }) => (choice === 'auto' ? available : choice === device));
+  if (status === undefined || !status.available)
+    throw new VersemiError('DEVICE_UNAVAILABLE', {
+      field: choice,
+      found: status?.why ?? all.map(({ device, why }) => `${device}: ${why}`).join(' '),
+      remedy: choice === 'cuda' ? 'Use the device cpu or wasm.' : 'Use the device wasm.',
+    });
   const backend = await activate(status.backend);
-  return { backend: backend.name, device: backend.device, why: explain(choice, status, cpu, backend.device) };
+  return { backend: backend.name, device: backend.device, why: explain(choice, status, all, backend.device) };
 }
 
 async function activate(name: string): Promise<VersemiBackend> {
@@ -136,9 +173,15 @@ async function activate(name: string): Promise<VersemiBackend> {
   return backend;
 }
 
-function explain(choice: DeviceChoice, status: BackendStatus, cpu: BackendStatus, device: Device): string {
+function explain(choice: DeviceChoice, status: BackendStatus, all: readonly BackendStatus[], device: Device): string {
   const what = `${device.name}: ${device.description}`;
   if (choice !== 'auto') return `${what}, because it was asked for.`;
-  if (status === cpu) return `${what}, because the native addon loads.`;
-  return `${what}, because ${cpu.why}`;
+  // Each better device that cannot be used, with its reason; those with the same reason together.
+  const better = new Map<string, string[]>();
+  for (const { device, why } of all.slice(0, all.indexOf(status))) {
+    const reason = why.split(/\. /)[0]!.replace(/\.$/, '');
+    better.set(reason, [...(better.get(reason) ?? []), device]);
+  }
+  const without = [...better].map(([reason, names]) => `; no ${names.join(' or ')}: ${reason}`);
+  return `${what}, because ${reasons[status.device]}${without.join('')}.`;
 }

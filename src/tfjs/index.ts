@@ -1,6 +1,6 @@
 /**
- * TF.js backends with fast 3-D convolutions: `versemi-cpu` (native addon) and `versemi-wasm` (WebAssembly SIMD), TF.js's
- * gradients in Node, and fused ops for 3-D segmentation. Existing TF.js code runs unchanged after
+ * TF.js backends with fast 3-D convolutions: `versemi-cuda` and `versemi-cpu` (native addon) and `versemi-wasm` (WebAssembly
+ * SIMD), TF.js's gradients in Node, and fused ops for 3-D segmentation. Existing TF.js code runs unchanged after
  *
  *     import * as tf from '@tensorflow/tfjs-core';
  *     import { selectDevice } from 'versemi/tfjs';

@@ -1,12 +1,26 @@
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
-import { VersemiError } from '../errors.js';
+import { isVersemiError, VersemiError } from '../errors.js';
 import { packageRoot } from '../root.js';
-import type { BufferId, Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
+import {
+  type BufferId,
+  type Device,
+  type DeviceMemory,
+  type DeviceSettings,
+  NotRecordable,
+  type Precision,
+  type Recording,
+} from './device.js';
 import { type KernelName, kernelTable } from './kernel-table.js';
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
+const unsupported = 2;
+
+/** What a promise of the addon becomes: null, or a status code and its sentence. */
+type Outcome = null | readonly [status: number, message: string];
+
+export type NativeDeviceName = 'cpu' | 'cuda';
 
 /** An object of the addon; see native/addon/addon.cpp. Methods that return a number return a status code, 0 = done. */
 interface AddonDevice {
@@ -19,24 +33,42 @@ interface AddonDevice {
   refuses(op: number, bufferCount: 0, attributeCount: number, attributes: Float64Array): string | null;
   memory(): [number, number, number, number];
   trim(): number;
-  describe(): { isa: string; threads: number; description: string };
+  describe(): { isa: string; threads: number; description: string; asynchronous: boolean; precision: Precision };
   message(): string;
   dispose(): void;
+  readLater(buffer: BufferId, target: ArrayBufferView): Promise<Outcome>;
+  upload(buffer: BufferId, source: ArrayBufferView): Promise<Outcome>;
+  commit(buffer: BufferId): number;
+  wait(): Promise<Outcome>;
+  beginCapture(): number;
+  /** The graph, 0 = none. */
+  endCapture(): number;
+  replay(graph: number): number;
+  dropGraph(graph: number): void;
 }
 
 interface Addon {
   /** Throws where the device cannot be made as asked. */
   createDevice(options: {
+    device: NativeDeviceName;
     threads: number;
+    /** 0: what the GPU has. */
     memoryLimitBytes: number;
     poison: boolean;
     exact: boolean;
-    precision: Precision;
+    /** '': the device's own. */
+    precision: Precision | '';
+    /** Waits after each kernel, so that a fault is reported by the op that caused it (cuda). */
+    blocking: boolean;
   }): AddonDevice;
-  readonly versions: { readonly napi: number; readonly compiler: string };
+  /** null, or why there is no device cuda and what to do. */
+  cudaUnavailable(): string | null;
+  /** cuda: architectures that its kernels were compiled for, `emulated`, or `none`. */
+  readonly versions: { readonly napi: number; readonly compiler: string; readonly cuda: string };
 }
 
-const addonFile = `${packageRoot}build/Release/versemi.node`;
+/** VERSEMI_ADDON: another build of the addon, for tests. */
+const addonFile = process.env.VERSEMI_ADDON || `${packageRoot}build/Release/versemi.node`;
 let loaded: Addon | { reason: string } | undefined;
 
 function loadAddon(): Addon | { reason: string } {
@@ -74,25 +106,33 @@ export function nativeUnavailableReason(): string | null {
   return 'reason' in addon ? addon.reason : null;
 }
 
-/**
- * The CPU device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
- *
- * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such precision
- */
-export function loadNativeDevice({ threads, exact = false, precision = 'float32' }: DeviceSettings = {}): Device {
+/** null if the addon has a CUDA device that this machine can use, else why not and what to do about it. */
+export function cudaUnavailableReason(): string | null {
   const addon = loadAddon();
-  if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: 'cpu', found: addon.reason });
+  return 'reason' in addon ? addon.reason : addon.cudaUnavailable();
+}
+
+/**
+ * A device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
+ *
+ * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision
+ */
+export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDeviceName = 'cpu'): Device {
+  const addon = loadAddon();
+  if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: addon.reason });
   const options = {
-    threads: threadCount(threads),
-    memoryLimitBytes: memoryLimitBytes(),
+    device: name,
+    threads: threadCount(settings.threads),
+    memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
     poison: process.env.VERSEMI_POISON === '1',
-    exact,
-    precision,
-  };
+    exact: settings.exact ?? false,
+    precision: settings.precision ?? (name === 'cpu' ? 'float32' : ''),
+    blocking: process.env.VERSEMI_CUDA_BLOCKING === '1',
+  } as const;
   try {
-    return new NativeDevice(addon.createDevice(options));
+    return new NativeDevice(addon.createDevice(options), name);
   } catch (error) {
-    throw new VersemiError('DEVICE_UNAVAILABLE', { field: 'cpu', found: (error as Error).message });
+    throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: (error as Error).message });
   }
 }
 
@@ -115,28 +155,50 @@ function memoryLimitBytes(): number {
   return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
+/** VERSEMI_CUDA_MEMORY_MIB: how much of the GPU to use at most, where others share it. */
+function gpuMemoryLimitBytes(): number {
+  const text = process.env.VERSEMI_CUDA_MEMORY_MIB;
+  if (!text) return 0;
+  const mebibytes = Number(text);
+  if (Number.isFinite(mebibytes) && mebibytes >= 1) return mebibytes * 2 ** 20;
+  throw new VersemiError('DEVICE_UNAVAILABLE', {
+    field: 'VERSEMI_CUDA_MEMORY_MIB',
+    expected: 'a number of at least 1',
+    found: text,
+  });
+}
+
 class NativeDevice implements Device {
-  readonly name = 'cpu';
   readonly threads: number;
   readonly description: string;
+  readonly precision: Precision;
   /** Ids and attributes of the call being made; grows to the longest call. */
   private call = new Float64Array(256);
 
-  constructor(private readonly device: AddonDevice) {
-    const { threads, description } = device.describe();
+  /** Only where calls go on after they return: see Device. */
+  readonly record?: (work: () => void) => Recording;
+  readonly upload?: (buffer: BufferId, source: ArrayBufferView) => Promise<void>;
+  readonly commit?: (buffer: BufferId) => void;
+  private readonly asynchronous: boolean;
+
+  constructor(
+    private readonly device: AddonDevice,
+    readonly name: NativeDeviceName,
+  ) {
+    const { threads, description, asynchronous, precision } = device.describe();
     this.threads = threads;
     this.description = description;
+    this.precision = precision;
+    this.asynchronous = asynchronous;
+    if (!asynchronous) return;
+    this.record = (work) => this.capture(work);
+    this.upload = async (buffer, source) => this.settle('upload', await device.upload(buffer, source));
+    this.commit = (buffer) => this.check('commit', device.commit(buffer));
   }
 
   allocate(bytes: number): BufferId {
     const buffer = this.device.allocate(bytes);
-    if (buffer === 0) {
-      throw new VersemiError('DEVICE_OUT_OF_MEMORY', {
-        field: 'cpu',
-        found: `a request for ${this.device.message()}`,
-        remedy: 'Use a smaller patch or batch size.',
-      });
-    }
+    if (buffer === 0) this.check(this.name, outOfMemory);
     return buffer;
   }
 
@@ -149,7 +211,8 @@ class NativeDevice implements Device {
   }
 
   async read(buffer: BufferId, target: ArrayBufferView): Promise<void> {
-    this.readSync(buffer, target);
+    if (this.asynchronous) this.settle('read', await this.device.readLater(buffer, target));
+    else this.readSync(buffer, target);
   }
 
   readSync(buffer: BufferId, target: ArrayBufferView): void {
@@ -175,7 +238,9 @@ class NativeDevice implements Device {
     if (status !== 0) this.check(kernel, status);
   }
 
-  async synchronize(): Promise<void> {}
+  async synchronize(): Promise<void> {
+    if (this.asynchronous) this.settle('synchronize', await this.device.wait());
+  }
 
   memory(): DeviceMemory {
     const [buffers, bytesInUse, bytesPooled, bytesPeak] = this.device.memory();
@@ -190,9 +255,59 @@ class NativeDevice implements Device {
     this.device.dispose();
   }
 
+  private capture(work: () => void): Recording {
+    if (this.device.beginCapture() !== 0) throw new NotRecordable(this.device.message());
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      work();
+    } catch (error) {
+      failure = { error };
+    }
+    const graph = this.device.endCapture();
+    if (graph === 0) throw new NotRecordable(this.device.message());
+    if (failure === undefined) return new Graph(this.device, graph);
+    this.device.dropGraph(graph);
+    // Calls that are run one by one need no memory of their own for each.
+    if (isVersemiError(failure.error) && failure.error.code === 'VERSEMI_DEVICE_OUT_OF_MEMORY')
+      throw new NotRecordable(failure.error.message);
+    throw failure.error;
+  }
+
+  private settle(field: string, outcome: Outcome): void {
+    if (outcome !== null) throw this.error(field, ...outcome);
+  }
+
   private check(field: string, status: number): void {
-    if (status === 0) return;
-    const found = this.device.message();
-    throw new VersemiError(status === outOfMemory ? 'DEVICE_OUT_OF_MEMORY' : 'KERNEL_FAILED', { field, found });
+    if (status !== 0) throw this.error(field, status, this.device.message());
+  }
+
+  private error(field: string, status: number, message: string): VersemiError {
+    if (status !== outOfMemory) return new VersemiError('KERNEL_FAILED', { field, found: message });
+    return new VersemiError('DEVICE_OUT_OF_MEMORY', {
+      field: this.name === field ? field : `${this.name}, ${field}`,
+      found: `a request for ${message}`,
+      remedy:
+        this.name === 'cpu'
+          ? 'Use a smaller patch or batch size.'
+          : 'Lower labeledBatchSize, unlabeledBatchSize or patchSizeVoxels, or end what else uses the GPU.',
+    });
+  }
+}
+
+class Graph implements Recording {
+  constructor(
+    private readonly device: AddonDevice,
+    private readonly graph: number,
+  ) {}
+
+  replay(): boolean {
+    const status = this.device.replay(this.graph);
+    if (status === 0) return true;
+    if (status === unsupported) return false;
+    throw new VersemiError('KERNEL_FAILED', { field: 'replay', found: this.device.message() });
+  }
+
+  dispose(): void {
+    this.device.dropGraph(this.graph);
   }
 }

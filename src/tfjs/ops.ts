@@ -15,5 +15,12 @@ export {
   batchNormRelu,
   instanceNormRelu,
 } from './ops/normalization.js';
-export { type AdamSettings, adamStep, emaStep, packGradients } from './ops/optimizer.js';
+export {
+  type AdamSettings,
+  adamStep,
+  concatGradients,
+  copyInto,
+  emaStep,
+  packGradients,
+} from './ops/optimizer.js';
 export { overlapSums } from './ops/overlap-sums.js';

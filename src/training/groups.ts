@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
 import { cubeLoss } from '../losses/cube.js';
@@ -7,7 +7,7 @@ import { supervisedLoss } from '../losses/supervised.js';
 import { syntheticLoss } from '../losses/synthetic.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
 import type { Normalization, VersemiNetwork } from '../model/network.js';
-import type { LabeledGroup, MixedGroup, StepBatch, UnlabeledGroup } from '../sampling/types.js';
+import type { StepBatch } from '../sampling/types.js';
 import { unsupervisedRamp } from './schedule.js';
 
 /** Names of the loss terms, as events, reports and plans have them. */
@@ -15,7 +15,8 @@ export type LossTerm = 'dice' | 'crossEntropy' | 'synthetic' | 'auxiliary' | 'un
 
 export interface WeightedTerm {
   readonly name: LossTerm;
-  readonly weight: number;
+  /** A tensor where it changes from step to step. */
+  readonly weight: number | tf.Scalar;
   readonly value: tf.Scalar;
 }
 
@@ -28,28 +29,54 @@ export interface LossGroup {
   terms(): WeightedTerm[];
 }
 
-type StepPlan = Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
+type StepPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
-/** The labelled group, and those others that have a term with a weight, in the order in which they run. */
-export function lossGroups(network: VersemiNetwork, plan: StepPlan, batch: StepBatch, stage: 1 | 2): LossGroup[] {
-  const { losses } = plan;
-  // always: these images move the statistics of the batch normalisations
-  const groups: LossGroup[] = [{ name: 'labeled', terms: () => labeledTerms(network, plan, batch.labeled) }];
-  const synthetic = losses.synthetic > 0;
+/** The terms of a step, group by group; a group without terms does not run. */
+export type StepTerms = Readonly<Record<LossGroup['name'], readonly LossTerm[]>>;
+
+export function stepTerms({ training, losses, cutmix }: StepPlan, batch: StepBatch, stage: 1 | 2): StepTerms {
+  const semi = training.mode !== 'supervised';
+  const mixed = semi && batch.mixed !== undefined;
+  const unlabeled = semi && stage === 2 && batch.unlabeled !== undefined;
   const auxiliary = losses.auxiliary > 0 && (stage === 1 || losses.auxiliaryInStage2);
-  if (plan.training.mode === 'supervised') return groups;
-  const { mixed, unlabeled } = batch;
-  if (mixed !== undefined && (synthetic || auxiliary))
-    groups.push({ name: 'mixed', terms: () => mixedTerms(network, plan, mixed, synthetic, auxiliary) });
-  const cube = losses.cube > 0 && plan.cutmix.unlabeledMix === 'labeled-inside';
-  if (stage === 2 && unlabeled !== undefined && (losses.unsupervised > 0 || cube))
-    groups.push({ name: 'unlabeled', terms: () => unlabeledTerms(network, plan, unlabeled, batch.step, cube) });
-  return groups;
+  const cube = losses.cube > 0 && cutmix.unlabeledMix === 'labeled-inside';
+  const only = (...terms: [LossTerm, boolean][]) => terms.filter(([, wanted]) => wanted).map(([name]) => name);
+  return {
+    // always: these images move the statistics of the batch normalisations
+    labeled: ['dice', 'crossEntropy'],
+    mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
+    unlabeled: only(['unsupervised', unlabeled && losses.unsupervised > 0], ['cube', unlabeled && cube]),
+  };
 }
 
-/** Host values of the plan's patches as a tensor [n, depth, height, width]. */
-function volumes(values: Float32Array, { patchSizeVoxels: [x, y, z] }: Pick<Plan, 'patchSizeVoxels'>): tf.Tensor4D {
-  return tf.tensor4d(values, [values.length / (x * y * z), z, y, x]);
+/** Weights of all terms in a step (counted from 0); only the unsupervised one changes from step to step. */
+export function lossWeights(
+  { training, losses }: Pick<Plan, 'training' | 'losses'>,
+  step: number,
+): Readonly<Record<LossTerm, number>> {
+  const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, unsupervisedRampSteps } = losses;
+  const ramp = unsupervisedRamp(step, training.stage1Steps, unsupervisedRampSteps);
+  return { dice, crossEntropy, synthetic, auxiliary, unsupervised: unsupervised * ramp, cube };
+}
+
+/** The tensors of a step by name; see `stepValues`. */
+export interface InputSource {
+  get<T extends tf.Tensor>(name: string): T;
+}
+
+/** The groups that have terms, in the order in which they run. */
+export function lossGroups(
+  network: VersemiNetwork,
+  plan: StepPlan,
+  inputs: InputSource,
+  terms: StepTerms,
+): LossGroup[] {
+  const all: LossGroup[] = [
+    { name: 'labeled', terms: () => labeledTerms(network, plan, inputs) },
+    { name: 'mixed', terms: () => mixedTerms(network, plan, inputs, terms.mixed) },
+    { name: 'unlabeled', terms: () => unlabeledTerms(network, plan, inputs, terms.unlabeled) },
+  ];
+  return all.filter(({ name }) => terms[name].length > 0);
 }
 
 /**
@@ -58,21 +85,18 @@ function volumes(values: Float32Array, { patchSizeVoxels: [x, y, z] }: Pick<Plan
  */
 function predict(
   network: VersemiNetwork,
-  plan: StepPlan,
-  image: Float32Array,
-  prompts: number[][],
+  inputs: InputSource,
+  group: LossGroup['name'],
   normalization: Normalization = 'batch',
 ): tf.Tensor5D {
-  const images = tf.expandDims(volumes(image, plan), 4) as tf.Tensor5D;
-  return network.logits(network.trunk(images), prompts, normalization);
+  const prompts = inputs.get<tf.Tensor3D>(`${group}.prompts`);
+  return network.logits(network.trunk(inputs.get(`${group}.image`)), prompts, normalization);
 }
 
 /** L_sup: each image prompted with its own task. */
-function labeledTerms(network: VersemiNetwork, plan: StepPlan, group: LabeledGroup): WeightedTerm[] {
-  const { losses } = plan;
-  const prompts = Array.from(group.tasks, (task) => [task]);
-  const logits = predict(network, plan, group.image, prompts, 'follow');
-  const loss = supervisedLoss(ofPrompt(logits, 0), volumes(group.target, plan));
+function labeledTerms(network: VersemiNetwork, { losses }: StepPlan, inputs: InputSource): WeightedTerm[] {
+  const logits = predict(network, inputs, 'labeled', 'follow');
+  const loss = supervisedLoss(ofPrompt(logits, 0), inputs.get('labeled.target'));
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },
@@ -82,27 +106,22 @@ function labeledTerms(network: VersemiNetwork, plan: StepPlan, group: LabeledGro
 /** L_syn and L_aux: each mix of two labelled images prompted with the synthetic task and with both images' tasks. */
 function mixedTerms(
   network: VersemiNetwork,
-  plan: StepPlan,
-  group: MixedGroup,
-  synthetic: boolean,
-  auxiliary: boolean,
+  { losses }: StepPlan,
+  inputs: InputSource,
+  wanted: readonly LossTerm[],
 ): WeightedTerm[] {
-  const { losses } = plan;
-  const prompts = Array.from(group.tasksA, (taskA, i) => [
-    ...(synthetic ? [network.config.tasks] : []),
-    ...(auxiliary ? [taskA, group.tasksB[i]!] : []),
-  ]);
-  const logits = predict(network, plan, group.image, prompts);
+  const logits = predict(network, inputs, 'mixed');
+  const synthetic = wanted.includes('synthetic');
   const terms: WeightedTerm[] = [];
   if (synthetic) {
-    const value = syntheticLoss(ofPrompt(logits, 0), volumes(group.anyForeground, plan));
+    const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'));
     terms.push({ name: 'synthetic', weight: losses.synthetic, value });
   }
-  if (auxiliary) {
+  if (wanted.includes('auxiliary')) {
     const first = synthetic ? 1 : 0;
     const value = auxiliaryLoss(
-      { logits: ofPrompt(logits, first), target: volumes(group.targetA, plan) },
-      { logits: ofPrompt(logits, first + 1), target: volumes(group.targetB, plan) },
+      { logits: ofPrompt(logits, first), target: inputs.get('mixed.targetA') },
+      { logits: ofPrompt(logits, first + 1), target: inputs.get('mixed.targetB') },
       losses.auxiliaryCrossEntropy,
     );
     terms.push({ name: 'auxiliary', weight: losses.auxiliary, value });
@@ -113,31 +132,19 @@ function mixedTerms(
 /** L_unsup and L_cube: each unlabelled mix prompted with every task. */
 function unlabeledTerms(
   network: VersemiNetwork,
-  plan: StepPlan,
-  group: UnlabeledGroup,
-  step: number,
-  cube: boolean,
+  { losses }: StepPlan,
+  inputs: InputSource,
+  wanted: readonly LossTerm[],
 ): WeightedTerm[] {
-  const { losses, training } = plan;
-  const { tasks } = network.config;
-  const unsupervised = losses.unsupervised > 0;
-  const prompt = unsupervised ? Array.from({ length: tasks + 1 }, (_, task) => task) : [tasks];
-  const images = group.image.length / plan.patchSizeVoxels.reduce((product, size) => product * size, 1);
-  const logits = predict(
-    network,
-    plan,
-    group.image,
-    Array.from({ length: images }, () => prompt),
-  );
-  const synthetic = ofPrompt(logits, prompt.length - 1);
+  const logits = predict(network, inputs, 'unlabeled');
+  const synthetic = ofPrompt(logits, logits.shape[1] - 1);
   const terms: WeightedTerm[] = [];
-  if (unsupervised) {
-    const ramp = unsupervisedRamp(step, training.stage1Steps, losses.unsupervisedRampSteps);
+  if (wanted.includes('unsupervised')) {
     const value = unsupervisedLoss(logits, synthetic, losses.aggregateGradient);
-    terms.push({ name: 'unsupervised', weight: losses.unsupervised * ramp, value });
+    terms.push({ name: 'unsupervised', weight: inputs.get<tf.Scalar>('unsupervised.weight'), value });
   }
-  if (cube) {
-    const value = cubeLoss(synthetic, volumes(group.cubeLabel, plan), volumes(group.inside, plan));
+  if (wanted.includes('cube')) {
+    const value = cubeLoss(synthetic, inputs.get('unlabeled.cubeLabel'), inputs.get('unlabeled.inside'));
     terms.push({ name: 'cube', weight: losses.cube, value });
   }
   return terms;

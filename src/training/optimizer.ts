@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
 import type { NamedValues } from '../model/network.js';
-import { adamStep, emaStep, packGradients } from '../tfjs/ops.js';
+import { adamStep, concatGradients, emaStep, packGradients } from '../tfjs/ops.js';
 
 export interface AdamPlan {
   readonly beta1: number;
@@ -51,13 +51,10 @@ export class Adam {
 
   /** Gradients by name in one arena, in the order of the parameters; a parameter without one counts as zero. */
   pack(gradients: ReadonlyMap<string, tf.Tensor>): tf.Tensor1D {
-    const arena = tf.zeros([total(this.sizes)]) as tf.Tensor1D;
-    packGradients(
+    return concatGradients(
       this.names.map((name) => gradients.get(name)),
       this.sizes,
-      arena,
-    ).dispose();
-    return arena;
+    );
   }
 
   /**

@@ -43,12 +43,17 @@ export class TrainingRun {
   /**
    * @param batch of the next step
    * @param started when the step began, and how long it waited for its batch
+   * @param next see `trainingStep`
    * @throws VERSEMI_TRAINING_NOT_FINITE
    */
-  async train(batch: StepBatch, started: { readonly at: number; readonly waitSeconds: number }): Promise<StepEvent> {
+  async train(
+    batch: StepBatch,
+    started: { readonly at: number; readonly waitSeconds: number },
+    next?: () => Promise<StepBatch | undefined>,
+  ): Promise<StepEvent> {
     const { training } = this.plan;
     const stage = stageOf(this.step, training);
-    const result = await trainingStep(this.state, this.plan, batch, this.step);
+    const result = await trainingStep(this.state, this.plan, batch, this.step, next);
     const secondsPerStep = secondsSince(started.at);
     const etaSeconds = this.pace.add(this.step, secondsPerStep);
     this.step++;
@@ -64,6 +69,11 @@ export class TrainingRun {
       waitSeconds: started.waitSeconds,
       etaSeconds,
     };
+  }
+
+  /** What the steps have to say once, if anything. */
+  takeNotice(): string | undefined {
+    return this.state.program.takeNotice();
   }
 
   /** Validates the network that the plan wants for inference. */

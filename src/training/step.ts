@@ -3,7 +3,9 @@ import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
-import { type LossGroup, type LossTerm, lossGroups } from './groups.js';
+import { RepeatedComputation } from '../tfjs/repeated.js';
+import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
+import { StepInputs, stepValues } from './inputs.js';
 import { Adam, WeightAverage } from './optimizer.js';
 import { emaDecayAt, learningRateAt, stageOf } from './schedule.js';
 
@@ -12,6 +14,7 @@ export interface TrainingState {
   readonly network: VersemiNetwork;
   readonly adam: Adam;
   readonly average: WeightAverage;
+  readonly program: StepProgram;
 }
 
 export interface StepResult {
@@ -31,50 +34,54 @@ export function createState(
     readonly average: ReadonlyMap<string, Float32Array>;
   },
 ): TrainingState {
+  const adam = new Adam(network.parameters, training, saved?.moments);
   return {
     network,
-    adam: new Adam(network.parameters, training, saved?.moments),
+    adam,
     average: new WeightAverage(network.parameters, network.buffers, saved?.average),
+    program: new StepProgram(network, adam),
   };
 }
 
-export function disposeState({ network, adam, average }: TrainingState): void {
+export function disposeState({ network, adam, average, program }: TrainingState): void {
+  program.dispose();
   network.dispose();
   adam.dispose();
   average.dispose();
 }
 
+type TrainingPlan = Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
+
 /**
  * One step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
  * @param step counts from 0
+ * @param next gives the batch of the next step, which is brought to the device while this one computes; asked for only
+ *   where that gains something. The batch must not change before its step.
  * @throws VERSEMI_TRAINING_NOT_FINITE naming the step and the loss term, or the parameter whose gradient it is
  */
 export async function trainingStep(
-  { network, adam, average }: TrainingState,
-  plan: Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>,
+  { adam, average, program }: TrainingState,
+  plan: TrainingPlan,
   batch: StepBatch,
   step: number,
+  next?: () => Promise<StepBatch | undefined>,
 ): Promise<StepResult> {
   const { training } = plan;
-  const stage = stageOf(step, training);
-  const { names, weights, numbers } = tf.tidy(() => {
-    const groups = lossGroups(network, plan, batch, stage).map((group) => groupGradients(network, adam, group));
-    const squaredNorm = adam.take(groups.map(({ gradients }) => gradients));
-    const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
-    for (const { values } of groups) values.dispose();
-    return {
-      names: groups.flatMap((group) => group.names),
-      weights: groups.flatMap((group) => group.weights),
-      numbers,
-    };
-  });
-  const read = await numbers.data();
-  numbers.dispose();
+  const { names, numbers, free } = await program.start(plan, batch, step);
+  const reading = numbers.data();
+  if (next !== undefined && program.canPrefetch)
+    next().then(
+      (batch) => batch && program.prefetch(plan, batch, step + 1),
+      () => {}, // whoever asks for that batch learns of it
+    );
+  const read = await reading;
+  free();
+  const weights = lossWeights(plan, step);
   const losses: Partial<Record<LossTerm, number>> = {};
   let total = 0;
   for (const [i, name] of names.entries()) {
     losses[name] = read[i]!;
-    total += weights[i]! * read[i]!;
+    total += weights[name] * read[i]!;
     if (!Number.isFinite(read[i])) throw notFinite(step, `loss term ${name}`, read[i]!);
   }
   const gradientNorm = Math.sqrt(read[names.length]!);
@@ -90,9 +97,81 @@ export async function trainingStep(
   return { losses: { ...losses, total }, learningRate, gradientNorm };
 }
 
+/**
+ * Losses and gradients of a step. Steps of a stage have the same shapes and the same kernel calls: on a device that can, they
+ * are recorded once and replayed. What changes from step to step enters through `StepInputs`.
+ */
+export class StepProgram {
+  private readonly inputs = new StepInputs();
+  private computation: RepeatedComputation<tf.Tensor1D> | undefined;
+  private key = '';
+  private names: LossTerm[] = [];
+  private told = false;
+
+  constructor(
+    private readonly network: VersemiNetwork,
+    private readonly adam: Adam,
+  ) {}
+
+  /**
+   * Calls all kernels of a step; the gradients are Adam's then.
+   * @returns values of the terms in the order of `names` and the squared norm of the gradient; `free` when they were read
+   */
+  async start(
+    plan: TrainingPlan,
+    batch: StepBatch,
+    step: number,
+  ): Promise<{ names: readonly LossTerm[]; numbers: tf.Tensor1D; free: () => void }> {
+    const terms = stepTerms(plan, batch, stageOf(step, plan.training));
+    await this.inputs.load(stepValues(plan, batch, terms, step));
+    const key = `${this.inputs.signature}; ${JSON.stringify([terms, plan.losses])}`;
+    if (key !== this.key) {
+      this.computation?.dispose();
+      this.computation = new RepeatedComputation(() => this.compute(plan, terms));
+      this.names = [...terms.labeled, ...terms.mixed, ...terms.unlabeled];
+      this.key = key;
+    }
+    const { results, free } = this.computation!.run();
+    return { names: this.names, numbers: results, free };
+  }
+
+  /** True where the device takes in values while it computes. */
+  get canPrefetch(): boolean {
+    return this.inputs.canPrefetch;
+  }
+
+  prefetch(plan: TrainingPlan, batch: StepBatch, step: number): void {
+    const terms = stepTerms(plan, batch, stageOf(step, plan.training));
+    this.inputs.prefetch(stepValues(plan, batch, terms, step));
+  }
+
+  /** Once: why the steps cannot be recorded on a device that could. */
+  takeNotice(): string | undefined {
+    const reason = this.computation?.refused;
+    if (reason === undefined || this.told) return undefined;
+    this.told = true;
+    return `The kernels of a step are called one by one, not replayed as a graph: ${reason}.`;
+  }
+
+  dispose(): void {
+    this.computation?.dispose();
+    this.inputs.dispose();
+  }
+
+  private compute(plan: TrainingPlan, terms: StepTerms): tf.Tensor1D {
+    return tf.tidy(() => {
+      const groups = lossGroups(this.network, plan, this.inputs, terms).map((group) =>
+        groupGradients(this.network, this.adam, group),
+      );
+      const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
+      const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
+      for (const { values } of groups) values.dispose();
+      return tf.keep(numbers);
+    });
+  }
+}
+
 interface GroupGradients {
-  readonly names: LossTerm[];
-  readonly weights: number[];
   /** Values of the terms, [terms]; outlives a tidy. */
   readonly values: tf.Tensor1D;
   /** See `Adam.pack`. */
@@ -100,29 +179,30 @@ interface GroupGradients {
 }
 
 function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): GroupGradients {
-  let names: LossTerm[] = [];
-  let weights: number[] = [];
   let values: tf.Tensor1D | undefined;
   const loss = () => {
     const terms = group.terms();
-    names = terms.map(({ name }) => name);
-    weights = terms.map(({ weight }) => weight);
     values = tf.keep(tf.stack(terms.map(({ value }) => value)) as tf.Tensor1D);
     return terms
       .map(({ value, weight }) => tf.mul(value, weight) as tf.Scalar)
       .reduce((sum, term) => tf.add(sum, term));
   };
-  const gradients = tf.tidy(() => {
-    const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
-    // named by variable; null where a parameter does not enter (biases before a normalisation)
-    const byVariable = grads as Record<string, tf.Tensor | null>;
-    const byName = [...network.parameters].flatMap(([name, variable]) => {
-      const gradient = byVariable[variable.name];
-      return gradient ? [[name, gradient] as const] : [];
+  try {
+    const gradients = tf.tidy(() => {
+      const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
+      // named by variable; null where a parameter does not enter (biases before a normalisation)
+      const byVariable = grads as Record<string, tf.Tensor | null>;
+      const byName = [...network.parameters].flatMap(([name, variable]) => {
+        const gradient = byVariable[variable.name];
+        return gradient ? [[name, gradient] as const] : [];
+      });
+      return adam.pack(new Map(byName));
     });
-    return adam.pack(new Map(byName));
-  });
-  return { names, weights, values: values!, gradients };
+    return { values: values!, gradients };
+  } catch (error) {
+    values?.dispose();
+    throw error;
+  }
 }
 
 function notFinite(step: number, field: string, found: number): VersemiError {

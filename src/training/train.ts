@@ -82,15 +82,26 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
     let saved = firstStep;
+    const batchOf = (step: number) => prefetcher.batch(step, stageOf(step, plan.training));
+    let coming: Promise<StepBatch> | undefined;
     while (run.stepsDone < steps && signal?.aborted !== true) {
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
       await new Promise<void>((resolve) => setImmediate(resolve));
       const at = performance.now();
       const step = run.stepsDone;
-      const batch = await prefetcher.batch(step, stageOf(step, plan.training));
+      const batch = await (coming ?? batchOf(step));
+      coming = undefined;
       options.onBatch?.(batch, step);
-      yield record(await run.train(batch, { at, waitSeconds: secondsSince(at) }));
+      const next = async () => {
+        if (step + 1 === steps || signal?.aborted === true) return undefined;
+        coming = batchOf(step + 1);
+        coming.catch(() => {}); // it is awaited in the next turn, if there is one
+        return coming;
+      };
+      yield record(await run.train(batch, { at, waitSeconds: secondsSince(at) }, next));
+      const notice = run.takeNotice();
+      if (notice !== undefined) yield record({ type: 'log', step: run.stepsDone, message: notice });
       if (validator !== undefined && isDue(run.stepsDone, plan.training.validateEverySteps, steps)) {
         const validation = record(await run.validate(validator));
         yield validation;

@@ -1,6 +1,11 @@
 // That training learns: balls and boxes, a small network, the device that a user would get.
 import t from 'tap';
-import { dispatchCounts, registerVersemiBackends, resetDispatchCounts } from '../../src/tfjs/index.js';
+import {
+  type DeviceChoice,
+  dispatchCounts,
+  registerVersemiBackends,
+  resetDispatchCounts,
+} from '../../src/tfjs/index.js';
 import { type StepEvent, type TrainingEvent, train } from '../../src/training/index.js';
 import { shapes, shapesPlan } from './training-support.js';
 
@@ -21,7 +26,7 @@ function plan(training: Readonly<Record<string, unknown>>) {
   });
 }
 
-async function run(settings: Readonly<Record<string, unknown>>, runFolder: string, device: 'cpu' | 'wasm') {
+async function run(settings: Readonly<Record<string, unknown>>, runFolder: string, device: DeviceChoice) {
   const events: TrainingEvent[] = [];
   for await (const event of train(plan(settings), { runFolder, device, data })) events.push(event);
   const steps = events.filter((event): event is StepEvent => event.type === 'step');
@@ -33,12 +38,11 @@ async function run(settings: Readonly<Record<string, unknown>>, runFolder: strin
 const average = (steps: readonly StepEvent[], name: keyof StepEvent['losses']) =>
   steps.reduce((sum, { losses }) => sum + losses[name]!, 0) / steps.length;
 
-for (const { backend, available, why } of await registerVersemiBackends()) {
+for (const { backend, device, available, why } of await registerVersemiBackends()) {
   if (!available) {
     t.test(backend, { skip: why }, async () => {});
     continue;
   }
-  const device = backend === 'versemi-cpu' ? 'cpu' : 'wasm';
   t.test(`supervised training on ${device} segments new cases, and delegates nothing`, async (t) => {
     resetDispatchCounts();
     const { validation } = await run(

@@ -25,7 +25,7 @@ t.test('every row of the kernel table has cases, with unique names', (t) => {
 });
 
 for (const status of await registerVersemiBackends()) {
-  const choice = status.backend === 'versemi-cpu' ? 'cpu' : 'wasm';
+  const choice = status.device;
   t.test(`selftest of ${status.backend}`, { skip: status.available ? false : status.why }, async (t) => {
     const selected = await selectDevice(choice);
     t.equal(tf.getBackend(), status.backend);

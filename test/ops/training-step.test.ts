@@ -78,9 +78,9 @@ await registerVersemiBackends();
 await tf.setBackend('cpu');
 const expected = await train('labeled-inside', 'both');
 
-for (const { backend, available, why } of await registerVersemiBackends())
+for (const { backend, device: choice, available, why } of await registerVersemiBackends())
   t.test(backend, { skip: available ? false : why }, async (t) => {
-    const { device } = await selectDevice(backend === 'versemi-cpu' ? 'cpu' : 'wasm');
+    const { device } = await selectDevice(choice, { precision: 'float32' });
     const tensors = tf.memory().numTensors;
     const { buffers } = device.memory();
     resetDispatchCounts();

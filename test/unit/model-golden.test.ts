@@ -7,7 +7,8 @@ import { bufferSpecs, elementCount, type NetworkConfig, parameterSpecs } from '.
 import { VersemiNetwork } from '../../src/model/network.js';
 import { fromPyTorchConvolution, fromPyTorchMatrix } from '../../src/model/pytorch-layout.js';
 import type { StepBatch } from '../../src/sampling/index.js';
-import { lossGroups } from '../../src/training/groups.js';
+import { lossGroups, stepTerms } from '../../src/training/groups.js';
+import { StepInputs, stepValues } from '../../src/training/inputs.js';
 import { createState, disposeState, trainingStep } from '../../src/training/step.js';
 import { availableBackends, wave } from './model-support.js';
 
@@ -153,7 +154,11 @@ for (const backend of await availableBackends()) {
         const plan = planWith();
         const network = new VersemiNetwork(config, startValues());
         const sums = new Map<string, Float64Array>();
-        for (const group of lossGroups(network, plan, batch(stage === 1 ? 0 : 5), stage)) {
+        const one = batch(stage === 1 ? 0 : 5);
+        const terms = stepTerms(plan, one, stage);
+        const inputs = new StepInputs();
+        await inputs.load(stepValues(plan, one, terms, one.step));
+        for (const group of lossGroups(network, plan, inputs, terms)) {
           const logits: tf.Tensor[] = [];
           const original = network.logits.bind(network);
           network.logits = (...args) => {
@@ -189,6 +194,7 @@ for (const backend of await availableBackends()) {
           buffer.dataSync().forEach((value, i) => {
             t.ok(close(value, expected.buffers[name]![i]!, 1e-4, 1e-6), `${name}[${i}]`);
           });
+        inputs.dispose();
         network.dispose();
       });
     }

@@ -5,7 +5,7 @@ import { registerVersemiBackends } from '../../src/tfjs/index.js';
 
 /** Every backend that works here; TF.js's own cpu backend always does. */
 export async function availableBackends(): Promise<string[]> {
-  const own = await registerVersemiBackends();
+  const own = await registerVersemiBackends({ precision: 'float32' });
   const names = ['cpu'];
   for (const { backend, available } of own) if (available && (await tf.setBackend(backend))) names.push(backend);
   return names;

@@ -328,7 +328,7 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
 t.test('an addon that is absent or damaged is explained', async (t) => {
   const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
-  for (const file of ['errors.js', 'root.js', 'tfjs/native-device.js', 'tfjs/kernel-table.js']) {
+  for (const file of ['errors.js', 'root.js', 'tfjs/device.js', 'tfjs/native-device.js', 'tfjs/kernel-table.js']) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
   const load = async (copy: number) => {

@@ -29,6 +29,23 @@ export function packGradients(
   return runCustom<Tensor1D>('VersemiPackGradients', inputs, { sizes: sizes as number[] });
 }
 
+/**
+ * The same into an arena of its own.
+ * @returns [sum of sizes]
+ */
+export function concatGradients(gradients: readonly (Tensor | null | undefined)[], sizes: readonly number[]): Tensor1D {
+  const inputs = Object.fromEntries(gradients.map((gradient, i) => [`gradient${i}`, gradient ?? undefined]));
+  const [arena, squaredNorm] = runCustom<Tensor1D[]>('VersemiPackGradients', inputs, { sizes: sizes as number[] });
+  squaredNorm!.dispose();
+  return arena!;
+}
+
+/** target = source, in place: the data of `target` stays where it is, as a recorded computation needs it. */
+export function copyInto(target: Tensor, source: Tensor): void {
+  checkShape('copyInto', 'source', target.shape, source.shape);
+  runCustom<Tensor[]>('VersemiCopy', { source, target });
+}
+
 export interface AdamSettings {
   readonly learningRate: number;
   readonly beta1: number;

@@ -1,6 +1,7 @@
 import type { BufferId, Device } from '../device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
 import { makeData, type OpCase, seedOf, sourceSize, type Target } from './op-case.js';
+import { precisionOf, rounded, roundoffOf } from './precision.js';
 
 /** Elements behind each output that a kernel must not touch. */
 const guardElements = 32;
@@ -50,6 +51,33 @@ export function expectedOutputs(opCase: OpCase, { inputs, outputs }: CaseData): 
 }
 
 /**
+ * Error that a device may make beyond that of float32, per output: twice that of the plain kernels where they take operands
+ * of its precision and round their results to it. A kernel of lowered precision may not be worse than that.
+ */
+function loweredErrors(
+  device: Device,
+  opCase: OpCase,
+  data: CaseData,
+  expected: readonly (Float64Array | null)[],
+): number[] {
+  const precision = precisionOf(device, opCase.row);
+  if (precision === 'float32') return expected.map(() => 0);
+  const lower = (values: Float64Array) => values.map((value) => rounded(value, precision));
+  const inputs = data.inputs.map((input) => input && lower(input));
+  const plain = expectedOutputs(opCase, { inputs, outputs: data.outputs });
+  return expected.map((reference, i) => {
+    if (reference === null) return 0;
+    const results = lower(plain[i]!);
+    let most = roundoffOf(precision) * typicalSize(reference);
+    for (const [at, value] of reference.entries()) {
+      const error = Math.abs(results[at]! - value);
+      if (error > most) most = error;
+    }
+    return 2 * most;
+  });
+}
+
+/**
  * Runs a case on a device: outputs start poisoned, with guard elements behind them; the results are compared with the
  * plain kernels in double; inputs and guards must be untouched, a second run bitwise equal, and no buffer left over.
  */
@@ -62,7 +90,8 @@ export function checkCase(device: Device, opCase: OpCase): CaseResult {
   let problem: string | null;
   try {
     const first = execute(device, opCase, data);
-    problem = first.problem ?? compare(opCase, first.outputs, expectedOutputs(opCase, data));
+    const expected = expectedOutputs(opCase, data);
+    problem = first.problem ?? compare(opCase, first.outputs, expected, loweredErrors(device, opCase, data, expected));
     if (problem === null) {
       const second = execute(device, opCase, data);
       problem = second.problem ?? compareBits(first.outputs, second.outputs);
@@ -152,12 +181,13 @@ function compare(
   { terms, conditioning = 1 }: OpCase,
   actual: readonly (Float32Array | null)[],
   expected: readonly (Float64Array | null)[],
+  lowered: readonly number[],
 ): string | null {
   const relative = conditioning * float32Epsilon * (8 + 4 * Math.sqrt(terms));
   for (const [i, reference] of expected.entries()) {
     if (reference === null) continue;
     const output = actual[i]!;
-    const absolute = relative * typicalSize(reference) + 1e-37;
+    const absolute = relative * typicalSize(reference) + lowered[i]! + 1e-37;
     for (let at = 0; at < reference.length; at++) {
       const b = reference[at]!;
       const a = output[at]!;

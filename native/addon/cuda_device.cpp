@@ -1,0 +1,174 @@
+#include "cuda_device.h"
+
+#include <vector>
+
+#include "../cpu/context.h"
+#include "buffer_sizes.h"
+
+#if defined(VERSEMI_HAS_CUDA)
+#include "../cuda/session.h"
+#endif
+
+namespace versemi {
+
+#if defined(VERSEMI_HAS_CUDA)
+
+namespace {
+
+using buffer_id = buffer_pool::buffer_id;
+
+class cuda_device final : public device {
+ public:
+  explicit cuda_device(std::unique_ptr<cuda::session> session) : session_(std::move(session)) {}
+
+  versemi_status allocate(int64_t bytes, buffer_id* id) override { return session_->allocate(bytes, id); }
+  versemi_status release(buffer_id id) override { return session_->release(id); }
+  versemi_status transfer(buffer_id id, void* host, int64_t bytes, bool to_device) override {
+    return to_device ? session_->write(id, host, bytes) : session_->read(id, host, bytes);
+  }
+
+  versemi_status run(int32_t op, const double* ids, int32_t buffer_count, const double* attributes,
+                     int32_t attribute_count) override {
+    const size_t count = static_cast<size_t>(buffer_count);
+    ids_.resize(count);
+    sizes_.resize(count);
+    elements_.assign(count, 0);
+    for (size_t i = 0; i < count; i++) {
+      const double id = ids[i];
+      ids_[i] = id >= 0 && id < 9007199254740992.0 ? static_cast<int64_t>(id) : -1;
+      int64_t bytes = 0;
+      if (!session_->find(ids_[i], &bytes))
+        return failure(VERSEMI_INVALID_ARGUMENT, "buffer %.0f, number %d of the call, is not live (released before?)", id,
+                       static_cast<int>(i));
+      // The checks ask whether a buffer is there and how large it is, not where.
+      static char somewhere;
+      sizes_[i] = {ids_[i] == 0 ? nullptr : &somewhere, bytes};
+    }
+    const versemi_status status =
+        check_call(op, sizes_.data(), buffer_count, attributes, attribute_count, elements_.data());
+    if (status.code != VERSEMI_OK) return status;
+    return session_->run(op, ids_.data(), elements_.data(), buffer_count, attributes, attribute_count);
+  }
+
+  versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) override {
+    const versemi_status status = check_attributes(op, attributes, attribute_count);
+    return status.code != VERSEMI_OK ? status : session_->refuses(op, attributes, attribute_count);
+  }
+
+  memory_use use() const override {
+    const cuda::session_memory memory = session_->memory();
+    memory_use use;
+    use.buffers = memory.buffers;
+    use.bytes_in_use = memory.in_use;
+    use.bytes_pooled = memory.pooled;
+    use.bytes_peak = memory.peak;
+    return use;
+  }
+  void trim() override { session_->trim(); }
+
+  std::string isa() const override { return ""; }
+  int threads() const override { return 1; }
+  std::string description() const override { return session_->description(); }
+
+  std::string precision() const override {
+    static const char* const names[] = {"float32", "tf32", "bfloat16"};
+    const cuda::precision operands = session_->operands();
+    return names[operands == cuda::precision::float32 ? 0 : operands == cuda::precision::tf32 ? 1 : 2];
+  }
+
+  bool asynchronous() const override { return true; }
+
+  std::unique_ptr<task> begin_read(buffer_id id, void* host, int64_t bytes, versemi_status* status) override {
+    auto reading = std::make_unique<read_task>(session_, host);
+    *status = session_->begin_read(id, bytes, &reading->read);
+    return status->code == VERSEMI_OK ? std::move(reading) : nullptr;
+  }
+
+  std::unique_ptr<task> begin_upload(buffer_id id, const void* host, int64_t bytes, versemi_status* status) override {
+    auto uploading = std::make_unique<upload_task>(session_);
+    *status = session_->begin_upload(id, host, bytes, &uploading->job);
+    return status->code == VERSEMI_OK ? std::move(uploading) : nullptr;
+  }
+  versemi_status commit(buffer_id id) override { return session_->commit(id); }
+
+  std::unique_ptr<task> begin_synchronize(versemi_status* status) override {
+    auto waiting = std::make_unique<read_task>(session_, nullptr);
+    *status = session_->begin_read(0, 0, &waiting->read);
+    return status->code == VERSEMI_OK ? std::move(waiting) : nullptr;
+  }
+
+  versemi_status begin_capture() override { return session_->begin_capture(); }
+  versemi_status end_capture(int64_t* graph) override { return session_->end_capture(graph); }
+  versemi_status replay(int64_t graph) override { return session_->replay(graph); }
+  void drop_graph(int64_t graph) override { session_->drop_graph(graph); }
+
+ private:
+  // The session outlives its tasks: each has a share in it.
+  struct read_task final : task {
+    read_task(std::shared_ptr<cuda::session> owner, void* to) : session(std::move(owner)), host(to) {}
+    versemi_status wait() override { return session->wait_read(read, host); }
+    void end(bool) override { session->end_read(read); }
+    std::shared_ptr<cuda::session> session;
+    void* host;
+    cuda::host_read read;
+  };
+  struct upload_task final : task {
+    explicit upload_task(std::shared_ptr<cuda::session> owner) : session(std::move(owner)) {}
+    versemi_status wait() override { return session->run_upload(job); }
+    void end(bool done) override { session->end_upload(job, done); }
+    std::shared_ptr<cuda::session> session;
+    cuda::upload job;
+  };
+
+  std::shared_ptr<cuda::session> session_;
+  std::vector<int64_t> ids_, elements_;
+  std::vector<versemi_buffer> sizes_;
+};
+
+}  // namespace
+
+std::string cuda_unavailable() { return cuda::unavailable_reason(); }
+
+const char* cuda_architectures() { return cuda::architectures(); }
+
+std::unique_ptr<device> make_cuda_device(const cuda_settings& settings, std::string* reason) {
+  cuda::session_settings wanted;
+  if (settings.exact || settings.precision == "float32") wanted.operands = cuda::precision::float32;
+  else if (settings.precision == "tf32") wanted.operands = cuda::precision::tf32;
+  else if (settings.precision != "" && settings.precision != "bfloat16") {
+    *reason = "the device cuda computes in bfloat16, tf32 or float32, not in " + settings.precision;
+    if (settings.precision == "int8")
+      *reason += ": on these GPUs bfloat16 convolutions are bound by memory, and int8 would save nothing worth its error";
+    return nullptr;
+  }
+  if (settings.memory_limit_bytes > 0) wanted.memory_limit_bytes = settings.memory_limit_bytes;
+  wanted.poison = settings.poison;
+  wanted.blocking = settings.blocking;
+  *reason = cuda::unavailable_reason();
+  if (!reason->empty()) return nullptr;
+  versemi_status status = ok();
+  std::unique_ptr<cuda::session> session = cuda::session::create(wanted, &status);
+  if (session == nullptr) {
+    *reason = status.message;
+    return nullptr;
+  }
+  return std::make_unique<cuda_device>(std::move(session));
+}
+
+#else
+
+std::string cuda_unavailable() {
+  return "this addon was built without CUDA (no nvcc was found, or VERSEMI_CUDA=0). Install the CUDA toolkit, put nvcc on the "
+         "PATH, and run: npm rebuild versemi (in a clone: npm run install).";
+}
+
+const char* cuda_architectures() { return "none"; }
+
+std::unique_ptr<device> make_cuda_device(const cuda_settings&, std::string* reason) {
+  *reason = cuda_unavailable();
+  return nullptr;
+}
+
+#endif
+
+}  // namespace versemi

@@ -1,0 +1,123 @@
+import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Plan } from '../config/plan.js';
+import { promptCodes } from '../model/network.js';
+import type { StepBatch } from '../sampling/types.js';
+import { PersistentTensor } from '../tfjs/persistent.js';
+import { lossWeights, type StepTerms } from './groups.js';
+
+/** What a step takes in, by name: everything that changes from step to step, as host values. */
+export type StepValues = ReadonlyMap<string, { readonly values: Float32Array; readonly shape: readonly number[] }>;
+
+/** Below this a copy costs less than what it takes to bring it ahead of time. */
+const leastPrefetch = 4096;
+
+/**
+ * Images, targets, codes of the prompts and the weights that ramp: those that the terms of a step use.
+ * @param step counts from 0
+ */
+export function stepValues(
+  plan: Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'losses'>,
+  batch: StepBatch,
+  terms: StepTerms,
+  step: number,
+): StepValues {
+  const result = new Map<string, { values: Float32Array; shape: number[] }>();
+  const [x, y, z] = plan.patchSizeVoxels;
+  const tasks = plan.tasks.length;
+  const image = (name: string, values: Float32Array) =>
+    result.set(name, { values, shape: [values.length / (x * y * z), z, y, x, 1] });
+  const mask = (name: string, values: Float32Array) =>
+    result.set(name, { values, shape: [values.length / (x * y * z), z, y, x] });
+  const prompts = (name: string, tasksOfImages: number[][]) =>
+    result.set(name, {
+      values: promptCodes(tasksOfImages, tasks),
+      shape: [tasksOfImages.length, tasksOfImages[0]!.length, tasks + 1],
+    });
+
+  const { labeled, mixed, unlabeled } = batch;
+  image('labeled.image', labeled.image);
+  mask('labeled.target', labeled.target);
+  prompts(
+    'labeled.prompts',
+    Array.from(labeled.tasks, (task) => [task]),
+  );
+  if (mixed !== undefined && terms.mixed.length > 0) {
+    const synthetic = terms.mixed.includes('synthetic');
+    const auxiliary = terms.mixed.includes('auxiliary');
+    image('mixed.image', mixed.image);
+    if (synthetic) mask('mixed.anyForeground', mixed.anyForeground);
+    if (auxiliary) {
+      mask('mixed.targetA', mixed.targetA);
+      mask('mixed.targetB', mixed.targetB);
+    }
+    prompts(
+      'mixed.prompts',
+      Array.from(mixed.tasksA, (taskA, i) => [
+        ...(synthetic ? [tasks] : []),
+        ...(auxiliary ? [taskA, mixed.tasksB[i]!] : []),
+      ]),
+    );
+  }
+  if (unlabeled !== undefined && terms.unlabeled.length > 0) {
+    const unsupervised = terms.unlabeled.includes('unsupervised');
+    image('unlabeled.image', unlabeled.image);
+    if (terms.unlabeled.includes('cube')) {
+      mask('unlabeled.cubeLabel', unlabeled.cubeLabel);
+      mask('unlabeled.inside', unlabeled.inside);
+    }
+    const all = unsupervised ? Array.from({ length: tasks + 1 }, (_, task) => task) : [tasks];
+    const images = unlabeled.image.length / (x * y * z);
+    prompts(
+      'unlabeled.prompts',
+      Array.from({ length: images }, () => all),
+    );
+    if (unsupervised)
+      result.set('unsupervised.weight', { values: Float32Array.of(lossWeights(plan, step).unsupervised), shape: [] });
+  }
+  return result;
+}
+
+/** The tensors behind a step's values: the same ones in every step, overwritten before it. */
+export class StepInputs {
+  private readonly tensors = new Map<string, PersistentTensor>();
+
+  get<T extends Tensor>(name: string): T {
+    return this.tensors.get(name)!.tensor as T;
+  }
+
+  /** Changes whenever a tensor is another one than before. */
+  get signature(): string {
+    return [...this.tensors].map(([name, { shape }]) => `${name} ${shape}`).join('; ');
+  }
+
+  /** True where a device holds them that takes in values while it computes. */
+  get canPrefetch(): boolean {
+    return [...this.tensors.values()].some((tensor) => tensor.canPrefetch);
+  }
+
+  async load(values: StepValues): Promise<void> {
+    for (const [name, tensor] of this.tensors) {
+      if (String(values.get(name)?.shape) === String(tensor.shape)) continue;
+      tensor.dispose();
+      this.tensors.delete(name);
+    }
+    for (const [name, { values: one, shape }] of values) {
+      const tensor = this.tensors.get(name) ?? new PersistentTensor(shape);
+      this.tensors.set(name, tensor);
+      await tensor.take(one);
+    }
+  }
+
+  /** Begins to bring the values of the next step to the device; they must not change before `load`. */
+  prefetch(values: StepValues): void {
+    for (const [name, { values: one, shape }] of values) {
+      const tensor = this.tensors.get(name);
+      if (one.length >= leastPrefetch && String(tensor?.shape) === String(shape)) tensor?.prefetch(one);
+    }
+  }
+
+  dispose(): void {
+    for (const tensor of this.tensors.values()) tensor.dispose();
+    this.tensors.clear();
+  }
+}

@@ -1,0 +1,37 @@
+/** The CUDA device on the emulator, through the whole TypeScript stack: kernels, gradients, formats, leaks. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { packageRoot } from '../../src/root.js';
+
+// Built by test/run.mjs with the native tests; here so that one file can be run alone: node test/native-build.mjs.
+const addon = join(packageRoot, 'build', 'native-tests', 'versemi.node');
+const skip = existsSync(addon) ? false : 'no emulated addon: node test/native-build.mjs makes it';
+
+function selftest(...args: string[]) {
+  const main = join(packageRoot, 'dist', 'src', 'cli', 'main.js');
+  const { stdout, stderr, status } = spawnSync(process.execPath, [main, 'selftest', '--json', ...args], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: { ...process.env, VERSEMI_ADDON: addon },
+  });
+  return { stdout, stderr, status };
+}
+
+t.test('the selftest passes in exact float32', { skip }, async (t) => {
+  const { stdout, stderr, status } = selftest('--device', 'cuda', '--precision', 'float32');
+  t.equal(status, 0, stderr);
+  const { device, passed, failed } = JSON.parse(stdout);
+  t.match(device, /emulated/);
+  t.equal(failed, 0);
+  t.ok(passed > 400, `${passed} cases`);
+});
+
+t.test('cuda is taken only by name, and int8 is not offered', { skip }, async (t) => {
+  const { stderr, status } = selftest('--device', 'cuda', '--precision', 'int8');
+  t.equal(status, 6);
+  t.match(stderr, /VERSEMI_DEVICE_UNAVAILABLE/);
+  const { selectDevice } = await import('../../src/tfjs/index.js');
+  t.not((await selectDevice('auto')).device.name, 'cuda');
+});
