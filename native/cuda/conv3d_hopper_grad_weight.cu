@@ -114,19 +114,21 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
     mbarrier_wait(full + slot, parity);
     const auto offset = static_cast<std::uint32_t>(slot * layout::pair_bytes);
     std::uint64_t from_output = advanced(output_at, offset), from_input = advanced(input_at, offset);
-    wgmma_fence();
     // Not unrolled: the addresses of all lines would take the registers that the sums need.
 #pragma unroll 1
     for (int i = 0; i < Shape::all_lines; i++) {
+      wgmma_fence();
 #pragma unroll
       for (int step = 0; step < Shape::run / 2; step++)
         wgmma_bf16_mn<columns>(d, advanced(from_output, 2 * step * atom_bytes), advanced(from_input, 2 * step * atom_bytes));
+      wgmma_commit();
+      wgmma_wait<1>();
+      // The products before these are done: after the first line, those of the tile before.
+      if (lane() == 0 && done != nullptr) mbarrier_arrive(done);
+      done = nullptr;
       from_output = advanced(from_output, Shape::run * atom_bytes);
       from_input = advanced(from_input, line_bytes);
     }
-    wgmma_commit();
-    wgmma_wait<1>();
-    if (lane() == 0 && done != nullptr) mbarrier_arrive(done);  // of the tile before
     done = empty + slot;
     if (++slot == layout::in_flight) {
       slot = 0;
@@ -134,13 +136,16 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
     }
   }
   wgmma_wait<0>();
-  const int co = u.co + accumulator_row(thread, 0);
+  // Accumulator i of 32 per tap: rows (co) accumulator_row, columns (ci) accumulator_column of a tile of 64.
 #pragma unroll
-  for (int i = 0; i < columns / 2; i++) {
-    const int column = accumulator_column(thread, i);
-    const kernel_tap at = tap_of(a.by_samples, u.stage, consumer * 3 + column / 64);
+  for (int run_tap = 0; run_tap < 3; run_tap++) {
+    const kernel_tap at = tap_of(a.by_samples, u.stage, consumer * 3 + run_tap);
     const std::int64_t tap = std::int64_t{u.split} * taps + (at.d * 3 + at.h) * 3 + at.w;
-    a.to[(tap * a.in_channels + u.ci + column % 64) * a.out_channels + co + (i & 2) * 4] = d[i];
+    float* to = a.to + (tap * a.in_channels + u.ci + accumulator_column(thread, 0)) * a.out_channels + u.co + accumulator_row(thread, 0);
+#pragma unroll
+    for (int i = 0; i < 32; i += 4, to += 8 * a.out_channels)
+#pragma unroll
+      for (int k = 0; k < 4; k++) to[(k & 1) * a.out_channels + (k & 2) * 4] = d[run_tap * 32 + i + k];
   }
 #endif
 }
