@@ -22,7 +22,6 @@ namespace {
 #endif
 
 constexpr int consumer_threads = consumers * 128, block_threads = consumer_threads + 32;
-constexpr int columns = 3 * 64;
 
 // Shared memory: `in_flight` times (box of input, box of gradOutput), then barriers.
 template <typename Shape>
@@ -43,6 +42,10 @@ struct gradient_arguments {
   float* to;  // [split, tap, in_channels, out_channels]
 };
 
+#if defined(VERSEMI_HOPPER)
+
+constexpr int columns = 3 * 64;  // N of one wgmma: three taps, 64 ci each
+
 // Unit of work: the stage changes fastest, then the blocks of channels: blocks that run together read the same voxels.
 struct unit {
   int stage, ci, co, split;
@@ -57,6 +60,8 @@ __device__ __forceinline__ unit unit_of(const gradient_arguments& a, int index) 
   u.split = index / (a.out_channels / 64);
   return u;
 }
+
+#endif
 
 template <typename Shape>
 __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_constant__ tensor_map input,
