@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
     mbarrier_init_done();
   }
   barrier();
-  const int units = unit_count(g), chunks = g.chunks / g.splits;
+  const int units = unit_count(g), boxes = g.chunks * stages / g.splits;
 
   if (warp() == consumer_threads / 32) {  // boxes of voxels
     if (lane() != 0) return;
@@ -177,8 +177,8 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
     unsigned parity = 0;
     for (int unit = static_cast<int>(blockIdx.x); unit < units; unit += static_cast<int>(gridDim.x)) {
       const tile t = tile_of<Shape>(g, unit);
-      for (int i = 0; i < chunks * stages; i++) {
-        const int stage = i % stages, channel = (t.split * chunks + i / stages) * 64;
+      for (int i = t.split * boxes; i < (t.split + 1) * boxes; i++) {
+        const int stage = i % stages, channel = i / stages * 64;
         mbarrier_wait(box_empty + slot, parity ^ 1u);
         mbarrier_arrive_expect(box_full + slot, Shape::box_bytes);
         tensor_copy(memory + slot * Shape::box_bytes, &source, channel,
@@ -200,8 +200,8 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
     for (int unit = static_cast<int>(blockIdx.x); unit < units; unit += static_cast<int>(gridDim.x)) {
       const tile t = tile_of<Shape>(g, unit);
       const unsigned char* from =
-          a.weights + static_cast<std::int64_t>(t.block * g.chunks + t.split * chunks) * taps * weight_bytes;
-      for (int i = 0; i < chunks * taps; i++, from += weight_bytes) {
+          a.weights + static_cast<std::int64_t>(t.block * g.chunks * stages + t.split * boxes) * stage_taps * weight_bytes;
+      for (int i = 0; i < boxes * stage_taps; i++, from += weight_bytes) {
         mbarrier_wait(weights_empty + slot, parity ^ 1u);
         mbarrier_arrive_expect(weights_full + slot, weight_bytes);
         bulk_copy(memory + Shape::weights_at + slot * weight_bytes, from, weight_bytes, weights_full + slot);
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
     for (int i = 0; i < Shape::lines; i++)
 #pragma unroll
       for (int k = 0; k < Shape::columns / 2; k++) d[i][k] = 0;
-    for (int i = 0; i < chunks * stages; i++) {
+    for (int i = 0; i < boxes; i++) {
       mbarrier_wait(box_full + box, box_parity);
       std::uint64_t tap_at = advanced(lines_at, static_cast<std::uint32_t>(box * Shape::box_bytes));
       for (int tap = 0; tap < stage_taps; tap++) {

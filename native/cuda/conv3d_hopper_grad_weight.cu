@@ -22,7 +22,6 @@ namespace {
 #endif
 
 constexpr int consumer_threads = consumers * 128, block_threads = consumer_threads + 32;
-constexpr int columns = 3 * 64;
 
 // Shared memory: `in_flight` times (box of input, box of gradOutput), then barriers.
 template <typename Shape>
@@ -43,6 +42,10 @@ struct gradient_arguments {
   float* to;  // [split, tap, in_channels, out_channels]
 };
 
+#if defined(VERSEMI_HOPPER)
+
+constexpr int columns = 3 * 64;  // N of one wgmma: three taps, 64 ci each
+
 // Unit of work: the stage changes fastest, then the blocks of channels: blocks that run together read the same voxels.
 struct unit {
   int stage, ci, co, split;
@@ -57,6 +60,8 @@ __device__ __forceinline__ unit unit_of(const gradient_arguments& a, int index) 
   u.split = index / (a.out_channels / 64);
   return u;
 }
+
+#endif
 
 template <typename Shape>
 __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_constant__ tensor_map input,
@@ -114,19 +119,21 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
     mbarrier_wait(full + slot, parity);
     const auto offset = static_cast<std::uint32_t>(slot * layout::pair_bytes);
     std::uint64_t from_output = advanced(output_at, offset), from_input = advanced(input_at, offset);
-    wgmma_fence();
     // Not unrolled: the addresses of all lines would take the registers that the sums need.
 #pragma unroll 1
     for (int i = 0; i < Shape::all_lines; i++) {
+      wgmma_fence();
 #pragma unroll
       for (int step = 0; step < Shape::run / 2; step++)
         wgmma_bf16_mn<columns>(d, advanced(from_output, 2 * step * atom_bytes), advanced(from_input, 2 * step * atom_bytes));
+      wgmma_commit();
+      wgmma_wait<1>();
+      // The products before these are done: after the first line, those of the tile before.
+      if (lane() == 0 && done != nullptr) mbarrier_arrive(done);
+      done = nullptr;
       from_output = advanced(from_output, Shape::run * atom_bytes);
       from_input = advanced(from_input, line_bytes);
     }
-    wgmma_commit();
-    wgmma_wait<1>();
-    if (lane() == 0 && done != nullptr) mbarrier_arrive(done);  // of the tile before
     done = empty + slot;
     if (++slot == layout::in_flight) {
       slot = 0;
@@ -134,13 +141,16 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
     }
   }
   wgmma_wait<0>();
-  const int co = u.co + accumulator_row(thread, 0);
+  // Accumulator i of 32 per tap: rows (co) accumulator_row, columns (ci) accumulator_column of a tile of 64.
 #pragma unroll
-  for (int i = 0; i < columns / 2; i++) {
-    const int column = accumulator_column(thread, i);
-    const kernel_tap at = tap_of(a.by_samples, u.stage, consumer * 3 + column / 64);
+  for (int run_tap = 0; run_tap < 3; run_tap++) {
+    const kernel_tap at = tap_of(a.by_samples, u.stage, consumer * 3 + run_tap);
     const std::int64_t tap = std::int64_t{u.split} * taps + (at.d * 3 + at.h) * 3 + at.w;
-    a.to[(tap * a.in_channels + u.ci + column % 64) * a.out_channels + co + (i & 2) * 4] = d[i];
+    float* to = a.to + (tap * a.in_channels + u.ci + accumulator_column(thread, 0)) * a.out_channels + u.co + accumulator_row(thread, 0);
+#pragma unroll
+    for (int i = 0; i < 32; i += 4, to += 8 * a.out_channels)
+#pragma unroll
+      for (int k = 0; k < 4; k++) to[(k & 1) * a.out_channels + (k & 2) * 4] = d[run_tap * 32 + i + k];
   }
 #endif
 }

@@ -61,7 +61,7 @@ struct geometry {
   int samples_axis;  // row or slice: which axis counts samples
   int row_blocks;    // 64 result channels each
   int chunks;        // 64 summed channels each
-  int splits;        // of the chunks: each split sums chunks / splits of them
+  int splits;        // of the boxes of a tile, chunks * stages: each split sums boxes / splits of them
 };
 
 struct tile {
@@ -171,7 +171,7 @@ inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multi
   const double rounds = units <= multiprocessors ? 1 : static_cast<double>(static_cast<std::int64_t>((units - 1) / multiprocessors) + 1);
   // Filling the pipeline and writing a tile: about 2000 cycles. Parts of a split sum are written and read as float32, at
   // about 16 bytes per cycle and multiprocessor each way, by a second kernel whose launch costs about 4000.
-  double each = taps * (g.chunks / splits) * tap_cycles<Shape>() + 2000;
+  double each = stage_taps * (g.chunks * stages / splits) * tap_cycles<Shape>() + 2000;
   const double part_bytes = 64.0 * Shape::columns * Shape::all_lines * 4;
   if (splits > 1) each += part_bytes / 16;
   result.cycles = rounds * each;
@@ -186,10 +186,10 @@ inline plan best_plan(const conv_view& v, int multiprocessors) {
   const auto consider = [&](const plan& candidate) {
     if (best.cycles < 0 || candidate.cycles < best.cycles) best = candidate;
   };
-  const int chunks = v.source_channels / 64;
+  const int boxes = v.source_channels / 64 * stages;
   for (int by_samples = 1; by_samples >= 0; by_samples--)
-    for (int splits = 1; splits <= chunks; splits++) {
-      if (chunks % splits != 0) continue;
+    for (int splits = 1; splits <= boxes; splits++) {
+      if (boxes % splits != 0) continue;
       consider(plan_with<wide_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::wide));
       consider(plan_with<middle_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::middle));
       consider(plan_with<narrow_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::narrow));

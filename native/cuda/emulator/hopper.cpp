@@ -214,6 +214,8 @@ void mbarrier_arrive(std::uint64_t* barrier, std::uint32_t expected_bytes) {
   state.bytes += static_cast<std::int32_t>(expected_bytes);
   state.pending--;
   complete(state);
+  // Whoever waits for this arrival goes on before the thread that arrived: what it releases too early is overwritten.
+  if (expected_bytes == 0) wait_until("mbarrier.arrive", [](void*) { return true; }, nullptr);
 }
 
 void mbarrier_wait(std::uint64_t* barrier, unsigned parity) {

@@ -363,6 +363,7 @@ int main() {
     if (context.properties().compute_capability == 90) {
       test_plans(context, problem(3, 4, 7, 5, 64, 64, 3, 1, 1), false, 1);
       test_plans(context, problem(2, 3, 5, 13, 128, 64, 3, 1, 1), false, 2);
+      test_plans(context, problem(1, 3, 4, 6, 64, 64, 3, 1, 1), false, 3);
       test_plans(context, problem(9, 2, 3, 5, 64, 128, 3, 1, 1), true, 1);
       test_rows(context);
       test_norm(context, problem(2, 3, 5, 7, 64, 64, 3, 1, 1), false, true, true, true);
