@@ -13,7 +13,7 @@ export interface DeviceSettings {
   /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
   readonly exact?: boolean;
   /**
-   * Default: float32, on cuda bfloat16. Lower ones serve inference on the CPU; a device refuses what it does not have.
+   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu and wasm have float32 alone.
    */
   readonly precision?: Precision;
 }
