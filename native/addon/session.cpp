@@ -18,8 +18,8 @@ versemi_context* make_context(int threads) {
   return context;
 }
 
-operand_precision read_precision(const std::string& name, bool exact) {
-  if (name.empty() || name == "float32") return operand_precision::float32;
+void check_precision(const std::string& name, bool exact) {
+  if (name.empty() || name == "float32") return;
   // Not offered though some processors have the instructions: minimal filtering makes float32 as fast (native/cpu/README.md).
   throw std::invalid_argument("precision " + name + " was asked for, but the CPU device computes in float32 only (this processor: " +
                               instruction_set() + "): leave the precision out" +
@@ -66,9 +66,9 @@ const versemi_kernel* choose(versemi_context* context, int32_t op, const double*
 
 session::session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision)
     : context_(nullptr), buffers_(memory_limit_bytes, poison) {
-  const arithmetic chosen = {exact, read_precision(precision, exact)};
+  check_precision(precision, exact);
   context_ = make_context(threads);
-  set_arithmetic(context_, chosen);
+  set_exact(context_, exact);
 }
 
 session::~session() { destroy_context(context_); }
@@ -121,7 +121,7 @@ int session::threads() const { return thread_count(context_); }
 std::string session::description() const {
   const int count = threads();
   return std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads") +
-         (arithmetic_of(context_).exact ? ", exact" : "");
+         (is_exact(context_) ? ", exact" : "");
 }
 
 const char* session::compiler() {

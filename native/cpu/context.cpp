@@ -56,7 +56,7 @@ struct versemi_context {
   };
   block slots[versemi::scratch_slots];
   int threads = 1;
-  versemi::arithmetic chosen;
+  bool exact = false;
 
   std::vector<std::thread> workers;
   std::mutex mutex;
@@ -194,9 +194,9 @@ void destroy_context(versemi_context* context) noexcept {
 
 int thread_count(const versemi_context* context) noexcept { return context->threads; }
 
-void set_arithmetic(versemi_context* context, arithmetic chosen) noexcept { context->chosen = chosen; }
+void set_exact(versemi_context* context, bool exact) noexcept { context->exact = exact; }
 
-arithmetic arithmetic_of(const versemi_context* context) noexcept { return context->chosen; }
+bool is_exact(const versemi_context* context) noexcept { return context->exact; }
 
 void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept {
   versemi_context::block& block = context->slots[slot];

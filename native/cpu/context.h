@@ -25,14 +25,9 @@ versemi_context* create_context(int threads) noexcept;
 void destroy_context(versemi_context* context) noexcept;
 int thread_count(const versemi_context* context) noexcept;
 
-// What the convolutions of a context may do to be faster. `exact`: plain sums, no minimal filtering (winograd.h).
-enum class operand_precision { float32, bfloat16, int8 };
-struct arithmetic {
-  bool exact = false;
-  operand_precision precision = operand_precision::float32;
-};
-void set_arithmetic(versemi_context* context, arithmetic chosen) noexcept;
-arithmetic arithmetic_of(const versemi_context* context) noexcept;
+// Exact: the convolutions of the context take plain sums, no minimal filtering (winograd.h). Off at first.
+void set_exact(versemi_context* context, bool exact) noexcept;
+bool is_exact(const versemi_context* context) noexcept;
 
 // Scratch memory of at least `bytes`, aligned, kept until the context ends; contents undefined. Each slot is one buffer,
 // shared by all threads: ask before parallel_for, for all threads at once where each needs its own. A later call with the

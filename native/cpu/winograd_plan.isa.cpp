@@ -75,7 +75,7 @@ void cut(winograd_plan* p, const conv_operation& o) {
 }  // namespace
 
 bool plan_winograd(const versemi_context* context, const conv_operation& o, winograd_plan* plan) {
-  if (arithmetic_of(context).exact || o.pass_count != 1 || o.column_sets != 1) return false;
+  if (is_exact(context) || o.pass_count != 1 || o.column_sets != 1) return false;
   for (const pass_axis& axis : o.passes[0].axis)
     if (axis.taps != 3 || axis.x_step != 1 || axis.out_step != 1) return false;
   double best = 0.9 * direct_cycles(o);

@@ -1,6 +1,6 @@
 // What the compiler made of every CUDA kernel: registers, stack (spills and arrays that went to memory), shared memory, and the
-// instructions that matter, as a table or, with --json, as a list. Reads the intermediate files that a build with
-// -DVERSEMI_CUDA_KEEP=ON leaves in its folder `cuda-intermediate`; needs no GPU and no CUDA tools.
+// instructions that matter, as a table or, with --json, as a list. Reads the intermediate files that
+// `nvcc --keep --keep-dir FOLDER` leaves; needs no GPU and no CUDA tools.
 //   node native/cuda/resources.mjs [--json] [--architecture 90a] FOLDER
 // Registers and stack come from the machine code (ELF files *.cubin), instructions from the PTX beside it, of which the
 // assembler translates mma.sync, wgmma, cp.async and the bulk copies one to one.

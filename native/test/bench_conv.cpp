@@ -36,7 +36,7 @@ pair_ms best_ms(versemi_context* context, Run&& run) {
   double best[2] = {1e30, 1e30}, total = 0;
   for (int i = 0; i < 60 && (i < 6 || total < 600); i++)
     for (int exact = 0; exact < 2; exact++) {
-      versemi::set_arithmetic(context, {exact == 1, versemi::operand_precision::float32});
+      versemi::set_exact(context, exact == 1);
       const double begin = clock_ms(context);
       run();
       const double took = clock_ms(context) - begin;

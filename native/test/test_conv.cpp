@@ -217,7 +217,7 @@ int main() {
     for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++)
     for (const bool exact : {true, false}) {
       for (versemi_context* context : contexts)
-        versemi::set_arithmetic(context, {exact, versemi::operand_precision::float32});
+        versemi::set_exact(context, exact);
       const results found = run_all(*isa, false, contexts[1], p, x);
       for (std::size_t i = 0; i < expected.values.size(); i++) {
         // Values are sums of products of size ~ 1: rounding grows with the root of their number. A normalised value has

@@ -148,7 +148,7 @@ int main() {
   versemi_context* contexts[3];
   for (int threads = 1; threads <= 3; threads++) contexts[threads - 1] = versemi::create_context(threads);
   versemi_context* exact = versemi::create_context(2);
-  versemi::set_arithmetic(exact, {true, versemi::operand_precision::float32});
+  versemi::set_exact(exact, true);
   std::vector<versemi_conv_problem> problems = {
       problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 9, 10, 11, 33, 20, 3, 1, 1), problem(1, 6, 6, 6, 64, 70, 3, 1, 1),
       problem(1, 12, 12, 26, 24, 40, 3, 1, 1), problem(1, 21, 13, 10, 16, 18, 3, 1, 0), problem(2, 8, 7, 6, 48, 17, 3, 1, 2),
