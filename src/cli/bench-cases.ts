@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiNetwork } from '../model/network.js';
+import { medianOf } from '../preprocessing/fingerprint.js';
 import { RandomStream, streams } from '../random.js';
-import { conv3dNormRelu, type DeviceChoice, selectDevice } from '../tfjs/index.js';
+import { conv3dNormRelu, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 
 /** One line of `versemi bench`. */
 export interface BenchRow {
@@ -21,9 +22,8 @@ export interface BenchRow {
   readonly peerMilliseconds: number | null;
 }
 
-export interface BenchOptions {
+export interface BenchOptions extends DeviceOptions {
   readonly device: DeviceChoice;
-  readonly threads?: number;
   readonly only?: readonly string[];
   readonly runs: number;
   /** Edge of the network's patch, voxels. */
@@ -161,10 +161,15 @@ function timed(op: () => tf.Tensor, owned: tf.Tensor[]) {
 }
 
 /** Reproducible values in [-1, 1): zeros would let a kernel seem faster or more exact than it is. */
-function randomTensor(shape: [number, number, number, number, number]): tf.Tensor5D {
+export function randomTensor(shape: [number, number, number, number, number]): tf.Tensor5D {
   const random = new RandomStream(1, streams.test);
-  const values = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 2 * random.uniform() - 1);
-  return tf.tensor5d(values, shape);
+  // One pool of numbers, over and over: to draw each would take longer than what is timed.
+  const pool = Float32Array.from({ length: 65_521 }, () => 2 * random.uniform() - 1);
+  const size = shape.reduce((a, b) => a * b, 1);
+  return tf.tensor5d(
+    Float32Array.from({ length: size }, (_, i) => pool[i % pool.length]!),
+    shape,
+  );
 }
 
 function nodePeer(
@@ -179,10 +184,7 @@ function nodePeer(
 
 /** Times every case, and its peer right after it, on the chosen device. */
 export async function* runBench(options: BenchOptions, onCase: (name: string) => void): AsyncGenerator<BenchRow> {
-  const { device } = await selectDevice(
-    options.device,
-    options.threads === undefined ? {} : { threads: options.threads },
-  );
+  const { device } = await selectDevice(options.device, deviceOptions(options));
   for (const { name, flops, prepare, peer } of benchCases) {
     if (options.only !== undefined && !options.only.includes(name)) continue;
     onCase(name);
@@ -199,7 +201,7 @@ export async function* runBench(options: BenchOptions, onCase: (name: string) =>
       dispose();
     }
     device.trim();
-    const milliseconds = median(times);
+    const milliseconds = medianOf(times);
     const other = await peerTime(peer(device.name, device.threads, options));
     yield {
       name,
@@ -220,16 +222,10 @@ async function peerTime(peer: Peer | undefined): Promise<{ name: string; millise
     try {
       const { stdout } = await promisify(execFile)(command, [...peer.args], { timeout: 600_000 });
       const { milliseconds } = JSON.parse(stdout) as { milliseconds: number[] };
-      return { name: peer.name, milliseconds: median(milliseconds) };
+      return { name: peer.name, milliseconds: medianOf(milliseconds) };
     } catch {
       // Not installed there.
     }
   }
   return undefined;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
 }

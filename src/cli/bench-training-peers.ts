@@ -46,7 +46,7 @@ async function pytorch<T>(options: TrainingArguments, device: Device, ...args: s
 /** Layers, then steps; each step stands twice, beside the released procedure and beside the best that PyTorch can do. */
 export async function* runTrainingBench(device: Device, options: TrainingArguments): AsyncGenerator<ComparedRow> {
   const sizes = [String(options.batch), String(options.patch)];
-  const lowPrecision = device.name === 'cuda' && (options.precision ?? 'bfloat16') === 'bfloat16';
+  const lowPrecision = device.precision === 'bfloat16';
   const measured = await pytorch<Ceilings>(options, device, 'ceilings');
   const settings = {
     ...options,

@@ -1,11 +1,12 @@
-import { type Tensor5D, tensor5d } from '@tensorflow/tfjs-core';
 import { parsePlan } from '../config/plan.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
+import { medianOf } from '../preprocessing/fingerprint.js';
 import { RandomStream, streams } from '../random.js';
 import type { StepBatch } from '../sampling/index.js';
 import type { Device } from '../tfjs/index.js';
 import { createState, disposeState, trainingStep } from '../training/step.js';
+import { randomTensor } from './bench-cases.js';
 import { layerCase, layerDirections, layerShapes, layerWork } from './bench-layers.js';
 
 /** What a device can do at most; measured beside the rows that are compared with it. */
@@ -134,7 +135,7 @@ export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator
       yield {
         name: `stage ${stage} step, batch ${batch}${stage === 2 ? ` + ${batch}` : ''}`,
         count: 1,
-        milliseconds: median(times),
+        milliseconds: medianOf(times),
         flops,
         floorMilliseconds: floor(options, flops, 0),
       };
@@ -161,22 +162,5 @@ async function timed(device: Device, runs: number, run: () => void): Promise<num
     await device.synchronize();
     times.push((performance.now() - start) / perWait);
   }
-  return median(times);
-}
-
-/** Reproducible values in [-1, 1): zeros would let a kernel seem faster than it is. */
-function randomTensor(shape: [number, number, number, number, number]): Tensor5D {
-  const random = new RandomStream(1, streams.test);
-  const pool = Float32Array.from({ length: 65_521 }, () => 2 * random.uniform() - 1);
-  const size = shape.reduce((a, b) => a * b, 1);
-  return tensor5d(
-    Float32Array.from({ length: size }, (_, i) => pool[i % pool.length]!),
-    shape,
-  );
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = (sorted.length - 1) / 2;
-  return (sorted[Math.floor(middle)]! + sorted[Math.ceil(middle)]!) / 2;
+  return medianOf(times);
 }

@@ -22,8 +22,8 @@ export const shared = {
   precision: () =>
     new Option(
       '--precision <name>',
-      'operands of the convolutions; lower ones are faster where the processor has them, and cost accuracy',
-    ).choices(['float32', 'bfloat16', 'int8']),
+      'operands of the convolutions; cuda has all but int8 (default bfloat16), cpu and wasm float32 alone',
+    ).choices(['float32', 'tf32', 'bfloat16', 'int8']),
   maxMemory: () =>
     new Option(
       '--max-memory <size>',

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { readPlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
+import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
@@ -37,45 +38,46 @@ Examples:
 
 With --json each event is one line of JSON.`,
     );
-  addShared(command, 'device', 'threads', 'exact', 'json', 'quiet').action(async (planFile: string, options) => {
-    const terminal = createTerminal(options);
-    const plan = await readPlan(planFile);
-    if (options.mode !== undefined) plan.training.mode = options.mode;
-    if (options.seed !== undefined) plan.seed = options.seed;
-    const abort = new AbortController();
-    const stop = () => {
-      // A second Ctrl-C ends the program at once; checkpoints are written atomically, so nothing is lost.
-      if (abort.signal.aborted) process.exit(130);
-      terminal.note('Finishing the step and writing a checkpoint; Ctrl-C again ends at once.');
-      abort.abort();
-    };
-    process.on('SIGINT', stop);
-    process.on('SIGTERM', stop);
-    try {
-      const events = train(plan, {
-        runFolder: options.out,
-        device: options.device,
-        resume: options.resume === true,
-        signal: abort.signal,
-        ...(options.threads === undefined ? {} : { threads: options.threads }),
-        ...(options.exact === undefined ? {} : { exact: options.exact }),
-      });
-      const show = progress(terminal, options.every);
-      for await (const event of events) {
-        if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
-        else show(event);
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
+    async (planFile: string, options) => {
+      const terminal = createTerminal(options);
+      const plan = await readPlan(planFile);
+      if (options.mode !== undefined) plan.training.mode = options.mode;
+      if (options.seed !== undefined) plan.seed = options.seed;
+      const abort = new AbortController();
+      const stop = () => {
+        // A second Ctrl-C ends the program at once; checkpoints are written atomically, so nothing is lost.
+        if (abort.signal.aborted) process.exit(130);
+        terminal.note('Finishing the step and writing a checkpoint; Ctrl-C again ends at once.');
+        abort.abort();
+      };
+      process.on('SIGINT', stop);
+      process.on('SIGTERM', stop);
+      try {
+        const events = train(plan, {
+          runFolder: options.out,
+          device: options.device,
+          resume: options.resume === true,
+          signal: abort.signal,
+          ...deviceOptions(options),
+        });
+        const show = progress(terminal, options.every);
+        for await (const event of events) {
+          if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+          else show(event);
+        }
+      } finally {
+        process.off('SIGINT', stop);
+        process.off('SIGTERM', stop);
       }
-    } finally {
-      process.off('SIGINT', stop);
-      process.off('SIGTERM', stop);
-    }
-    if (abort.signal.aborted) {
-      throw new VersemiError('TRAINING_INTERRUPTED', {
-        file: options.out,
-        remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,
-      });
-    }
-  });
+      if (abort.signal.aborted) {
+        throw new VersemiError('TRAINING_INTERRUPTED', {
+          file: options.out,
+          remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,
+        });
+      }
+    },
+  );
 }
 
 /** Shows events: a bar on a terminal, else a line every `every` steps. */

@@ -7,6 +7,15 @@ import { registerKernels } from './register.js';
 
 export type DeviceOptions = DeviceSettings;
 
+/** The settings of a device among other options, and only those that are given: what is not keeps its default. */
+export function deviceOptions({ threads, exact, precision }: DeviceOptions): DeviceOptions {
+  return {
+    ...(threads === undefined ? {} : { threads }),
+    ...(exact === undefined ? {} : { exact }),
+    ...(precision === undefined ? {} : { precision }),
+  };
+}
+
 /** Best first. */
 const deviceNames = ['cuda', 'cpu', 'wasm'] as const;
 type DeviceName = (typeof deviceNames)[number];

@@ -13,6 +13,7 @@ export {
   type BackendStatus,
   type DeviceChoice,
   type DeviceOptions,
+  deviceOptions,
   registerVersemiBackends,
   type SelectedDevice,
   selectDevice,

@@ -7,7 +7,7 @@ import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import { createPrefetcher, type StepBatch } from '../sampling/index.js';
-import { type DeviceChoice, selectDevice } from '../tfjs/index.js';
+import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import { openTrainingData, type TrainingData, validationCases } from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
@@ -16,15 +16,12 @@ import { assertNewRun, RunLog, runFiles } from './run-folder.js';
 import { stageOf, totalSteps } from './schedule.js';
 import { createState, disposeState, type TrainingState } from './step.js';
 
-export interface TrainOptions {
+/** With the settings of the device, where it is not the current one. */
+export interface TrainOptions extends DeviceOptions {
   /** Where everything that the run writes goes. */
   readonly runFolder: string;
   /** Default auto. `current`: TF.js's current backend, whatever it is. */
   readonly device?: DeviceChoice | 'current';
-  /** Plain sums only on the device, no minimal filtering. */
-  readonly exact?: boolean;
-  /** Threads of the device. */
-  readonly threads?: number;
   /** Go on from the run folder's last checkpoint where there is one. */
   readonly resume?: boolean;
   /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
@@ -131,11 +128,9 @@ function isDue(stepsDone: number, every: number, steps: number): boolean {
   return stepsDone === steps || (every > 0 && stepsDone % every === 0);
 }
 
-async function device({ device = 'auto', threads, exact }: TrainOptions): Promise<{ backend: string; why: string }> {
-  if (device !== 'current') {
-    const settings = { ...(threads === undefined ? {} : { threads }), ...(exact === undefined ? {} : { exact }) };
-    return selectDevice(device, settings);
-  }
+async function device(options: TrainOptions): Promise<{ backend: string; why: string }> {
+  const { device = 'auto' } = options;
+  if (device !== 'current') return selectDevice(device, deviceOptions(options));
   await tf.ready();
   return { backend: tf.getBackend(), why: 'the current backend of TF.js, because it was asked for.' };
 }
