@@ -112,7 +112,7 @@ const trunkPasses = { 1: 1.5, 2: 2.5 } as const;
 export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator<TrainingRow> {
   const { patch, batch, runs } = options;
   const plan = trainingBenchPlan(patch, batch);
-  const state = createState(new VersemiNetwork(networkConfig(plan), 0), plan.training);
+  const state = createState(new VersemiNetwork(networkConfig(plan), 0), plan);
   try {
     for (const stage of [1, 2] as const) {
       const first = stage === 1 ? 0 : plan.training.stage1Steps;

@@ -241,6 +241,11 @@ const training = z.strictObject({
     unit: 'steps',
     explanation: 'Steps over which the learning rate rises linearly from 0.',
   }),
+  promptsPerImage: choice(['one', 'all'], {
+    default: 'one',
+    explanation:
+      'Tasks with which an image is prompted in the labelled loss and in that of the teacher: one drawn task of its dataset (the paper), or all of them; the trunk runs once, each further prompt costs a small head.',
+  }),
   gradientClipNorm: realOrNull({
     range: [0, 1e6],
     open: 'low',
@@ -308,6 +313,12 @@ const losses = z.strictObject({
   auxiliary: weight('Weight of the auxiliary constraint on mixed labelled images.'),
   unsupervised: weight('Weight of the agreement of the aggregate with the synthetic task on unlabelled images.'),
   cube: weight('Weight of the known label inside the pasted labelled cube (labeled-inside only).'),
+  teacher: real({
+    range: [0, 1000],
+    default: 0,
+    explanation:
+      "Weight of the agreement with the moving average of the network, which sees an unlabelled image before it is mixed and says where the foreground of the image's own tasks lies outside the cube; 0, as in the paper: no such term.",
+  }),
   auxiliaryCrossEntropy: flag({
     default: false,
     explanation: 'Whether the auxiliary constraint has a cross-entropy term.',
@@ -324,7 +335,7 @@ const losses = z.strictObject({
     range: [0, 1e8],
     default: 0,
     unit: 'steps',
-    explanation: 'Steps of the second stage over which the unsupervised weight rises linearly from 0.',
+    explanation: 'Steps of the second stage over which the weights of unsupervised and teacher rise linearly from 0.',
   }),
 });
 

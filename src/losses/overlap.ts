@@ -28,12 +28,12 @@ export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor):
 }
 
 /**
- * The logits of one prompt.
+ * The logits of one prompt, or of some that follow each other.
  * @param logits [n, prompts, depth, height, width]
- * @returns [n, depth, height, width]
+ * @returns [n * count, depth, height, width]
  */
-export function ofPrompt(logits: tf.Tensor5D, prompt: number): tf.Tensor4D {
+export function ofPrompt(logits: tf.Tensor5D, first: number, count = 1): tf.Tensor4D {
   const [n, prompts, ...volume] = logits.shape;
-  const one = prompts === 1 ? logits : tf.slice(logits, [0, prompt, 0, 0, 0], [n, 1, ...volume]);
-  return tf.reshape(one, [n, ...volume]);
+  const some = prompts === count ? logits : tf.slice(logits, [0, first, 0, 0, 0], [n, count, ...volume]);
+  return tf.reshape(some, [n * count, ...volume]);
 }

@@ -4,7 +4,7 @@ import { dice } from './dice.js';
 import { overlap } from './overlap.js';
 
 /**
- * Supervised loss of labelled images, each prompted with its own task t (VerSemi, arXiv 2311.11686):
+ * Supervised loss of labelled images, each prompted with its own task t, or with all tasks of its dataset one by one (VerSemi, arXiv 2311.11686):
  *
  *     L_sup = Dice(F_t(x), y) + CE(F_t(x), y)
  *

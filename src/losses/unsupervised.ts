@@ -9,16 +9,18 @@ import { overlap } from './overlap.js';
  *
  *     L_unsup = Dice(F_{K+1}(x_u), max_k F_k(x_u))
  *
- * @param logits F_1 .. F_{K+1} of x_u, [n, K + 1, depth, height, width]
- * @param synthetic F_{K+1}(x_u): the last of them, [n, depth, height, width]
+ * @param logits F_1 .. F_K of x_u and whatever comes behind them, [n, K or more, depth, height, width]
+ * @param tasks K
+ * @param synthetic F_{K+1}(x_u), [n, depth, height, width]
  * @param aggregateGradient both: the gradient flows into both sides, as in the released code; stop: the aggregate is a target
  */
 export function unsupervisedLoss(
   logits: tf.Tensor5D,
+  tasks: number,
   synthetic: tf.Tensor,
   aggregateGradient: 'both' | 'stop',
 ): tf.Scalar {
-  const aggregate = aggregateMax(logits, logits.shape[1] - 1);
+  const aggregate = aggregateMax(logits, tasks);
   return dice(overlap(synthetic, aggregateGradient === 'stop' ? stopGradient(aggregate) : aggregate));
 }
 

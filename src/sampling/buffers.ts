@@ -1,6 +1,6 @@
 import type { Plan } from '../config/plan.js';
 import { voxelCount } from '../volume/volume.js';
-import type { StepRecipe } from './recipe.js';
+import { promptsPerImage, type StepRecipe } from './recipe.js';
 import type { StepBatch } from './types.js';
 
 /** Images and targets of a step, in the order in which they lie in one block of memory. */
@@ -14,19 +14,21 @@ const fields = [
   'unlabeledImage',
   'unlabeledInside',
   'unlabeledCubeLabel',
+  'teacherImage',
 ] as const;
 
-/** Voxel data of one step: [N, V] each (see types.ts). */
+/** Voxel data of one step: [N, V] each, targets of labelled patches [N, P, V] (see types.ts). */
 export type BatchArrays = Readonly<Record<(typeof fields)[number], Float32Array>>;
 
-function patchCounts({ training }: Plan): Record<(typeof fields)[number], number> {
+function patchCounts(plan: Plan): Record<(typeof fields)[number], number> {
+  const { training, losses } = plan;
   const semi = training.mode === 'semi-supervised';
   const labeled = training.labeledBatchSize;
   const mixed = semi ? labeled / 2 : 0;
   const unlabeled = semi && training.stage2Steps > 0 ? training.unlabeledBatchSize : 0;
   return {
     labeledImage: labeled,
-    labeledTarget: labeled,
+    labeledTarget: labeled * promptsPerImage(plan),
     mixedImage: mixed,
     mixedAnyForeground: mixed,
     mixedTargetA: mixed,
@@ -34,6 +36,7 @@ function patchCounts({ training }: Plan): Record<(typeof fields)[number], number
     unlabeledImage: unlabeled,
     unlabeledInside: unlabeled,
     unlabeledCubeLabel: unlabeled,
+    teacherImage: losses.teacher > 0 ? unlabeled : 0,
   };
 }
 
@@ -64,7 +67,7 @@ export function stepBatch(recipe: StepRecipe, arrays: BatchArrays, caseNames: re
     labeled: {
       image: arrays.labeledImage,
       target: arrays.labeledTarget,
-      tasks: Int32Array.from(labeled, ({ task }) => task),
+      tasks: Int32Array.from(labeled.flatMap(({ tasks }) => tasks)),
       caseIds: labeled.map(({ caseIndex }) => caseNames[caseIndex]!),
     },
     ...(mixed.length === 0
@@ -86,6 +89,14 @@ export function stepBatch(recipe: StepRecipe, arrays: BatchArrays, caseNames: re
             image: arrays.unlabeledImage,
             inside: arrays.unlabeledInside,
             cubeLabel: arrays.unlabeledCubeLabel,
+            ...(arrays.teacherImage.length === 0
+              ? {}
+              : {
+                  teacher: {
+                    image: arrays.teacherImage,
+                    tasks: Int32Array.from(unlabeled.flatMap(({ tasks }) => tasks)),
+                  },
+                }),
           },
         }),
   };

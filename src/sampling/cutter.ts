@@ -101,7 +101,8 @@ export class BatchCutter {
       const labels = this.at(this.labels, i);
       this.cutImage(one, patch, step, this.at(into.labeledImage, i));
       host().cutPatch(one.label!, one.sizeVoxels, cutOf(patch, this.patch, one.spacingMm), labels);
-      host().binaryTarget(labels, this.taskLookup[patch.task]!, this.at(into.labeledTarget, i));
+      for (const [p, task] of patch.tasks.entries())
+        host().binaryTarget(labels, this.taskLookup[task]!, this.at(into.labeledTarget, i * patch.tasks.length + p));
     }
   }
 
@@ -120,7 +121,8 @@ export class BatchCutter {
     const { patch, scratchA, scratchB } = this;
     const [recipeA, recipeB] = [recipe.labeled[a]!, recipe.labeled[b]!];
     const image = (index: number) => this.at(into.labeledImage, index);
-    const target = (index: number) => this.at(into.labeledTarget, index);
+    // of the drawn task, which is the first of the patch
+    const target = (index: number) => this.at(into.labeledTarget, index * recipeA.tasks.length);
     host().cutMix(image(a), image(b), patch, cube, this.at(into.mixedImage, i));
     this.anyForeground(recipe, a, scratchA);
     this.anyForeground(recipe, b, scratchB);
@@ -143,6 +145,7 @@ export class BatchCutter {
     const { patch, scratchA } = this;
     const unlabeled = recipe.unlabeled[mix.outside]!;
     this.cutImage(this.data.unlabeled[unlabeled.caseIndex]!, unlabeled, recipe.step, scratchA);
+    if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(scratchA);
     const labeled = this.at(into.labeledImage, mix.inside);
     host().cutMix(scratchA, labeled, patch, mix.cube, this.at(into.unlabeledImage, i));
     host().insideMask(patch, mix.cube, this.at(into.unlabeledInside, i));
@@ -156,6 +159,7 @@ export class BatchCutter {
     const image = (index: number) => this.at(this.unlabeledImages, index);
     for (const [i, patch] of unlabeled.entries()) {
       this.cutImage(this.data.unlabeled[patch.caseIndex]!, patch, step, image(i));
+      if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(image(i));
     }
     for (const [i, { outside, inside, cube }] of unlabeledMixes.entries()) {
       host().cutMix(image(outside), image(inside), this.patch, cube, this.at(into.unlabeledImage, i));

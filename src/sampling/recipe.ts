@@ -35,8 +35,15 @@ export interface PatchRecipe {
 }
 
 export interface LabeledRecipe extends PatchRecipe {
-  /** The task whose foreground is the target: its index in the plan. */
+  /** The drawn task, whose foreground is the target in a mix: its index in the plan. */
   readonly task: number;
+  /** The tasks that the patch is prompted with by itself, `task` first; as many for every patch (repeated if need be). */
+  readonly tasks: readonly number[];
+}
+
+export interface UnlabeledRecipe extends PatchRecipe {
+  /** Tasks of the dataset, as in `LabeledRecipe`; the synthetic task for a dataset without tasks. */
+  readonly tasks: readonly number[];
 }
 
 /** One mix: `outside` and `inside` index the patches of the step. */
@@ -52,9 +59,15 @@ export interface StepRecipe {
   readonly labeled: readonly LabeledRecipe[];
   /** Pairs of labelled patches: (i, i + N / 2). Empty in supervised mode. */
   readonly mixed: readonly MixRecipe[];
-  readonly unlabeled: readonly PatchRecipe[];
+  readonly unlabeled: readonly UnlabeledRecipe[];
   /** One per unlabelled patch; `inside` is a labelled patch, or an unlabelled one with 'unlabeled-pairs'. */
   readonly unlabeledMixes: readonly MixRecipe[];
+}
+
+/** Prompts per image: 1, or as many as the dataset with the most tasks has. */
+export function promptsPerImage({ training, datasets, tasks }: Pick<Plan, 'training' | 'datasets' | 'tasks'>): number {
+  if (training.promptsPerImage === 'one') return 1;
+  return Math.max(1, ...datasets.map(({ name }) => tasks.filter(({ dataset }) => dataset === name).length));
 }
 
 /** Sample numbers of unlabelled patches begin here, so that no stream is used twice in a step. */
@@ -124,12 +137,14 @@ export class RecipeMaker {
   private readonly unlabeled: Pool;
   /** Indices of the tasks of each dataset of the plan. */
   private readonly tasksOf: ReadonlyMap<string, readonly number[]>;
+  private readonly prompts: number;
 
   /** @throws VERSEMI_SPLIT_INVALID when there are no cases for what the plan asks */
   constructor(
     private readonly plan: Plan,
     data: { readonly labeled: readonly PreprocessedCase[]; readonly unlabeled: readonly PreprocessedCase[] },
   ) {
+    this.prompts = promptsPerImage(plan);
     this.tasksOf = new Map(
       plan.datasets.map(({ name }) => [
         name,
@@ -198,10 +213,17 @@ export class RecipeMaker {
     const voxel = onForeground ? foregroundVoxel(random, one, plan.tasks[task]!.labels) : undefined;
     const begin =
       voxel === undefined ? randomBegin(random, one.sizeVoxels, patch) : beginAround(voxel, one.sizeVoxels, patch);
-    return { caseIndex, begin, task, sample, augmentation: this.augmentation(one.dataset, step, sample) };
+    const augmentation = this.augmentation(one.dataset, step, sample);
+    return { caseIndex, begin, task, tasks: this.inTurn(tasks, task), sample, augmentation };
   }
 
-  private unlabeledPatch(step: number, index: number): PatchRecipe {
+  /** All prompts of an image: its dataset's tasks in turn, beginning with the drawn one. */
+  private inTurn(tasks: readonly number[], drawn: number): number[] {
+    const first = tasks.indexOf(drawn);
+    return Array.from({ length: this.prompts }, (_, i) => tasks[(first + i) % tasks.length]!);
+  }
+
+  private unlabeledPatch(step: number, index: number): UnlabeledRecipe {
     const { plan } = this;
     const { groups, schedule, cases } = this.unlabeled;
     const draw = schedule.group(step * plan.training.unlabeledBatchSize + index);
@@ -212,7 +234,16 @@ export class RecipeMaker {
       augmentationOf(plan, dataset).unlabeledCrop === 'center'
         ? centerBegin(sizeVoxels, plan.patchSizeVoxels)
         : randomBegin(new RandomStream(plan.seed, streams.patches, step, sample), sizeVoxels, plan.patchSizeVoxels);
-    return { caseIndex, begin, sample, augmentation: this.augmentation(dataset, step, sample) };
+    const own = this.tasksOf.get(dataset)!;
+    const tasks = own.length === 0 ? [plan.tasks.length] : own;
+    const drawn = tasks[schedule.task(draw, tasks.length)]!;
+    return {
+      caseIndex,
+      begin,
+      tasks: this.inTurn(tasks, drawn),
+      sample,
+      augmentation: this.augmentation(dataset, step, sample),
+    };
   }
 
   private cube(step: number, stage: 1 | 2, sample: number): Region {

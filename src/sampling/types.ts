@@ -3,13 +3,13 @@
  * number of voxels of a patch. They lie in buffers that are used again: see `Sampler.batch` for how long they hold.
  */
 
-/** Labelled patches, each with the target of one task of its dataset. */
+/** Labelled patches, each with the targets of P tasks of its dataset (P = 1, or with `promptsPerImage: 'all'` all of them). */
 export interface LabeledGroup {
   /** [N, V] */
   readonly image: Float32Array;
-  /** [N, V]: 1 on the foreground of the patch's own task. */
+  /** [N, P, V]: 1 on the foreground of each of the patch's own tasks. */
   readonly target: Float32Array;
-  /** [N]: index of that task in the plan. */
+  /** [N, P]: indices of these tasks in the plan; the first is the drawn one, with which the patch goes into a mix. */
   readonly tasks: Int32Array;
   /** [N]: `dataset/id` of the case, for logs and error sentences. */
   readonly caseIds: readonly string[];
@@ -45,6 +45,16 @@ export interface UnlabeledGroup {
   readonly inside: Float32Array;
   /** [N, V]: any foreground of the labelled patch inside the cube, 0 outside; all 0 with 'unlabeled-pairs'. */
   readonly cubeLabel: Float32Array;
+  /** What the teacher sees; only where the plan gives its loss a weight. */
+  readonly teacher?: TeacherGroup;
+}
+
+/** The unlabelled patches before they are mixed. */
+export interface TeacherGroup {
+  /** [N, V] */
+  readonly image: Float32Array;
+  /** [N, P]: tasks of the patch's dataset, the synthetic task for a dataset without tasks. */
+  readonly tasks: Int32Array;
 }
 
 export interface StepBatch {

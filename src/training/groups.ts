@@ -1,17 +1,18 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
 import { cubeLoss } from '../losses/cube.js';
 import { ofPrompt } from '../losses/overlap.js';
 import { supervisedLoss } from '../losses/supervised.js';
 import { syntheticLoss } from '../losses/synthetic.js';
+import { teacherLoss, teacherTarget } from '../losses/teacher.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
 import type { Normalization, VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
 import { unsupervisedRamp } from './schedule.js';
 
 /** Names of the loss terms, as events, reports and plans have them. */
-export type LossTerm = 'dice' | 'crossEntropy' | 'synthetic' | 'auxiliary' | 'unsupervised' | 'cube';
+export type LossTerm = 'dice' | 'crossEntropy' | 'synthetic' | 'auxiliary' | 'unsupervised' | 'cube' | 'teacher';
 
 export interface WeightedTerm {
   readonly name: LossTerm;
@@ -26,7 +27,9 @@ export interface WeightedTerm {
  */
 export interface LossGroup {
   readonly name: 'labeled' | 'mixed' | 'unlabeled';
-  terms(): WeightedTerm[];
+  /** What the terms take as given: made before them, so that no gradient flows into it and nothing of it is kept. */
+  given?(): tf.Tensor;
+  terms(given?: tf.Tensor): WeightedTerm[];
 }
 
 type StepPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
@@ -45,18 +48,22 @@ export function stepTerms({ training, losses, cutmix }: StepPlan, batch: StepBat
     // always: these images move the statistics of the batch normalisations
     labeled: ['dice', 'crossEntropy'],
     mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
-    unlabeled: only(['unsupervised', unlabeled && losses.unsupervised > 0], ['cube', unlabeled && cube]),
+    unlabeled: only(
+      ['unsupervised', unlabeled && losses.unsupervised > 0],
+      ['cube', unlabeled && cube],
+      ['teacher', unlabeled && losses.teacher > 0],
+    ),
   };
 }
 
-/** Weights of all terms in a step (counted from 0); only the unsupervised one changes from step to step. */
+/** Weights of all terms in a step (counted from 0); those of `unsupervised` and `teacher` may change from step to step. */
 export function lossWeights(
   { training, losses }: Pick<Plan, 'training' | 'losses'>,
   step: number,
 ): Readonly<Record<LossTerm, number>> {
-  const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, unsupervisedRampSteps } = losses;
+  const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, teacher, unsupervisedRampSteps } = losses;
   const ramp = unsupervisedRamp(step, training.stage1Steps, unsupervisedRampSteps);
-  return { dice, crossEntropy, synthetic, auxiliary, unsupervised: unsupervised * ramp, cube };
+  return { dice, crossEntropy, synthetic, auxiliary, unsupervised: unsupervised * ramp, cube, teacher: teacher * ramp };
 }
 
 /** The tensors of a step by name; see `stepValues`. */
@@ -64,9 +71,13 @@ export interface InputSource {
   get<T extends tf.Tensor>(name: string): T;
 }
 
-/** The groups that have terms, in the order in which they run. */
+/**
+ * The groups that have terms, in the order in which they run.
+ * @param teacher the moving average as a network; needed where the terms name it
+ */
 export function lossGroups(
   network: VersemiNetwork,
+  teacher: VersemiNetwork | undefined,
   plan: StepPlan,
   inputs: InputSource,
   terms: StepTerms,
@@ -74,7 +85,11 @@ export function lossGroups(
   const all: LossGroup[] = [
     { name: 'labeled', terms: () => labeledTerms(network, plan, inputs) },
     { name: 'mixed', terms: () => mixedTerms(network, plan, inputs, terms.mixed) },
-    { name: 'unlabeled', terms: () => unlabeledTerms(network, plan, inputs, terms.unlabeled) },
+    {
+      name: 'unlabeled',
+      ...(terms.unlabeled.includes('teacher') ? { given: () => teacherTargets(teacher!, inputs) } : {}),
+      terms: (given) => unlabeledTerms(network, plan, inputs, terms.unlabeled, given),
+    },
   ];
   return all.filter(({ name }) => terms[name].length > 0);
 }
@@ -93,10 +108,10 @@ function predict(
   return network.logits(network.trunk(inputs.get(`${group}.image`)), prompts, normalization);
 }
 
-/** L_sup: each image prompted with its own task. */
+/** L_sup: each image prompted with its own task or tasks. */
 function labeledTerms(network: VersemiNetwork, { losses }: StepPlan, inputs: InputSource): WeightedTerm[] {
   const logits = predict(network, inputs, 'labeled', 'follow');
-  const loss = supervisedLoss(ofPrompt(logits, 0), inputs.get('labeled.target'));
+  const loss = supervisedLoss(ofPrompt(logits, 0, logits.shape[1]), inputs.get('labeled.target'));
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },
@@ -129,23 +144,43 @@ function mixedTerms(
   return terms;
 }
 
-/** L_unsup and L_cube: each unlabelled mix prompted with every task. */
+/** What the moving average finds in the unlabelled images before they are mixed, [n * P, depth, height, width]. */
+function teacherTargets(teacher: VersemiNetwork, inputs: InputSource): tf.Tensor {
+  const trunk = teacher.trunk(inputs.get('teacher.image'));
+  const logits = teacher.logits(trunk, inputs.get<tf.Tensor3D>('teacher.prompts'), 'moving');
+  return teacherTarget(ofPrompt(logits, 0, logits.shape[1]));
+}
+
+/**
+ * L_unsup, L_cube and the teacher's: each unlabelled mix prompted with every task, the synthetic one, and for the teacher
+ * with its image's own tasks again, as far as the terms need them, in this order.
+ */
 function unlabeledTerms(
   network: VersemiNetwork,
-  { losses }: StepPlan,
+  { losses, tasks }: StepPlan,
   inputs: InputSource,
   wanted: readonly LossTerm[],
+  given: tf.Tensor | undefined,
 ): WeightedTerm[] {
   const logits = predict(network, inputs, 'unlabeled');
-  const synthetic = ofPrompt(logits, logits.shape[1] - 1);
+  const real = wanted.includes('unsupervised') ? tasks.length : 0;
   const terms: WeightedTerm[] = [];
   if (wanted.includes('unsupervised')) {
-    const value = unsupervisedLoss(logits, synthetic, losses.aggregateGradient);
+    const value = unsupervisedLoss(logits, real, ofPrompt(logits, real), losses.aggregateGradient);
     terms.push({ name: 'unsupervised', weight: inputs.get<tf.Scalar>('unsupervised.weight'), value });
   }
   if (wanted.includes('cube')) {
+    const synthetic = ofPrompt(logits, real);
     const value = cubeLoss(synthetic, inputs.get('unlabeled.cubeLabel'), inputs.get('unlabeled.inside'));
     terms.push({ name: 'cube', weight: losses.cube, value });
+  }
+  if (wanted.includes('teacher')) {
+    const first = real + 1;
+    const count = logits.shape[1] - first;
+    const inside = inputs.get<tf.Tensor4D>('unlabeled.inside');
+    const outside = tf.reshape(tf.tile(tf.expandDims(tf.sub(1, inside), 1), [1, count, 1, 1, 1]), given!.shape);
+    const value = teacherLoss(ofPrompt(logits, first, count), given!, outside);
+    terms.push({ name: 'teacher', weight: inputs.get<tf.Scalar>('teacher.weight'), value });
   }
   return terms;
 }

@@ -37,10 +37,7 @@ export function stepValues(
   const { labeled, mixed, unlabeled } = batch;
   image('labeled.image', labeled.image);
   mask('labeled.target', labeled.target);
-  prompts(
-    'labeled.prompts',
-    Array.from(labeled.tasks, (task) => [task]),
-  );
+  prompts('labeled.prompts', byImage(labeled.tasks, labeled.caseIds.length));
   if (mixed !== undefined && terms.mixed.length > 0) {
     const synthetic = terms.mixed.includes('synthetic');
     const auxiliary = terms.mixed.includes('auxiliary');
@@ -61,20 +58,34 @@ export function stepValues(
   if (unlabeled !== undefined && terms.unlabeled.length > 0) {
     const unsupervised = terms.unlabeled.includes('unsupervised');
     image('unlabeled.image', unlabeled.image);
-    if (terms.unlabeled.includes('cube')) {
-      mask('unlabeled.cubeLabel', unlabeled.cubeLabel);
-      mask('unlabeled.inside', unlabeled.inside);
-    }
-    const all = unsupervised ? Array.from({ length: tasks + 1 }, (_, task) => task) : [tasks];
+    const teacher = terms.unlabeled.includes('teacher') ? unlabeled.teacher : undefined;
+    const cube = terms.unlabeled.includes('cube');
+    if (cube) mask('unlabeled.cubeLabel', unlabeled.cubeLabel);
+    if (cube || teacher !== undefined) mask('unlabeled.inside', unlabeled.inside);
     const images = unlabeled.image.length / (x * y * z);
+    const own = teacher === undefined ? [] : byImage(teacher.tasks, images);
+    const all = unsupervised ? Array.from({ length: tasks + 1 }, (_, task) => task) : [tasks];
     prompts(
       'unlabeled.prompts',
-      Array.from({ length: images }, () => all),
+      Array.from({ length: images }, (_, i) => [...all, ...(own[i] ?? [])]),
     );
-    if (unsupervised)
-      result.set('unsupervised.weight', { values: Float32Array.of(lossWeights(plan, step).unsupervised), shape: [] });
+    const weights = lossWeights(plan, step);
+    const weight = (name: 'unsupervised' | 'teacher') =>
+      result.set(`${name}.weight`, { values: Float32Array.of(weights[name]), shape: [] });
+    if (unsupervised) weight('unsupervised');
+    if (teacher !== undefined) {
+      image('teacher.image', teacher.image);
+      prompts('teacher.prompts', own);
+      weight('teacher');
+    }
   }
   return result;
+}
+
+/** [images, prompts] */
+function byImage(tasks: Int32Array, images: number): number[][] {
+  const count = tasks.length / images;
+  return Array.from({ length: images }, (_, i) => [...tasks.subarray(i * count, (i + 1) * count)]);
 }
 
 /** The tensors behind a step's values: the same ones in every step, overwritten before it. */

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
 import type { NamedValues } from '../model/network.js';
-import { adamStep, concatGradients, emaStep, packGradients } from '../tfjs/ops.js';
+import { adamStep, concatGradients, copyInto, emaStep, packGradients } from '../tfjs/ops.js';
 
 export interface AdamPlan {
   readonly beta1: number;
@@ -130,6 +130,16 @@ export class WeightAverage {
   /** @param decay 0 takes the weights as they are */
   update(decay: number): void {
     emaStep(this.average, [...this.variables.values()], decay);
+  }
+
+  /** Copies the average into the parameters and buffers of another network of the same settings, in place. */
+  copyInto(parameters: Variables, buffers: Variables): void {
+    let begin = 0;
+    for (const [name, { size }] of this.variables) {
+      const target = (parameters.get(name) ?? buffers.get(name))!;
+      tf.tidy(() => copyInto(target, tf.reshape(tf.slice(this.average, [begin], [size]), target.shape)));
+      begin += size;
+    }
   }
 
   async values(): Promise<Map<string, Float32Array>> {

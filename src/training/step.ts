@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import type { VersemiNetwork } from '../model/network.js';
+import { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
 import { RepeatedComputation } from '../tfjs/repeated.js';
 import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
@@ -15,6 +15,8 @@ export interface TrainingState {
   readonly adam: Adam;
   readonly average: WeightAverage;
   readonly program: StepProgram;
+  /** The moving average as a network, where the plan has the teacher's loss. */
+  readonly teacher: VersemiNetwork | undefined;
 }
 
 export interface StepResult {
@@ -28,22 +30,22 @@ export interface StepResult {
 /** A state to begin with, or to go on with when `saved` is given. */
 export function createState(
   network: VersemiNetwork,
-  training: Plan['training'],
+  { training, losses }: Pick<Plan, 'training' | 'losses'>,
   saved?: {
     readonly moments: { readonly first: Float32Array; readonly second: Float32Array };
     readonly average: ReadonlyMap<string, Float32Array>;
   },
 ): TrainingState {
   const adam = new Adam(network.parameters, training, saved?.moments);
-  return {
-    network,
-    adam,
-    average: new WeightAverage(network.parameters, network.buffers, saved?.average),
-    program: new StepProgram(network, adam),
-  };
+  const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
+  const taught = training.mode === 'semi-supervised' && losses.teacher > 0;
+  // Its values are overwritten before each use.
+  const teacher = taught ? new VersemiNetwork(network.config, 0) : undefined;
+  return { network, adam, average, teacher, program: new StepProgram(network, adam, average, teacher) };
 }
 
-export function disposeState({ network, adam, average, program }: TrainingState): void {
+export function disposeState({ network, adam, average, program, teacher }: TrainingState): void {
+  teacher?.dispose();
   program.dispose();
   network.dispose();
   adam.dispose();
@@ -111,6 +113,8 @@ export class StepProgram {
   constructor(
     private readonly network: VersemiNetwork,
     private readonly adam: Adam,
+    private readonly average: WeightAverage,
+    private readonly teacher: VersemiNetwork | undefined,
   ) {}
 
   /**
@@ -160,8 +164,11 @@ export class StepProgram {
 
   private compute(plan: TrainingPlan, terms: StepTerms): tf.Tensor1D {
     return tf.tidy(() => {
-      const groups = lossGroups(this.network, plan, this.inputs, terms).map((group) =>
-        groupGradients(this.network, this.adam, group),
+      const { network, teacher } = this;
+      if (teacher !== undefined && terms.unlabeled.includes('teacher'))
+        this.average.copyInto(teacher.parameters, teacher.buffers);
+      const groups = lossGroups(network, teacher, plan, this.inputs, terms).map((group) =>
+        groupGradients(network, this.adam, group),
       );
       const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
       const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
@@ -180,8 +187,9 @@ interface GroupGradients {
 
 function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): GroupGradients {
   let values: tf.Tensor1D | undefined;
+  let given: tf.Tensor | undefined;
   const loss = () => {
-    const terms = group.terms();
+    const terms = group.terms(given);
     values = tf.keep(tf.stack(terms.map(({ value }) => value)) as tf.Tensor1D);
     return terms
       .map(({ value, weight }) => tf.mul(value, weight) as tf.Scalar)
@@ -189,6 +197,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
   };
   try {
     const gradients = tf.tidy(() => {
+      given = group.given && tf.tidy(group.given);
       const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
       // named by variable; null where a parameter does not enter (biases before a normalisation)
       const byVariable = grads as Record<string, tf.Tensor | null>;

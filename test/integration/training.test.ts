@@ -300,7 +300,7 @@ t.test('the trunk runs once per image: 12 times in a step of stage 1, 20 in one 
     images += x.shape[0];
     return trunk(x);
   };
-  const state = createState(network, plan.training);
+  const state = createState(network, plan);
   const counts: number[] = [];
   let live: number | undefined;
   for (let step = 0; step < 6; step++) {
@@ -325,7 +325,7 @@ t.test('terms without a weight are not computed', async (t) => {
   for (const [losses, [stage], expected] of cases) {
     const plan = tinyPlan({}, { losses });
     const step = stage === 1 ? 0 : 3;
-    const state = createState(new VersemiNetwork(networkConfig(plan), 1), plan.training);
+    const state = createState(new VersemiNetwork(networkConfig(plan), 1), plan);
     const result = await trainingStep(state, plan, createSampler(plan, data).batch(step, stage!), step);
     t.equal(Object.keys(result.losses).sort().join(), expected);
     disposeState(state);

@@ -11,7 +11,7 @@ import { createState, disposeState, trainingStep } from '../../src/training/step
 const size = 8;
 const voxels = size ** 3;
 
-const plan = (unlabeledMix: string, aggregateGradient: string) =>
+const plan = (unlabeledMix: string, aggregateGradient: string, teacher: number) =>
   parsePlan({
     version: 1,
     name: 'small',
@@ -34,7 +34,13 @@ const plan = (unlabeledMix: string, aggregateGradient: string) =>
       learningRate: 2e-4,
     },
     cutmix: { unlabeledMix },
-    losses: { auxiliaryCrossEntropy: true, auxiliaryInStage2: true, aggregateGradient },
+    losses: {
+      auxiliaryCrossEntropy: true,
+      auxiliaryInStage2: true,
+      aggregateGradient,
+      teacher,
+      unsupervisedRampSteps: 2,
+    },
   });
 
 function batch(step: number): StepBatch {
@@ -52,7 +58,12 @@ function batch(step: number): StepBatch {
       tasksA: Int32Array.of(0),
       tasksB: Int32Array.of(1),
     },
-    unlabeled: { image: image(2), inside: mask(2), cubeLabel: mask(2) },
+    unlabeled: {
+      image: image(2),
+      inside: mask(2),
+      cubeLabel: mask(2),
+      teacher: { image: image(2), tasks: Int32Array.of(1, 0) },
+    },
   };
 }
 
@@ -60,10 +71,11 @@ function batch(step: number): StepBatch {
 async function train(
   unlabeledMix: string,
   aggregateGradient: string,
+  teacher: number,
 ): Promise<{ losses: number[]; last: Float32Array }> {
-  const settings = plan(unlabeledMix, aggregateGradient);
+  const settings = plan(unlabeledMix, aggregateGradient, teacher);
   const network = new VersemiNetwork({ ...settings.network, tasks: settings.tasks.length }, settings.seed);
-  const state = createState(network, settings.training);
+  const state = createState(network, settings);
   const losses: number[] = [];
   for (let step = 0; step < 4; step++) {
     const result = await trainingStep(state, settings, batch(step), step);
@@ -76,7 +88,7 @@ async function train(
 
 await registerVersemiBackends();
 await tf.setBackend('cpu');
-const expected = await train('labeled-inside', 'both');
+const expected = await train('labeled-inside', 'both', 0.5);
 
 for (const { backend, device: choice, available, why } of await registerVersemiBackends())
   t.test(backend, { skip: available ? false : why }, async (t) => {
@@ -84,7 +96,7 @@ for (const { backend, device: choice, available, why } of await registerVersemiB
     const tensors = tf.memory().numTensors;
     const { buffers } = device.memory();
     resetDispatchCounts();
-    const first = await train('labeled-inside', 'both');
+    const first = await train('labeled-inside', 'both', 0.5);
     t.same(dispatchCounts().delegated, {}, 'delegates nothing');
     t.equal(tf.memory().numTensors, tensors, 'no tensor left');
     t.equal(device.memory().buffers, buffers, 'no buffer left');
@@ -93,7 +105,27 @@ for (const { backend, device: choice, available, why } of await registerVersemiB
       const reference = expected.losses[i]!;
       t.ok(Math.abs(loss - reference) <= 1e-3 * Math.max(1, Math.abs(reference)), `${i}: ${loss} is ${reference}`);
     });
-    t.same(await train('labeled-inside', 'both'), first, 'the same numbers again');
-    await train('unlabeled-pairs', 'stop');
+    t.same(await train('labeled-inside', 'both', 0.5), first, 'the same numbers again');
+    await train('unlabeled-pairs', 'stop', 0);
+    await train('unlabeled-pairs', 'stop', 1);
     t.same(dispatchCounts().delegated, {}, 'nor do the other options');
   });
+
+t.test('the teacher is the moving average of the steps before', async (t) => {
+  await selectDevice('wasm', { precision: 'float32' });
+  const settings = plan('labeled-inside', 'both', 0.5);
+  const state = createState(new VersemiNetwork({ ...settings.network, tasks: 2 }, settings.seed), settings);
+  for (let step = 0; step < 3; step++) await trainingStep(state, settings, batch(step), step);
+  const average = await state.average.values();
+  await trainingStep(state, settings, batch(3), 3);
+  const teacher = await state.teacher!.values();
+  t.same([...teacher.keys()].sort(), [...average.keys()].sort());
+  for (const [name, values] of average) t.same(teacher.get(name), values, name);
+  disposeState(state);
+  const alone = createState(
+    new VersemiNetwork({ ...settings.network, tasks: 2 }, 3),
+    plan('labeled-inside', 'both', 0),
+  );
+  t.equal(alone.teacher, undefined, 'no memory for it where its loss has no weight');
+  disposeState(alone);
+});

@@ -8,6 +8,7 @@ import { dice } from '../../src/losses/dice.js';
 import { ofPrompt, overlap } from '../../src/losses/overlap.js';
 import { supervisedLoss } from '../../src/losses/supervised.js';
 import { syntheticLoss } from '../../src/losses/synthetic.js';
+import { teacherLoss, teacherTarget } from '../../src/losses/teacher.js';
 import { unsupervisedLoss } from '../../src/losses/unsupervised.js';
 import { availableBackends, wave } from './model-support.js';
 
@@ -67,6 +68,16 @@ for (const backend of await availableBackends()) {
         ),
         'L_cube',
       );
+      // outside the cube only, against what the average finds: foreground where its probability is above one half
+      const outside = inside.map((value) => 1 - value);
+      const found = b.map((value) => (sigmoid(value) > 0.5 ? 1 : 0));
+      const there = p.flatMap((value, i) => (outside[i] === 1 ? [value] : []));
+      const foundThere = found.filter((_, i) => outside[i] === 1);
+      is(
+        () => teacherLoss(tensor(a), teacherTarget(tensor(b)), tensor(outside)),
+        plainDice(there, foundThere) + plainCrossEntropy(there, foundThere),
+        'L_teacher',
+      );
     });
 
     t.test('L_unsup compares with the largest of the real tasks', async () => {
@@ -75,7 +86,7 @@ for (const backend of await availableBackends()) {
       const largest = a.map((value, i) => sigmoid(Math.max(value, b[i]!)));
       const expected = plainDice(c.map(sigmoid), largest);
       for (const mode of ['both', 'stop'] as const)
-        is(() => unsupervisedLoss(all(), ofPrompt(all(), 2), mode), expected, `L_unsup, ${mode}`);
+        is(() => unsupervisedLoss(all(), 2, ofPrompt(all(), 2), mode), expected, `L_unsup, ${mode}`);
     });
 
     t.test('the limits: perfect, empty, opposite', async () => {
@@ -91,7 +102,7 @@ for (const backend of await availableBackends()) {
       const gradient = (mode: 'both' | 'stop') =>
         tf.tidy(() => {
           const all = tf.stack([tensor(a), tensor(b), tensor(c)], 1) as tf.Tensor5D;
-          const of = (x: tf.Tensor) => unsupervisedLoss(x as tf.Tensor5D, ofPrompt(x as tf.Tensor5D, 2), mode);
+          const of = (x: tf.Tensor) => unsupervisedLoss(x as tf.Tensor5D, 2, ofPrompt(x as tf.Tensor5D, 2), mode);
           return tf.unstack(tf.grad(of)(all), 1).map((part) => [...part.dataSync()]);
         });
       const [both, stopped] = [gradient('both'), gradient('stop')];
@@ -110,11 +121,12 @@ for (const backend of await availableBackends()) {
         dice: (x) => supervisedLoss(x, tensor(y)).dice,
         crossEntropy: (x) => supervisedLoss(x, tensor(y)).crossEntropy,
         cube: (x) => cubeLoss(x, tensor(y), tensor(inside)),
+        teacher: (x) => teacherLoss(x, teacherTarget(tensor(b)), tensor(inside)),
         auxiliary: (x) =>
           auxiliaryLoss({ logits: x, target: tensor(y) }, { logits: tf.mul(x, 0.5), target: tensor(z) }, true),
         unsupervised: (x) => {
           const all = tf.stack([x, tensor(b), tensor(c)], 1) as tf.Tensor5D;
-          return unsupervisedLoss(all, ofPrompt(all, 2), 'both');
+          return unsupervisedLoss(all, 2, ofPrompt(all, 2), 'both');
         },
       };
       const direction = [...wave(count, 9)];

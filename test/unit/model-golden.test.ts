@@ -158,7 +158,7 @@ for (const backend of await availableBackends()) {
         const terms = stepTerms(plan, one, stage);
         const inputs = new StepInputs();
         await inputs.load(stepValues(plan, one, terms, one.step));
-        for (const group of lossGroups(network, plan, inputs, terms)) {
+        for (const group of lossGroups(network, undefined, plan, inputs, terms)) {
           const logits: tf.Tensor[] = [];
           const original = network.logits.bind(network);
           network.logits = (...args) => {
@@ -209,7 +209,7 @@ for (const backend of await availableBackends()) {
       for (const [name, stage, losses, cutmix] of cases) {
         const expected = golden.options[name]!;
         const plan = planWith(losses, cutmix);
-        const state = createState(new VersemiNetwork(config, startValues()), plan.training);
+        const state = createState(new VersemiNetwork(config, startValues()), plan);
         const step = stage === 1 ? 0 : 5;
         const { losses: found, gradientNorm } = await trainingStep(state, plan, batch(step), step);
         const { total, ...terms } = found;
@@ -224,7 +224,7 @@ for (const backend of await availableBackends()) {
     t.test('ten steps of Adam, the moving average, evaluation', async (t) => {
       const { totals, parametersNorm, averageNorm, evaluation } = golden.training;
       const plan = planWith();
-      const state = createState(new VersemiNetwork(config, startValues()), plan.training);
+      const state = createState(new VersemiNetwork(config, startValues()), plan);
       for (const [step, expected] of totals.entries()) {
         const { losses } = await trainingStep(state, plan, batch(step), step);
         t.ok(close(losses.total, expected, 2e-5), `step ${step}: ${losses.total} = ${expected}`);

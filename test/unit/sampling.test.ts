@@ -186,8 +186,13 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
   const sampler = createSampler(plan, data);
   const sameDataset = example({ training: { labeledBatchSize: 4, unlabeledBatchSize: 2 } });
   const onlyHeart = { labeled: data.labeled.slice(0, 2), unlabeled: data.unlabeled };
+  const withTeacher = example({
+    training: { labeledBatchSize: 6, unlabeledBatchSize: 4, promptsPerImage: 'all' },
+    losses: { teacher: 1 },
+  });
   const samplers = [
     { plan, sampler, data },
+    { plan: withTeacher.plan, sampler: createSampler(withTeacher.plan, data), data },
     { plan: sameDataset.plan, sampler: createSampler(sameDataset.plan, onlyHeart), data: onlyHeart },
   ];
   let both = 0;
@@ -215,7 +220,9 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
         for (let n = 0; n < recipe.labeled.length; n++) {
           const { one, voxel } = source(n, v);
           check(at(labeled.image, n, patch, ...v), voxel < 0 ? 0 : one.image[voxel]!);
-          check(at(labeled.target, n, patch, ...v), truth(n, v, recipe.labeled[n]!.task));
+          const { tasks } = recipe.labeled[n]!;
+          for (const [p, task] of tasks.entries())
+            check(at(labeled.target, n * tasks.length + p, patch, ...v), truth(n, v, task));
         }
         const within = ({ begin, sizeVoxels }: { begin: Triple; sizeVoxels: Triple }) =>
           v.every((c, axis) => c >= begin[axis]! && c < begin[axis]! + sizeVoxels[axis]!);
@@ -236,10 +243,12 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
           const own = one.image[x + one.sizeVoxels[0] * (y + one.sizeVoxels[1] * z)]!;
           check(at(unlabeled!.image, i, patch, ...v), within(cube) ? at(labeled.image, inside, patch, ...v) : own);
           check(at(unlabeled!.inside, i, patch, ...v), within(cube) ? 1 : 0);
+          if (unlabeled!.teacher !== undefined) check(at(unlabeled!.teacher.image, i, patch, ...v), own);
           check(at(unlabeled!.cubeLabel, i, patch, ...v), within(cube) ? truth(inside, v) : 0);
         }
       }
       t.equal(wrong, 0, `step ${step}`);
+      t.equal(unlabeled!.teacher !== undefined, plan.losses.teacher > 0);
       t.same(
         Array.from(mixed!.tasksA),
         recipe.mixed.map(({ outside }) => recipe.labeled[outside]!.task),
@@ -251,6 +260,41 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
     }
   }
   t.ok(both > 0, 'pairs of one dataset were among them');
+});
+
+t.test('an image is prompted with one task of its dataset, or with all of them', async (t) => {
+  const { plan, data } = example({
+    training: { labeledBatchSize: 6, unlabeledBatchSize: 4, promptsPerImage: 'all' },
+    losses: { teacher: 1 },
+  });
+  const sampler = createSampler(plan, data);
+  const one = createSampler(example().plan, data);
+  const own = (dataset: string) => plan.tasks.flatMap((task, i) => (task.dataset === dataset ? [i] : []));
+  for (let step = 0; step < 4; step++) {
+    const [all, single] = [sampler.recipe(step, 2), one.recipe(step, 2)];
+    const { labeled, unlabeled } = sampler.batch(step, 2);
+    t.same(
+      Array.from(labeled.tasks),
+      all.labeled.flatMap(({ tasks }) => tasks),
+    );
+    t.same(
+      Array.from(unlabeled!.teacher!.tasks),
+      all.unlabeled.flatMap(({ tasks }) => tasks),
+    );
+    for (const [i, { task, tasks, caseIndex }] of all.labeled.entries()) {
+      t.equal(tasks.length, 2, 'as many for each image');
+      t.equal(tasks[0], task);
+      t.equal(task, single.labeled[i]!.task, 'the drawn task is the same in both');
+      t.same(single.labeled[i]!.tasks, [task]);
+      t.same(new Set(tasks), new Set(own(data.labeled[caseIndex]!.dataset)));
+    }
+    for (const { tasks, caseIndex } of all.unlabeled)
+      t.same(new Set(tasks), new Set(own(data.unlabeled[caseIndex]!.dataset)));
+  }
+  const strangers = { ...plan, tasks: plan.tasks.filter(({ dataset }) => dataset === 'heart') };
+  const foreign = createSampler(strangers, { labeled: data.labeled.slice(0, 2), unlabeled: data.unlabeled.slice(1) });
+  for (const { tasks } of foreign.recipe(0, 2).unlabeled)
+    t.same(tasks, [2, 2], 'a dataset without tasks has the synthetic one');
 });
 
 t.test('unlabelled pairs: each image is mixed with another, and nothing is known in the cube', async (t) => {
@@ -267,6 +311,12 @@ t.test('unlabelled pairs: each image is mixed with another, and nothing is known
     unlabeled!.image.every((value) => value < 0),
     'no labelled voxel',
   );
+  const taught = example({ cutmix: { unlabeledMix: 'unlabeled-pairs' }, losses: { teacher: 1 } });
+  const { teacher } = createSampler(taught.plan, data).batch(4, 2).unlabeled!;
+  const outside = (n: number) =>
+    unlabeled!.inside.findIndex((value, i) => i >= n * patch[0] * patch[1] * patch[2] && value === 0);
+  for (const n of [0, 1, 2, 3]) t.equal(teacher!.image[outside(n)], unlabeled!.image[outside(n)]);
+  t.notSame(teacher!.image, unlabeled!.image);
   const [first] = recipe.unlabeledMixes;
   const value = (n: number, v: Triple) => {
     const { caseIndex, begin } = recipe.unlabeled[n]!;
