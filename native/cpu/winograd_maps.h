@@ -53,6 +53,26 @@ VERSEMI_INLINE void map_output(const vfloat (&v)[m + 2], vfloat (&y)[m]) {
   }
 }
 
+// v = A' e
+template <int m>
+VERSEMI_INLINE void map_gradient(const vfloat (&e)[m], vfloat (&v)[m + 2]) {
+  if constexpr (m == 2) {
+    v[0] = e[0];
+    v[1] = e[0] + e[1];
+    v[2] = e[0] - e[1];
+    v[3] = -e[1];
+  } else {
+    const vfloat even_p = fma(broadcast(point_pp), e[2], e[0]), odd_p = fma(broadcast(point_pp), e[3], e[1]);
+    const vfloat even_q = fma(broadcast(point_qq), e[2], e[0]), odd_q = fma(broadcast(point_qq), e[3], e[1]);
+    v[0] = e[0];
+    v[1] = fma(broadcast(point_p), odd_p, even_p);
+    v[2] = fma(broadcast(-point_p), odd_p, even_p);
+    v[3] = fma(broadcast(point_q), odd_q, even_q);
+    v[4] = fma(broadcast(-point_q), odd_q, even_q);
+    v[5] = e[3];
+  }
+}
+
 // u = G g
 template <int m>
 VERSEMI_INLINE void map_weight(const vfloat (&g)[3], vfloat (&u)[m + 2]) {
@@ -73,6 +93,25 @@ VERSEMI_INLINE void map_weight(const vfloat (&g)[3], vfloat (&u)[m + 2]) {
     u[3] = (even_q + odd_q) * scale_q;
     u[4] = (even_q - odd_q) * scale_q;
     u[5] = g[2];
+  }
+}
+
+// g = G' u
+template <int m>
+VERSEMI_INLINE void map_taps(const vfloat (&u)[m + 2], vfloat (&g)[3]) {
+  if constexpr (m == 2) {
+    const vfloat half = broadcast(0.5f), sum = (u[1] + u[2]) * half;
+    g[0] = u[0] + sum;
+    g[1] = (u[1] - u[2]) * half;
+    g[2] = u[3] + sum;
+  } else {
+    const vfloat scale_p = broadcast(0.5f / (point_pp * (point_pp - point_qq)));
+    const vfloat scale_q = broadcast(0.5f / (point_qq * (point_qq - point_pp)));
+    const vfloat sum_p = (u[1] + u[2]) * scale_p, difference_p = (u[1] - u[2]) * scale_p;
+    const vfloat sum_q = (u[3] + u[4]) * scale_q, difference_q = (u[3] - u[4]) * scale_q;
+    g[0] = fma(u[0], broadcast(1.0f / (point_pp * point_qq)), sum_p + sum_q);
+    g[1] = fma(broadcast(point_p), difference_p, difference_q * broadcast(point_q));
+    g[2] = fma(broadcast(point_pp), sum_p, fma(broadcast(point_qq), sum_q, u[5]));
   }
 }
 
