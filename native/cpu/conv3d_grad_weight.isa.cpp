@@ -11,7 +11,6 @@
 #include "conv_grad_tile.h"
 #include "conv_panel.h"
 #include "conv_pass.h"
-#include "conv_slices.h"
 #include "dispatch.h"
 #include "winograd_gradient.h"
 
@@ -259,6 +258,20 @@ class worker {
   int vectors_ = 0;
   int64_t first_column_ = 0;
 };
+
+// to[i] = sum over slices of from[slice * count + i], in order.
+void sum_slices(versemi_context* context, const float* from, int64_t slices, int64_t count, float* to) {
+  constexpr int64_t block = 4096;
+  parallel_for(context, divide_up(count, block), [&](int64_t begin, int64_t end, int) {
+    const int64_t last = smaller(end * block, count);
+    for (int64_t i = begin * block; i < last; i += lanes) {
+      const int left = (int)smaller<int64_t>(lanes, last - i);
+      vfloat sum = load_first(from + i, left);
+      for (int64_t slice = 1; slice < slices; slice++) sum += load_first(from + slice * count + i, left);
+      store_first(to + i, sum, left);
+    }
+  });
+}
 
 versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
                                const double* attributes, int32_t attribute_count) {

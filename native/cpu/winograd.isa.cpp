@@ -1,13 +1,12 @@
-// Runs a convolution by minimal filtering: weights, then per chunk (or group of chunks) inputs, products, outputs; see winograd.h.
+// Runs a convolution by minimal filtering: weights, then per chunk (or group of chunks) inputs, products, outputs; see
+// winograd.h.
 #include "winograd.h"
 
 #include "conv_moments.h"
 #include "conv_panel.h"
 #include "conv_tile.h"
 #include "winograd_blocks.h"
-
-// For lambdas that take or give vectors: a call out of line would go through memory.
-#define VERSEMI_INLINE_MAP __attribute__((always_inline))
+#include "winograd_weights.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -62,32 +61,8 @@ class worker {
     zero_floats(zeros_, operation.x_size[2] * operation.x_channels);
   }
 
-  // Weights of one vector of columns and up to `lanes` channels from `first` on; channel and plane distances in floats.
   void map_weights(int64_t vector, int64_t first, float* to, int64_t width, int64_t plane) {
-    const pass_axis* axis = o_.passes[0].axis;
-    const int64_t columns = smaller<int64_t>(lanes, o_.columns - vector * lanes);
-    const int64_t count = smaller<int64_t>(lanes, o_.x_channels - first);
-    float* taps = work_;  // [27][channel][lanes]
-    float* mapped = taps + 27 * lanes * lanes;
-    for (int64_t i = 0; i < 27; i++) {
-      const int64_t d = axis[0].tap_first + axis[0].tap_step * (i / 9), h = axis[1].tap_first + axis[1].tap_step * (i / 3 % 3);
-      const int64_t w = axis[2].tap_first + axis[2].tap_step * (i % 3);
-      const float* from = o_.weight + ((d * 3 + h) * 3 + w) * o_.x_channels * o_.columns;
-      float* to = taps + i * lanes * lanes;
-      if (!o_.weight_reversed) {
-        pack_rows(from + first * o_.columns + vector * lanes, columns, count, o_.columns, to, lanes);
-      } else {
-        pack_part_transposed(from + vector * lanes * o_.x_channels + first, columns, count, o_.x_channels, to);
-      }
-    }
-    const int nh = p_.in[1], nw = p_.in[2];
-    float* const second = mapped + 9 * 6 * lanes;
-    for (int64_t k = 0; k < count; k++) {
-      const int64_t tap = lanes * lanes;
-      weight_axis(p_.out[2], taps + k * lanes, 3 * tap, tap, 0, mapped, nw * lanes, lanes, 0, 9, 1);
-      weight_axis(p_.out[1], mapped, 3 * nw * lanes, nw * lanes, lanes, second, nh * nw * lanes, nw * lanes, lanes, 3, nw);
-      weight_axis(p_.out[0], second, 0, nh * nw * lanes, lanes, to + k * width, 0, nh * nw * plane, plane, 1, nh * nw);
-    }
+    map_weight_square(o_, p_, vector, first, work_, to, width, plane);
   }
 
   // A chunk through all steps, over the weights that were mapped for all.
@@ -168,35 +143,6 @@ class worker {
   }
 
  private:
-  static void weight_axis(int out, const float* from, int64_t from_outer, int64_t from_step, int64_t from_inner, float* to,
-                          int64_t to_outer, int64_t to_step, int64_t to_inner, int outer, int inner) {
-    if (out == 2)
-      along_axis<3, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&g)[3], vfloat(&u)[4]) VERSEMI_INLINE_MAP { map_weight<2>(g, u); });
-    else
-      along_axis<3, 6>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&g)[3], vfloat(&u)[6]) VERSEMI_INLINE_MAP { map_weight<4>(g, u); });
-  }
-  static void output_axis(int out, const float* from, int64_t from_outer, int64_t from_step, int64_t from_inner, float* to,
-                          int64_t to_outer, int64_t to_step, int64_t to_inner, int outer, int inner) {
-    if (out == 2)
-      along_axis<4, 2>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&v)[4], vfloat(&y)[2]) VERSEMI_INLINE_MAP { map_output<2>(v, y); });
-    else
-      along_axis<6, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&v)[6], vfloat(&y)[4]) VERSEMI_INLINE_MAP { map_output<4>(v, y); });
-  }
-
-  // to[k][lanes of columns] = from[column * pitch + k] for a square of weights.
-  static void pack_part_transposed(const float* from, int64_t columns, int64_t count, int64_t pitch, float* to) {
-    if (columns == lanes && count == lanes) {
-      transpose_square(from, pitch, to, lanes);
-      return;
-    }
-    for (int64_t k = 0; k < count; k++)
-      for (int64_t c = 0; c < lanes; c++) to[k * lanes + c] = c < columns ? from[c * pitch + k] : 0.0f;
-  }
-
   void map_output_block(int64_t sample, int64_t block, int64_t vector, const float* m, float* statistics, bool begin) {
     const int64_t place[3] = {block / p_.grid[2] / p_.grid[1] * p_.out[0], block / p_.grid[2] % p_.grid[1] * p_.out[1],
                               block % p_.grid[2] * p_.out[2]};
@@ -294,7 +240,7 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
   }
   l.target = block_target{p.slice, l.v_floats, l.v_plane};
   // Weights: taps and two steps of the maps; inputs: the ring; outputs: two steps.
-  l.pack_floats = round_up(larger<int64_t>(27 * lanes * lanes + (9 * 6 + 3 * 36) * lanes,
+  l.pack_floats = round_up(larger<int64_t>(weight_work_floats,
                                            larger<int64_t>(ring_floats, (4 * most_rows + 16 * 6) * lanes)),
                            line_floats);
   l.thread_floats = l.pack_floats + round_up(o.x_size[2] * o.x_channels, lanes);

@@ -18,11 +18,9 @@ struct winograd_gradient_plan {
   int64_t depth, width;           // input and output channels, filled up to whole vectors
   int64_t rows, columns;          // channels of the mapped inputs and gradients that lie together: slices of them
   int64_t row_slices, column_slices;
-  // The blocks are cut into parts, those into chunks: what is mapped at once. Where all sums of a thread stay in its cache
-  // (one slice of rows, one of columns), a task is a part, which gives a partial result. Else (`grouped`) the parts follow each
-  // other: their chunks are mapped by all threads, then a task is a pair of slices, whose sums go on from part to part.
-  bool grouped;
-  int64_t parts, chunks;
+  // The blocks are taken in parts, one after the other. Chunks of a part are mapped by all threads. Then a task is a pair of
+  // slices, or a segment of the planes of one, whose sums go on from part to part.
+  int64_t parts, chunks, segments;
 };
 
 // False where the direct sum serves: other kernels and strides, too few channels or voxels for it to pay, an exact context.

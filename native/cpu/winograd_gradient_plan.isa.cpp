@@ -7,22 +7,25 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-// What a thread keeps in its second-level cache: mapped chunk and all sums; sums of a pair of slices.
-constexpr int64_t cache_bytes = 960 << 10;
+// Sums of a pair of slices, in the second-level cache of a thread.
 constexpr int64_t pair_bytes = 512 << 10;
-constexpr int64_t fewest_chunk_blocks = 16;
-// Mapped part of all threads, in the third-level cache.
-constexpr int64_t group_bytes = 16 << 20;
-// Parts that give a partial result each: enough for the threads, and long enough that the map to taps costs little.
-constexpr int64_t most_parts = 32, fewest_part_blocks = 96;
+// A mapped part, in the third-level cache: no larger than it must be, as it is written and read once. Where sums go on from
+// part to part, it is a few times what they take.
+constexpr int64_t least_part_bytes = 4 << 20;
+constexpr int64_t most_part_bytes = 16 << 20;
+// All sums. Larger blocks are not taken where theirs would need more.
+constexpr int64_t most_sum_bytes = 128 << 20;
+// Enough for the threads.
+constexpr int64_t fewest_tasks = 16;
 
-// Processor cycles per vector, measured: one fma, mapping an input or a gradient plane, a plane of sums to taps.
-constexpr double cycles_input = 5, cycles_gradient = 4, cycles_taps = 36;
+// What takes as long as so many fma of vectors, measured: mapping a vector of a plane of inputs or gradients, which includes
+// writing and reading it; mapping a vector of a plane of sums to taps.
+constexpr double cost_input = 10, cost_gradient = 10, cost_taps = 14;
 
 VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Cycles of the direct sum and of minimal filtering, up to the same factor.
-double direct_cycles(const versemi_conv_problem& p) {
+// The direct sum and minimal filtering, in fma of vectors.
+double direct_cost(const versemi_conv_problem& p) {
   double taps = (double)(p.n * p.in_channels * divide_up(p.out_channels, lanes));
   for (int i = 0; i < 3; i++) {
     int64_t inside = 0;
@@ -35,7 +38,7 @@ double direct_cycles(const versemi_conv_problem& p) {
   return taps;
 }
 
-double winograd_cycles(const versemi_conv_problem& p, const int (&out)[3]) {
+double filtering_cost(const versemi_conv_problem& p, const int (&out)[3]) {
   double blocks = (double)p.n, planes = 1;
   for (int i = 0; i < 3; i++) {
     blocks *= (double)divide_up(p.out[i], out[i]);
@@ -43,36 +46,24 @@ double winograd_cycles(const versemi_conv_problem& p, const int (&out)[3]) {
   }
   const double x_vectors = (double)divide_up(p.in_channels, lanes), vectors = (double)divide_up(p.out_channels, lanes);
   const double channels = (double)p.in_channels;
-  return planes * (blocks * (channels * vectors + cycles_input * x_vectors + cycles_gradient * vectors) +
-                   cycles_taps * channels * vectors);
+  return planes * (blocks * (channels * vectors + cost_input * x_vectors + cost_gradient * vectors) +
+                   cost_taps * channels * vectors);
 }
 
 void cut(winograd_gradient_plan* p) {
-  const int64_t plane_bytes = p->planes * 4, sum_bytes = plane_bytes * p->depth * p->width;
-  const int64_t block_bytes = plane_bytes * (p->depth + p->width);
-  const int64_t chunk = (cache_bytes - sum_bytes) / block_bytes;
-  p->grouped = chunk < fewest_chunk_blocks || p->blocks < 2 * fewest_part_blocks;
-  if (!p->grouped) {
-    p->rows = p->depth;
-    p->columns = p->width;
-    p->row_slices = p->column_slices = 1;
-    p->parts = smaller(most_parts, p->blocks / fewest_part_blocks);
-    p->chunks = divide_up(divide_up(p->blocks, p->parts), chunk);
-    return;
-  }
-  const int64_t vectors = p->width / lanes, x_vectors = p->depth / lanes;
-  const int64_t tile_vectors = smaller(2, max_tile_vectors);
-  p->column_slices = divide_up(vectors, tile_vectors);
-  p->columns = divide_up(vectors, p->column_slices) * lanes;
+  const int64_t plane_bytes = p->planes * 4, vectors = p->width / lanes, x_vectors = p->depth / lanes;
+  p->columns = divide_up(vectors, divide_up(vectors, 2)) * lanes;
   p->column_slices = divide_up(p->width, p->columns);
   const int64_t most = larger<int64_t>(1, pair_bytes / (plane_bytes * p->columns * lanes));
   p->rows = divide_up(x_vectors, divide_up(x_vectors, most)) * lanes;
   p->row_slices = divide_up(p->depth, p->rows);
-  // Sums that go on from part to part are read and written once per part.
-  p->parts = divide_up(p->blocks * block_bytes, larger(group_bytes, smaller(4 * group_bytes, sum_bytes)));
-  p->parts = smaller(p->parts, p->blocks);
+  p->segments = divide_up(fewest_tasks, p->row_slices * p->column_slices);
+
+  const int64_t part_bytes =
+      smaller(most_part_bytes, larger(least_part_bytes, 3 * plane_bytes * p->depth * p->width));
+  p->parts = smaller(p->blocks, divide_up(p->blocks * plane_bytes * (p->depth + p->width), part_bytes));
   const int64_t part = divide_up(p->blocks, p->parts);
-  p->chunks = smaller(part, larger<int64_t>(8, divide_up(part, 12)));
+  p->chunks = smaller(part, larger(divide_up(2 * fewest_tasks, vectors + x_vectors), divide_up(part, 24)));
 }
 
 }  // namespace
@@ -82,26 +73,26 @@ bool plan_winograd_gradient(const versemi_context* context, const versemi_conv_p
   if (is_exact(context)) return false;
   for (int i = 0; i < 3; i++)
     if (problem.kernel[i] != 3 || problem.stride[i] != 1) return false;
-  double best = 0.9 * direct_cycles(problem);
+  double best = 0.9 * direct_cost(problem);
   winograd_gradient_plan& p = *plan;
   p.planes = 0;
+  p.depth = divide_up(problem.in_channels, lanes) * lanes;
+  p.width = divide_up(problem.out_channels, lanes) * lanes;
   for (int choice = 0; choice < 8; choice++) {
     const int out[3] = {choice & 4 ? 4 : 2, choice & 2 ? 4 : 2, choice & 1 ? 4 : 2};
-    const double cycles = winograd_cycles(problem, out);
-    if (cycles >= best) continue;
-    best = cycles;
-    p.planes = 1;
+    const double cost = filtering_cost(problem, out);
+    const int64_t planes = (out[0] + 2) * (out[1] + 2) * (out[2] + 2);
+    if (cost >= best || planes * 4 * p.depth * p.width > most_sum_bytes) continue;
+    best = cost;
+    p.planes = (int)planes;
     p.blocks = problem.n;
     for (int i = 0; i < 3; i++) {
       p.out[i] = out[i];
-      p.planes *= out[i] + 2;
       p.grid[i] = divide_up(problem.out[i], out[i]);
       p.blocks *= p.grid[i];
     }
   }
   if (p.planes == 0) return false;
-  p.depth = divide_up(problem.in_channels, lanes) * lanes;
-  p.width = divide_up(problem.out_channels, lanes) * lanes;
   cut(plan);
   return true;
 }

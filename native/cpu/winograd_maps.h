@@ -135,6 +135,41 @@ VERSEMI_INLINE void along_axis(const float* from, std::int64_t from_outer, std::
     }
 }
 
+// For lambdas that take or give vectors: a call out of line would go through memory.
+#define VERSEMI_INLINE_MAP __attribute__((always_inline))
+
+// The maps above along one axis, for blocks of 2 or 4 outputs.
+static inline void weight_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                               std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                               std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<3, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&g)[3], vfloat(&u)[4]) VERSEMI_INLINE_MAP { map_weight<2>(g, u); });
+  else
+    along_axis<3, 6>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&g)[3], vfloat(&u)[6]) VERSEMI_INLINE_MAP { map_weight<4>(g, u); });
+}
+static inline void output_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                               std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                               std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<4, 2>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&v)[4], vfloat(&y)[2]) VERSEMI_INLINE_MAP { map_output<2>(v, y); });
+  else
+    along_axis<6, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&v)[6], vfloat(&y)[4]) VERSEMI_INLINE_MAP { map_output<4>(v, y); });
+}
+static inline void taps_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                             std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                             std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<4, 3>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&u)[4], vfloat(&g)[3]) VERSEMI_INLINE_MAP { map_taps<2>(u, g); });
+  else
+    along_axis<6, 3>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&u)[6], vfloat(&g)[3]) VERSEMI_INLINE_MAP { map_taps<4>(u, g); });
+}
+
 }  // namespace VERSEMI_ISA
 }  // namespace versemi
 
