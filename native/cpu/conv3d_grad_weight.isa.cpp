@@ -1,4 +1,4 @@
-// Row of the table: conv3d_grad_weight.
+// Row of the table: conv3d_grad_weight; here the direct sum, and winograd_gradient.h where that pays.
 //
 // The output voxels are cut into slices whose number follows from the problem alone; each slice has its own copy of the
 // gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
@@ -12,6 +12,7 @@
 #include "conv_panel.h"
 #include "conv_pass.h"
 #include "dispatch.h"
+#include "winograd_gradient.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -278,6 +279,8 @@ versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* b
   const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
   const versemi_conv_problem& p = call.problem;
+  winograd_gradient_plan filtering;
+  if (plan_winograd_gradient(context, p, &filtering)) return run_winograd_gradient(context, call, filtering);
   schedule s = make_schedule(p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
   s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));

@@ -1,13 +1,12 @@
-// Runs a convolution by minimal filtering: weights, then per chunk (or group of chunks) inputs, products, outputs; see winograd.h.
+// Runs a convolution by minimal filtering: weights, then per chunk (or group of chunks) inputs, products, outputs; see
+// winograd.h.
 #include "winograd.h"
 
 #include "conv_moments.h"
 #include "conv_panel.h"
 #include "conv_tile.h"
-#include "winograd_maps.h"
-
-// For lambdas that take or give vectors: a call out of line would go through memory.
-#define VERSEMI_INLINE_MAP __attribute__((always_inline))
+#include "winograd_blocks.h"
+#include "winograd_weights.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -18,9 +17,6 @@ VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) *
 
 // Planes lie one line of the cache further apart than their size: at a power of two they would share a few sets of it.
 constexpr int64_t line_floats = 16;
-// A ring of mapped columns of the input: six are alive at once.
-constexpr int64_t ring_columns = 8;
-constexpr int most_rows = 36, most_planes = 216;
 
 struct layout {
   // Mapped inputs are [slice of channels][plane][block][channel of the slice], products [column block][plane][block][width],
@@ -32,6 +28,8 @@ struct layout {
   float* weights;     // of all column blocks, each [plane][channel][width]; nullptr where each thread maps what it needs
   const float* bias;  // [vectors * lanes] or nullptr
   float* statistics;  // [sample][chunk][vector][3 * lanes] or nullptr
+  block_source source;
+  block_target target;
 };
 
 struct column_block {
@@ -55,40 +53,16 @@ class worker {
       : o_(operation),
         p_(plan),
         l_(l),
-        rows_count_(plan.in[0] * plan.in[1]),
         work_(l.thread_memory + thread * l.thread_floats),
         zeros_(work_ + l.pack_floats),
         v_(zeros_ + round_up(operation.x_size[2] * operation.x_channels, lanes)),
-        m_(v_ + l.v_floats) {
+        m_(v_ + l.v_floats),
+        inputs_(l.source, l.target, work_, zeros_) {
     zero_floats(zeros_, operation.x_size[2] * operation.x_channels);
   }
 
-  // Weights of one vector of columns and up to `lanes` channels from `first` on; channel and plane distances in floats.
   void map_weights(int64_t vector, int64_t first, float* to, int64_t width, int64_t plane) {
-    const pass_axis* axis = o_.passes[0].axis;
-    const int64_t columns = smaller<int64_t>(lanes, o_.columns - vector * lanes);
-    const int64_t count = smaller<int64_t>(lanes, o_.x_channels - first);
-    float* taps = work_;  // [27][channel][lanes]
-    float* mapped = taps + 27 * lanes * lanes;
-    for (int64_t i = 0; i < 27; i++) {
-      const int64_t d = axis[0].tap_first + axis[0].tap_step * (i / 9), h = axis[1].tap_first + axis[1].tap_step * (i / 3 % 3);
-      const int64_t w = axis[2].tap_first + axis[2].tap_step * (i % 3);
-      const float* from = o_.weight + ((d * 3 + h) * 3 + w) * o_.x_channels * o_.columns;
-      float* to = taps + i * lanes * lanes;
-      if (!o_.weight_reversed) {
-        pack_rows(from + first * o_.columns + vector * lanes, columns, count, o_.columns, to, lanes);
-      } else {
-        pack_part_transposed(from + vector * lanes * o_.x_channels + first, columns, count, o_.x_channels, to);
-      }
-    }
-    const int nh = p_.in[1], nw = p_.in[2];
-    float* const second = mapped + 9 * 6 * lanes;
-    for (int64_t k = 0; k < count; k++) {
-      const int64_t tap = lanes * lanes;
-      weight_axis(p_.out[2], taps + k * lanes, 3 * tap, tap, 0, mapped, nw * lanes, lanes, 0, 9, 1);
-      weight_axis(p_.out[1], mapped, 3 * nw * lanes, nw * lanes, lanes, second, nh * nw * lanes, nw * lanes, lanes, 3, nw);
-      weight_axis(p_.out[0], second, 0, nh * nw * lanes, lanes, to + k * width, 0, nh * nw * plane, plane, 1, nh * nw);
-    }
+    map_weight_square(o_, p_, vector, first, work_, to, width, plane);
   }
 
   // A chunk through all steps, over the weights that were mapped for all.
@@ -124,14 +98,7 @@ class worker {
 
   // Blocks [begin, end) of a sample, vectors [first, last) of the input channels; v: where the first block goes.
   void map_inputs(int64_t sample, int64_t begin, int64_t end, int64_t first, int64_t last, float* v) {
-    for (int64_t block = begin; block < end;) {
-      const int64_t w = block % p_.grid[2], count = smaller(p_.grid[2] - w, end - block);
-      set_rows(sample, block / p_.grid[2] / p_.grid[1], block / p_.grid[2] % p_.grid[1]);
-      for (int64_t vector = first; vector < last; vector++)
-        map_input_run(w, count, vector * lanes,
-                      v + vector * lanes / p_.slice * l_.v_floats + (block - begin) * p_.slice + vector * lanes % p_.slice);
-      block += count;
-    }
+    inputs_.map(sample, begin, end, first, last, v, nullptr);
   }
 
   // Products of one plane: rows are blocks, `step` leads to the weights of the next plane.
@@ -176,122 +143,6 @@ class worker {
   }
 
  private:
-  static void weight_axis(int out, const float* from, int64_t from_outer, int64_t from_step, int64_t from_inner, float* to,
-                          int64_t to_outer, int64_t to_step, int64_t to_inner, int outer, int inner) {
-    if (out == 2)
-      along_axis<3, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&g)[3], vfloat(&u)[4]) VERSEMI_INLINE_MAP { map_weight<2>(g, u); });
-    else
-      along_axis<3, 6>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&g)[3], vfloat(&u)[6]) VERSEMI_INLINE_MAP { map_weight<4>(g, u); });
-  }
-  static void input_axis(int out, const float* from, int64_t from_outer, int64_t from_step, int64_t from_inner, float* to,
-                         int64_t to_outer, int64_t to_step, int64_t to_inner, int outer, int inner) {
-    if (out == 2)
-      along_axis<4, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&d)[4], vfloat(&v)[4]) VERSEMI_INLINE_MAP { map_input<2>(d, v); });
-    else
-      along_axis<6, 6>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&d)[6], vfloat(&v)[6]) VERSEMI_INLINE_MAP { map_input<4>(d, v); });
-  }
-  static void output_axis(int out, const float* from, int64_t from_outer, int64_t from_step, int64_t from_inner, float* to,
-                          int64_t to_outer, int64_t to_step, int64_t to_inner, int outer, int inner) {
-    if (out == 2)
-      along_axis<4, 2>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&v)[4], vfloat(&y)[2]) VERSEMI_INLINE_MAP { map_output<2>(v, y); });
-    else
-      along_axis<6, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
-                       [](const vfloat(&v)[6], vfloat(&y)[4]) VERSEMI_INLINE_MAP { map_output<4>(v, y); });
-  }
-
-  // to[k][lanes of columns] = from[column * pitch + k] for a square of weights.
-  static void pack_part_transposed(const float* from, int64_t columns, int64_t count, int64_t pitch, float* to) {
-    if (columns == lanes && count == lanes) {
-      transpose_square(from, pitch, to, lanes);
-      return;
-    }
-    for (int64_t k = 0; k < count; k++)
-      for (int64_t c = 0; c < lanes; c++) to[k * lanes + c] = c < columns ? from[c * pitch + k] : 0.0f;
-  }
-
-  // Where the rows (depth, height) of the input begin that a row of blocks reads; zeros outside.
-  void set_rows(int64_t sample, int64_t block_d, int64_t block_h) {
-    const pass_axis* axis = o_.passes[0].axis;
-    const int64_t d = axis[0].x_first + block_d * p_.out[0], h = axis[1].x_first + block_h * p_.out[1];
-    for (int i = 0; i < rows_count_; i++) {
-      const int64_t xd = d + i / p_.in[1], xh = h + i % p_.in[1];
-      const bool inside = xd >= 0 && xd < o_.x_size[0] && xh >= 0 && xh < o_.x_size[1];
-      rows_[i] = inside ? o_.x + ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels : zeros_;
-    }
-  }
-
-  // `count` neighbouring blocks along W, one vector of channels. Columns are mapped along depth and height once, and shared
-  // by the two blocks that read them.
-  void map_input_run(int64_t first, int64_t count, int64_t channel, float* v) {
-    const int out = p_.out[2], in = p_.in[2];
-    const int64_t slot = rows_count_ * lanes, x_first = o_.passes[0].axis[2].x_first;
-    const int left = (int)smaller<int64_t>(lanes, o_.x_channels - channel);
-    int64_t column = first * out;
-    for (int64_t block = first; block < first + count; block++, v += p_.slice) {
-      for (; column < block * out + in; column++) {
-        float* to = work_ + column % ring_columns * slot;
-        const int64_t x = x_first + column;
-        if (x < 0 || x >= o_.x_size[2]) {
-          for (int64_t i = 0; i < slot; i += lanes) store(to + i, zero());
-          continue;
-        }
-        map_column(x * o_.x_channels + channel, left, to);
-      }
-      const float* columns[6];
-      for (int i = 0; i < in; i++) columns[i] = work_ + (block * out + i) % ring_columns * slot;
-      if (out == 2)
-        map_width<2>(columns, v);
-      else
-        map_width<4>(columns, v);
-    }
-  }
-
-  void map_column(int64_t offset, int left, float* to) const {
-    if (p_.out[0] == 2)
-      left == lanes ? map_depth<2, true>(offset, left, to) : map_depth<2, false>(offset, left, to);
-    else
-      left == lanes ? map_depth<4, true>(offset, left, to) : map_depth<4, false>(offset, left, to);
-    const int nh = p_.in[1];
-    input_axis(p_.out[1], to, nh * lanes, lanes, 0, to, nh * lanes, lanes, 0, p_.in[0], 1);
-  }
-
-  template <int out, bool whole>
-  void map_depth(int64_t offset, int left, float* to) const {
-    const int nh = p_.in[1];
-    const int64_t ahead = 4 * o_.x_channels;
-    for (int h = 0; h < nh; h++) {
-      vfloat d[out + 2], v[out + 2];
-      VERSEMI_UNROLL
-      for (int i = 0; i < out + 2; i++) {
-        const float* x = rows_[i * nh + h] + offset;
-        d[i] = whole ? load(x) : load_first(x, left);
-        // For the second-level cache: these rows share a few sets of the first, which would lose what comes too early.
-        __builtin_prefetch(x + ahead, 0, 2);
-      }
-      map_input<out>(d, v);
-      VERSEMI_UNROLL
-      for (int i = 0; i < out + 2; i++) store(to + (i * nh + h) * lanes, v[i]);
-    }
-  }
-
-  template <int out>
-  void map_width(const float* const (&columns)[6], float* v) const {
-    const int64_t plane = l_.v_plane;
-    for (int row = 0; row < rows_count_; row++) {
-      vfloat d[out + 2], mapped[out + 2];
-      VERSEMI_UNROLL
-      for (int i = 0; i < out + 2; i++) d[i] = load(columns[i] + row * lanes);
-      map_input<out>(d, mapped);
-      VERSEMI_UNROLL
-      for (int i = 0; i < out + 2; i++, v += plane) store(v, mapped[i]);
-    }
-  }
-
   void map_output_block(int64_t sample, int64_t block, int64_t vector, const float* m, float* statistics, bool begin) {
     const int64_t place[3] = {block / p_.grid[2] / p_.grid[1] * p_.out[0], block / p_.grid[2] % p_.grid[1] * p_.out[1],
                               block % p_.grid[2] * p_.out[2]};
@@ -364,12 +215,11 @@ class worker {
   const conv_operation& o_;
   const winograd_plan& p_;
   const layout& l_;
-  const int rows_count_;
   float* work_;
   float* zeros_;
   float* v_;
   float* m_;
-  const float* rows_[most_rows];
+  block_mapper<of_inputs> inputs_;
 };
 
 layout make_layout(const conv_operation& o, const winograd_plan& p) {
@@ -380,9 +230,18 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
   l.m_plane = blocks * widest + line_floats;
   l.v_floats = p.planes * l.v_plane;
   l.m_floats = p.planes * l.m_plane;
+  l.source.x = o.x;
+  l.source.channels = o.x_channels;
+  for (int i = 0; i < 3; i++) {
+    l.source.size[i] = o.x_size[i];
+    l.source.first[i] = o.passes[0].axis[i].x_first;
+    l.source.out[i] = p.out[i];
+    l.source.grid[i] = p.grid[i];
+  }
+  l.target = block_target{p.slice, l.v_floats, l.v_plane};
   // Weights: taps and two steps of the maps; inputs: the ring; outputs: two steps.
-  l.pack_floats = round_up(larger<int64_t>(27 * lanes * lanes + (9 * 6 + 3 * 36) * lanes,
-                                           larger<int64_t>(ring_columns * most_rows, 4 * most_rows + 16 * 6) * lanes),
+  l.pack_floats = round_up(larger<int64_t>(weight_work_floats,
+                                           larger<int64_t>(ring_floats, (4 * most_rows + 16 * 6) * lanes)),
                            line_floats);
   l.thread_floats = l.pack_floats + round_up(o.x_size[2] * o.x_channels, lanes);
   // Behind them a chunk, or a slice of the weights of one block of columns.

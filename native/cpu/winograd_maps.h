@@ -53,6 +53,26 @@ VERSEMI_INLINE void map_output(const vfloat (&v)[m + 2], vfloat (&y)[m]) {
   }
 }
 
+// v = A' e
+template <int m>
+VERSEMI_INLINE void map_gradient(const vfloat (&e)[m], vfloat (&v)[m + 2]) {
+  if constexpr (m == 2) {
+    v[0] = e[0];
+    v[1] = e[0] + e[1];
+    v[2] = e[0] - e[1];
+    v[3] = -e[1];
+  } else {
+    const vfloat even_p = fma(broadcast(point_pp), e[2], e[0]), odd_p = fma(broadcast(point_pp), e[3], e[1]);
+    const vfloat even_q = fma(broadcast(point_qq), e[2], e[0]), odd_q = fma(broadcast(point_qq), e[3], e[1]);
+    v[0] = e[0];
+    v[1] = fma(broadcast(point_p), odd_p, even_p);
+    v[2] = fma(broadcast(-point_p), odd_p, even_p);
+    v[3] = fma(broadcast(point_q), odd_q, even_q);
+    v[4] = fma(broadcast(-point_q), odd_q, even_q);
+    v[5] = e[3];
+  }
+}
+
 // u = G g
 template <int m>
 VERSEMI_INLINE void map_weight(const vfloat (&g)[3], vfloat (&u)[m + 2]) {
@@ -76,6 +96,25 @@ VERSEMI_INLINE void map_weight(const vfloat (&g)[3], vfloat (&u)[m + 2]) {
   }
 }
 
+// g = G' u
+template <int m>
+VERSEMI_INLINE void map_taps(const vfloat (&u)[m + 2], vfloat (&g)[3]) {
+  if constexpr (m == 2) {
+    const vfloat half = broadcast(0.5f), sum = (u[1] + u[2]) * half;
+    g[0] = u[0] + sum;
+    g[1] = (u[1] - u[2]) * half;
+    g[2] = u[3] + sum;
+  } else {
+    const vfloat scale_p = broadcast(0.5f / (point_pp * (point_pp - point_qq)));
+    const vfloat scale_q = broadcast(0.5f / (point_qq * (point_qq - point_pp)));
+    const vfloat sum_p = (u[1] + u[2]) * scale_p, difference_p = (u[1] - u[2]) * scale_p;
+    const vfloat sum_q = (u[3] + u[4]) * scale_q, difference_q = (u[3] - u[4]) * scale_q;
+    g[0] = fma(u[0], broadcast(1.0f / (point_pp * point_qq)), sum_p + sum_q);
+    g[1] = fma(broadcast(point_p), difference_p, difference_q * broadcast(point_q));
+    g[2] = fma(broadcast(point_pp), sum_p, fma(broadcast(point_qq), sum_q, u[5]));
+  }
+}
+
 // One map along one axis of an array of vectors [outer][from][inner] -> [outer][to][inner]; distances in floats between
 // neighbours of each axis. What is read of one line is read before the line is written, so that `to` may be `from` where
 // the distances are the same.
@@ -94,6 +133,41 @@ VERSEMI_INLINE void along_axis(const float* from, std::int64_t from_outer, std::
       VERSEMI_UNROLL
       for (int k = 0; k < to_count; k++) store(y + k * to_step, out[k]);
     }
+}
+
+// For lambdas that take or give vectors: a call out of line would go through memory.
+#define VERSEMI_INLINE_MAP __attribute__((always_inline))
+
+// The maps above along one axis, for blocks of 2 or 4 outputs.
+static inline void weight_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                               std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                               std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<3, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&g)[3], vfloat(&u)[4]) VERSEMI_INLINE_MAP { map_weight<2>(g, u); });
+  else
+    along_axis<3, 6>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&g)[3], vfloat(&u)[6]) VERSEMI_INLINE_MAP { map_weight<4>(g, u); });
+}
+static inline void output_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                               std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                               std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<4, 2>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&v)[4], vfloat(&y)[2]) VERSEMI_INLINE_MAP { map_output<2>(v, y); });
+  else
+    along_axis<6, 4>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&v)[6], vfloat(&y)[4]) VERSEMI_INLINE_MAP { map_output<4>(v, y); });
+}
+static inline void taps_axis(int out, const float* from, std::int64_t from_outer, std::int64_t from_step,
+                             std::int64_t from_inner, float* to, std::int64_t to_outer, std::int64_t to_step,
+                             std::int64_t to_inner, int outer, int inner) {
+  if (out == 2)
+    along_axis<4, 3>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&u)[4], vfloat(&g)[3]) VERSEMI_INLINE_MAP { map_taps<2>(u, g); });
+  else
+    along_axis<6, 3>(from, from_outer, from_step, from_inner, to, to_outer, to_step, to_inner, outer, inner,
+                     [](const vfloat(&u)[6], vfloat(&g)[3]) VERSEMI_INLINE_MAP { map_taps<4>(u, g); });
 }
 
 }  // namespace VERSEMI_ISA

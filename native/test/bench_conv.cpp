@@ -1,4 +1,5 @@
 // Speed of the convolution family on the layers of the network: bench_conv [threads] [width] [patch] [isa] [layer]
+// patch: the side of a cube, or DEPTHxHEIGHTxWIDTH.
 // Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads; beside it
 // the same by direct sums (`exact`), the two in turns. With one thread the clock is that of the thread.
 #include <ctime>
@@ -180,40 +181,49 @@ double peak_gflops(const char* isa, versemi_context* context) {
 
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : 0;
-  const int64_t width = argc > 2 ? std::atoll(argv[2]) : 16, patch = argc > 3 ? std::atoll(argv[3]) : 96;
+  const int64_t width = argc > 2 ? std::atoll(argv[2]) : 16;
+  long long patch[3] = {96, 96, 96};
+  const int sides = argc > 3 ? std::sscanf(argv[3], "%lldx%lldx%lld", &patch[0], &patch[1], &patch[2]) : 3;
+  if (sides == 1) patch[1] = patch[2] = patch[0];
+  bool fits = sides == 1 || sides == 3;
+  for (long long side : patch) fits = fits && side >= 16 && side % 16 == 0;
   const char* isa = argc > 4 ? argv[4] : versemi::instruction_set();
-  if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || patch < 16 || patch % 16 != 0) {
+  if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || !fits) {
     std::fprintf(
         stderr,
-        "bench_conv [threads] [width] [patch, a multiple of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
+        "bench_conv [threads] [width] [patch, as 96 or 64x64x16: multiples of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
     return 2;
   }
   versemi_context* context = versemi::create_context(threads);
   const double peak = peak_gflops(isa, context);
-  std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %d\n", isa, versemi::thread_count(context), peak,
-              (int)width, (int)patch);
+  std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %lldx%lldx%lld\n", isa, versemi::thread_count(context),
+              peak, (int)width, patch[0], patch[1], patch[2]);
   std::vector<std::string> names;
   names.reserve(32);
   std::vector<layer> layers;
-  const auto add = [&](const char* kind, int64_t side, int64_t ci, int64_t co, int64_t kernel, bool transposed,
+  const auto add = [&](const char* kind, int level, int64_t ci, int64_t co, int64_t kernel, bool transposed,
                        int repeats) {
     char text[80];
     const int64_t stride = kernel == 2 ? 2 : 1;
-    std::snprintf(text, sizeof text, "%s %d^3 %d->%d", kind, (int)side, (int)(transposed ? co : ci),
-                  (int)(transposed ? ci : co));
+    const int64_t d = patch[0] >> level, h = patch[1] >> level, w = patch[2] >> level;
+    const int from = (int)(transposed ? co : ci), to = (int)(transposed ? ci : co);
+    if (d == h && h == w)
+      std::snprintf(text, sizeof text, "%s %d^3 %d->%d", kind, (int)w, from, to);
+    else
+      std::snprintf(text, sizeof text, "%s %dx%dx%d %d->%d", kind, (int)d, (int)h, (int)w, from, to);
     names.push_back(text);
     layers.push_back(
-        {names.back().c_str(), problem(1, side, side, side, ci, co, kernel, stride, kernel == 3), transposed, repeats});
+        {names.back().c_str(), problem(1, d, h, w, ci, co, kernel, stride, kernel == 3), transposed, repeats});
   };
   const int convolutions[] = {1, 4, 6, 6, 3};
   for (int level = 0; level < 5; level++) {
-    const int64_t side = patch >> level, channels = width << level;
-    add("conv", side, level == 0 ? 1 : channels, channels, 3, false, convolutions[level]);
+    const int64_t channels = width << level;
+    add("conv", level, level == 0 ? 1 : channels, channels, 3, false, convolutions[level]);
     if (level == 4) break;
-    add("down", side, channels, channels * 2, 2, false, 1);
-    add("up", side, channels, channels * 2, 2, true, 1);
+    add("down", level, channels, channels * 2, 2, false, 1);
+    add("up", level, channels, channels * 2, 2, true, 1);
   }
-  add("head", patch, width, 8, 1, false, 1);
+  add("head", 0, width, 8, 1, false, 1);
   totals sum;
   for (const layer& l : layers)
     if (argc <= 5 || std::strstr(l.name, argv[5]) != nullptr) bench_layer(isa, context, l, peak, &sum);

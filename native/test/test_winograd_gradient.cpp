@@ -1,0 +1,211 @@
+// Minimal filtering of the gradient of the weights against sums in double, on every instruction set of this machine: odd sizes
+// and channel counts, every size of block, parts side by side and one after the other; adjoint of the forward op; equal bits for
+// any number of threads; NaN; `exact` gives plain sums.
+#include "conv_reference.h"
+
+using namespace versemi_test;
+
+namespace {
+
+struct tensors {
+  std::vector<float> input, grad_output;
+};
+
+struct gradients {
+  std::vector<double> weight, bias;
+};
+
+// weight[tap, i, o] = sum over voxels of input * gradient, in double.
+gradients sums(const versemi_conv_problem& p, const tensors& t) {
+  const int64_t ci = p.in_channels, co = p.out_channels;
+  gradients g{std::vector<double>(static_cast<std::size_t>(27 * ci * co), 0.0),
+              std::vector<double>(static_cast<std::size_t>(co), 0.0)};
+  std::vector<double> e(static_cast<std::size_t>(co));
+  for (int64_t voxel = 0; voxel < p.n * p.out[0] * p.out[1] * p.out[2]; voxel++) {
+    const int64_t place[3] = {voxel / p.out[2] / p.out[1] % p.out[0], voxel / p.out[2] % p.out[1], voxel % p.out[2]};
+    const int64_t sample = voxel / p.out[2] / p.out[1] / p.out[0];
+    for (int64_t o = 0; o < co; o++) {
+      e[static_cast<std::size_t>(o)] = static_cast<double>(t.grad_output[static_cast<std::size_t>(voxel * co + o)]);
+      g.bias[static_cast<std::size_t>(o)] += e[static_cast<std::size_t>(o)];
+    }
+    for (int64_t tap = 0; tap < 27; tap++) {
+      const int64_t k[3] = {tap / 9, tap / 3 % 3, tap % 3};
+      int64_t at[3];
+      bool inside = true;
+      for (int i = 0; i < 3; i++) {
+        at[i] = place[i] - p.pad[i] + k[i];
+        inside = inside && at[i] >= 0 && at[i] < p.in[i];
+      }
+      if (!inside) continue;
+      const float* x =
+          &t.input[static_cast<std::size_t>((((sample * p.in[0] + at[0]) * p.in[1] + at[1]) * p.in[2] + at[2]) * ci)];
+      for (int64_t i = 0; i < ci; i++) {
+        double* row = &g.weight[static_cast<std::size_t>((tap * ci + i) * co)];
+        const double value = static_cast<double>(x[i]);
+        for (int64_t o = 0; o < co; o++) row[o] += value * e[static_cast<std::size_t>(o)];
+      }
+    }
+  }
+  return g;
+}
+
+struct deviation {
+  double rms, most;  // of the differences, over the rms of what is expected
+};
+
+deviation compare(const std::vector<float>& found, const std::vector<double>& expected) {
+  double squares = 0, errors = 0, most = 0;
+  for (std::size_t i = 0; i < expected.size(); i++) {
+    const double error = std::fabs(static_cast<double>(found[i]) - expected[i]);
+    // Not what std::max makes of a NaN.
+    if (!(error <= most)) most = error;
+    squares += expected[i] * expected[i];
+    errors += error * error;
+  }
+  const double size = std::sqrt(squares / static_cast<double>(expected.size()));
+  return deviation{std::sqrt(errors / static_cast<double>(expected.size())) / size, most / size};
+}
+
+// Largest errors seen, for the figure in the README.
+deviation worst = {0, 0};
+
+void check_close(const std::vector<float>& found, const std::vector<double>& expected, const std::string& what) {
+  const deviation d = compare(found, expected);
+  if (!(d.rms <= worst.rms)) worst.rms = d.rms;
+  if (!(d.most <= worst.most)) worst.most = d.most;
+  char text[80];
+  std::snprintf(text, sizeof text, ": error %.2g rms, %.2g at most, over the rms", d.rms, d.most);
+  check(d.rms <= 1e-5 && d.most <= 1e-4, what + text);
+}
+
+struct outcome {
+  std::vector<float> weight, bias;
+};
+
+bool same(const outcome& a, const outcome& b) {
+  const auto equal = [](const std::vector<float>& x, const std::vector<float>& y) {
+    return std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
+  };
+  return equal(a.weight, b.weight) && equal(a.bias, b.bias);
+}
+
+outcome run(const char* isa, versemi_context* context, const versemi_conv_problem& p, const tensors& t,
+            const std::string& where, bool with_bias = true) {
+  guarded weight(versemi_conv_weight_count(&p)), bias(p.out_channels);
+  run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context,
+          {constant(t.input), constant(t.grad_output), weight.buffer(), with_bias ? bias.buffer() : absent}, attributes_of(p),
+          where);
+  check(weight.intact() && bias.intact(), where + ": writes outside");
+  return {weight.values(), bias.values()};
+}
+
+tensors random_tensors(const versemi_conv_problem& p, uint64_t seed) {
+  generator random(seed);
+  tensors t;
+  t.input = random.floats(versemi_conv_input_count(&p));
+  for (float& x : t.input) x = x < 0 ? 0 : x;  // as behind a ReLU: with a mean
+  t.grad_output = random.floats(versemi_conv_output_count(&p));
+  return t;
+}
+
+// <forward(input, weight), e> = <weight, gradient(input, e)>; the forward op filters too, with errors of its own.
+void check_adjoint(const char* isa, versemi_context* context, const versemi_conv_problem& p, const tensors& t,
+                   const std::vector<float>& gradient, const std::string& where) {
+  const std::vector<float> weight = generator(99).floats(versemi_conv_weight_count(&p));
+  guarded output(versemi_conv_output_count(&p));
+  run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {constant(t.input), constant(weight), absent, output.buffer()},
+          attributes_of(p), where);
+  const std::vector<float> made = output.values();
+  const double left = dot(made, t.grad_output), right = dot(weight, gradient);
+  const double size = std::sqrt(dot(weight, weight) * dot(gradient, gradient));
+  check(std::fabs(left - right) <= 1e-5 * size, where + ": not the adjoint of the forward op");
+}
+
+// A NaN at the corner, inside and at the last voxel, in the input and in the gradient, reaches every tap that its voxel has.
+void check_nan(const char* isa, versemi_context* context, const versemi_conv_problem& p, const tensors& t,
+               const std::string& where) {
+  for (int which = 0; which < 2; which++) {
+    const int64_t* size = which == 0 ? p.in : p.out;
+    const int64_t* other = which == 0 ? p.out : p.in;
+    const int64_t channels = which == 0 ? p.in_channels : p.out_channels, channel = channels - 1;
+    for (int place = 0; place < 3; place++) {
+      tensors bad = t;
+      int64_t at[3];
+      for (int i = 0; i < 3; i++) at[i] = place == 0 ? 0 : place == 1 ? size[i] / 2 : size[i] - 1;
+      const int64_t voxel = (((p.n - 1) * size[0] + at[0]) * size[1] + at[1]) * size[2] + at[2];
+      (which == 0 ? bad.input : bad.grad_output)[static_cast<std::size_t>(voxel * channels + channel)] =
+          std::numeric_limits<float>::quiet_NaN();
+      const outcome found = run(isa, context, p, bad, where);
+      bool all = true;
+      for (int64_t tap = 0; tap < 27; tap++) {
+        const int64_t k[3] = {tap / 9, tap / 3 % 3, tap % 3};
+        bool inside = true;
+        for (int i = 0; i < 3; i++) {
+          const int64_t partner = which == 0 ? at[i] + p.pad[i] - k[i] : at[i] - p.pad[i] + k[i];
+          inside = inside && partner >= 0 && partner < other[i];
+        }
+        if (!inside) continue;
+        for (int64_t i = 0; i < p.in_channels; i++)
+          for (int64_t o = 0; o < p.out_channels; o++)
+            if ((which == 0 ? i : o) == channel)
+              all = all && std::isnan(found.weight[static_cast<std::size_t>((tap * p.in_channels + i) * p.out_channels + o)]);
+      }
+      if (which == 1) all = all && std::isnan(found.bias[static_cast<std::size_t>(channel)]);
+      check(all, where + (which == 0 ? ": a NaN of the input" : ": a NaN of the gradient") + " is lost");
+    }
+  }
+}
+
+}  // namespace
+
+int main() {
+  versemi_context* contexts[3];
+  for (int threads = 1; threads <= 3; threads++) contexts[threads - 1] = versemi::create_context(threads);
+  versemi_context* exact = versemi::create_context(2);
+  versemi::set_exact(exact, true);
+  std::vector<versemi_conv_problem> problems = {
+      problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 9, 10, 11, 33, 20, 3, 1, 1), problem(1, 9, 8, 9, 64, 70, 3, 1, 1),
+      problem(1, 12, 12, 26, 24, 40, 3, 1, 1), problem(1, 21, 13, 10, 16, 18, 3, 1, 0), problem(2, 8, 7, 6, 48, 17, 3, 1, 2),
+      problem(2, 22, 20, 20, 128, 16, 3, 1, 1), problem(1, 11, 25, 49, 32, 32, 3, 1, 1), problem(3, 5, 6, 18, 72, 130, 3, 1, 1),
+      // As in networks of base width 8; enough blocks for parts side by side, and for several groups of them.
+      problem(2, 32, 30, 16, 8, 8, 3, 1, 1), problem(1, 27, 33, 21, 5, 7, 3, 1, 1), problem(2, 33, 31, 17, 16, 16, 3, 1, 1),
+      problem(1, 26, 26, 26, 64, 64, 3, 1, 1), problem(2, 24, 24, 24, 32, 32, 3, 1, 1),
+  };
+  // Sizes that make long and short blocks along each axis, and an output that ends elsewhere than the input.
+  problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {24, 2, 24}, 32, {24, 2, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {24, 24, 2}, 32, {24, 24, 2}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {12, 14, 16}, 32, {9, 12, 21}, 32, {3, 3, 3}, {1, 1, 1}, {0, 1, 2}});
+  uint64_t seed = 1;
+  for (const versemi_conv_problem& p : problems) {
+    const tensors t = random_tensors(p, seed++);
+    const gradients expected = sums(p, t);
+    // The same with whole numbers: plain sums in float32 are exact, minimal filtering is not.
+    tensors whole = t;
+    for (std::vector<float>* values : {&whole.input, &whole.grad_output})
+      for (float& value : *values) value = std::nearbyint(value * 5);
+    const gradients whole_expected = sums(p, whole);
+    for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) {
+      const std::string where = std::string(*isa) + " " + text_of(p);
+      const outcome found = run(*isa, contexts[1], p, t, where);
+      check_close(found.weight, expected.weight, where + ": weight");
+      check_close(found.bias, expected.bias, where + ": bias");
+      check(run(*isa, contexts[1], p, t, where, false).weight == found.weight, where + ": differs without bias");
+      check(same(found, run(*isa, contexts[1], p, t, where)), where + ": differs when repeated");
+      check(same(found, run(*isa, contexts[0], p, t, where)), where + ": 1 thread differs");
+      check(same(found, run(*isa, contexts[2], p, t, where)), where + ": 3 threads differ");
+      check_adjoint(*isa, contexts[1], p, t, found.weight, where);
+      check_nan(*isa, contexts[1], p, t, where);
+      check(run(*isa, exact, p, t, where).weight != found.weight,
+            where + ": minimal filtering is not in use, this case tests nothing");
+      const outcome numbers = run(*isa, exact, p, whole, where);
+      check(compare(numbers.weight, whole_expected.weight).most == 0 && compare(numbers.bias, whole_expected.bias).most == 0,
+            where + ": sums of whole numbers are not whole though they must be exact");
+    }
+  }
+  for (versemi_context* context : contexts) versemi::destroy_context(context);
+  versemi::destroy_context(exact);
+  std::printf("%d failures; largest error over the rms of the result: %.2g rms, %.2g of one value\n", failures, worst.rms,
+              worst.most);
+  return failures == 0 ? 0 : 1;
+}
