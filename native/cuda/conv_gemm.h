@@ -166,9 +166,7 @@ __global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
   };
   for (int i = 0; i < Shape::stages - 1; i++) read_next();
 
-  gemm_writer writer;
   const int column = (column_block * Shape::warps_n + warp_n) * 8 * tiles + first_channel(tiles, lane());
-  writer.begin(job, column);
   thread_moments<held> moments = {};
   int stage_index = 0;
   for (int tile = 0; tile < tile_count; tile++) {
@@ -196,6 +194,8 @@ __global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
       }
     }
 
+    gemm_writer writer;  // made anew per tile: registers are short while products are summed
+    writer.begin(job, column);
     float bias[held];
 #pragma unroll
     for (int c = 0; c < held; c++) bias[c] = job.bias == nullptr || column >= job.columns ? 0.0f : job.bias[writer.channel + c];

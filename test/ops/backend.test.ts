@@ -13,7 +13,7 @@ import {
 } from '../../src/tfjs/index.js';
 import type { KernelName } from '../../src/tfjs/kernel-table.js';
 import { registerKernels } from '../../src/tfjs/register.js';
-import { PlainDevice } from './plain-device.js';
+import { PlainDevice } from '../../src/tfjs/selftest/plain-device.js';
 
 const name = 'versemi-plain';
 const device = new PlainDevice();

@@ -1,5 +1,5 @@
 /** The CUDA device on the emulator, through the whole TypeScript stack: kernels, gradients, formats, leaks. */
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -9,27 +9,33 @@ import { packageRoot } from '../../src/root.js';
 const addon = join(packageRoot, 'build', 'native-tests', 'versemi.node');
 const skip = existsSync(addon) ? false : 'no emulated addon: node test/native-build.mjs makes it';
 
-function selftest(...args: string[]) {
+function selftest(...args: string[]): Promise<{ stdout: string; stderr: string; status: number }> {
   const main = join(packageRoot, 'dist', 'src', 'cli', 'main.js');
-  const { stdout, stderr, status } = spawnSync(process.execPath, [main, 'selftest', '--json', ...args], {
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    env: { ...process.env, VERSEMI_ADDON: addon },
+  const options = { maxBuffer: 1 << 28, env: { ...process.env, VERSEMI_ADDON: addon } };
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [main, 'selftest', '--json', ...args], options, (_, stdout, stderr) =>
+      resolve({ stdout, stderr, status: child.exitCode ?? -1 }),
+    );
   });
-  return { stdout, stderr, status };
 }
 
-t.test('the selftest passes in exact float32', { skip }, async (t) => {
-  const { stdout, stderr, status } = selftest('--device', 'cuda', '--precision', 'float32');
-  t.equal(status, 0, stderr);
-  const { device, passed, failed } = JSON.parse(stdout);
-  t.match(device, /emulated/);
-  t.equal(failed, 0);
-  t.ok(passed > 400, `${passed} cases`);
-});
+// 30 s of processor time in all, beside each other.
+const precisions = ['float32', 'tf32', 'bfloat16'] as const;
+const runs = skip ? [] : precisions.map((precision) => selftest('--device', 'cuda', '--precision', precision));
+
+for (const [i, precision] of precisions.entries())
+  t.test(`the selftest passes in ${precision}`, { skip }, async (t) => {
+    const { stdout, stderr, status } = await runs[i]!;
+    t.equal(status, 0, stderr);
+    const { device, passed, failed } = JSON.parse(stdout);
+    t.match(device, /emulated/);
+    t.match(device.toLowerCase(), precision);
+    t.equal(failed, 0);
+    t.ok(passed > 400, `${passed} cases`);
+  });
 
 t.test('cuda is taken only by name, and int8 is not offered', { skip }, async (t) => {
-  const { stderr, status } = selftest('--device', 'cuda', '--precision', 'int8');
+  const { stderr, status } = await selftest('--device', 'cuda', '--precision', 'int8');
   t.equal(status, 6);
   t.match(stderr, /VERSEMI_DEVICE_UNAVAILABLE/);
   const { selectDevice } = await import('../../src/tfjs/index.js');

@@ -1,11 +1,18 @@
 /** The selftest on every device of this machine, and that the selftest finds faults. */
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
+import { VersemiBackend } from '../../src/tfjs/backend.js';
 import type { Device } from '../../src/tfjs/device.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
-import { kernelTable } from '../../src/tfjs/kernel-table.js';
+import { type KernelName, kernelTable } from '../../src/tfjs/kernel-table.js';
+import { registerKernels } from '../../src/tfjs/register.js';
 import { checkCase } from '../../src/tfjs/selftest/check-case.js';
+import { checkGraph } from '../../src/tfjs/selftest/check-graph.js';
+import { graphCases } from '../../src/tfjs/selftest/graph-cases.js';
 import { opCases, runSelftest } from '../../src/tfjs/selftest/index.js';
+import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
+import { isLowered, runLowered } from '../../src/tfjs/selftest/lowered-kernels.js';
+import { rounded } from '../../src/tfjs/selftest/precision.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
 process.env.VERSEMI_POISON = '1';
@@ -59,6 +66,65 @@ t.test('the selftest finds faults', async (t) => {
     memory: () => ({ ...device.memory(), buffers: calls++ }),
   });
   t.match(checkCase(leaking, cases[0]!).detail, 'left over');
+});
+
+/** Plain arithmetic in bfloat16; `damaged` may change what a row has written first. */
+class NarrowDevice extends LoweredDevice {
+  readonly precision = 'bfloat16' as const;
+  override round = (value: number) => rounded(value, 'bfloat16');
+  damaged: (row: KernelName, values: Float32Array) => void = () => {};
+  /** Elements behind outputs that are not theirs: plain kernels fill whole arrays. */
+  guardElements = 0;
+  override run(row: KernelName, buffers: readonly number[], attributes: ArrayLike<number>): void {
+    const inputs = kernelTable[row].inputs.length;
+    const own = (buffer: number, i: number) => {
+      const values = this.get(buffer);
+      return i < inputs ? values : values.subarray(0, values.length - this.guardElements);
+    };
+    if (this.guardElements === 0) super.run(row, buffers, attributes);
+    else
+      runLowered(
+        row,
+        buffers.map((buffer, i) => (buffer === 0 ? null : own(buffer, i))),
+        attributes,
+        this.round,
+        true,
+      );
+    this.damaged(row, this.get(buffers[kernelTable[row].inputs.length]!));
+  }
+}
+
+t.test('in bfloat16 rounding passes and faults are found', async (t) => {
+  const device = new NarrowDevice();
+  device.guardElements = 32;
+  const rows = (Object.keys(kernelTable) as KernelName[]).filter(isLowered);
+  t.equal(rows.length, 10);
+  const cases = rows.map((row) => opCases.find((each) => each.row === row)!);
+  for (const each of cases) {
+    device.damaged = () => {};
+    t.ok(checkCase(device, each).ok, `${each.row}: ${checkCase(device, each).detail}`);
+    device.damaged = (_, values) => {
+      const own = values.subarray(0, values.length - 32);
+      const size = Math.sqrt(own.reduce((sum, x) => sum + x * x, 0) / own.length);
+      values[values.length - 33]! += size / 4;
+    };
+    t.notOk(checkCase(device, each).ok, `a quarter more in one number: ${each.row}`);
+  }
+
+  device.guardElements = 0;
+  const backend = 'versemi-narrow';
+  tf.registerBackend(backend, () => new VersemiBackend(backend, device));
+  registerKernels(backend);
+  const network = graphCases.find(({ name }) => name.startsWith('a small network'))!;
+  device.damaged = () => {};
+  t.ok((await checkGraph(backend, device, network)).ok);
+  for (const row of ['conv3d_grad_input', 'conv3d_grad_weight', 'instance_norm_relu_grad'] as const) {
+    // As if a gradient were added twice.
+    device.damaged = (which, values) => {
+      if (which === row) for (let i = 0; i < values.length; i++) values[i]! *= 2;
+    };
+    t.notOk((await checkGraph(backend, device, network)).ok, `twice the result of ${row}`);
+  }
 });
 
 /** A device whose kernels damage their first output. */

@@ -5,7 +5,7 @@ import { VersemiBackend } from '../../src/tfjs/backend.js';
 import { registerKernels } from '../../src/tfjs/register.js';
 import { checkGraph } from '../../src/tfjs/selftest/check-graph.js';
 import { graphCases } from '../../src/tfjs/selftest/graph-cases.js';
-import { PlainDevice } from './plain-device.js';
+import { PlainDevice } from '../../src/tfjs/selftest/plain-device.js';
 
 const name = 'versemi-plain';
 const device = new PlainDevice();

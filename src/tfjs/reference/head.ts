@@ -8,7 +8,9 @@ function headLayout(width: number) {
   return { w1: 0, w2, w3, b1, b2: b1 + width, b3: b1 + 2 * width, count: b1 + 2 * width + 2 };
 }
 
-/** hidden = relu(W input + b); W [width, width], rows are outputs */
+const asTheyAre = (value: number) => value;
+
+/** hidden = keep(relu(W input + b)); W [width, width], rows are outputs */
 function layer(
   parameters: NumberArray,
   weight: number,
@@ -16,13 +18,14 @@ function layer(
   input: NumberArray,
   inputAt: number,
   hidden: Float64Array,
+  keep: (value: number) => number,
 ): void {
   const width = hidden.length;
   for (let row = 0; row < width; row++) {
     let sum = parameters[bias + row]!;
     for (let column = 0; column < width; column++)
       sum += parameters[weight + row * width + column]! * input[inputAt + column]!;
-    hidden[row] = Math.max(sum, 0);
+    hidden[row] = keep(Math.max(sum, 0));
   }
 }
 
@@ -46,7 +49,7 @@ function largestPrompt(logits: NumberArray, sample: number, prompts: number, vox
 }
 
 export const headKernels = {
-  dynamic_head(buffers, attributes) {
+  dynamic_head(buffers, attributes, keep = asTheyAre) {
     const [n, prompts, voxels, width] = attributes as unknown as [number, number, number, number];
     const features = required(buffers, 0);
     const parameters = required(buffers, 1);
@@ -58,8 +61,8 @@ export const headKernels = {
       const base = group * at.count;
       const sample = Math.floor(group / prompts);
       for (let v = 0; v < voxels; v++) {
-        layer(parameters, base + at.w1, base + at.b1, features, (sample * voxels + v) * width, h1);
-        layer(parameters, base + at.w2, base + at.b2, h1, 0, h2);
+        layer(parameters, base + at.w1, base + at.b1, features, (sample * voxels + v) * width, h1, keep);
+        layer(parameters, base + at.w2, base + at.b2, h1, 0, h2, keep);
         let logit = parameters[base + at.b3 + 1]! - parameters[base + at.b3]!;
         for (let c = 0; c < width; c++)
           logit += (parameters[base + at.w3 + width + c]! - parameters[base + at.w3 + c]!) * h2[c]!;
@@ -68,7 +71,7 @@ export const headKernels = {
     }
   },
 
-  dynamic_head_grad(buffers, attributes) {
+  dynamic_head_grad(buffers, attributes, keep = asTheyAre) {
     const [n, prompts, voxels, width] = attributes as unknown as [number, number, number, number];
     const gradLogits = required(buffers, 0);
     const features = required(buffers, 1);
@@ -85,8 +88,8 @@ export const headKernels = {
       const sample = Math.floor(group / prompts);
       for (let v = 0; v < voxels; v++) {
         const feature = (sample * voxels + v) * width;
-        layer(parameters, base + at.w1, base + at.b1, features, feature, h1);
-        layer(parameters, base + at.w2, base + at.b2, h1, 0, h2);
+        layer(parameters, base + at.w1, base + at.b1, features, feature, h1, keep);
+        layer(parameters, base + at.w2, base + at.b2, h1, 0, h2, keep);
         const g = gradLogits[group * voxels + v]!;
         gradParameters[base + at.b3]! -= g;
         gradParameters[base + at.b3 + 1]! += g;
@@ -95,7 +98,7 @@ export const headKernels = {
           gradParameters[base + at.w3 + c]! -= g * h2[c]!;
           gradParameters[base + at.w3 + width + c]! += g * h2[c]!;
           const difference = parameters[base + at.w3 + width + c]! - parameters[base + at.w3 + c]!;
-          g2[c] = h2[c]! > 0 ? g * difference : 0;
+          g2[c] = h2[c]! > 0 ? keep(g * difference) : 0;
         }
         for (let row = 0; row < width; row++) {
           gradParameters[base + at.b2 + row]! += g2[row]!;
@@ -105,7 +108,7 @@ export const headKernels = {
           }
         }
         for (let row = 0; row < width; row++) {
-          const active = h1[row]! > 0 ? g1[row]! : 0;
+          const active = h1[row]! > 0 ? keep(g1[row]!) : 0;
           gradParameters[base + at.b1 + row]! += active;
           for (let column = 0; column < width; column++) {
             gradParameters[base + at.w1 + row * width + column]! += active * features[feature + column]!;

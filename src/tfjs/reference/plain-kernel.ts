@@ -3,8 +3,15 @@ import type { KernelName } from '../kernel-table.js';
 /** Float32Array when the kernels serve TF.js's own cpu backend, Float64Array when they are the oracle of the selftest. */
 export type NumberArray = Float32Array | Float64Array;
 
-/** Buffers in the order of the kernel table (inputs, then outputs), null where an optional one is absent. */
-export type PlainKernel = (buffers: readonly (NumberArray | null)[], attributes: ArrayLike<number>) => void;
+/**
+ * Buffers in the order of the kernel table (inputs, then outputs), null where an optional one is absent.
+ * @param keep how hidden layers are kept; absent: as they are
+ */
+export type PlainKernel = (
+  buffers: readonly (NumberArray | null)[],
+  attributes: ArrayLike<number>,
+  keep?: (value: number) => number,
+) => void;
 
 export type PlainKernels = Partial<Record<KernelName, PlainKernel>>;
 

@@ -264,7 +264,7 @@ const networkGraphs: readonly GraphCase[] = [
   },
   {
     name: 'conv3dNormRelu, transposed, skip',
-    shapes: [[2, 3, 2, 4, 6], [2, 2, 2, 4, 6], [4], [2, 6, 4, 8, 4]],
+    shapes: [[2, 5, 4, 6, 6], [2, 2, 2, 4, 6], [4], [2, 10, 8, 12, 4]],
     f: (x: tf.Tensor5D, w: tf.Tensor5D, b: tf.Tensor1D, skip: tf.Tensor5D) =>
       conv3dNormRelu(x, w, b, { stride: 2, transposed: true, skip }),
     terms: 500,
@@ -290,10 +290,12 @@ const networkGraphs: readonly GraphCase[] = [
   },
   {
     name: 'dynamicHead',
+    // Voxels enough that one value on the other side of a ReLU does not decide a gradient (check-graph.ts).
     shapes: [
-      [2, 3, 2, 3, width],
+      [2, 6, 8, 7, width],
       [2, 3, headParameters],
     ],
+    terms: 336,
     f: (features: tf.Tensor5D, parameters: tf.Tensor3D) => dynamicHead(features, parameters),
   },
   {
@@ -314,7 +316,7 @@ const networkGraphs: readonly GraphCase[] = [
   },
   {
     name: 'a small network with a Dice loss',
-    shapes: [[1, 4, 4, 4, 1], [3, 3, 3, 1, 4], [2, 2, 2, 4, 6], [2, 2, 2, 4, 6], [4], [4], [1, 2, headParameters]],
+    shapes: [[1, 8, 8, 8, 1], [3, 3, 3, 1, 4], [2, 2, 2, 4, 6], [2, 2, 2, 4, 6], [4], [4], [1, 2, headParameters]],
     f: (
       x: tf.Tensor5D,
       first: tf.Tensor5D,
@@ -329,7 +331,7 @@ const networkGraphs: readonly GraphCase[] = [
       const c = conv3dNormRelu(b, up, null, { stride: 2, transposed: true, skip: a });
       const features = t5(batchNormRelu(c, gamma, beta, { training: true }).output);
       const logits = dynamicHead(features, parameters);
-      const sums = overlapSums(tf.slice(logits, [0, 1, 0, 0, 0], [1, 1, 4, 4, 4]), tf.ones([1, 1, 4, 4, 4]));
+      const sums = overlapSums(tf.slice(logits, [0, 1, 0, 0, 0], [1, 1, 8, 8, 8]), tf.ones([1, 1, 8, 8, 8]));
       const [pt, pp, tt] = tf.unstack(t1(sums)) as [tf.Scalar, tf.Scalar, tf.Scalar];
       return tf.sub(1, tf.div(tf.add(tf.mul(pt, 2), 1e-5), tf.add(tf.add(pp, tt), 1e-5)));
     },

@@ -1,5 +1,7 @@
+import { RandomStream, streams } from '../../random.js';
 import type { Device, Precision } from '../device.js';
 import type { KernelName } from '../kernel-table.js';
+import { isLowered } from './lowered-kernels.js';
 
 /** Largest relative error of one rounding. */
 const unitRoundoff: Readonly<Record<Precision, number>> = {
@@ -10,38 +12,48 @@ const unitRoundoff: Readonly<Record<Precision, number>> = {
   int8: 2 ** -7,
 };
 
-/** Rows whose operands or results a device may keep in its lowered precision. */
-const lowered: ReadonlySet<KernelName> = new Set([
-  'conv3d_forward',
-  'conv3d_grad_input',
-  'conv3d_grad_weight',
-  'conv3d_norm_relu',
-  'instance_norm_relu',
-  'instance_norm_relu_grad',
-  'batch_norm_relu',
-  'batch_norm_relu_grad',
-  'dynamic_head',
-  'dynamic_head_grad',
-]);
-
 /** The precision in which a device may compute a row. */
 export function precisionOf(device: Pick<Device, 'precision'>, row: KernelName): Precision {
-  return lowered.has(row) ? (device.precision ?? 'float32') : 'float32';
+  return isLowered(row) ? (device.precision ?? 'float32') : 'float32';
 }
 
 export function roundoffOf(precision: Precision): number {
   return unitRoundoff[precision];
 }
 
+export type Rounding = (value: number) => number;
+
+const bits = new DataView(new ArrayBuffer(4));
+
+/** Bits that a precision leaves out of a float32, or 0. */
+function droppedBits(precision: Precision): number {
+  return precision === 'tf32' ? 13 : precision === 'bfloat16' ? 16 : 0;
+}
+
+function roundedWith(value: number, dropped: number, plus: (all: number) => number): number {
+  if (!Number.isFinite(Math.fround(value)) || dropped === 0) return Math.fround(value);
+  bits.setFloat32(0, value);
+  const all = bits.getUint32(0);
+  bits.setUint32(0, Math.floor((all + plus(all)) / 2 ** dropped) * 2 ** dropped);
+  return bits.getFloat32(0);
+}
+
 /** A number as the operands of that precision hold it: nearest, ties to even. */
 export function rounded(value: number, precision: Precision): number {
-  if (precision === 'float32' || precision === 'int8') return Math.fround(value);
-  const bits = new DataView(new ArrayBuffer(4));
-  bits.setFloat32(0, value);
-  if (!Number.isFinite(value)) return value;
-  const dropped = precision === 'tf32' ? 13 : 16;
-  const all = bits.getUint32(0);
-  const half = 2 ** (dropped - 1) - 1 + ((all >>> dropped) & 1);
-  bits.setUint32(0, ((all + half) >>> dropped) * 2 ** dropped);
-  return bits.getFloat32(0);
+  const dropped = droppedBits(precision);
+  return roundedWith(value, dropped, (all) => 2 ** (dropped - 1) - 1 + ((all >>> dropped) & 1));
+}
+
+/**
+ * Ways to round to a precision: to nearest, then at random up or down, with the nearer one more likely. What a function makes
+ * of them shows how much the roundings of that precision may change it, kinks and cancellation included.
+ */
+export function roundings(precision: Precision, count: number): Rounding[] {
+  const dropped = droppedBits(precision);
+  return Array.from({ length: count }, (_, i) => {
+    if (i === 0) return (value: number) => rounded(value, precision);
+    const random = new RandomStream(i, streams.test, dropped);
+    // What is exact in the precision has nothing but zeros behind, and stays.
+    return (value: number) => roundedWith(value, dropped, () => random.uint32() % 2 ** dropped);
+  });
 }

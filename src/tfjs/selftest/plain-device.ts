@@ -1,13 +1,12 @@
-import type { BufferId, Device, DeviceMemory } from '../../src/tfjs/device.js';
-import type { KernelName } from '../../src/tfjs/kernel-table.js';
-import { kernelTable } from '../../src/tfjs/kernel-table.js';
-import { plainKernels } from '../../src/tfjs/reference/plain-kernels.js';
+import type { BufferId, Device, DeviceMemory } from '../device.js';
+import { type KernelName, kernelTable } from '../kernel-table.js';
+import { plainKernels } from '../reference/plain-kernels.js';
 
-/** A device over the plain kernels, to test what is above devices without one; `refuse` makes it refuse rows. */
+/** A device over the plain kernels: what stands above devices runs without one; `refuse` makes it refuse rows. */
 export class PlainDevice implements Device {
   readonly name = 'cpu';
   readonly threads = 1;
-  readonly description = 'plain TypeScript';
+  readonly description: string = 'plain TypeScript';
   refuse: ReadonlySet<KernelName> = new Set();
   private readonly buffers = new Map<BufferId, Float32Array>();
   private next = 1;
@@ -53,7 +52,7 @@ export class PlainDevice implements Device {
     this.buffers.clear();
   }
 
-  private get(buffer: BufferId): Float32Array {
+  protected get(buffer: BufferId): Float32Array {
     const values = this.buffers.get(buffer);
     if (values === undefined) throw new Error(`buffer ${buffer} is not live`);
     return values;

@@ -1,0 +1,71 @@
+import * as tf from '@tensorflow/tfjs-core';
+import { VersemiBackend } from '../backend.js';
+import type { BufferId } from '../device.js';
+import { type KernelName, kernelTable } from '../kernel-table.js';
+import { registerKernels } from '../register.js';
+import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
+import { isLowered, loweredPositions, runLowered } from './lowered-kernels.js';
+import { PlainDevice } from './plain-device.js';
+import type { Rounding } from './precision.js';
+
+/** Rows whose results a device stores as it stores their operands. */
+const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpose', 'slice', 'pad', 'concat', 'tile']);
+
+/**
+ * The plain kernels with activations rounded where a device of lowered precision rounds them: as operands of convolutions, as
+ * results of the rows that lowered-kernels.ts names, and in whatever is made of such results alone.
+ */
+export class LoweredDevice extends PlainDevice {
+  override readonly description = 'plain TypeScript, rounded';
+  round: Rounding = Math.fround;
+  /** Whether activations are stored rounded (bfloat16), or operands alone are rounded (TF32). */
+  stored = true;
+  private readonly roundedBuffers = new Set<BufferId>();
+
+  override release(buffer: BufferId): void {
+    this.roundedBuffers.delete(buffer);
+    super.release(buffer);
+  }
+  override write(buffer: BufferId, source: ArrayBufferView): void {
+    this.roundedBuffers.delete(buffer);
+    super.write(buffer, source);
+  }
+  override run(row: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
+    if (isLowered(row)) {
+      const live = buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer)));
+      runLowered(row, live, attributes, this.round, this.stored);
+      if (!this.stored) return;
+      for (const i of loweredPositions(row, 'outputs')) if (buffers[i]) this.roundedBuffers.add(buffers[i]);
+      return;
+    }
+    super.run(row, buffers, attributes);
+    if (!following.has(row)) return;
+    const { outputs } = kernelTable[row];
+    const output = buffers.at(-outputs.length)!;
+    const values = this.get(output);
+    // Small operands that are broadcast do not count.
+    const operands = buffers
+      .slice(0, -outputs.length)
+      .filter((buffer) => row !== 'binary' || this.get(buffer).length === values.length);
+    if (operands.length === 0 || !operands.every((buffer) => this.roundedBuffers.has(buffer))) return;
+    for (let i = 0; i < values.length; i++) values[i] = this.round(values[i]!);
+    this.roundedBuffers.add(output);
+  }
+}
+
+const backend = 'versemi-lowered';
+let device: LoweredDevice | undefined;
+
+/** Runs a case on the plain kernels with the given rounding. The current backend is another one afterwards. */
+export async function runLoweredGraph(graph: GraphCase, round: Rounding, stored: boolean): Promise<GraphResult> {
+  if (device === undefined) {
+    const made = new LoweredDevice();
+    device = made;
+    tf.registerBackend(backend, () => new VersemiBackend(backend, made));
+    registerKernels(backend);
+  }
+  device.round = round;
+  device.stored = stored;
+  await tf.setBackend(backend);
+  return runGraph(graph);
+}
