@@ -7,11 +7,6 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-// Columns: more than 32, up to 32, up to 16.
-using wide = gemm_shape<4, 2, 2, 4>;
-using medium = gemm_shape<4, 4, 1, 3>;
-using slim = gemm_shape<2, 4, 1, 3>;
-
 bool narrow(const context& device) { return device.operands() == precision::bfloat16; }
 
 const char* refuses(const context& device, const conv_view& v) {
@@ -29,8 +24,14 @@ const char* refuses(const context& device, const conv_view& v) {
   return nullptr;
 }
 
+// `rows` rows of the grid as a move; D is what is left over.
+gemm_move move_by(const int (&grid)[3], int rows) {
+  const int lines = rows / grid[2];
+  return {lines / grid[1], lines % grid[1], rows % grid[2]};
+}
+
 template <typename Shape>
-versemi_status run(context& device, const conv_job& job, conv_moment_slots* moments) {
+versemi_status run(context& device, const conv_job& job, const gemm_plan& plan, conv_moment_slots* moments) {
   const conv_view& v = job.view;
   const bool scatter = v.form == conv_form::scatter;
   packed_weights packed;
@@ -46,42 +47,30 @@ versemi_status run(context& device, const conv_job& job, conv_moment_slots* mome
     gemm.pad[i] = scatter ? 0 : v.pad[i];
     gemm.window[i] = scatter ? v.kernel[i] : 1;
   }
+  gemm.rows_32 = move_by(gemm.grid, 32);
+  gemm.rows_8 = move_by(gemm.grid, 8);
   const int windows = scatter ? v.taps() : 1;
   gemm.channel_bytes = v.source_channels * (narrow(device) ? 2 : 4);
-  gemm.rows = gemm.grid[0] * gemm.grid[1] * gemm.grid[2];
-  gemm.tiles = static_cast<int>(divide_up(gemm.rows, Shape::rows));
-  gemm.columns = v.result_channels * windows;
-  gemm.column_blocks = static_cast<int>(divide_up(gemm.columns, Shape::columns));
+  gemm.rows = plan.rows;
+  gemm.tiles = plan.tiles;
+  gemm.run = plan.run;
+  gemm.runs = plan.runs;
+  gemm.columns = plan.columns;
+  gemm.column_blocks = plan.column_blocks;
   gemm.groups = packed.groups;
-  gemm.chunks = packed.steps / 2;
+  gemm.chunks = plan.chunks;
+  gemm.chunks_per_split = plan.chunks_per_split;
   gemm.scatter = scatter;
   gemm.result_channels = v.result_channels;
   gemm.result_elements = v.n * v.result_voxels() * v.result_channels;
 
-  // Three blocks are resident per multiprocessor. More tiles than four waves of them: a block makes several. Fewer than one
-  // block per multiprocessor: the reduction is split, down to eight chunks, and the parts are added in order.
-  const std::int64_t processors = device.properties().multiprocessors;
-  const std::int64_t blocks = std::int64_t{v.n} * gemm.tiles * gemm.column_blocks;
-  std::int64_t run = blocks / (processors * 12);
-  run = run < 1 ? 1 : run > 16 ? 16 : run;
-  gemm.run = static_cast<int>(run);
-  gemm.runs = static_cast<int>(divide_up(gemm.tiles, run));
-  std::int64_t splits = 1;
-  if (blocks < processors) {
-    splits = divide_up(2 * processors, blocks);
-    const std::int64_t most = gemm.chunks / 8;
-    splits = splits > most ? most : splits;
-    splits = splits < 1 ? 1 : splits > 16 ? 16 : splits;
-  }
-  gemm.chunks_per_split = static_cast<int>(divide_up(gemm.chunks, splits));
-  splits = divide_up(gemm.chunks, gemm.chunks_per_split);
-
   gemm.source_data = static_cast<const unsigned char*>(job.source);
   gemm.weights = packed.words;
   gemm.result_data = job.result;
-  if (splits > 1) {
-    gemm.partials = device.scratch_of<float>(conv_scratch_partials, static_cast<std::size_t>(splits * gemm.result_elements));
-    if (gemm.partials == nullptr) return out_of_memory(static_cast<std::size_t>(splits * gemm.result_elements) * 4);
+  if (plan.splits > 1) {
+    const std::size_t values = static_cast<std::size_t>(plan.splits * gemm.result_elements);
+    gemm.partials = device.scratch_of<float>(conv_scratch_partials, values);
+    if (gemm.partials == nullptr) return out_of_memory(values * 4);
   } else {
     gemm.bias = job.bias;
     if (moments != nullptr) {
@@ -91,18 +80,19 @@ versemi_status run(context& device, const conv_job& job, conv_moment_slots* mome
       gemm.moments = moments->moments;
     }
   }
-  const dim3 grid(static_cast<unsigned>(std::int64_t{v.n} * gemm.runs * gemm.column_blocks), static_cast<unsigned>(splits));
+  const dim3 grid(static_cast<unsigned>(std::int64_t{v.n} * gemm.runs * gemm.column_blocks), static_cast<unsigned>(plan.splits));
   status = launch(device, "convolution as a product", narrow(device) ? convolve_gemm<bf16_operands, Shape> : convolve_gemm<tf32_operands, Shape>,
                   grid, dim3(gemm_threads), Shape::shared_bytes, gemm);
-  if (status.code != VERSEMI_OK || splits == 1) return status;
-  return finish_partials(device, job, gemm.partials, static_cast<int>(splits), moments);
+  if (status.code != VERSEMI_OK || plan.splits == 1) return status;
+  return finish_partials(device, job, gemm.partials, plan.splits, moments);
 }
 
 versemi_status convolve(context& device, const conv_job& job, conv_moment_slots* moments) {
-  const std::int64_t columns = std::int64_t{job.view.result_channels} * (job.view.form == conv_form::scatter ? job.view.taps() : 1);
-  return columns > 32   ? run<wide>(device, job, moments)
-         : columns > 16 ? run<medium>(device, job, moments)
-                        : run<slim>(device, job, moments);
+  const device_properties& properties = device.properties();
+  const gemm_plan plan = plan_gemm(job.view, narrow(device), properties.multiprocessors, properties.compute_capability);
+  return plan.kind == gemm_kind::wide     ? run<gemm_wide>(device, job, plan, moments)
+         : plan.kind == gemm_kind::medium ? run<gemm_medium>(device, job, plan, moments)
+                                          : run<gemm_slim>(device, job, plan, moments);
 }
 
 constexpr conv_family family = {refuses, convolve, false};

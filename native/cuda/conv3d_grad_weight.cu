@@ -1,6 +1,8 @@
 // Rows of conv3d_grad_weight.
 #include "conv3d_grad_weight.h"
 
+#include "grad_weight_tiles.h"
+
 namespace versemi {
 namespace cuda {
 namespace {
@@ -24,7 +26,8 @@ const char* refuses_mma(const context& device, const double* attributes, std::in
   const char* wrong = refuses_problem(attributes, attribute_count, &p);
   if (wrong != nullptr) return wrong;
   if (device.operands() == precision::float32) return "operands are to be float32";
-  if (!grad_weight_fits_mma(device, p)) return "channels are not multiples of 8, or the kernel is too large";
+  grad_weight_tiles tiles;
+  if (!grad_weight_cut(device, p, device.operands() == precision::bfloat16, &tiles)) return "channels are not multiples of 8, or the kernel is too large";
   return nullptr;
 }
 

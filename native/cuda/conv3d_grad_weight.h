@@ -26,6 +26,7 @@ struct grad_weight_shape {
   int in[3], out[3], kernel[3], stride[3], pad[3];
   int in_channels, out_channels, taps, voxels;  // voxels: of the output, all samples
 
+  grad_weight_shape() = default;
   explicit grad_weight_shape(const versemi_conv_problem& p) {
     for (int i = 0; i < 3; i++) {
       in[i] = static_cast<int>(p.in[i]);
@@ -58,8 +59,10 @@ versemi_status finish_grad_weight(context& device, const grad_weight_call& call,
 
 // Any convolution, sums of products in float32.
 versemi_status grad_weight_plain(context& device, const grad_weight_call& call);
-// On tensor cores: operands bfloat16 or, where they are stored as float32, TF32. Only what fits_mma says.
-bool grad_weight_fits_mma(const context& device, const versemi_conv_problem& problem);
+// How the tensor cores' kernel cuts a problem (grad_weight_tiles.h); false where it does not take it.
+struct grad_weight_tiles;
+bool grad_weight_cut(const context& device, const versemi_conv_problem& problem, bool narrow, grad_weight_tiles* tiles);
+// On tensor cores: operands bfloat16 or, where they are stored as float32, TF32. Only what can be cut.
 versemi_status grad_weight_mma(context& device, const grad_weight_call& call);
 
 }  // namespace cuda

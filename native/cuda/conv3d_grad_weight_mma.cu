@@ -8,6 +8,10 @@
 //
 // Shared memory: tables of where rows come from (shared_tables), then two stages of
 // [input rows][gradOutput rows] ([halo] behind them where rows are gathered). Rows are padded, see grad_weight_pitch.
+#include <array>
+#include <cstring>
+#include <map>
+#include <mutex>
 #include <type_traits>
 
 #include "conv3d_grad_weight.h"
@@ -330,17 +334,39 @@ versemi_status start_tf32(context& device, const grad_weight_call& call, const g
 
 }  // namespace
 
-bool grad_weight_fits_mma(const context& device, const versemi_conv_problem& problem) {
+// The search for a brick costs the host 6 to 21 us, and a call asks three times (two rows refuse or not, one runs): what came
+// out is kept. A device runs from one thread at a time, but there may be several devices.
+bool grad_weight_cut(const context& device, const versemi_conv_problem& problem, bool narrow, grad_weight_tiles* t) {
+  struct cut {
+    bool fits;
+    grad_weight_tiles tiles;
+  };
+  using cut_key = std::array<std::int64_t, VERSEMI_CONV_ATTRIBUTES + 3>;
+  static std::mutex mutex;
+  static auto* const cuts = new std::map<cut_key, cut>;  // never destroyed: threads may outlive static objects
   const device_properties& properties = device.properties();
-  grad_weight_tiles t((grad_weight_shape(problem)));
-  return cut_grad_weight(&t, device.operands() == precision::bfloat16, properties.shared_bytes_per_block, properties.multiprocessors);
+  cut_key key = {};
+  static_assert(sizeof problem == sizeof(std::int64_t) * VERSEMI_CONV_ATTRIBUTES, "a problem is its attributes");
+  std::memcpy(key.data(), &problem, sizeof problem);
+  key[VERSEMI_CONV_ATTRIBUTES] = narrow ? 1 : 0;
+  key[VERSEMI_CONV_ATTRIBUTES + 1] = properties.shared_bytes_per_block;
+  key[VERSEMI_CONV_ATTRIBUTES + 2] = properties.multiprocessors;
+  const std::lock_guard<std::mutex> lock(mutex);
+  auto found = cuts->find(key);
+  if (found == cuts->end()) {
+    cut made = {false, grad_weight_tiles(grad_weight_shape(problem))};
+    made.fits = cut_grad_weight(&made.tiles, narrow, properties.shared_bytes_per_block, properties.multiprocessors);
+    if (cuts->size() >= 1024) cuts->clear();
+    found = cuts->emplace(key, made).first;
+  }
+  *t = found->second.tiles;
+  return found->second.fits;
 }
 
 versemi_status grad_weight_mma(context& device, const grad_weight_call& call) {
-  const device_properties& properties = device.properties();
   const bool narrow = call.format == storage::bfloat16;
-  grad_weight_tiles t((grad_weight_shape(call.problem)));
-  if (!cut_grad_weight(&t, narrow, properties.shared_bytes_per_block, properties.multiprocessors))
+  grad_weight_tiles t;
+  if (!grad_weight_cut(device, call.problem, narrow, &t))
     return failure(VERSEMI_UNSUPPORTED, "gradWeight: the channels do not fit the tensor cores");
   const std::int64_t sums = static_cast<std::int64_t>(t.chunks) * t.splits;
   float* partials = grad_weight_partials(device, call, sums);

@@ -62,11 +62,12 @@ versemi_status convolve_with_halo(context& device, const conv_job& job, conv_mom
   halo.steps = static_cast<int>(divide_up(v.result[0], 2));
   const std::int64_t columns = std::int64_t{v.n} * halo.columns_h * halo.columns_w;
   halo.units = columns * halo.steps;
-  // As many blocks as run at a time (registers allow two or more), each at least two steps, which share two of six slices.
+  // As many blocks as run at a time, each at least two steps, which share two of six slices.
   const device_properties& properties = device.properties();
   const int bytes = halo_ring * halo_slice_bytes(halo.channel_bytes) + 3072;
   std::int64_t resident = (properties.shared_bytes_per_block + 1024) / bytes;
-  resident = resident < 1 ? 1 : resident > 3 ? 3 : resident;
+  const std::int64_t by_registers = halo_resident(tiles);
+  resident = resident < 1 ? 1 : resident > by_registers ? by_registers : resident;
   std::int64_t blocks = divide_up(resident * properties.multiprocessors, groups);
   if (blocks > divide_up(halo.units, 2)) blocks = divide_up(halo.units, 2);
   halo.sharers = static_cast<int>(most_sharers(halo.units, blocks, halo.steps));

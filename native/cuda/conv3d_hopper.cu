@@ -347,6 +347,8 @@ const char* refuses(const context& device, const conv_view& v) {
   const char* reason = refuses_device(device);
   if (reason == nullptr) reason = refuses_view(v);
   if (reason == nullptr && v.result_voxels() == 1) reason = "results of one voxel are float32";
+  if (reason == nullptr && gemm_is_faster(v, device.properties().multiprocessors))
+    reason = counted_slower;
   return reason;
 }
 

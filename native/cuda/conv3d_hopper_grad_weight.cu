@@ -10,6 +10,7 @@
 // or three pairs in flight. Blocks that share sums leave them in scratch memory for the ordered end.
 // Boxes, axes, stages: conv_hopper_plan.h.
 #include "conv_hopper_plan.h"
+#include "grad_weight_tiles.h"
 #include "intrinsics_hopper.h"
 
 namespace versemi {
@@ -206,7 +207,11 @@ const char* refuses(const context& device, const double* attributes, std::int32_
   const char* reason = refuses_device(device);
   if (reason == nullptr) reason = versemi_read_conv_problem(&p, attributes, count);
   if (reason == nullptr) reason = refuses_view(forward_view(p));
-  return reason;
+  if (reason != nullptr) return reason;
+  grad_weight_tiles other;
+  if (grad_weight_cut(device, p, true, &other) && mma_is_faster(forward_view(p), other.cycles, device.properties().multiprocessors))
+    return counted_slower;
+  return nullptr;
 }
 
 void plan_formats(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
@@ -253,6 +258,10 @@ versemi_status convolve_gradient_with(context& device, const grad_weight_call& c
   if (chosen.shape == gradient_shape::wide) return run_gradient<wide>(device, call, chosen);
   if (chosen.shape == gradient_shape::middle) return run_gradient<middle>(device, call, chosen);
   return run_gradient<narrow>(device, call, chosen);
+}
+
+bool mma_is_faster(const conv_view& v, double mma_cycles, int multiprocessors) {
+  return mma_cycles < best_gradient_plan(v, multiprocessors).cycles / expected_share;
 }
 
 kernel hopper_grad_weight_row() { return {VERSEMI_CONV3D_GRAD_WEIGHT, "hopper-wgmma", refuses, plan_formats, run_best}; }

@@ -12,22 +12,19 @@
 #define VERSEMI_CUDA_CONV_GEMM_H
 
 #include "conv_device.h"
+#include "conv_gemm_plan.h"
 
 namespace versemi {
 namespace cuda {
 
-constexpr int gemm_threads = 128, gemm_chunk_bytes = 64;
-
-template <int tiles_, int warps_m_, int warps_n_, int stages_>
-struct gemm_shape {
-  static constexpr int tiles = tiles_, warps_m = warps_m_, warps_n = warps_n_, stages = stages_;
-  static constexpr int rows = 64 * warps_m, columns = 8 * tiles * warps_n;
-  static constexpr int row_bytes = rows * gemm_chunk_bytes, stage_bytes = row_bytes + warps_n * 2 * tiles * 256;
-  static constexpr int shared_bytes = stages * stage_bytes;
+// A number of rows as a move along D, H, W of the grid, each less than the grid is long (D: any).
+struct gemm_move {
+  int d, h, w;
 };
 
 struct gemm_job {
   int source[3], grid[3];  // grid: of the rows
+  gemm_move rows_32, rows_8;
   int kernel[3], stride[3], pad[3];
   int channel_bytes;  // of a source voxel; a multiple of 16
   int rows;           // of a sample
@@ -45,6 +42,31 @@ struct gemm_job {
   conv_moments* moments;  // [sample][run, tap][result_channels]
 };
 
+// A row as a place in the grid. Divisions are made once per tile; from row to row it is moved.
+struct gemm_place {
+  int d, h, w;
+  __device__ __forceinline__ gemm_place(const gemm_job& job, int row) {
+    const int line = row / job.grid[2];
+    w = row - line * job.grid[2];
+    d = line / job.grid[1];
+    h = line - d * job.grid[1];
+  }
+  __device__ __forceinline__ void move(const gemm_job& job, const gemm_move& by) {
+    w += by.w;
+    h += by.h;
+    d += by.d;
+    if (w >= job.grid[2]) w -= job.grid[2], h++;
+    if (h >= job.grid[1]) h -= job.grid[1], d++;
+  }
+};
+
+// Bits k for which `first` + k is inside [0, size); k < kernel <= 8.
+VERSEMI_TILE_FUNCTION unsigned taps_inside(int first, int size, int kernel) {
+  const int low = first < 0 ? (-first < kernel ? -first : kernel) : 0;
+  const int high = size - first < kernel ? (size - first > 0 ? size - first : 0) : kernel;
+  return ((1u << high) - 1) & ~((1u << low) - 1);
+}
+
 // Brings rows of the source into a stage. A thread copies one of four 16-byte pieces of every 32nd row.
 template <int rows>
 struct gemm_reader {
@@ -59,23 +81,18 @@ struct gemm_reader {
     kw = tap % job.kernel[2];
     kh = tap / job.kernel[2] % job.kernel[1];
     kd = tap / job.kernel[2] / job.kernel[1];
+    const int row = first_row + (static_cast<int>(threadIdx.x) >> 2);
+    gemm_place place(job, row);
 #pragma unroll
     for (int i = 0; i < count; i++) {
-      const int row = first_row + (static_cast<int>(threadIdx.x) >> 2) + 32 * i;
-      const int w = row % job.grid[2] * job.stride[2] - job.pad[2];
-      const int h = row / job.grid[2] % job.grid[1] * job.stride[1] - job.pad[1];
-      const int d = row / job.grid[2] / job.grid[1] * job.stride[0] - job.pad[0];
+      const int w = place.w * job.stride[2] - job.pad[2], h = place.h * job.stride[1] - job.pad[1], d = place.d * job.stride[0] - job.pad[0];
       offset[i] = ((d * job.source[1] + h) * job.source[2] + w) * (job.channel_bytes / 16);
       mask[i] = 0;
-      if (row < job.rows)
+      if (row + 32 * i < job.rows)
         mask[i] = taps_inside(d, job.source[0], job.kernel[0]) | taps_inside(h, job.source[1], job.kernel[1]) << 8 |
                   taps_inside(w, job.source[2], job.kernel[2]) << 16;
+      place.move(job, job.rows_32);
     }
-  }
-  static __device__ __forceinline__ unsigned taps_inside(int first, int size, int kernel) {
-    unsigned bits = 0;
-    for (int k = 0; k < kernel; k++) bits |= (first + k >= 0 && first + k < size ? 1u : 0u) << k;
-    return bits;
   }
   // The next chunk.
   __device__ __forceinline__ void copy(const gemm_job& job, const unsigned char* sample, unsigned char* stage) {
@@ -125,20 +142,20 @@ struct gemm_writer {
     tap_h = tap / job.window[2] % job.window[1];
     tap_d = tap / job.window[2] / job.window[1];
   }
-  __device__ __forceinline__ std::int64_t element(const gemm_job& job, int sample, int row) const {
+  // `place`: of the row, for a scatter.
+  __device__ __forceinline__ std::int64_t element(const gemm_job& job, int sample, int row, const gemm_place& place) const {
     if (!job.scatter) return (static_cast<std::int64_t>(sample) * job.rows + row) * job.result_channels + channel;
-    const int w = row % job.grid[2], h = row / job.grid[2] % job.grid[1], d = row / job.grid[2] / job.grid[1];
-    const std::int64_t line = ((static_cast<std::int64_t>(sample) * job.grid[0] + d) * job.window[0] + tap_d) * job.grid[1] + h;
-    const std::int64_t voxel = ((line * job.window[1] + tap_h) * job.grid[2] + w) * job.window[2] + tap_w;
+    const std::int64_t line = ((static_cast<std::int64_t>(sample) * job.grid[0] + place.d) * job.window[0] + tap_d) * job.grid[1] + place.h;
+    const std::int64_t voxel = ((line * job.window[1] + tap_h) * job.grid[2] + place.w) * job.window[2] + tap_w;
     return voxel * job.result_channels + channel;
   }
 };
 
 // Grid (column blocks * runs * samples, splits); the column blocks of the same rows stand side by side.
 template <typename Operands, typename Shape>
-__global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
+__global__ void __launch_bounds__(gemm_threads, gemm_resident) convolve_gemm(gemm_job job) {
   using element = typename Operands::element;
-  constexpr int tiles = Shape::tiles, held = 2 * tiles, fragments = 4;
+  constexpr int tiles = Shape::tiles, held = 2 * tiles, fragments = gemm_fragments;
   unsigned char* shared = shared_memory();
   const int column_block = static_cast<int>(blockIdx.x) % job.column_blocks, rest = static_cast<int>(blockIdx.x) / job.column_blocks;
   const int run = rest % job.runs, sample = rest / job.runs;
@@ -200,6 +217,7 @@ __global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
 #pragma unroll
     for (int c = 0; c < held; c++) bias[c] = job.bias == nullptr || column >= job.columns ? 0.0f : job.bias[writer.channel + c];
     const int first_row = (first_tile + tile) * Shape::rows + warp_m * 64 + (lane() >> 2);
+    gemm_place place(job, first_row);
 #pragma unroll
     for (int m = 0; m < fragments; m++)
 #pragma unroll
@@ -209,8 +227,10 @@ __global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
         for (int c = 0; c < held; c++) value[c] = sum[m][c / 2][2 * half + c % 2] + bias[c];
         if (job.moments != nullptr && tile == 0 && m == 0 && half == 0) moments.begin(value);
         const int row = first_row + m * 16 + half * 8;
+        const gemm_place here = place;
+        place.move(job, job.rows_8);
         if (row >= job.rows || column >= job.columns) continue;
-        const std::int64_t at = writer.element(job, sample, row);
+        const std::int64_t at = writer.element(job, sample, row, here);
         if (job.partials != nullptr)
           store_row(job.partials + static_cast<std::int64_t>(blockIdx.y) * job.result_elements + at, value);
         else
@@ -227,10 +247,10 @@ __global__ void __launch_bounds__(gemm_threads, 3) convolve_gemm(gemm_job job) {
   const int own = static_cast<int>(threadIdx.x), own_column = column_block * Shape::columns + own;
   if (own >= Shape::columns || own_column >= job.columns) return;
   const int windows = job.window[0] * job.window[1] * job.window[2];
-  gemm_writer place;
-  place.begin(job, own_column);
-  const std::int64_t slot = (static_cast<std::int64_t>(sample) * job.runs + run) * windows + place.tap;
-  job.moments[slot * job.result_channels + place.channel] = join_moments(Shape::warps_m, [&](int w) { return table[w * Shape::columns + own]; });
+  gemm_writer writer;
+  writer.begin(job, own_column);
+  const std::int64_t slot = (static_cast<std::int64_t>(sample) * job.runs + run) * windows + writer.tap;
+  job.moments[slot * job.result_channels + writer.channel] = join_moments(Shape::warps_m, [&](int w) { return table[w * Shape::columns + own]; });
 }
 
 }  // namespace cuda

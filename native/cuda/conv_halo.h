@@ -20,6 +20,8 @@ namespace cuda {
 
 constexpr int halo_threads = 128, halo_rows = 8, halo_width = 16, halo_ring = 6;
 constexpr int halo_source_rows = halo_rows + 2, halo_source_width = halo_width + 2, halo_warp_rows = 4;
+// Blocks of a multiprocessor: with 32 columns the sums and weights of a thread leave room for two.
+VERSEMI_TILE_FUNCTION int halo_resident(int tiles) { return tiles == 4 ? 2 : 3; }
 VERSEMI_TILE_FUNCTION int halo_slice_bytes(int voxel_bytes) { return halo_source_rows * halo_source_width * voxel_bytes; }
 
 struct halo_job {
@@ -136,7 +138,7 @@ __device__ __forceinline__ void flush_moments(const halo_job& job, thread_moment
 
 // Grid (blocks, groups of 8 * tiles result channels).
 template <typename Operands, int channel_steps, int tiles>
-__global__ void __launch_bounds__(halo_threads, 2) convolve_halo(halo_job job) {
+__global__ void __launch_bounds__(halo_threads, halo_resident(tiles)) convolve_halo(halo_job job) {
   using element = typename Operands::element;
   constexpr int voxel_bytes = 32 * channel_steps, held = 2 * tiles;
   __shared__ conv_moments table[halo_threads / 32][8 * tiles];

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "conv3d_grad_weight.h"
+#include "conv_gemm_plan.h"
 #include "conv_view.h"
 #include "hopper_layout.h"
 #include "target.h"
@@ -197,6 +198,15 @@ inline plan best_plan(const conv_view& v, int multiprocessors) {
   return best;
 }
 
+// Plans count products; copies from the L2 cache and the writes of shared memory beside them leave about 80 % of that rate.
+constexpr double expected_share = 0.8;
+
+// Few samples of a small volume leave most of an atom or of a tile empty: whether conv3d-gemm, whose tiles are rows of one
+// sample, is counted to be faster then.
+inline bool gemm_is_faster(const conv_view& v, int multiprocessors) {
+  return plan_gemm(v, true, multiprocessors, 90).cycles < best_plan(v, multiprocessors).cycles / expected_share;
+}
+
 // A tensor [n, D, H, W, channels] by the axes of a plan; box: rows, run, lines, slices.
 inline versemi_status map_of(tensor_map* map, const void* data, int n, const int (&size)[3], int channels, bool by_samples,
                              const std::uint32_t (&box)[4]) {
@@ -243,6 +253,8 @@ struct gradient_plan {
   double cycles;
 };
 gradient_plan best_gradient_plan(const conv_view& v, int multiprocessors);
+// Whether grad-weight-mma, which is counted to take `mma_cycles`, is faster than the best plan.
+bool mma_is_faster(const conv_view& v, double mma_cycles, int multiprocessors);
 gradient_plan gradient_plan_of(const conv_view& v, gradient_shape shape, bool by_samples, int splits, int multiprocessors);
 versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const gradient_plan& chosen);
 kernel hopper_grad_weight_row();

@@ -31,7 +31,9 @@ struct grad_weight_tiles {
   // Few input channels: the numbers of all (tap, channel) rows are copied side by side for every voxel, `gathered` of them.
   bool gather;
   int gathered, gather_offset;  // offset: of the halo in a stage, one number per voxel and channel
+  double cycles;  // counted, of the whole gradient; on the host only
 
+  grad_weight_tiles() = default;
   explicit grad_weight_tiles(const grad_weight_shape& s) : shape(s) {}
 
   // Tiles (pairs of units) of a warp.
@@ -153,6 +155,11 @@ inline bool cut_grad_weight(grad_weight_tiles* t, bool narrow, int shared_bytes,
   t->chunks = static_cast<int>(grad_weight_chunks(pairs, t->all_bricks, weights * t->splits, multiprocessors * at_once));
   t->bricks_per_chunk = (t->all_bricks + t->chunks - 1) / t->chunks;
   t->chunks = (t->all_bricks + t->bricks_per_chunk - 1) / t->bricks_per_chunk;
+  // Partial sums are written and read as float32, about 16 bytes per cycle and multiprocessor each way, by a second kernel whose
+  // launch costs about 4000 cycles.
+  const int rounds = (t->chunks * pairs + multiprocessors - 1) / multiprocessors, sums = t->chunks * t->splits;
+  t->cycles = rounds * (t->bricks_per_chunk * best / t->all_bricks) + 3000;
+  if (sums > 1) t->cycles += 4000 + static_cast<double>(sums) * static_cast<double>(weights) * 8 / 16 / multiprocessors;
   return true;
 }
 

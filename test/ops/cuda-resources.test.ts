@@ -52,10 +52,20 @@ const skip =
         ? 'the addon was built without its CUDA device (VERSEMI_CUDA=0)'
         : 'no nvcc here, so the addon has no CUDA device';
 
-/** Kernels by their place in the mangled name, and the instructions without which they would be another algorithm. */
-const claims: readonly { name: RegExp; instructions: readonly Instruction[]; only?: string; least: number }[] = [
-  { name: /convolve_gemm/, instructions: ['mma', 'ldmatrix', 'copyAsync'], least: 6 },
-  { name: /convolve_halo/, instructions: ['mma', 'ldmatrix', 'copyAsync'], least: 8 },
+/**
+ * Kernels by their place in the mangled name, the instructions without which they would be another algorithm, and the blocks of
+ * a multiprocessor that the host's plans count on.
+ */
+const claims: readonly {
+  name: RegExp;
+  instructions: readonly Instruction[];
+  only?: string;
+  least: number;
+  blocks?: number;
+}[] = [
+  { name: /convolve_gemm/, instructions: ['mma', 'ldmatrix', 'copyAsync'], least: 6, blocks: 3 },
+  { name: /convolve_halo.*Li4EE/, instructions: ['mma', 'ldmatrix', 'copyAsync'], least: 4, blocks: 2 },
+  { name: /convolve_halo.*Li2EE/, instructions: ['mma', 'ldmatrix', 'copyAsync'], least: 4, blocks: 3 },
   { name: /convolve_first/, instructions: ['mma'], least: 6 },
   // Input and gradOutput in TF32 are transposed by plain loads: ldmatrix moves 16 bits.
   { name: /multiply_mma/, instructions: ['mma', 'copyAsync'], least: 12 },
@@ -106,14 +116,16 @@ t.test('every kernel fits a multiprocessor with the threads it is launched with'
   );
 });
 
-for (const { name, instructions, only, least } of claims)
+for (const { name, instructions, only, least, blocks = 1 } of claims)
   t.test(`${name.source} has ${instructions.join(', ')}`, { skip }, async (t) => {
     for (const architecture of only === undefined ? architectures : architectures.filter((a) => a === only)) {
       const found = kernels.filter((kernel) => kernel.architecture === architecture && name.test(kernel.mangled));
       t.ok(found.length >= least, `${found.length} kernels on sm_${architecture}`);
-      for (const kernel of found)
+      for (const kernel of found) {
+        t.ok(kernel.blocksByRegisters >= blocks, `${kernel.kernel}, sm_${architecture}: ${kernel.registers} registers`);
         for (const instruction of instructions)
           t.ok(kernel[instruction] > 0, `${kernel.kernel}, sm_${architecture}: ${instruction}`);
+      }
     }
   });
 

@@ -18,9 +18,10 @@ inline std::vector<std::string> rows_that_take(test_context& context, std::int32
   std::int32_t count = 0;
   const versemi::cuda::kernel* const* rows = versemi::cuda::rows_of(op, &count);
   std::vector<std::string> names;
-  for (std::int32_t i = 0; i < count; i++)
-    if (rows[i]->refuses(context, attributes.data(), static_cast<std::int32_t>(attributes.size())) == nullptr)
-      names.push_back(rows[i]->name);
+  for (std::int32_t i = 0; i < count; i++) {
+    const char* reason = rows[i]->refuses(context, attributes.data(), static_cast<std::int32_t>(attributes.size()));
+    if (reason == nullptr || reason == versemi::cuda::counted_slower) names.push_back(rows[i]->name);
+  }
   return names;
 }
 

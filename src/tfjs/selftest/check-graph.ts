@@ -44,9 +44,9 @@ interface GraphErrors {
  * Error that the precision of the device may add to each output and gradient, as root mean square: twice the largest one of
  * the plain kernels in that precision, over several ways to round; null in float32. It is measured and not derived from the
  * unit roundoff u, because a gradient does not follow u: a rounded value that lands on the other side of a ReLU's kink takes
- * its whole term along. With normalised values about 0.4 u of the terms do, so the root mean square error is about
- * sqrt(0.4 u), 4 % in bfloat16, for every ReLU on the way, whatever the size of the volume. Of a single element it says
- * nothing: that one may be wrong altogether.
+ * its whole term along. Of a channel whose mean is as large as its deviation about 0.4 u of the normalised values do, so the
+ * root mean square error is about sqrt(0.4 u), 4 % in bfloat16, for every ReLU on the way, whatever the size of the volume.
+ * Of a single element it says nothing: that one may be wrong altogether.
  */
 async function loweredErrors(device: Device, graph: GraphCase, expected: GraphResult): Promise<GraphErrors | null> {
   const { precision = 'float32' } = device;
