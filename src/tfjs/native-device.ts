@@ -289,7 +289,7 @@ class NativeDevice implements Device {
       remedy:
         this.name === 'cpu'
           ? 'Use a smaller patch or batch size.'
-          : 'Lower labeledBatchSize, unlabeledBatchSize or patchSizeVoxels, or end what else uses the GPU.',
+          : 'Lower training.labeledBatchSize, training.unlabeledBatchSize or patchSizeVoxels, or end what else uses the GPU.',
     });
   }
 }

@@ -3,6 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
+import { variableGradients } from '../tfjs/ops.js';
 import { RepeatedComputation } from '../tfjs/repeated.js';
 import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
@@ -159,15 +160,17 @@ export class StepProgram {
   }
 
   private compute(plan: TrainingPlan, terms: StepTerms): tf.Tensor1D {
-    return tf.tidy(() => {
-      const groups = lossGroups(this.network, plan, this.inputs, terms).map((group) =>
-        groupGradients(this.network, this.adam, group),
-      );
-      const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
-      const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
+    const groups: GroupGradients[] = [];
+    try {
+      return tf.tidy(() => {
+        for (const group of lossGroups(this.network, plan, this.inputs, terms))
+          groups.push(groupGradients(this.network, this.adam, group));
+        const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
+        return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
+      });
+    } finally {
       for (const { values } of groups) values.dispose();
-      return tf.keep(numbers);
-    });
+    }
   }
 }
 
@@ -189,7 +192,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
   };
   try {
     const gradients = tf.tidy(() => {
-      const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
+      const { grads } = variableGradients(loss, [...network.parameters.values()]);
       // named by variable; null where a parameter does not enter (biases before a normalisation)
       const byVariable = grads as Record<string, tf.Tensor | null>;
       const byName = [...network.parameters].flatMap(([name, variable]) => {

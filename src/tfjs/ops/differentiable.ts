@@ -1,4 +1,12 @@
-import { engine, type NamedTensorMap, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  type NamedTensorMap,
+  type Scalar,
+  type Tensor,
+  tidy,
+  type Variable,
+  variableGrads,
+} from '@tensorflow/tfjs-core';
 
 /** Gives backward functions the tensors they share. */
 export interface BackwardContext {
@@ -40,7 +48,15 @@ export function differentiable<T extends Tensor | Tensor[]>(op: DifferentiableOp
   const last = Object.keys(op.inputs).at(-1);
   return (engine() as unknown as TapeEngine).runKernelFunc({
     inputs: op.inputs,
-    forwardFunc: (_, save) => op.forward(save),
+    forwardFunc: (_, save) => {
+      // Only then: what is saved for an op that fails would never be freed.
+      let kept: Tensor[] = [];
+      const result = op.forward((tensors) => {
+        kept = tensors;
+      });
+      save(kept);
+      return result;
+    },
     backwardsFunc: (gradients, saved) => {
       const gradOutput = Array.isArray(gradients) ? gradients[0]! : gradients;
       const mayFree = engine().state.gradientDepth === 0;
@@ -60,6 +76,23 @@ export function differentiable<T extends Tensor | Tensor[]>(op: DifferentiableOp
       );
     },
   }) as T;
+}
+
+/**
+ * As tf.variableGrads, but a pass that throws leaves nothing behind: what ops saved for their gradients is kept beyond any
+ * tidy, and TF.js frees it at the end of a pass that gets there.
+ */
+export function variableGradients(f: () => Scalar, variables: Variable[]): ReturnType<typeof variableGrads> {
+  const { state } = engine();
+  try {
+    return variableGrads(f, variables);
+  } catch (error) {
+    if (state.gradientDepth === 0) {
+      for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose();
+      state.activeTape = [];
+    }
+    throw error;
+  }
 }
 
 function andThen<T>(value: T, action: () => void): T {
