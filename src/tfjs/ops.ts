@@ -25,3 +25,4 @@ export {
   packGradients,
 } from './ops/optimizer.js';
 export { overlapSums } from './ops/overlap-sums.js';
+export { recomputed } from './ops/recomputed.js';

@@ -81,7 +81,8 @@ t.test(
           Math.abs(used + scratch + free - limit) <= 0.2,
           `what is in use and what is free make up the whole: ${message}`,
         );
-        for (const setting of ['labeledBatchSize', 'unlabeledBatchSize', 'patchSizeVoxels']) t.match(message, setting);
+        for (const setting of ['recomputedLevels', 'labeledBatchSize', 'unlabeledBatchSize', 'patchSizeVoxels'])
+          t.match(message, setting);
         refused++;
       }
       t.equal(tf.memory().numTensors, tensors, 'no tensor left');

@@ -33,10 +33,23 @@ interface TapeEngine {
   }): Tensor | Tensor[];
 }
 
-/** True where an op must keep what its gradient needs. */
+let rehearsing = false;
+
+/** True where an op must make what its gradient needs. */
 export function isRecording(): boolean {
   const { gradientDepth, kernelDepth } = engine().state;
-  return gradientDepth > 0 && kernelDepth === 0;
+  return rehearsing || (gradientDepth > 0 && kernelDepth === 0);
+}
+
+/** Runs ops as if they were recorded, so that their results are bitwise those of a recorded run. */
+export function rehearse<T>(f: () => T): T {
+  const before = rehearsing;
+  rehearsing = true;
+  try {
+    return f();
+  } finally {
+    rehearsing = before;
+  }
 }
 
 /**
@@ -87,12 +100,16 @@ export function variableGradients(f: () => Scalar, variables: Variable[]): Retur
   try {
     return variableGrads(f, variables);
   } catch (error) {
-    if (state.gradientDepth === 0) {
-      for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose();
-      state.activeTape = [];
-    }
+    if (state.gradientDepth === 0) freeTape();
     throw error;
   }
+}
+
+/** Gives up what the ops of the present tape saved. */
+export function freeTape(): void {
+  const { state } = engine();
+  for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose();
+  state.activeTape = [];
 }
 
 function andThen<T>(value: T, action: () => void): T {
