@@ -14,7 +14,7 @@ struct memory_use {
   int64_t buffers = 0;       // live
   int64_t bytes_in_use = 0;  // as asked for, live buffers
   int64_t bytes_pooled = 0;  // capacity of released blocks that are kept
-  int64_t bytes_peak = 0;    // largest bytes_in_use so far
+  int64_t bytes_peak = 0;    // largest bytes_in_use since the last restart_peak
 };
 
 // A released block goes to the free list of its size class and serves the next request of that class, so that a
@@ -41,6 +41,7 @@ class buffer_pool {
   memory_use use() const { return use_; }
   // Gives pooled blocks back to the system.
   void trim();
+  void restart_peak() { use_.bytes_peak = use_.bytes_in_use; }
 
  private:
   struct memory_block {

@@ -33,6 +33,7 @@ class device {
   // VERSEMI_OK if a kernel takes this call, else the reasons of all.
   virtual versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) = 0;
   virtual memory_use use() const = 0;
+  // Gives free memory back and begins to count the peak anew.
   virtual void trim() = 0;
 
   // "" where a device has no instruction sets to choose from.

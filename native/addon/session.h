@@ -28,7 +28,10 @@ class session final : public device {
                      int32_t attribute_count) override;
   versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) override;
   memory_use use() const override { return buffers_.use(); }
-  void trim() override { buffers_.trim(); }
+  void trim() override {
+    buffers_.trim();
+    buffers_.restart_peak();
+  }
 
   std::string isa() const override;
   int threads() const override;

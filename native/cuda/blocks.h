@@ -37,7 +37,7 @@ struct held_blocks {
 struct block_use {
   std::int64_t in_use = 0;    // as asked for
   std::int64_t reserved = 0;  // all blocks, free and held ones included
-  std::int64_t peak = 0;      // largest in_use
+  std::int64_t peak = 0;      // largest in_use since the last restart_peak
 };
 
 class block_pool {
@@ -66,6 +66,8 @@ class block_pool {
 
   // Gives free blocks back to the system; waits for the device.
   void trim();
+  // Counts `peak` anew.
+  void restart_peak() { use_.peak = use_.in_use; }
   const block_use& use() const { return use_; }
   std::int64_t free_bytes() const { return use_.reserved - use_.in_use; }
 

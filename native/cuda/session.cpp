@@ -179,11 +179,10 @@ void* session::scratch(int slot, std::size_t bytes) {
 
 session_memory session::memory() const {
   session_memory result;
-  std::int64_t scratch = 0;
   for (const memory_block* block : scratch_)
-    if (block != nullptr) scratch += block->asked;
+    if (block != nullptr) result.scratch += block->asked;
   result.buffers = live_;
-  result.in_use = pool_.use().in_use - scratch;
+  result.in_use = pool_.use().in_use - result.scratch;
   result.pooled = pool_.use().reserved - result.in_use;
   result.peak = pool_.use().peak;
   return result;
@@ -197,6 +196,7 @@ void session::trim() {
     block = nullptr;
   }
   pool_.trim();
+  pool_.restart_peak();
 }
 
 std::string session::description() const {

@@ -35,7 +35,8 @@ struct session_memory {
   std::int64_t buffers = 0;  // live
   std::int64_t in_use = 0;
   std::int64_t pooled = 0;   // kept for reuse: free blocks, scratch, and what captured graphs hold
-  std::int64_t peak = 0;
+  std::int64_t scratch = 0;  // of these, what kernels asked for besides their tensors
+  std::int64_t peak = 0;     // of in_use and scratch together, since the last trim
 };
 
 // An upload on a stream of its own, beside the kernels; see prefetch.
@@ -98,6 +99,7 @@ class session final : public context {
   void drop_graph(std::int64_t graph);
 
   session_memory memory() const;
+  // Gives free memory back and begins to count the peak anew.
   void trim();
   std::string description() const;
 

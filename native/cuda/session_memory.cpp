@@ -13,7 +13,7 @@ constexpr unsigned char guard_value = 0xA5;
 
 }  // namespace
 
-// With how much was asked and how much is free; the host adds which settings to lower.
+// With how much was asked, how much is free and who has the rest; the host adds which settings to lower.
 versemi_status session::no_memory(std::int64_t bytes) const {
   constexpr double mebibyte = 1048576.0;
   std::size_t free = 0, total = 0;
@@ -21,11 +21,14 @@ versemi_status session::no_memory(std::int64_t bytes) const {
   const session_memory use = memory();
   const double limit = static_cast<double>(std::min(settings_.memory_limit_bytes, static_cast<std::int64_t>(total)));
   // What the pool keeps counts as free.
+  const double reusable = static_cast<double>(use.pooled - use.scratch);
   const double available =
-      std::min(limit - static_cast<double>(use.in_use), static_cast<double>(free) + static_cast<double>(use.pooled));
-  return failure(VERSEMI_OUT_OF_MEMORY, "%.1f MiB more on top of %.1f MiB in use, with %.1f of %.0f MiB free",
-                 static_cast<double>(bytes) / mebibyte, static_cast<double>(use.in_use) / mebibyte,
-                 std::max(0.0, available) / mebibyte, limit / mebibyte);
+      std::min(limit - static_cast<double>(use.in_use + use.scratch), static_cast<double>(free) + reusable);
+  return failure(VERSEMI_OUT_OF_MEMORY,
+                 "%.1f MiB more, with %.1f of %.0f MiB free: %.1f MiB are in use by %lld tensors, %.1f MiB scratch of kernels",
+                 static_cast<double>(bytes) / mebibyte, std::max(0.0, available) / mebibyte, limit / mebibyte,
+                 static_cast<double>(use.in_use) / mebibyte, static_cast<long long>(use.buffers),
+                 static_cast<double>(use.scratch) / mebibyte);
 }
 
 void session::poison(const memory_block& block, std::int64_t bytes, cudaStream_t stream) {

@@ -25,6 +25,8 @@ export interface TrainingRow {
   readonly flops: number;
   /** Time that the arithmetic and the traffic to memory take at the ceilings, the longer of the two; null without ceilings. */
   readonly floorMilliseconds: number | null;
+  /** Most memory of the device that was in use at one time, what was there before included. */
+  readonly bytesPeak: number;
 }
 
 const tasks = 4;
@@ -90,15 +92,17 @@ export async function* benchLayers(options: TrainingBenchOptions): AsyncGenerato
       if (shape.inputChannels === 1 && direction === 'grad-input') continue;
       const { flops, bytes } = layerWork(shape, direction, batch, elementBytes);
       const { run, dispose } = layerCase(shape, direction, batch, randomTensor);
-      const milliseconds = await timed(device, runs, run);
-      dispose();
       device.trim();
+      const milliseconds = await timed(device, runs, run);
+      const { bytesPeak } = device.memory();
+      dispose();
       yield {
         name: `${shape.name} at ${shape.edge}, ${direction}`,
         count: shape.count,
         milliseconds,
         flops,
         floorMilliseconds: floor(options, flops, bytes),
+        bytesPeak,
       };
     }
   }
@@ -117,6 +121,7 @@ export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator
     for (const stage of [1, 2] as const) {
       const first = stage === 1 ? 0 : plan.training.stage1Steps;
       const times: number[] = [];
+      options.device.trim();
       // The first steps fill the memory pool and, where the device does so, record the step.
       const warmup = 5;
       for (let i = 0; i < warmup + runs; i++) {
@@ -138,6 +143,7 @@ export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator
         milliseconds: medianOf(times),
         flops,
         floorMilliseconds: floor(options, flops, 0),
+        bytesPeak: options.device.memory().bytesPeak,
       };
     }
   } finally {

@@ -78,13 +78,14 @@ async function benchTraining(options: TrainingArguments, terminal: Terminal): Pr
   const share = (part: number | null, whole: number) => (part === null ? '–' : (part / whole).toFixed(2));
   terminal.print(
     formatTable(
-      ['name', 'count', 'ms', 'TFLOP/s', 'of the floor', 'peer', 'peer ms', 'times faster'],
+      ['name', 'count', 'ms', 'TFLOP/s', 'of the floor', 'MiB', 'peer', 'peer ms', 'times faster'],
       rows.map((row) => [
         row.name,
         String(row.count),
         row.milliseconds.toFixed(3),
         (row.flops / row.milliseconds / 1e9).toFixed(2),
         share(row.floorMilliseconds, row.milliseconds),
+        (row.bytesPeak / 2 ** 20).toFixed(0),
         row.peer ?? '–',
         row.peerMilliseconds?.toFixed(3) ?? '–',
         share(row.peerMilliseconds, row.milliseconds),

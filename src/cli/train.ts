@@ -83,6 +83,7 @@ With --json each event is one line of JSON.`,
 /** Shows events: a bar on a terminal, else a line every `every` steps. */
 export function progress(terminal: Terminal, every: number): (event: TrainingEvent) => void {
   let steps = 0;
+  let bytesPeak: number | undefined;
   return (event) => {
     if (event.type === 'start') {
       steps = event.steps;
@@ -92,6 +93,7 @@ export function progress(terminal: Terminal, every: number): (event: TrainingEve
         `${labeled} labelled, ${unlabeled} unlabelled, ${validation} validation cases; ${event.parameters.toLocaleString('en')} parameters; steps ${event.step + 1} to ${steps}`,
       );
     } else if (event.type === 'step') {
+      bytesPeak = event.bytesPeak;
       if (terminal.interactive) terminal.status(`${progressBar(event.step / steps, 20)} ${stepLine(event, steps)}`);
       else if (event.step % every === 0 || event.step === 1) terminal.note(stepLine(event, steps));
     } else if (event.type === 'validation') {
@@ -104,8 +106,15 @@ export function progress(terminal: Terminal, every: number): (event: TrainingEve
     } else if (event.type === 'end' && event.reason === 'finished') {
       terminal.print(
         formatTable(
-          ['model', 'steps', 'time'],
-          [[event.model ?? '', String(event.step), formatDuration(event.seconds)]],
+          ['model', 'steps', 'time', 'peak memory'],
+          [
+            [
+              event.model ?? '',
+              String(event.step),
+              formatDuration(event.seconds),
+              bytesPeak === undefined ? '–' : `${(bytesPeak / 2 ** 20).toFixed(0)} MiB`,
+            ],
+          ],
         ),
       );
     }

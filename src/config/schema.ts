@@ -276,6 +276,13 @@ const training = z.strictObject({
     unit: 'steps',
     explanation: 'Steps between checkpoints; 0: only at the end.',
   }),
+  recomputedLevels: integer({
+    range: [0, 8],
+    default: 0,
+    unit: 'levels',
+    explanation:
+      'Levels of the network, counted from full resolution, whose activations are dropped after the forward pass and computed again in the backward pass: less memory for more time; the numbers are the same.',
+  }),
   workers: integer({
     range: [0, 64],
     default: 1,

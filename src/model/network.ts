@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
-import { batchNormRelu, copyInto, dynamicHead } from '../tfjs/ops.js';
+import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops.js';
 import { initialValues } from './initialization.js';
 import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
 import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
@@ -76,9 +76,10 @@ export class VersemiNetwork implements WeightSource {
   /**
    * Encoder and decoder, the expensive part: once per image.
    * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
+   * @param recomputedLevels see `training.recomputedLevels` of a plan
    */
-  trunk(images: tf.Tensor5D): TrunkOutput {
-    return vnet(images, this.config, this);
+  trunk(images: tf.Tensor5D, recomputedLevels = 0): TrunkOutput {
+    return vnet(images, this.config, this, recomputedLevels);
   }
 
   /**
@@ -86,18 +87,34 @@ export class VersemiNetwork implements WeightSource {
    * @param trunk what `trunk` returned for n images
    * @param prompts index K is the synthetic task
    * @param normalization where the statistics of the two batch normalisations come from
+   * @param recomputedLevels as of `trunk`
    * @returns logits [n, p, depth, height, width]; their sigmoid is the probability of the foreground
    */
-  logits(trunk: TrunkOutput, prompts: Prompts, normalization: Normalization): tf.Tensor5D {
+  logits(trunk: TrunkOutput, prompts: Prompts, normalization: Normalization, recomputedLevels = 0): tf.Tensor5D {
     return tf.tidy(() => {
-      const pooled = tf.mean(this.batchNorm('gap', trunk.bottleneck, normalization), [1, 2, 3]) as tf.Tensor2D;
-      const shared = tf.conv3d(
-        this.batchNorm('prehead', trunk.features, normalization),
-        this.weight('prehead.weight'),
-        1,
-        'valid',
+      const gap = { x: trunk.bottleneck, gamma: this.vector('gap.gamma'), beta: this.vector('gap.beta') };
+      const pooled = tf.mean(this.batchNorm('gap', gap, normalization), [1, 2, 3]) as tf.Tensor2D;
+      const parts = {
+        x: trunk.features,
+        gamma: this.vector('prehead.gamma'),
+        beta: this.vector('prehead.beta'),
+        weight: this.weight('prehead.weight'),
+        bias: this.vector('prehead.bias'),
+      };
+      const features = (given: typeof parts, again: boolean) => {
+        const normalized = this.batchNorm(
+          'prehead',
+          given,
+          again && normalization === 'follow' ? 'batch' : normalization,
+        );
+        const shared = tf.conv3d(normalized, given.weight, 1, 'valid');
+        normalized.dispose();
+        return tf.add(shared, given.bias) as tf.Tensor5D;
+      };
+      return dynamicHead(
+        recomputedLevels > 0 ? recomputed(parts, features) : features(parts, false),
+        this.headParameters(pooled, prompts),
       );
-      return dynamicHead(tf.add(shared, this.vector('prehead.bias')), this.headParameters(pooled, prompts));
     });
   }
 
@@ -120,10 +137,14 @@ export class VersemiNetwork implements WeightSource {
     ) as tf.Tensor3D;
   }
 
-  private batchNorm(name: string, x: tf.Tensor5D, normalization: Normalization): tf.Tensor5D {
+  private batchNorm(
+    name: string,
+    { x, gamma, beta }: { readonly x: tf.Tensor5D; readonly gamma: tf.Tensor1D; readonly beta: tf.Tensor1D },
+    normalization: Normalization,
+  ): tf.Tensor5D {
     const movingMean = this.variable(`${name}.movingMean`);
     const movingVariance = this.variable(`${name}.movingVariance`);
-    const { output, mean, variance } = batchNormRelu(x, this.vector(`${name}.gamma`), this.vector(`${name}.beta`), {
+    const { output, mean, variance } = batchNormRelu(x, gamma, beta, {
       training: normalization !== 'moving',
       movingMean: movingMean as tf.Tensor as tf.Tensor1D,
       movingVariance: movingVariance as tf.Tensor as tf.Tensor1D,

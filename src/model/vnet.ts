@@ -1,5 +1,5 @@
 import type { Tensor5D } from '@tensorflow/tfjs-core';
-import { conv3dNormRelu } from '../tfjs/ops.js';
+import { conv3dNormRelu, recomputed } from '../tfjs/ops.js';
 import type { NetworkConfig } from './layers.js';
 
 /** Gives a weight by name, see `parameterSpecs`. */
@@ -20,6 +20,8 @@ export interface TrunkOutput {
   readonly bottleneck: Tensor5D;
 }
 
+type Tensors = Record<string, Tensor5D>;
+
 /** Convolutions of one level, each 3^3 with instance normalisation and ReLU. */
 function block(x: Tensor5D, name: string, convolutions: number, weights: WeightSource): Tensor5D {
   let y = x;
@@ -31,35 +33,75 @@ function block(x: Tensor5D, name: string, convolutions: number, weights: WeightS
   return y;
 }
 
+function blockWeights(name: string, convolutions: number): string[] {
+  return Array.from({ length: convolutions }, (_, i) => `${name}.${i}.weight`);
+}
+
 /**
  * Encoder and decoder: the V-Net of Milletari et al. (3DV 2016) without residual blocks, with instance normalisation, as
  * VerSemi uses it (arXiv 2311.11686). Skip connections are added; full resolution has neither skip nor decoder block.
  * No prompt enters here: one pass per image serves all tasks. Activations are let go as soon as the next layer has read
  * them (a gradient keeps its own hold on what it needs).
  * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
+ * @param recomputedLevels levels, counted from full resolution, of which a gradient keeps no more than what goes in and out;
+ *   the rest is computed again in the backward pass
  */
-export function vnet(images: Tensor5D, { levels, convolutions }: NetworkConfig, weights: WeightSource): TrunkOutput {
-  const skips: (Tensor5D | undefined)[] = [];
-  let x = block(images, 'encoder.0', convolutions[0]!, weights);
-  for (let level = 1; level < levels; level++) {
-    const down = conv3dNormRelu(x, weights.weight(`down.${level - 1}.weight`), noBias, { stride: 2 });
-    if (level === 1) x.dispose();
-    else skips[level - 1] = x;
-    x = block(down, `encoder.${level}`, convolutions[level]!, weights);
+export function vnet(
+  images: Tensor5D,
+  { levels, convolutions }: NetworkConfig,
+  weights: WeightSource,
+  recomputedLevels = 0,
+): TrunkOutput {
+  /** A part of the network in which nothing but its inputs need be kept, computed by `f` from tensors and weights. */
+  const part = (
+    level: number,
+    inputs: Tensors,
+    names: readonly string[],
+    f: (inputs: Tensors, weights: WeightSource) => Tensor5D,
+  ): Tensor5D => {
+    if (level >= recomputedLevels) return f(inputs, weights);
+    const own: Tensors = Object.fromEntries(names.map((name) => [name, weights.weight(name)]));
+    return recomputed({ ...inputs, ...own }, (given) => f(given, { weight: (name) => given[name]! }));
+  };
+  const downWeight = (level: number) => `down.${level - 1}.weight`;
+  const halve = (x: Tensor5D, level: number, from: WeightSource) =>
+    conv3dNormRelu(x, from.weight(downWeight(level)), noBias, { stride: 2 });
+
+  // Nothing but the next level reads the result of full resolution: it is recomputed with the step down.
+  let down = part(0, { x: images }, [...blockWeights('encoder.0', convolutions[0]!), downWeight(1)], ({ x }, from) => {
+    const top = block(x!, 'encoder.0', convolutions[0]!, from);
+    const result = halve(top, 1, from);
+    top.dispose();
+    return result;
+  });
+  const skips: Tensor5D[] = [];
+  for (let level = 1; ; level++) {
+    const name = `encoder.${level}`;
+    const count = convolutions[level]!;
+    const x = part(level, { x: down }, blockWeights(name, count), (given, from) => block(given.x!, name, count, from));
     down.dispose();
+    skips[level] = x;
+    if (level === levels - 1) break;
+    down = halve(x, level + 1, weights);
   }
-  const bottleneck = x;
+  const bottleneck = skips[levels - 1]!;
+  let x = bottleneck;
   for (let level = levels - 2; level >= 0; level--) {
     const skip = skips[level];
-    const options = { stride: 2, transposed: true, skip };
-    const up = conv3dNormRelu(x, weights.weight(`up.${level}.weight`), noBias, options);
+    const name = `decoder.${level}`;
+    const count = level === 0 ? 0 : convolutions[level]!;
+    const upWeight = `up.${level}.weight`;
+    const inputs = { x, ...(skip && { skip }) };
+    const y = part(level, inputs, [upWeight, ...blockWeights(name, count)], (given, from) => {
+      const options = { stride: 2, transposed: true, skip: given.skip };
+      const up = conv3dNormRelu(given.x!, from.weight(upWeight), noBias, options);
+      const result = block(up, name, count, from);
+      if (result !== up) up.dispose();
+      return result;
+    });
     skip?.dispose();
     if (x !== bottleneck) x.dispose();
-    x = up;
-    if (level > 0) {
-      x = block(up, `decoder.${level}`, convolutions[level]!, weights);
-      up.dispose();
-    }
+    x = y;
   }
   return { features: x, bottleneck };
 }

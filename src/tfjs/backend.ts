@@ -94,7 +94,13 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     if (entry.values === undefined) return entry.buffer;
     const values = entry.values instanceof Float32Array ? entry.values : Float32Array.from(entry.values as Int32Array);
     const buffer = this.device.allocate(values.byteLength);
-    this.device.write(buffer, values);
+    try {
+      this.device.write(buffer, values);
+    } catch (error) {
+      // Where memory is taken by the first write, that is what runs out.
+      this.device.release(buffer);
+      throw error;
+    }
     entry.buffer = buffer;
     entry.values = undefined;
     return buffer;
@@ -200,6 +206,12 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
   override dispose(): void {
     this.device.dispose();
   }
+}
+
+/** The device behind TF.js's current backend, where that is one of ours. */
+export function currentDevice(): Device | undefined {
+  const { backend } = engine();
+  return backend instanceof VersemiBackend ? backend.device : undefined;
 }
 
 function hostValues({ values, dtype }: Entry): Values {

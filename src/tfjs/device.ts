@@ -25,7 +25,7 @@ export interface DeviceMemory {
   readonly bytesInUse: number;
   /** Freed, kept for reuse. */
   readonly bytesPooled: number;
-  /** Largest bytesInUse so far. */
+  /** Largest bytesInUse since the device was made or trimmed; on cuda with what kernels need besides their tensors. */
   readonly bytesPeak: number;
 }
 
@@ -72,7 +72,7 @@ export interface Device {
   upload?(buffer: BufferId, source: ArrayBufferView): Promise<void>;
   commit?(buffer: BufferId): void;
   memory(): DeviceMemory;
-  /** Gives pooled memory back. */
+  /** Gives pooled memory back and begins to count the peak anew. */
   trim(): void;
   dispose(): void;
 }

@@ -8,6 +8,7 @@
  */
 import './gradients.js';
 
+export { currentDevice } from './backend.js';
 export type { Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
 export {
   type BackendStatus,

@@ -287,9 +287,8 @@ class NativeDevice implements Device {
       field: this.name === field ? field : `${this.name}, ${field}`,
       found: `a request for ${message}`,
       remedy:
-        this.name === 'cpu'
-          ? 'Use a smaller patch or batch size.'
-          : 'Lower labeledBatchSize, unlabeledBatchSize or patchSizeVoxels, or end what else uses the GPU.',
+        'In training raise training.recomputedLevels, or lower training.labeledBatchSize, training.unlabeledBatchSize or ' +
+        `patchSizeVoxels${this.name === 'cuda' ? '; or end what else uses the GPU' : ''}.`,
     });
   }
 }

@@ -8,6 +8,7 @@ import { registerCpuKernels } from './cpu-host.js';
 registerCpuKernels();
 
 export { type Conv3dNormReluOptions, conv3dNormRelu } from './ops/conv3d-norm-relu.js';
+export { variableGradients } from './ops/differentiable.js';
 export { aggregateMax, dynamicHead, dynamicHeadParameterCount } from './ops/dynamic-head.js';
 export {
   type BatchNormReluOptions,
@@ -24,3 +25,4 @@ export {
   packGradients,
 } from './ops/optimizer.js';
 export { overlapSums } from './ops/overlap-sums.js';
+export { recomputed } from './ops/recomputed.js';

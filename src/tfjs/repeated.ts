@@ -1,5 +1,5 @@
-import { dispose, engine, type TensorContainer } from '@tensorflow/tfjs-core';
-import { VersemiBackend } from './backend.js';
+import { dispose, type TensorContainer } from '@tensorflow/tfjs-core';
+import { currentDevice } from './backend.js';
 import { NotRecordable, type Recording } from './device.js';
 
 /** Runs before it is recorded: by then every tensor that stays is on the device and the pool has the memory of a run. */
@@ -79,9 +79,4 @@ export class RepeatedComputation<T extends TensorContainer> {
     if (this.results !== undefined) dispose(this.results);
     this.results = undefined;
   }
-}
-
-function currentDevice() {
-  const { backend } = engine();
-  return backend instanceof VersemiBackend ? backend.device : undefined;
 }

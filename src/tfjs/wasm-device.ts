@@ -299,6 +299,7 @@ class WasmDevice implements Device {
   /** A WebAssembly memory cannot shrink: what was freed stays for reuse until `dispose`. */
   trim(): void {
     this.live('trim');
+    this.bytesPeak = this.bytesInUse;
   }
 
   dispose(): void {

@@ -54,6 +54,8 @@ export interface StepEvent {
   readonly waitSeconds: number;
   /** Estimate until the last step; validations are not counted. */
   readonly etaSeconds: number;
+  /** Most memory of the device that was in use at one time so far; absent where the backend is not one of ours. */
+  readonly bytesPeak?: number;
 }
 
 export interface ValidationEvent {

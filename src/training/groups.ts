@@ -100,17 +100,21 @@ export function lossGroups(
  */
 function predict(
   network: VersemiNetwork,
+  { training }: StepPlan,
   inputs: InputSource,
   group: LossGroup['name'],
   normalization: Normalization = 'batch',
 ): tf.Tensor5D {
   const prompts = inputs.get<tf.Tensor3D>(`${group}.prompts`);
-  return network.logits(network.trunk(inputs.get(`${group}.image`)), prompts, normalization);
+  const { recomputedLevels } = training;
+  const trunk = network.trunk(inputs.get(`${group}.image`), recomputedLevels);
+  return network.logits(trunk, prompts, normalization, recomputedLevels);
 }
 
 /** L_sup: each image prompted with its own task or tasks. */
-function labeledTerms(network: VersemiNetwork, { losses }: StepPlan, inputs: InputSource): WeightedTerm[] {
-  const logits = predict(network, inputs, 'labeled', 'follow');
+function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
+  const { losses } = plan;
+  const logits = predict(network, plan, inputs, 'labeled', 'follow');
   const loss = supervisedLoss(ofPrompt(logits, 0, logits.shape[1]), inputs.get('labeled.target'));
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
@@ -121,11 +125,12 @@ function labeledTerms(network: VersemiNetwork, { losses }: StepPlan, inputs: Inp
 /** L_syn and L_aux: each mix of two labelled images prompted with the synthetic task and with both images' tasks. */
 function mixedTerms(
   network: VersemiNetwork,
-  { losses }: StepPlan,
+  plan: StepPlan,
   inputs: InputSource,
   wanted: readonly LossTerm[],
 ): WeightedTerm[] {
-  const logits = predict(network, inputs, 'mixed');
+  const { losses } = plan;
+  const logits = predict(network, plan, inputs, 'mixed');
   const synthetic = wanted.includes('synthetic');
   const terms: WeightedTerm[] = [];
   if (synthetic) {
@@ -157,12 +162,13 @@ function teacherTargets(teacher: VersemiNetwork, inputs: InputSource): tf.Tensor
  */
 function unlabeledTerms(
   network: VersemiNetwork,
-  { losses, tasks }: StepPlan,
+  plan: StepPlan,
   inputs: InputSource,
   wanted: readonly LossTerm[],
   given: tf.Tensor | undefined,
 ): WeightedTerm[] {
-  const logits = predict(network, inputs, 'unlabeled');
+  const { losses, tasks } = plan;
+  const logits = predict(network, plan, inputs, 'unlabeled');
   const real = wanted.includes('unsupervised') ? tasks.length : 0;
   const terms: WeightedTerm[] = [];
   if (wanted.includes('unsupervised')) {

@@ -106,13 +106,14 @@ function stepOfLine(line: string): number {
 
 function scalarsOf(event: TrainingEvent): Record<string, number> | undefined {
   if (event.type === 'step') {
-    const { losses, learningRate, gradientNorm, samplesPerSecond } = event;
+    const { losses, learningRate, gradientNorm, samplesPerSecond, bytesPeak } = event;
     const terms = Object.entries(losses).map(([name, value]) => [`loss/${name}`, value] as const);
     return {
       ...Object.fromEntries(terms),
       'training/learningRate': learningRate,
       'training/gradientNorm': gradientNorm,
       'training/samplesPerSecond': samplesPerSecond,
+      ...(bytesPeak === undefined ? {} : { 'training/bytesPeak': bytesPeak }),
     };
   }
   if (event.type === 'validation') {

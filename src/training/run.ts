@@ -4,6 +4,7 @@ import { type ModelMetadata, type ModelProvenance, modelMetadata } from '../chec
 import type { Plan } from '../config/plan.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/index.js';
+import { currentDevice } from '../tfjs/index.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
@@ -68,6 +69,7 @@ export class TrainingRun {
       secondsPerStep,
       waitSeconds: started.waitSeconds,
       etaSeconds,
+      ...devicePeak(),
     };
   }
 
@@ -126,6 +128,11 @@ export class TrainingRun {
   private metadata(): ModelMetadata {
     return modelMetadata(this.plan, this.history.history, this.provenance);
   }
+}
+
+function devicePeak(): { bytesPeak?: number } {
+  const bytesPeak = currentDevice()?.memory().bytesPeak;
+  return bytesPeak === undefined ? {} : { bytesPeak };
 }
 
 /** @param start from `performance.now()` */

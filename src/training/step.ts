@@ -3,6 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
+import { variableGradients } from '../tfjs/ops.js';
 import { RepeatedComputation } from '../tfjs/repeated.js';
 import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
@@ -163,18 +164,20 @@ export class StepProgram {
   }
 
   private compute(plan: TrainingPlan, terms: StepTerms): tf.Tensor1D {
-    return tf.tidy(() => {
-      const { network, teacher } = this;
-      if (teacher !== undefined && terms.unlabeled.includes('teacher'))
-        this.average.copyInto(teacher.parameters, teacher.buffers);
-      const groups = lossGroups(network, teacher, plan, this.inputs, terms).map((group) =>
-        groupGradients(network, this.adam, group),
-      );
-      const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
-      const numbers = tf.concat([...groups.map(({ values }) => values), squaredNorm]);
+    const groups: GroupGradients[] = [];
+    try {
+      return tf.tidy(() => {
+        const { network, teacher } = this;
+        if (teacher !== undefined && terms.unlabeled.includes('teacher'))
+          this.average.copyInto(teacher.parameters, teacher.buffers);
+        for (const group of lossGroups(network, teacher, plan, this.inputs, terms))
+          groups.push(groupGradients(network, this.adam, group));
+        const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
+        return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
+      });
+    } finally {
       for (const { values } of groups) values.dispose();
-      return tf.keep(numbers);
-    });
+    }
   }
 }
 
@@ -198,7 +201,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
   try {
     const gradients = tf.tidy(() => {
       given = group.given && tf.tidy(group.given);
-      const { grads } = tf.variableGrads(loss, [...network.parameters.values()]);
+      const { grads } = variableGradients(loss, [...network.parameters.values()]);
       // named by variable; null where a parameter does not enter (biases before a normalisation)
       const byVariable = grads as Record<string, tf.Tensor | null>;
       const byName = [...network.parameters].flatMap(([name, variable]) => {

@@ -1,4 +1,12 @@
-import { engine, type NamedTensorMap, type Tensor, tidy } from '@tensorflow/tfjs-core';
+import {
+  engine,
+  type NamedTensorMap,
+  type Scalar,
+  type Tensor,
+  tidy,
+  type Variable,
+  variableGrads,
+} from '@tensorflow/tfjs-core';
 
 /** Gives backward functions the tensors they share. */
 export interface BackwardContext {
@@ -25,10 +33,23 @@ interface TapeEngine {
   }): Tensor | Tensor[];
 }
 
-/** True where an op must keep what its gradient needs. */
+let rehearsing = false;
+
+/** True where an op must make what its gradient needs. */
 export function isRecording(): boolean {
   const { gradientDepth, kernelDepth } = engine().state;
-  return gradientDepth > 0 && kernelDepth === 0;
+  return rehearsing || (gradientDepth > 0 && kernelDepth === 0);
+}
+
+/** Runs ops as if they were recorded, so that their results are bitwise those of a recorded run. */
+export function rehearse<T>(f: () => T): T {
+  const before = rehearsing;
+  rehearsing = true;
+  try {
+    return f();
+  } finally {
+    rehearsing = before;
+  }
 }
 
 /**
@@ -40,7 +61,15 @@ export function differentiable<T extends Tensor | Tensor[]>(op: DifferentiableOp
   const last = Object.keys(op.inputs).at(-1);
   return (engine() as unknown as TapeEngine).runKernelFunc({
     inputs: op.inputs,
-    forwardFunc: (_, save) => op.forward(save),
+    forwardFunc: (_, save) => {
+      // Only then: what is saved for an op that fails would never be freed.
+      let kept: Tensor[] = [];
+      const result = op.forward((tensors) => {
+        kept = tensors;
+      });
+      save(kept);
+      return result;
+    },
     backwardsFunc: (gradients, saved) => {
       const gradOutput = Array.isArray(gradients) ? gradients[0]! : gradients;
       const mayFree = engine().state.gradientDepth === 0;
@@ -60,6 +89,27 @@ export function differentiable<T extends Tensor | Tensor[]>(op: DifferentiableOp
       );
     },
   }) as T;
+}
+
+/**
+ * As tf.variableGrads, but a pass that throws leaves nothing behind: what ops saved for their gradients is kept beyond any
+ * tidy, and TF.js frees it at the end of a pass that gets there.
+ */
+export function variableGradients(f: () => Scalar, variables: Variable[]): ReturnType<typeof variableGrads> {
+  const { state } = engine();
+  try {
+    return variableGrads(f, variables);
+  } catch (error) {
+    if (state.gradientDepth === 0) freeTape();
+    throw error;
+  }
+}
+
+/** Gives up what the ops of the present tape saved. */
+export function freeTape(): void {
+  const { state } = engine();
+  for (const { saved } of state.activeTape ?? []) for (const tensor of saved ?? []) tensor.dispose();
+  state.activeTape = [];
 }
 
 function andThen<T>(value: T, action: () => void): T {

@@ -47,7 +47,9 @@ export class PlainDevice implements Device {
     for (const values of this.buffers.values()) bytesInUse += values.byteLength;
     return { buffers: this.buffers.size, bytesInUse, bytesPooled: 0, bytesPeak: this.peak };
   }
-  trim(): void {}
+  trim(): void {
+    this.peak = this.memory().bytesInUse;
+  }
   dispose(): void {
     this.buffers.clear();
   }
