@@ -95,11 +95,10 @@ async function writeForPeer(
   await writeFile(join(folder, 'batch.json'), text);
 }
 
-/** Patches and CutMix of a step of the second stage, from volumes in memory, against numpy's slices by the same decisions. */
+/** Patches and CutMix of a step of the second stage, from volumes in memory, against numpy by the same decisions. */
 export const batchCase: BenchCase = {
   name: 'batch-8-8',
   host: true,
-  tolerance: {},
   prepare: async ({ patch, runs, peers }) => {
     const plan = batchPlan(patch);
     const data = { labeled: noiseCases(true), unlabeled: noiseCases(false) };
@@ -120,7 +119,10 @@ export const batchCase: BenchCase = {
       },
       dispose: () => rm(folder, { recursive: true }),
       results: () => fingerprintOf(batch!),
-      peer: { name: 'numpy', commands: pythons, args: [join(peers, 'batch.py'), folder] },
+      peers: [
+        { name: 'numpy, slices', commands: pythons, args: [join(peers, 'batch.py'), folder, 'slices'] },
+        { name: 'numpy, masks', commands: pythons, args: [join(peers, 'batch.py'), folder, 'masks'] },
+      ],
     };
   },
 };

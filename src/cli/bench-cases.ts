@@ -38,7 +38,7 @@ export const benchCases: readonly BenchCase[] = [
       const { network, image } = setUp(patch);
       const [kind, packageName] = name === 'cpu' ? ['node', 'onnxruntime-node'] : ['web', 'onnxruntime-web'];
       return {
-        peer: nodePeer(peers, packageName!, 'onnxruntime.mjs', [kind!, threads, runs, patch]),
+        peers: [nodePeer(peers, packageName!, 'onnxruntime.mjs', [kind!, threads, runs, patch])],
         run: async () => {
           const logits = tf.tidy(() => network.logits(network.trunk(image), [[0]], 'moving'));
           await logits.data();
@@ -58,11 +58,13 @@ export const benchCases: readonly BenchCase[] = [
       const { network, image } = setUp(patch);
       const variables = [...network.parameters.values()];
       return {
-        peer: {
-          name: 'PyTorch',
-          commands: pythons,
-          args: [join(peers, 'pytorch.py'), 'training', String(threads), String(runs), String(patch)],
-        },
+        peers: [
+          {
+            name: 'PyTorch',
+            commands: pythons,
+            args: [join(peers, 'pytorch.py'), 'training', String(threads), String(runs), String(patch)],
+          },
+        ],
         run: async () => {
           const { value, grads } = tf.variableGrads(
             () => tf.mean(tf.square(network.logits(network.trunk(image), [[0]], 'batch'))) as tf.Scalar,
@@ -91,7 +93,7 @@ export const benchCases: readonly BenchCase[] = [
         const args = [edge, channels, channels, 1];
         return {
           ...timed(() => tf.conv3d(x, w, 1, 'same'), [x, w]),
-          peer: comparable ? nodePeer(peers, '@tensorflow/tfjs-backend-wasm', 'tfjs-wasm.mjs', args) : undefined,
+          peers: comparable ? [nodePeer(peers, '@tensorflow/tfjs-backend-wasm', 'tfjs-wasm.mjs', args)] : [],
         };
       },
     }),
@@ -102,7 +104,7 @@ export const benchCases: readonly BenchCase[] = [
     prepare: () => {
       const x = randomTensor([1, 96, 96, 96, 16]);
       const w = randomTensor([3, 3, 3, 16, 16]);
-      return timed(() => conv3dNormRelu(x, w, null, { stride: 1 }), [x, w]);
+      return { ...timed(() => conv3dNormRelu(x, w, null, { stride: 1 }), [x, w]), peers: [] };
     },
   },
   evaluationCase,

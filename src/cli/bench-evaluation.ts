@@ -119,14 +119,16 @@ export const evaluationCase: BenchCase = {
         await rm(folder, { recursive: true });
       },
       // Its network runs on the processor: beside a GPU it would say nothing.
-      peer:
+      peers:
         installed && name !== 'cuda'
-          ? {
-              name: 'Python, onnxruntime-node',
-              commands: pythons,
-              args: [join(peers, 'evaluation.py'), JSON.stringify(peerSettings)],
-            }
-          : undefined,
+          ? [
+              {
+                name: 'Python, onnxruntime-node',
+                commands: pythons,
+                args: [join(peers, 'evaluation.py'), JSON.stringify(peerSettings)],
+              },
+            ]
+          : [],
     };
   },
 };

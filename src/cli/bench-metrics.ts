@@ -50,11 +50,13 @@ export const metricsCase: BenchCase = {
         hd95Mm: found!.hd95PooledMm ?? Number.NaN,
         asdMm: found!.asdMm ?? Number.NaN,
       }),
-      peer: {
-        name: 'scipy, as medpy',
-        commands: pythons,
-        args: [join(peers, 'metrics.py'), String(radius), String(runs)],
-      },
+      peers: [
+        {
+          name: 'scipy, as medpy',
+          commands: pythons,
+          args: [join(peers, 'metrics.py'), String(radius), String(runs)],
+        },
+      ],
     };
   },
 };

@@ -52,7 +52,8 @@ export interface PreparedCase {
   readonly run: () => unknown;
   /** Called once, after the peer too. */
   readonly dispose: () => unknown;
-  readonly peer?: Peer | undefined;
+  /** Each gives a row. */
+  readonly peers: readonly (Peer | undefined)[];
   /** What the runs computed, under the names that the peer uses. */
   readonly results?: () => Readonly<Record<string, number>>;
 }
@@ -99,30 +100,36 @@ export async function* timeCases(
       onNote?.(`${name}: left out, ${prepared}`);
       continue;
     }
-    const { run, dispose, peer, results } = prepared;
+    const { run, dispose, peers, results } = prepared;
     try {
       const milliseconds = medianOf(await timesOf(run, options.runs, host === true));
       device.trim();
-      const output = await peerOutput(peer, (text) => onNote?.(`${name}: ${text}`));
-      if (output?.results !== undefined && results !== undefined) {
-        const differing = differences(results(), output.results, tolerance);
-        if (differing.length > 0)
-          throw new VersemiError('INTERNAL', {
-            field: `${name}, ${peer!.name}`,
-            expected: 'the same results on both sides',
-            found: differing.join('; '),
-          });
-        onNote?.(`${name}: both sides found ${Object.entries(output.results).map(shown).join(', ')}`);
-      }
-      yield {
+      const row = {
         name,
         device: host === true ? 'wasm' : device.name,
         threads: host === true ? 1 : device.threads,
         milliseconds,
         gflops: flops === undefined ? null : flops(options.patch) / milliseconds / 1e6,
-        peer: output === undefined ? null : peer!.name,
-        peerMilliseconds: output === undefined ? null : medianOf(output.milliseconds),
       };
+      let alone = true;
+      for (const peer of peers) {
+        const output = await peerOutput(peer, (text) => onNote?.(`${name}: ${text}`));
+        if (output === undefined) continue;
+        if (output.results !== undefined && results !== undefined) {
+          const differing = differences(results(), output.results, tolerance);
+          if (differing.length > 0)
+            throw new VersemiError('INTERNAL', {
+              field: `${name}, ${peer!.name}`,
+              expected: 'the same results on both sides',
+              found: differing.join('; '),
+            });
+          const found = Object.entries(output.results).map(shown).join(', ');
+          onNote?.(`${name}: ${peer!.name} found the same: ${found}`);
+        }
+        alone = false;
+        yield { ...row, peer: peer!.name, peerMilliseconds: medianOf(output.milliseconds) };
+      }
+      if (alone) yield { ...row, peer: null, peerMilliseconds: null };
     } finally {
       await dispose();
     }
