@@ -12,7 +12,6 @@ import { type BenchCase, pythons } from './bench-run.js';
 const datasets = ['a', 'b', 'c', 'd'] as const;
 /** Cases of each dataset with labels, and as many without. */
 const casesPerDataset = 2;
-const sizeVoxels: Triple = [180, 180, 100];
 const stage = 2;
 
 /** The paper's batch: 8 + 8, one task of each of four datasets, random crops and CutMix and no other augmentation. */
@@ -27,8 +26,13 @@ function batchPlan(patch: number): Plan {
   });
 }
 
-/** Volumes of noise: each voxel has its own value, so that a patch from elsewhere is another patch. */
-function noiseCases(labeled: boolean): PreprocessedCase[] {
+/** 180 x 180 x 100 voxels for a patch of 96^3, as cropped scans of organs are. */
+function volumeSize(patch: number): Triple {
+  return [Math.round((patch * 180) / 96), Math.round((patch * 180) / 96), Math.round((patch * 100) / 96)];
+}
+
+/** Volumes of noise: a patch from elsewhere is another patch. */
+function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
   const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] as const;
   const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeRegion(sizeVoxels), [1, 1, 1]);
   return datasets.flatMap((dataset, d) =>
@@ -84,7 +88,7 @@ async function writeForPeer(
   recipes: readonly unknown[],
 ): Promise<void> {
   for (const [pool, cases] of Object.entries(data) as [keyof SamplingData, readonly PreprocessedCase[]][])
-    for (const [i, { image, label }] of cases.entries()) {
+    for (const [i, { image, label, sizeVoxels }] of cases.entries()) {
       await writeFile(join(folder, `${pool}-${i}-image.npy`), npy(image, sizeVoxels));
       if (label !== undefined) await writeFile(join(folder, `${pool}-${i}-label.npy`), npy(label, sizeVoxels));
     }
@@ -101,7 +105,8 @@ export const batchCase: BenchCase = {
   host: true,
   prepare: async ({ patch, runs, peers }) => {
     const plan = batchPlan(patch);
-    const data = { labeled: noiseCases(true), unlabeled: noiseCases(false) };
+    const sizeVoxels = volumeSize(patch);
+    const data = { labeled: noiseCases(sizeVoxels, true), unlabeled: noiseCases(sizeVoxels, false) };
     const sampler = createSampler(plan, data);
     const folder = await mkdtemp(join(tmpdir(), 'versemi-batch-'));
     const steps = Array.from({ length: runs + 1 }, (_, step) => step);

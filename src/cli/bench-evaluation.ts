@@ -5,20 +5,19 @@ import { join } from 'node:path';
 import { loadModel, modelMetadata, readModel, saveModel } from '../checkpoints/index.js';
 import { parsePlan } from '../config/plan.js';
 import { openDataset } from '../datasets/dataset.js';
-import { openCase } from '../datasets/load-case.js';
+import { caseFacts, openCase } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { type EvaluatedCase, evaluateCase } from '../inference/evaluate.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { bufferSpecs, networkConfig, parameterSpecs } from '../model/layers.js';
 import type { NamedValues } from '../model/network.js';
 import { packageRoot } from '../root.js';
+import type { Triple } from '../volume/volume.js';
 import { type BenchCase, pythons } from './bench-run.js';
 
-/** The heart of the trained model beside the repository's examples. */
+/** Lies in the repository, not in the package. */
 const trained = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
 const task = 'left-atrium';
-/** As the data are stored: nothing is resampled, on either side. */
-const spacingMm = [0.625, 0.625, 0.625] as const;
 const overlap = 0.5;
 
 /**
@@ -51,13 +50,19 @@ export function widened(values: NamedValues, config: ReturnType<typeof networkCo
   );
 }
 
-/** Writes the trained model, of width 8, as one of the paper's width for that patch. @returns its file */
-export async function writeWideModel(folder: string, patch: number): Promise<string> {
+/**
+ * Writes the trained model, of width 8, as one of the paper's width for that patch, and for scans as they are stored: nothing is
+ * resampled, on either side.
+ * @returns its file
+ */
+async function writeWideModel(folder: string, patch: number, spacingMm: Triple): Promise<string> {
   const { plan, history, provenance, values, networks } = await readModel(trained);
   const config = networkConfig(plan);
   const network = { ...plan.network, baseWidth: 2 * config.baseWidth };
   const datasets = plan.datasets.map((dataset) =>
-    dataset.name === task ? { ...dataset, preprocessing: { ...dataset.preprocessing, spacingMm } } : dataset,
+    dataset.name === task
+      ? { ...dataset, preprocessing: { ...dataset.preprocessing, spacingMm: [...spacingMm] } }
+      : dataset,
   );
   const wide = parsePlan({ ...plan, network, datasets, patchSizeVoxels: [patch, patch, patch] });
   const file = join(folder, 'model.safetensors');
@@ -81,7 +86,8 @@ export const evaluationCase: BenchCase = {
     const files = dataset.cases.find(({ label }) => label !== undefined);
     if (files === undefined) return `${dataFolder} has no case with a label`;
     const folder = await mkdtemp(join(tmpdir(), 'versemi-evaluation-'));
-    const weights = await writeWideModel(folder, patch);
+    const { spacingMm } = (await caseFacts(dataset, files)).geometry;
+    const weights = await writeWideModel(folder, patch, spacingMm);
     const model = await loadModel(weights);
     const tasks = taskIndices(model, [task]);
     const { labels } = model.plan.tasks[tasks[0]!]!;
