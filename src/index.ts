@@ -6,7 +6,8 @@
  * are [z, y, x]; lengths are millimetres.
  */
 export * from './checkpoints/index.js';
-export { type BenchOptions, type BenchRow, runBench } from './cli/bench-cases.js';
+export { runBench } from './cli/bench-cases.js';
+export type { BenchListener, BenchOptions, BenchRow } from './cli/bench-run.js';
 export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type CaseFiles, type Dataset, type OpenDatasetOptions, openDataset } from './datasets/dataset.js';

@@ -1,51 +1,6 @@
-// Patches, all [sizeZ, sizeY, sizeX] float32: CutMix, masks of its cube, targets, noise.
+// Patches, all [sizeZ, sizeY, sizeX] float32: targets, intensity, noise.
 
 import { fourBlocks, normalPair } from '../random';
-
-/** Copies the box of `source` over the same box of `target`. */
-export function copyBox(
-  source: usize,
-  target: usize,
-  sizeX: i32,
-  sizeY: i32,
-  beginX: i32,
-  beginY: i32,
-  beginZ: i32,
-  boxX: i32,
-  boxY: i32,
-  boxZ: i32,
-): void {
-  for (let z = 0; z < boxZ; z++) {
-    for (let y = 0; y < boxY; y++) {
-      const at = (<usize>((beginZ + z) * sizeY + beginY + y) * sizeX + beginX) << 2;
-      memory.copy(target + at, source + at, <usize>boxX << 2);
-    }
-  }
-}
-
-/** Sets the box of `target` to a value. */
-export function fillBox(
-  target: usize,
-  value: f32,
-  sizeX: i32,
-  sizeY: i32,
-  beginX: i32,
-  beginY: i32,
-  beginZ: i32,
-  boxX: i32,
-  boxY: i32,
-  boxZ: i32,
-): void {
-  for (let z = 0; z < boxZ; z++) {
-    for (let y = 0; y < boxY; y++) {
-      let at = target + ((<usize>((beginZ + z) * sizeY + beginY + y) * sizeX + beginX) << 2);
-      for (let x = 0; x < boxX; x++) {
-        store<f32>(at, value);
-        at += 4;
-      }
-    }
-  }
-}
 
 /**
  * output f32 = 1 where lookup[label] != 0, else 0. `lookup` is u8[256]; when only its first 16 entries are set

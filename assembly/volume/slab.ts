@@ -106,15 +106,6 @@ export function addWindow(
   }
 }
 
-/** output = sums / weights (0 where no window has been). */
-export function meanProbability(sums: usize, weights: usize, output: usize, count: i32): void {
-  for (let i = 0; i < count; i++) {
-    const at = <usize>i << 2;
-    const weight = load<f32>(weights + at);
-    store<f32>(output + at, weight > 0 ? load<f32>(sums + at) / weight : 0);
-  }
-}
-
 /**
  * output u8 = the probability sums / weights in steps of 1/256, rounded so that a value above 127 means a probability above
  * one half, exactly (0 where no window has been).

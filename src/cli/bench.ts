@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { packageRoot } from '../root.js';
-import { type BenchRow, benchCases, runBench } from './bench-cases.js';
+import { benchCases, runBench } from './bench-cases.js';
+import type { BenchRow } from './bench-run.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from './bench-training-peers.js';
 import { chooseDevice } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
@@ -11,7 +12,9 @@ export function addBench(program: Command): void {
   const names = benchCases.map(({ name }) => name).join(', ');
   const command = program
     .command('bench')
-    .description('Time the network and its convolutions on this machine, beside what else one could use.')
+    .description(
+      'Time the network, an evaluation, metrics and batches on this machine, beside what else one could use.',
+    )
     .addOption(new Option('--only <names>', `only these: ${names}`).argParser(list))
     .addOption(new Option('--runs <n>', 'timed runs of each; the median counts').argParser(positiveInteger).default(5))
     .addOption(
@@ -22,6 +25,11 @@ export function addBench(program: Command): void {
         join(packageRoot, 'test', 'bench', 'peers'),
         'test/bench/peers of the package',
       ),
+    )
+    .addOption(
+      new Option('--data <folder>', 'folder of the dataset left-atrium, for evaluate-left-atrium')
+        .env('VERSEMI_DATA')
+        .default('../shared/data'),
     )
     .option(
       '--training',
@@ -38,13 +46,18 @@ Examples:
   $ versemi bench --exact --only vnet-forward
   $ versemi bench --json
 
-Peers that are not installed are left out. Machines drift: only the ratios of one run count.`,
+Peers that are not installed are left out. Where a peer does the same work with the same numbers, what both found is compared.
+metrics-256 and batch-8-8 run on one thread in WebAssembly, whatever the device. Machines drift: only the ratios of one run count.`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {
     const terminal = createTerminal(options);
     if (options.training) return benchTraining(options, terminal);
     const rows: BenchRow[] = [];
-    for await (const row of runBench(options, (name) => terminal.status(`${name} ...`))) {
+    const listener = {
+      onCase: (name: string) => terminal.status(`${name} ...`),
+      onNote: (text: string) => terminal.note(text),
+    };
+    for await (const row of runBench(options, listener)) {
       rows.push(row);
       terminal.note(line(row));
     }
@@ -56,7 +69,7 @@ Peers that are not installed are left out. Machines drift: only the ratios of on
           row.device,
           String(row.threads),
           row.milliseconds.toFixed(1),
-          row.gflops.toFixed(1),
+          row.gflops?.toFixed(1) ?? '–',
           row.peer ?? '–',
           row.peerMilliseconds?.toFixed(1) ?? '–',
           row.peerMilliseconds === null ? '–' : (row.peerMilliseconds / row.milliseconds).toFixed(2),
@@ -96,5 +109,6 @@ async function benchTraining(options: TrainingArguments, terminal: Terminal): Pr
 }
 
 function line({ name, device, threads, milliseconds, gflops }: BenchRow): string {
-  return `${name}, ${device}, ${threads} threads: ${milliseconds.toFixed(1)} ms, ${gflops.toFixed(1)} GFLOP/s`;
+  const rate = gflops === null ? '' : `, ${gflops.toFixed(1)} GFLOP/s`;
+  return `${name}, ${device}, ${threads} threads: ${milliseconds.toFixed(1)} ms${rate}`;
 }

@@ -1,4 +1,5 @@
 import {
+  type Device,
   type DeviceChoice,
   type DeviceOptions,
   deviceOptions,
@@ -27,10 +28,12 @@ export async function chooseDevice(options: DeviceArguments, terminal: Terminal)
   const selected = await selectDevice(options.device, deviceOptions(options));
   // The device's own word: what was not asked for differs between devices.
   const settings = { exact: options.exact ?? false, precision: selected.device.precision ?? 'float32' };
-  terminal.note(`Device ${selected.why} ${describeSettings(settings)}`);
+  terminal.note(`Device ${selected.why} ${describeSettings(selected.device.name, settings)}`);
   return { ...selected, settings };
 }
 
-function describeSettings({ exact, precision }: UsedSettings): string {
-  return `Operands ${precision}, ${exact ? 'plain sums only (--exact)' : 'minimal filtering where it is faster'}.`;
+/** The kernels of cuda know no minimal filtering: there the operands alone are worth a word. */
+function describeSettings(device: Device['name'], { exact, precision }: UsedSettings): string {
+  if (exact) return `Operands ${precision}, plain sums only (--exact).`;
+  return device === 'cuda' ? `Operands ${precision}.` : `Operands ${precision}, minimal filtering where it is faster.`;
 }

@@ -40,6 +40,8 @@ export class BatchCutter {
   private readonly taskLookup: readonly Uint8Array[];
   /** For each dataset: the labels of any of its tasks. */
   private readonly anyLookup: ReadonlyMap<string, Uint8Array>;
+  /** For each task: whether it is all that its dataset has labels for. */
+  private readonly onlyTask: readonly boolean[];
   private readonly labels: Uint8Array;
   private readonly scratchA: Float32Array;
   private readonly scratchB: Float32Array;
@@ -58,6 +60,9 @@ export class BatchCutter {
         name,
         lookupOf(plan.tasks.filter(({ dataset }) => dataset === name).flatMap(({ labels }) => labels)),
       ]),
+    );
+    this.onlyTask = plan.tasks.map(({ dataset }, task) =>
+      this.anyLookup.get(dataset)!.every((any, label) => any === this.taskLookup[task]![label]),
     );
     this.labels = new Uint8Array(plan.training.labeledBatchSize * this.voxels);
     this.scratchA = new Float32Array(this.voxels);
@@ -106,10 +111,12 @@ export class BatchCutter {
     }
   }
 
-  /** Any foreground of labelled patch i: of all tasks of its dataset. */
-  private anyForeground(recipe: StepRecipe, i: number, into: Float32Array): Float32Array {
-    const { dataset } = this.data.labeled[recipe.labeled[i]!.caseIndex]!;
-    return host().binaryTarget(this.at(this.labels, i), this.anyLookup.get(dataset)!, into);
+  /** Any foreground of labelled patch i, of all tasks of its dataset: its target where that is the same, else in `scratch`. */
+  private anyForeground(recipe: StepRecipe, i: number, { labeledTarget }: BatchArrays, scratch: Float32Array) {
+    const { caseIndex, task, tasks } = recipe.labeled[i]!;
+    if (this.onlyTask[task]) return this.at(labeledTarget, i * tasks.length);
+    const { dataset } = this.data.labeled[caseIndex]!;
+    return host().binaryTarget(this.at(this.labels, i), this.anyLookup.get(dataset)!, scratch);
   }
 
   private mixLabeled(
@@ -124,9 +131,9 @@ export class BatchCutter {
     // of the drawn task, which is the first of the patch
     const target = (index: number) => this.at(into.labeledTarget, index * recipeA.tasks.length);
     host().cutMix(image(a), image(b), patch, cube, this.at(into.mixedImage, i));
-    this.anyForeground(recipe, a, scratchA);
-    this.anyForeground(recipe, b, scratchB);
-    host().cutMix(scratchA, scratchB, patch, cube, this.at(into.mixedAnyForeground, i));
+    const anyA = this.anyForeground(recipe, a, into, scratchA);
+    const anyB = this.anyForeground(recipe, b, into, scratchB);
+    host().cutMix(anyA, anyB, patch, cube, this.at(into.mixedAnyForeground, i));
     const [targetA, targetB] = [this.at(into.mixedTargetA, i), this.at(into.mixedTargetB, i)];
     const datasetOf = ({ caseIndex }: PatchRecipe) => this.data.labeled[caseIndex]!.dataset;
     if (datasetOf(recipeA) !== datasetOf(recipeB)) {
@@ -144,13 +151,13 @@ export class BatchCutter {
   private mixUnlabeled(recipe: StepRecipe, mix: MixRecipe, i: number, into: BatchArrays): void {
     const { patch, scratchA } = this;
     const unlabeled = recipe.unlabeled[mix.outside]!;
-    this.cutImage(this.data.unlabeled[unlabeled.caseIndex]!, unlabeled, recipe.step, scratchA);
-    if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(scratchA);
-    const labeled = this.at(into.labeledImage, mix.inside);
-    host().cutMix(scratchA, labeled, patch, mix.cube, this.at(into.unlabeledImage, i));
+    const image = this.at(into.unlabeledImage, i);
+    this.cutImage(this.data.unlabeled[unlabeled.caseIndex]!, unlabeled, recipe.step, image);
+    if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(image);
+    host().cutMix(image, this.at(into.labeledImage, mix.inside), patch, mix.cube, image);
     host().insideMask(patch, mix.cube, this.at(into.unlabeledInside, i));
-    this.anyForeground(recipe, mix.inside, scratchA);
-    host().applyInside(scratchA, patch, mix.cube, this.at(into.unlabeledCubeLabel, i));
+    const any = this.anyForeground(recipe, mix.inside, into, scratchA);
+    host().applyInside(any, patch, mix.cube, this.at(into.unlabeledCubeLabel, i));
   }
 
   private mixUnlabeledPairs({ step, unlabeled, unlabeledMixes }: StepRecipe, into: BatchArrays): void {

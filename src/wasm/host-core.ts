@@ -10,9 +10,9 @@ const exportNames = [
   'linearTable', 'nearestTable', 'interpolate', 'resampleSlice', 'gatherSlice', 'resampleLabelSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
-  'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'meanProbability', 'quantize',
+  'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'quantize',
   'packRows', 'unpackRows', 'countBits',
-  'copyBox', 'fillBox', 'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
+  'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
   'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
   'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder

@@ -3,12 +3,6 @@ import { type Triple, voxelCount } from '../volume/volume.js';
 import { checkLength, checkSameLength, type HostCore, type Scope, sameType } from './host-core.js';
 import { cropInto } from './host-crop.js';
 
-/** An axis-aligned cube or box inside a patch. */
-export interface PatchBox {
-  readonly begin: Triple;
-  readonly sizeVoxels: Triple;
-}
-
 /** Which voxels a patch takes, and how it is turned. */
 export interface PatchCut {
   /** First voxel of the box in the volume, x, y, z; may be negative or reach beyond the end (then `fill`). */
@@ -137,70 +131,6 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
     );
   }
 
-  /** CutMix: a outside the box, b inside. */
-  function cutMix(
-    a: Float32Array,
-    b: Float32Array,
-    sizeVoxels: Triple,
-    box: PatchBox,
-    into: Float32Array = new Float32Array(a.length),
-  ): Float32Array {
-    checkLength(a, sizeVoxels, 'cutMix a');
-    checkSameLength(a, b, 'cutMix b');
-    checkSameLength(a, into, 'cutMix into');
-    checkBox(sizeVoxels, box);
-    return inPlace(into, [a, b], false, (target, [outside, inside]) => {
-      if (target !== outside) wasm.copyRows(outside!, 0, target, 0, a.length * 4, 1);
-      wasm.copyBox(inside!, target, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
-    });
-  }
-
-  /** y outside the box, 0 inside: y * m. */
-  function applyOutside(
-    y: Float32Array,
-    sizeVoxels: Triple,
-    box: PatchBox,
-    into: Float32Array = new Float32Array(y.length),
-  ): Float32Array {
-    checkLength(y, sizeVoxels, 'applyOutside y');
-    checkSameLength(y, into, 'applyOutside into');
-    checkBox(sizeVoxels, box);
-    return inPlace(into, [y], false, (target, [source]) => {
-      if (target !== source) wasm.copyRows(source!, 0, target, 0, y.length * 4, 1);
-      wasm.fillBox(target, 0, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
-    });
-  }
-
-  /** y inside the box, 0 outside: y * (1 - m). `into` must not be `y`. */
-  function applyInside(
-    y: Float32Array,
-    sizeVoxels: Triple,
-    box: PatchBox,
-    into: Float32Array = new Float32Array(y.length),
-  ): Float32Array {
-    checkLength(y, sizeVoxels, 'applyInside y');
-    checkSameLength(y, into, 'applyInside into');
-    checkBox(sizeVoxels, box);
-    return inPlace(into, [y], false, (target, [source]) => {
-      memory.float32(target, y.length).fill(0);
-      wasm.copyBox(source!, target, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
-    });
-  }
-
-  /** 1 inside the box, 0 outside: 1 - m. */
-  function insideMask(
-    sizeVoxels: Triple,
-    box: PatchBox,
-    into: Float32Array = new Float32Array(voxelCount(sizeVoxels)),
-  ): Float32Array {
-    checkLength(into, sizeVoxels, 'insideMask into');
-    checkBox(sizeVoxels, box);
-    return inPlace(into, [], false, (target) => {
-      memory.float32(target, into.length).fill(0);
-      wasm.fillBox(target, 1, sizeVoxels[0], sizeVoxels[1], ...box.begin, ...box.sizeVoxels);
-    });
-  }
-
   /** In place; returns `data`. */
   function augmentIntensity(data: Float32Array, options: IntensityAugmentation): Float32Array {
     const { gamma = 1, scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
@@ -258,14 +188,5 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
     });
   }
 
-  return { cutPatch, binaryTarget, cutMix, applyOutside, applyInside, insideMask, augmentIntensity, philoxBlocks };
-}
-
-function checkBox(sizeVoxels: Triple, { begin, sizeVoxels: box }: PatchBox): void {
-  if (begin.every((b, i) => b >= 0 && box[i]! >= 0 && b + box[i]! <= sizeVoxels[i]!)) return;
-  throw new VersemiError('INTERNAL', {
-    field: 'box in a patch',
-    expected: `a box inside ${sizeVoxels.join(' x ')}`,
-    found: `${box.join(' x ')} at ${begin.join(', ')}`,
-  });
+  return { cutPatch, binaryTarget, augmentIntensity, philoxBlocks };
 }

@@ -89,23 +89,9 @@ export class SlabAccumulator {
     });
   }
 
-  /** Mean probabilities of slice z, [tasks, y, x]; 0 where no window has been. Slices are taken in order. */
-  takeProbabilities(z: number): Float32Array {
-    const { wasm, memory, run } = this.core;
-    const result = new Float32Array(this.tasks * this.plane);
-    run((scope) => {
-      const slice = scope.allocate(this.plane * 4);
-      this.take(z, (task, sums, weights) => {
-        wasm.meanProbability(sums, weights, slice, this.plane);
-        result.set(memory.float32(slice, this.plane), task * this.plane);
-      });
-    });
-    return result;
-  }
-
   /**
    * Mean probabilities of slice z as bytes in steps of 1/256, [tasks, y, x]: above 127 exactly where the probability is
-   * above one half. Slices are taken in order.
+   * above one half, 0 where no window has been. Slices are taken in order.
    */
   takeQuantized(z: number): Uint8Array {
     const { wasm, memory, run } = this.core;

@@ -4,6 +4,7 @@
  * whatever the size of a volume. Imports no `node:` module.
  */
 import type { Triple } from '../volume/volume.js';
+import { applyInside, applyOutside, cutMix, insideMask } from './host-box.js';
 import { checkLength, HostCore, Scope } from './host-core.js';
 import { crop, cropInto } from './host-crop.js';
 import { maskOperations } from './host-mask.js';
@@ -15,6 +16,7 @@ import { volumeOperations } from './host-volume.js';
 import { MaskRestorer, type RestoreOptions } from './mask-restorer.js';
 import { SliceStream, type VoxelSource } from './slice-stream.js';
 
+export type { PatchBox } from './host-box.js';
 export type { ResidentArray } from './host-core.js';
 export { emptyMask, type PackedMask } from './host-mask.js';
 export type {
@@ -26,7 +28,7 @@ export type {
   SurfaceSummary,
 } from './host-metrics.js';
 export type { GridMap } from './host-resample.js';
-export type { IntensityAugmentation, Matrix3, PatchBox, PatchCut } from './host-sampling.js';
+export type { IntensityAugmentation, Matrix3, PatchCut } from './host-sampling.js';
 export type { SlabAccumulator } from './host-slab.js';
 export type { Box } from './host-volume.js';
 export { type MaskRestorer, neededRows, type Rows } from './mask-restorer.js';
@@ -77,6 +79,10 @@ export function createHost() {
     ...maskOperations(core),
     crop,
     cropInto,
+    cutMix,
+    applyOutside,
+    applyInside,
+    insideMask,
     ...metricOperations(core, volume),
     /** An array in linear memory, e.g. allocate(Float32Array, 96 ** 3): operations use it in place. */
     allocate: core.allocate,
