@@ -110,7 +110,10 @@ class worker {
  private:
   // The gradient of lines [begin, end) for the columns of this task, in whole vectors.
   void set_grad(int64_t begin, int64_t end) {
-    if (!s_.copy_grad) {
+    // Whole vectors may be read where they end inside the tensor: what lies behind the channels belongs to the next voxel, and
+    // its products are not written.
+    const bool inside = (s_.lines - end) * p_.out[2] * p_.out_channels >= lanes;
+    if (!s_.copy_grad || (inside && s_.tap_lines == 0)) {
       tile_.grad = grad_output_ + begin * p_.out[2] * p_.out_channels + first_column_;
       tile_.grad_step = p_.out_channels;
       return;

@@ -170,6 +170,8 @@ int main() {
       // As in networks of base width 8; enough blocks for parts side by side, and for several groups of them.
       problem(2, 32, 30, 16, 8, 8, 3, 1, 1), problem(1, 27, 33, 21, 5, 7, 3, 1, 1), problem(2, 33, 31, 17, 16, 16, 3, 1, 1),
       problem(1, 26, 26, 26, 64, 64, 3, 1, 1), problem(2, 24, 24, 24, 32, 32, 3, 1, 1),
+      // Few input channels.
+      problem(1, 17, 18, 19, 2, 16, 3, 1, 1),
   };
   // Sizes that make long and short blocks along each axis, and an output that ends elsewhere than the input.
   problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
