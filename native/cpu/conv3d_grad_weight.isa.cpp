@@ -1,4 +1,5 @@
-// Row of the table: conv3d_grad_weight; here the direct sum, and winograd_gradient.h where that pays.
+// Row of the table: conv3d_grad_weight; here the direct sum. Images have conv_grad_image.h, and
+// winograd_gradient.h serves where it pays.
 //
 // The output voxels are cut into slices whose number follows from the problem alone; each slice has its own copy of the
 // gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
@@ -8,9 +9,11 @@
 // copied first ("tap lines": kD * kH * kW * inC lines of outW values), and the kernel of the forward convolution multiplies
 // them with the gradient: tap lines are its voxels, the position along W is its reduction.
 #include "conv3d_call.h"
+#include "conv_grad_image.h"
 #include "conv_grad_tile.h"
 #include "conv_panel.h"
 #include "conv_pass.h"
+#include "conv_slices.h"
 #include "dispatch.h"
 #include "winograd_gradient.h"
 
@@ -107,7 +110,10 @@ class worker {
  private:
   // The gradient of lines [begin, end) for the columns of this task, in whole vectors.
   void set_grad(int64_t begin, int64_t end) {
-    if (!s_.copy_grad) {
+    // Whole vectors may be read where they end inside the tensor: what lies behind the channels belongs to the next voxel, and
+    // its products are not written.
+    const bool inside = (s_.lines - end) * p_.out[2] * p_.out_channels >= lanes;
+    if (!s_.copy_grad || (inside && s_.tap_lines == 0)) {
       tile_.grad = grad_output_ + begin * p_.out[2] * p_.out_channels + first_column_;
       tile_.grad_step = p_.out_channels;
       return;
@@ -259,26 +265,13 @@ class worker {
   int64_t first_column_ = 0;
 };
 
-// to[i] = sum over slices of from[slice * count + i], in order.
-void sum_slices(versemi_context* context, const float* from, int64_t slices, int64_t count, float* to) {
-  constexpr int64_t block = 4096;
-  parallel_for(context, divide_up(count, block), [&](int64_t begin, int64_t end, int) {
-    const int64_t last = smaller(end * block, count);
-    for (int64_t i = begin * block; i < last; i += lanes) {
-      const int left = (int)smaller<int64_t>(lanes, last - i);
-      vfloat sum = load_first(from + i, left);
-      for (int64_t slice = 1; slice < slices; slice++) sum += load_first(from + slice * count + i, left);
-      store_first(to + i, sum, left);
-    }
-  });
-}
-
 versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
                                const double* attributes, int32_t attribute_count) {
   conv3d_call call;
   const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
   const versemi_conv_problem& p = call.problem;
+  if (takes_grad_image(p)) return run_grad_image(context, call);
   winograd_gradient_plan filtering;
   if (plan_winograd_gradient(context, p, &filtering)) return run_winograd_gradient(context, call, filtering);
   schedule s = make_schedule(p);

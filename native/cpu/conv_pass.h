@@ -52,7 +52,9 @@ enum conv_scratch {
   conv_scratch_slices,
   // Beside those of norm.h (6 and 7).
   conv_scratch_winograd_weights = 8,
-  conv_scratch_winograd_group
+  conv_scratch_winograd_group,
+  // Never needed in the same call.
+  conv_scratch_image = conv_scratch_winograd_group
 };
 
 // The two operations of a problem; `passes` come from scratch. False when out of memory.

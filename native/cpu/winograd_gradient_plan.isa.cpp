@@ -21,12 +21,16 @@ constexpr int64_t fewest_tasks = 16;
 // What takes as long as so many fma of vectors, measured: mapping a vector of a plane of inputs or gradients, which includes
 // writing and reading it; mapping a vector of a plane of sums to taps.
 constexpr double cost_input = 10, cost_gradient = 10, cost_taps = 14;
+// Copying a tap line of the direct sum (conv3d_grad_weight.isa.cpp), beside each vector of products.
+constexpr double cost_tap_line = 3;
 
 VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The direct sum and minimal filtering, in fma of vectors.
 double direct_cost(const versemi_conv_problem& p) {
-  double taps = (double)(p.n * p.in_channels * divide_up(p.out_channels, lanes));
+  const int64_t vectors = divide_up(p.out_channels, lanes);
+  const bool tap_lines = p.in_channels * smaller<int64_t>(vectors, max_tile_vectors) < 8;
+  double taps = (double)(p.n * p.in_channels) * ((double)vectors + (tap_lines ? cost_tap_line : 0));
   for (int i = 0; i < 3; i++) {
     int64_t inside = 0;
     for (int64_t k = 0; k < 3; k++) {

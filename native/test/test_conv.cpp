@@ -23,6 +23,10 @@ std::vector<versemi_conv_problem> problems() {
       problem(1, 5, 5, 5, 6, 6, 4, 2, 1),      problem(1, 4, 4, 4, 10, 10, 3, 1, 0),
       problem(1, 6, 7, 8, 4, 4, 2, 3, 0),      problem(1, 2, 2, 2, 3, 3, 3, 1, 2),
       problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 4, 9, 33, 5, 34, 3, 1, 1),
+      // Images: one input channel; several slices, an output that is smaller or larger than the input, few values in all.
+      problem(2, 20, 15, 31, 1, 8, 3, 1, 1),   problem(1, 9, 10, 11, 1, 33, 3, 2, 1),
+      problem(1, 6, 7, 9, 1, 5, 3, 1, 0),      problem(1, 5, 4, 6, 1, 20, 3, 1, 2),
+      problem(1, 1, 1, 2, 1, 3, 3, 1, 1),
   };
   // Axes that differ, and an output that ends before or behind what the input fills.
   list.push_back({1, {5, 6, 17}, 6, {3, 6, 8}, 9, {3, 1, 3}, {2, 1, 2}, {1, 0, 0}});

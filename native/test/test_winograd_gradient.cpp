@@ -1,6 +1,6 @@
-// Minimal filtering of the gradient of the weights against sums in double, on every instruction set of this machine: odd sizes
-// and channel counts, every size of block, parts side by side and one after the other; adjoint of the forward op; equal bits for
-// any number of threads; NaN; `exact` gives plain sums.
+// Minimal filtering of the gradient of the weights against sums in double, on every instruction set of this machine: odd
+// sizes and channel counts, every size of block, one part and several; adjoint of the forward op; equal bits for any number of
+// threads; NaN; `exact` gives plain sums.
 #include "conv_reference.h"
 
 using namespace versemi_test;
@@ -167,9 +167,11 @@ int main() {
       problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 9, 10, 11, 33, 20, 3, 1, 1), problem(1, 9, 8, 9, 64, 70, 3, 1, 1),
       problem(1, 12, 12, 26, 24, 40, 3, 1, 1), problem(1, 21, 13, 10, 16, 18, 3, 1, 0), problem(2, 8, 7, 6, 48, 17, 3, 1, 2),
       problem(2, 22, 20, 20, 128, 16, 3, 1, 1), problem(1, 11, 25, 49, 32, 32, 3, 1, 1), problem(3, 5, 6, 18, 72, 130, 3, 1, 1),
-      // As in networks of base width 8; enough blocks for parts side by side, and for several groups of them.
+      // As in networks of base width 8; enough blocks for several parts.
       problem(2, 32, 30, 16, 8, 8, 3, 1, 1), problem(1, 27, 33, 21, 5, 7, 3, 1, 1), problem(2, 33, 31, 17, 16, 16, 3, 1, 1),
       problem(1, 26, 26, 26, 64, 64, 3, 1, 1), problem(2, 24, 24, 24, 32, 32, 3, 1, 1),
+      // Few input channels.
+      problem(1, 17, 18, 19, 2, 16, 3, 1, 1),
   };
   // Sizes that make long and short blocks along each axis, and an output that ends elsewhere than the input.
   problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
