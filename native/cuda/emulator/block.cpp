@@ -31,6 +31,13 @@ static void make_ready(int thread) {
   m.ready[(m.first_ready + m.ready_count++) % largest_block] = thread;
 }
 
+static void make_ready_first(int thread) {
+  machine& m = device();
+  m.first_ready = (m.first_ready + largest_block - 1) % largest_block;
+  m.ready[m.first_ready] = thread;
+  m.ready_count++;
+}
+
 thread_state& self() {
   machine& m = device();
   return m.threads[static_cast<std::size_t>(m.current)];
@@ -145,6 +152,20 @@ void suspend(const char* what, int id) {
 void wake(int thread) {
   device().threads[static_cast<std::size_t>(thread)].waits_for = nullptr;
   make_ready(thread);
+}
+
+void wake_group(int first, int count) {
+  machine& m = device();
+  for (int i = 0; i < count; i++) {
+    // In order 1 a warp goes on alone, as far as it can.
+    const int thread = m.order == 1 ? first + count - 1 - i : first + i;
+    if (thread == m.current) continue;
+    m.threads[static_cast<std::size_t>(thread)].waits_for = nullptr;
+    if (m.order == 1)
+      make_ready_first(thread);
+    else
+      make_ready(thread);
+  }
 }
 
 static void run_thread() {

@@ -67,8 +67,7 @@ void collective(const char* instruction, int participants, void* operands, colle
   }
   work(group.operands, participants);
   group.arrived = 0;
-  for (int i = 0; i < participants; i++)
-    if (i != rank) wake(index * participants + i);
+  wake_group(index * participants, participants);
 }
 
 void barrier_all() { barrier_sync(0, device().count); }

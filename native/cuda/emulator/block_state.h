@@ -78,6 +78,8 @@ void leave(fiber_state* from, bool ends);
 // The current thread waits until somebody wakes it.
 void suspend(const char* what, int id);
 void wake(int thread);
+// Those of `count` threads from `first` on that wait for the current one: it made the last of a collective instruction.
+void wake_group(int first, int count);
 // "thread 3 of block 0,0,0", for messages.
 std::string place(int thread);
 

@@ -151,8 +151,9 @@ cudaError_t launch(const char* name, const void* function, dim3 grid, dim3 block
 // Runs all blocks now. Empty when all went well, else what failed.
 const char* run_grid(const char* name, dim3 grid, dim3 block, std::size_t shared_bytes, const std::function<void()>& body);
 
-// In which order the threads of a block and the blocks of a grid start: 0 ascending, 1 descending, others shuffled. A kernel
-// must give the same bits in all of them.
+// In which order the threads of a block and the blocks of a grid start: 0 ascending, 1 descending, others shuffled. In 0 and
+// others warps take turns; in 1 a warp goes on alone until it waits for another, so that it meets memory that the others have
+// not read yet. A kernel must give the same bits in all of them.
 void set_order(unsigned order);
 
 }  // namespace emulator
