@@ -21,6 +21,7 @@ import {
   instanceNormGradScratch, instanceNormScratch,
 } from './kernels/norm';
 import { adamStep, emaStep, packGradients, packScratch } from './kernels/optimiser';
+import { cutMix, cutPatches } from './kernels/patches';
 import { reduce, reduceScratch } from './kernels/reduce';
 import { unary } from './kernels/unary';
 
@@ -96,6 +97,8 @@ function execute(op: i32, call: usize, part: i32, parts: i32): void {
     case 27: concat(); break;
     case 28: tile(); break;
     case 29: fill(); break;
+    case 30: cutPatches(); break;
+    case 31: cutMix(); break;
     default: unreachable();
   }
   barrier();

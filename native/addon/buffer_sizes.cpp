@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "call.h"
+#include "versemi/patch_table.h"
 
 namespace versemi {
 namespace {
@@ -366,6 +367,27 @@ void check_layout(call_cursor& call, int32_t op, int32_t attribute_count) {
   call.needs("output", elements(call, output));
 }
 
+void check_patches(call_cursor& call, int32_t op) {
+  const int64_t n = call.whole("n", 0);
+  int64_t voxels[3] = {};
+  static const char* const names[3] = {"d", "h", "w"};
+  for (int i = 0; i < 3; i++) voxels[i] = call.whole(names[i], 0);
+  const int64_t patch = call.product({voxels[0], voxels[1], voxels[2]});
+  if (op == VERSEMI_CUT_MIX) {
+    call.needs("patches", call.product({call.whole("sources", 0), patch}));
+    call.needs("table", call.product({n, mix_row_length}));
+    call.needs("mixes", call.product({n, patch}));
+    return;
+  }
+  const int64_t total = call.whole("total", 0);
+  const int64_t lookups = call.whole("lookups", 0);
+  call.needs("volumes", total);
+  call.needs("table", call.product({n, patch_row_length}));
+  if (lookups > 0) call.needs("lookup", call.product({lookups, lookup_length}));
+  else call.takes("lookup", 0);
+  call.needs("patches", call.product({n, patch}));
+}
+
 versemi_status check(int32_t op, const versemi_buffer* buffers, int32_t buffer_count, const double* attributes,
                      int32_t attribute_count, int64_t* elements) {
   call_cursor call(buffers, buffer_count, attributes, attribute_count, elements);
@@ -410,6 +432,10 @@ versemi_status check(int32_t op, const versemi_buffer* buffers, int32_t buffer_c
     case VERSEMI_TILE:
     case VERSEMI_FILL:
       check_layout(call, op, attribute_count);
+      break;
+    case VERSEMI_CUT_PATCHES:
+    case VERSEMI_CUT_MIX:
+      check_patches(call, op);
       break;
     default:
       return failure(VERSEMI_INVALID_ARGUMENT, "op code %d is not in the kernel table", op);

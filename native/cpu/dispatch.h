@@ -16,7 +16,8 @@
   FAMILY(elementwise)                   \
   FAMILY(reduce)                        \
   FAMILY(matmul)                        \
-  FAMILY(layout)
+  FAMILY(layout)                        \
+  FAMILY(patches)
 
 namespace versemi {
 

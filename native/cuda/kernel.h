@@ -68,7 +68,8 @@ struct kernel_rows {
   FAMILY(elementwise)                 \
   FAMILY(reduce)                      \
   FAMILY(matmul)                      \
-  FAMILY(layout)
+  FAMILY(layout)                      \
+  FAMILY(patches)
 
 #define VERSEMI_CUDA_DECLARE(name) kernel_rows name##_kernels();
 VERSEMI_CUDA_FAMILIES(VERSEMI_CUDA_DECLARE)

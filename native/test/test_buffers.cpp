@@ -140,5 +140,7 @@ int main() {
   test_sizes(VERSEMI_CONCAT, {2, 3, 4, 5}, {12, 15, 27});
   test_sizes(VERSEMI_TILE, {2, 3, 4, 2, 1}, {12, 24});
   test_sizes(VERSEMI_FILL, {7, 1}, {7});
+  test_sizes(VERSEMI_CUT_PATCHES, {2, 3, 4, 5, 99, 3}, {99, 26, 768, 120});
+  test_sizes(VERSEMI_CUT_MIX, {2, 3, 4, 5, 7}, {420, 16, 120});
   return finish("buffers");
 }

@@ -283,6 +283,13 @@ const training = z.strictObject({
     explanation:
       'Levels of the network, counted from full resolution, whose activations are dropped after the forward pass and computed again in the backward pass: less memory for more time; the numbers are the same.',
   }),
+  deviceVolumesMiB: integer({
+    range: [0, 1e7],
+    default: 4096,
+    unit: 'MiB',
+    explanation:
+      'Memory of the device cuda for the volumes of the training cases: where they fit and no dataset is augmented in a way that only the host knows, patches are cut and mixed there; 0: never. The numbers are the same.',
+  }),
   workers: integer({
     range: [0, 64],
     default: 1,

@@ -5,6 +5,7 @@ import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type PatchCut } from '../wasm/host.js';
 import type { BatchArrays } from './buffers.js';
 import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import { turned } from './turn.js';
 import { warpMatrix } from './warp.js';
 
 /** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
@@ -18,10 +19,7 @@ const firstNoiseBlock = 16;
 
 /** How a patch of a case is cut: position, quarter turns in the x-y plane, flips, and the map of rotation and scaling. */
 function cutOf({ begin, augmentation }: PatchRecipe, sizeVoxels: Triple, spacingMm: Triple): PatchCut {
-  const { quarterTurns, flip } = augmentation;
-  const axes: Triple = quarterTurns % 2 === 0 ? [0, 1, 2] : [1, 0, 2];
-  const rotated = [quarterTurns === 1 || quarterTurns === 2, quarterTurns === 2 || quarterTurns === 3, false] as const;
-  const flipped = [rotated[0] !== flip[0], rotated[1] !== flip[1], flip[2]] as const;
+  const { axes, flipped } = turned(augmentation);
   const matrix = warpMatrix(augmentation, spacingMm);
   return { begin, sizeVoxels, axes, flipped, ...(matrix === undefined ? {} : { matrix }) };
 }

@@ -155,6 +155,23 @@ export const customKernels = {
     return [];
   },
 
+  /** {volumes, table, lookup?} -> patches */
+  VersemiCutPatches(host, inputs, { patch }) {
+    const { lookup } = inputs;
+    const [volumes, table] = [input(inputs, 'volumes'), input(inputs, 'table')];
+    const shape = [table.shape[0]!, ...(patch as number[])];
+    const lookups = lookup === undefined ? 0 : lookup.shape[0]!;
+    return host.call('cut_patches', [volumes, table, lookup], [shape], [...shape, sizeOf(volumes.shape), lookups])[0]!;
+  },
+
+  /** {patches, table} -> mixes */
+  VersemiCutMix(host, inputs) {
+    const [patches, table] = [input(inputs, 'patches'), input(inputs, 'table')];
+    const [sources, ...patch] = patches.shape as [number, ...number[]];
+    const shape = [table.shape[0]!, ...patch];
+    return host.call('cut_mix', [patches, table], [shape], [...shape, sources])[0]!;
+  },
+
   /** {average, parameter0, ...} -> nothing; writes average */
   VersemiEmaStep(host, inputs, { sizes, decay }) {
     const lengths = sizes as number[];

@@ -207,6 +207,32 @@ export const kernelTable = {
   concat: { code: 27, inputs: ['input[n]'], outputs: ['output'], attributes: ['n', 'outer', 'inner[n]'] },
   tile: { code: 28, inputs: ['input'], outputs: ['output'], attributes: ['rank', 'shape[rank]', 'repetitions[rank]'] },
   fill: { code: 29, inputs: [], outputs: ['output'], attributes: ['count', 'value'] },
+  // --- patches -----------------------------------------------------------------------------------------------------
+  /**
+   * patches [n, d, h, w] out of `volumes`, [total] with volumes [sizeZ, sizeY, sizeX] anywhere in it; 0 outside of the volume.
+   * Row i of `table` [n, 13]: offsetHigh, offsetLow (the volume begins at offsetHigh * 2^20 + offsetLow: float32 holds such
+   * numbers exactly), sizeX, sizeY, sizeZ, beginX, beginY, beginZ, swapped, flipX, flipY, flipZ, lookup. Voxel (x, y, z) of
+   * the patch is read at begin + (x, y, z), each mirrored within the patch where its flip is not 0; with swapped = 1 the
+   * x axis of the patch runs along y of the volume and the other way round. With lookup >= 0 the value (a label) goes
+   * through table `lookup` of `lookups` tables of 256; -1: as it is. Coordinates are data, so that a recorded call serves every
+   * step. A row that is not a volume within `volumes` gives 0.
+   */
+  cut_patches: {
+    code: 30,
+    inputs: ['volumes', 'table', 'lookup?'],
+    outputs: ['patches'],
+    attributes: ['n', 'd', 'h', 'w', 'total', 'lookups'],
+  },
+  /**
+   * CutMix: mixes [n, d, h, w] out of `patches` [sources, d, h, w]. Row i of `table` [n, 8]: outside, inside, beginX, beginY,
+   * beginZ, sizeX, sizeY, sizeZ: patch `inside` in the box, patch `outside` elsewhere; -1 is a patch of 0, -2 one of 1.
+   */
+  cut_mix: {
+    code: 31,
+    inputs: ['patches', 'table'],
+    outputs: ['mixes'],
+    attributes: ['n', 'd', 'h', 'w', 'sources'],
+  },
 } as const satisfies Record<string, KernelRow>;
 
 export type KernelName = keyof typeof kernelTable;
@@ -222,3 +248,8 @@ export const binaryKinds = [
 ] as const; // biome-ignore format: list
 
 export const reduceKinds = ['sum', 'mean', 'max', 'min', 'prod'] as const;
+
+/** Numbers in a row of the tables of `cut_patches` and `cut_mix`, and in a table of labels. */
+export const patchRowLength = 13;
+export const mixRowLength = 8;
+export const lookupLength = 256;

@@ -25,4 +25,5 @@ export {
   packGradients,
 } from './ops/optimizer.js';
 export { overlapSums } from './ops/overlap-sums.js';
+export { cutMix, cutPatches } from './ops/patches.js';
 export { recomputed } from './ops/recomputed.js';

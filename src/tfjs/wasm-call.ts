@@ -2,7 +2,15 @@
  * What a call of the kernel table must look like before the device wasm runs it: whole numbers where whole numbers belong,
  * and how many elements every buffer needs. WebAssembly would write wherever a wrong size leads, so nothing runs unchecked.
  */
-import { binaryKinds, type KernelName, reduceKinds, unaryKinds } from './kernel-table.js';
+import {
+  binaryKinds,
+  type KernelName,
+  lookupLength,
+  mixRowLength,
+  patchRowLength,
+  reduceKinds,
+  unaryKinds,
+} from './kernel-table.js';
 
 /** A buffer that a call needs. */
 export interface BufferNeed {
@@ -379,6 +387,20 @@ const tensorRules = {
     const count = call.whole('count', 0);
     call.number('value');
     call.needs('output', count);
+  },
+  cut_patches(call) {
+    const [n, d, h, w, total, lookups] = ['n', 'd', 'h', 'w', 'total', 'lookups'].map((name) => call.whole(name, 0));
+    call.needs('volumes', total!);
+    call.needs('table', n! * patchRowLength);
+    if (lookups! > 0) call.needs('lookup', lookups! * lookupLength);
+    else call.takes('lookup', 0);
+    call.needs('patches', n! * d! * h! * w!);
+  },
+  cut_mix(call) {
+    const [n, d, h, w, sources] = ['n', 'd', 'h', 'w', 'sources'].map((name) => call.whole(name, 0));
+    call.needs('patches', sources! * d! * h! * w!);
+    call.needs('table', n! * mixRowLength);
+    call.needs('mixes', n! * d! * h! * w!);
   },
 } satisfies Record<string, Rule>;
 

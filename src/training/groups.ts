@@ -8,7 +8,6 @@ import { syntheticLoss } from '../losses/synthetic.js';
 import { teacherLoss, teacherTarget } from '../losses/teacher.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
 import type { Normalization, VersemiNetwork } from '../model/network.js';
-import type { StepBatch } from '../sampling/types.js';
 import { unsupervisedRamp } from './schedule.js';
 
 /** Names of the loss terms, as events, reports and plans have them. */
@@ -37,7 +36,11 @@ type StepPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 /** The terms of a step, group by group; a group without terms does not run. */
 export type StepTerms = Readonly<Record<LossGroup['name'], readonly LossTerm[]>>;
 
-export function stepTerms({ training, losses, cutmix }: StepPlan, batch: StepBatch, stage: 1 | 2): StepTerms {
+export function stepTerms(
+  { training, losses, cutmix }: StepPlan,
+  batch: { readonly mixed?: unknown; readonly unlabeled?: unknown },
+  stage: 1 | 2,
+): StepTerms {
   const semi = training.mode !== 'supervised';
   const mixed = semi && batch.mixed !== undefined;
   const unlabeled = semi && stage === 2 && batch.unlabeled !== undefined;

@@ -3,6 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { promptCodes } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
 import { PersistentTensor } from '../tfjs/persistent.js';
+import type { DeviceBatch } from './device-volumes.js';
 import { lossWeights, type StepTerms } from './groups.js';
 
 /** What a step takes in, by name: everything that changes from step to step, as host values. */
@@ -17,11 +18,11 @@ const leastPrefetch = 4096;
  */
 export function stepValues(
   plan: Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'losses'>,
-  batch: StepBatch,
+  batch: StepBatch | DeviceBatch,
   terms: StepTerms,
   step: number,
 ): StepValues {
-  const result = new Map<string, { values: Float32Array; shape: number[] }>();
+  const result = new Map<string, { values: Float32Array; shape: readonly number[] }>();
   const [x, y, z] = plan.patchSizeVoxels;
   const tasks = plan.tasks.length;
   const image = (name: string, values: Float32Array) =>
@@ -34,19 +35,14 @@ export function stepValues(
       shape: [tasksOfImages.length, tasksOfImages[0]!.length, tasks + 1],
     });
 
-  const { labeled, mixed, unlabeled } = batch;
-  image('labeled.image', labeled.image);
-  mask('labeled.target', labeled.target);
+  const cut = 'volumes' in batch;
+  const { labeled, mixed } = batch;
+  if (cut) tableValues(batch, result);
+  else voxelValues(batch, terms, image, mask);
   prompts('labeled.prompts', byImage(labeled.tasks, labeled.caseIds.length));
   if (mixed !== undefined && terms.mixed.length > 0) {
     const synthetic = terms.mixed.includes('synthetic');
     const auxiliary = terms.mixed.includes('auxiliary');
-    image('mixed.image', mixed.image);
-    if (synthetic) mask('mixed.anyForeground', mixed.anyForeground);
-    if (auxiliary) {
-      mask('mixed.targetA', mixed.targetA);
-      mask('mixed.targetB', mixed.targetB);
-    }
     prompts(
       'mixed.prompts',
       Array.from(mixed.tasksA, (taskA, i) => [
@@ -55,26 +51,21 @@ export function stepValues(
       ]),
     );
   }
+  const unlabeled = cut ? batch.unlabeled?.count : batch.unlabeled && batch.unlabeled.image.length / (x * y * z);
   if (unlabeled !== undefined && terms.unlabeled.length > 0) {
     const unsupervised = terms.unlabeled.includes('unsupervised');
-    image('unlabeled.image', unlabeled.image);
-    const teacher = terms.unlabeled.includes('teacher') ? unlabeled.teacher : undefined;
-    const cube = terms.unlabeled.includes('cube');
-    if (cube) mask('unlabeled.cubeLabel', unlabeled.cubeLabel);
-    if (cube || teacher !== undefined) mask('unlabeled.inside', unlabeled.inside);
-    const images = unlabeled.image.length / (x * y * z);
-    const own = teacher === undefined ? [] : byImage(teacher.tasks, images);
+    const teacher = terms.unlabeled.includes('teacher') ? batch.unlabeled?.teacher : undefined;
+    const own = teacher === undefined ? [] : byImage(teacher.tasks, unlabeled);
     const all = unsupervised ? Array.from({ length: tasks + 1 }, (_, task) => task) : [tasks];
     prompts(
       'unlabeled.prompts',
-      Array.from({ length: images }, (_, i) => [...all, ...(own[i] ?? [])]),
+      Array.from({ length: unlabeled }, (_, i) => [...all, ...(own[i] ?? [])]),
     );
     const weights = lossWeights(plan, step);
     const weight = (name: 'unsupervised' | 'teacher') =>
       result.set(`${name}.weight`, { values: Float32Array.of(weights[name]), shape: [] });
     if (unsupervised) weight('unsupervised');
     if (teacher !== undefined) {
-      image('teacher.image', teacher.image);
       prompts('teacher.prompts', own);
       weight('teacher');
     }
@@ -86,6 +77,47 @@ export function stepValues(
 function byImage(tasks: Int32Array, images: number): number[][] {
   const count = tasks.length / images;
   return Array.from({ length: images }, (_, i) => [...tasks.subarray(i * count, (i + 1) * count)]);
+}
+
+/** Images and targets that the host has made. */
+function voxelValues(
+  { labeled, mixed, unlabeled }: StepBatch,
+  terms: StepTerms,
+  image: (name: string, values: Float32Array) => void,
+  mask: (name: string, values: Float32Array) => void,
+): void {
+  image('labeled.image', labeled.image);
+  mask('labeled.target', labeled.target);
+  if (mixed !== undefined && terms.mixed.length > 0) {
+    image('mixed.image', mixed.image);
+    if (terms.mixed.includes('synthetic')) mask('mixed.anyForeground', mixed.anyForeground);
+    if (terms.mixed.includes('auxiliary')) {
+      mask('mixed.targetA', mixed.targetA);
+      mask('mixed.targetB', mixed.targetB);
+    }
+  }
+  if (unlabeled !== undefined && terms.unlabeled.length > 0) {
+    image('unlabeled.image', unlabeled.image);
+    const cube = terms.unlabeled.includes('cube');
+    const teacher = terms.unlabeled.includes('teacher') ? unlabeled.teacher : undefined;
+    if (cube) mask('unlabeled.cubeLabel', unlabeled.cubeLabel);
+    if (cube || teacher !== undefined) mask('unlabeled.inside', unlabeled.inside);
+    if (teacher !== undefined) image('teacher.image', teacher.image);
+  }
+}
+
+/** The tables from which `DeviceVolumes.cut` makes them on the device. */
+function tableValues(
+  { images, targets, mixed, unlabeled }: DeviceBatch,
+  into: Map<string, { values: Float32Array; shape: readonly number[] }>,
+): void {
+  into.set('cut.images', images);
+  into.set('cut.targets', targets);
+  if (mixed !== undefined)
+    for (const name of ['image', 'anyForeground', 'targetA', 'targetB'] as const)
+      into.set(`cut.mixed.${name}`, mixed[name]);
+  if (unlabeled !== undefined)
+    for (const name of ['image', 'inside', 'cubeLabel'] as const) into.set(`cut.unlabeled.${name}`, unlabeled[name]);
 }
 
 /** The tensors behind a step's values: the same ones in every step, overwritten before it. */

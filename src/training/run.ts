@@ -5,6 +5,7 @@ import type { Plan } from '../config/plan.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/index.js';
 import { currentDevice } from '../tfjs/index.js';
+import type { DeviceBatch } from './device-volumes.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
@@ -48,9 +49,9 @@ export class TrainingRun {
    * @throws VERSEMI_TRAINING_NOT_FINITE
    */
   async train(
-    batch: StepBatch,
+    batch: StepBatch | DeviceBatch,
     started: { readonly at: number; readonly waitSeconds: number },
-    next?: () => Promise<StepBatch | undefined>,
+    next?: () => Promise<StepBatch | DeviceBatch | undefined>,
   ): Promise<StepEvent> {
     const { training } = this.plan;
     const stage = stageOf(this.step, training);

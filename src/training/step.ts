@@ -5,6 +5,7 @@ import { VersemiNetwork } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
 import { variableGradients } from '../tfjs/ops.js';
 import { RepeatedComputation } from '../tfjs/repeated.js';
+import type { DeviceBatch } from './device-volumes.js';
 import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
 import { Adam, WeightAverage } from './optimizer.js';
@@ -65,9 +66,9 @@ type TrainingPlan = Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmi
 export async function trainingStep(
   { adam, average, program }: TrainingState,
   plan: TrainingPlan,
-  batch: StepBatch,
+  batch: StepBatch | DeviceBatch,
   step: number,
-  next?: () => Promise<StepBatch | undefined>,
+  next?: () => Promise<StepBatch | DeviceBatch | undefined>,
 ): Promise<StepResult> {
   const { training } = plan;
   const { names, numbers, free } = await program.start(plan, batch, step);
@@ -124,7 +125,7 @@ export class StepProgram {
    */
   async start(
     plan: TrainingPlan,
-    batch: StepBatch,
+    batch: StepBatch | DeviceBatch,
     step: number,
   ): Promise<{ names: readonly LossTerm[]; numbers: tf.Tensor1D; free: () => void }> {
     const terms = stepTerms(plan, batch, stageOf(step, plan.training));
@@ -132,7 +133,7 @@ export class StepProgram {
     const key = `${this.inputs.signature}; ${JSON.stringify([terms, plan.losses])}`;
     if (key !== this.key) {
       this.computation?.dispose();
-      this.computation = new RepeatedComputation(() => this.compute(plan, terms));
+      this.computation = new RepeatedComputation(() => this.compute(plan, terms, batch));
       this.names = [...terms.labeled, ...terms.mixed, ...terms.unlabeled];
       this.key = key;
     }
@@ -145,7 +146,7 @@ export class StepProgram {
     return this.inputs.canPrefetch;
   }
 
-  prefetch(plan: TrainingPlan, batch: StepBatch, step: number): void {
+  prefetch(plan: TrainingPlan, batch: StepBatch | DeviceBatch, step: number): void {
     const terms = stepTerms(plan, batch, stageOf(step, plan.training));
     this.inputs.prefetch(stepValues(plan, batch, terms, step));
   }
@@ -163,14 +164,16 @@ export class StepProgram {
     this.inputs.dispose();
   }
 
-  private compute(plan: TrainingPlan, terms: StepTerms): tf.Tensor1D {
+  /** @param batch only what is the same in every step of these terms counts: which groups there are, where the volumes lie */
+  private compute(plan: TrainingPlan, terms: StepTerms, batch: StepBatch | DeviceBatch): tf.Tensor1D {
     const groups: GroupGradients[] = [];
     try {
       return tf.tidy(() => {
         const { network, teacher } = this;
         if (teacher !== undefined && terms.unlabeled.includes('teacher'))
           this.average.copyInto(teacher.parameters, teacher.buffers);
-        for (const group of lossGroups(network, teacher, plan, this.inputs, terms))
+        const inputs = 'volumes' in batch ? batch.volumes.cut(this.inputs, batch) : this.inputs;
+        for (const group of lossGroups(network, teacher, plan, inputs, terms))
           groups.push(groupGradients(network, this.adam, group));
         const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));

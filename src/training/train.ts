@@ -9,6 +9,7 @@ import { packageVersion } from '../root.js';
 import { createPrefetcher, type StepBatch } from '../sampling/index.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import { openTrainingData, type TrainingData, validationCases } from './data.js';
+import { type BatchSource, batchSource, type DeviceBatch } from './device-volumes.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
@@ -55,9 +56,11 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   const state = startState(plan, checkpoint);
   const firstStep = checkpoint?.step ?? 0;
   const steps = totalSteps(plan.training);
-  const prefetcher = createPrefetcher(plan, data);
   let log: RunLog | undefined;
+  let source: BatchSource | undefined;
   try {
+    // Who looks at batches wants their voxels.
+    source = options.onBatch === undefined ? batchSource(plan, data) : createPrefetcher(plan, data);
     log = await RunLog.open(runFolder, plan, firstStep);
     const record = <T extends TrainingEvent>(event: T): T => {
       log!.write(event);
@@ -75,12 +78,13 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       parameters: state.network.parameterCount,
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
+    if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
     if (options.resume === true && !resuming)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
     let saved = firstStep;
-    const batchOf = (step: number) => prefetcher.batch(step, stageOf(step, plan.training));
-    let coming: Promise<StepBatch> | undefined;
+    const batchOf = (step: number) => source!.batch(step, stageOf(step, plan.training));
+    let coming: Promise<StepBatch | DeviceBatch> | undefined;
     while (run.stepsDone < steps && signal?.aborted !== true) {
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
@@ -89,7 +93,7 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       const step = run.stepsDone;
       const batch = await (coming ?? batchOf(step));
       coming = undefined;
-      options.onBatch?.(batch, step);
+      if (!('volumes' in batch)) options.onBatch?.(batch, step);
       const next = async () => {
         if (step + 1 === steps || signal?.aborted === true) return undefined;
         coming = batchOf(step + 1);
@@ -118,7 +122,7 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
   } finally {
     log?.close();
-    await prefetcher.close();
+    await source?.close();
     disposeState(state);
   }
 }

@@ -36,7 +36,9 @@ enum versemi_op {
   VERSEMI_PAD = 26,
   VERSEMI_CONCAT = 27,
   VERSEMI_TILE = 28,
-  VERSEMI_FILL = 29
+  VERSEMI_FILL = 29,
+  VERSEMI_CUT_PATCHES = 30,
+  VERSEMI_CUT_MIX = 31
 };
 
 enum versemi_status_code {

@@ -3,6 +3,7 @@ import { convolutionKernels } from './convolution.js';
 import { headKernels } from './head.js';
 import { normalizationKernels } from './normalization.js';
 import { optimizerKernels } from './optimizer.js';
+import { patchKernels } from './patches.js';
 import type { PlainKernel } from './plain-kernel.js';
 import { tensorKernels } from './tensor.js';
 
@@ -17,4 +18,5 @@ export const plainKernels: Record<KernelName, PlainKernel> = {
   ...headKernels,
   ...optimizerKernels,
   ...tensorKernels,
+  ...patchKernels,
 };

@@ -7,12 +7,13 @@ import { convolutionCases } from './convolution-cases.js';
 import { graphCases } from './graph-cases.js';
 import { networkCases } from './network-cases.js';
 import type { OpCase } from './op-case.js';
+import { patchCases } from './patch-cases.js';
 import { tensorCases } from './tensor-cases.js';
 
 export type { CaseResult } from './check-case.js';
 
 /** One table for every device: each row of the kernel table, at the shapes of the network and at odd ones. */
-export const opCases: readonly OpCase[] = [...convolutionCases, ...networkCases, ...tensorCases];
+export const opCases: readonly OpCase[] = [...convolutionCases, ...networkCases, ...tensorCases, ...patchCases];
 
 /**
  * Checks a device on this machine, case by case: kernels against plain TypeScript in double, then ops and gradients

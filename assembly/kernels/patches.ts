@@ -1,0 +1,105 @@
+// cut_patches and cut_mix: patches out of volumes and out of one another, line by line. The rows of their tables mean what
+// native/include/versemi/patch_table.h says; whatever they hold, nothing outside of the buffers is read.
+
+import { buffer, endItem, firstItem, integer } from './call';
+
+const patchRow: usize = 13;
+const mixRow: usize = 8;
+const lookupLength: i64 = 256;
+
+/** A whole number of a table; NaN and what is far out of any range become one that is. */
+function tableNumber(row: usize, i: usize): i64 {
+  const value = load<f32>(row + (i << 2));
+  return value >= -1e9 && value <= 1e9 ? <i64>value : -1000000000;
+}
+
+function flag(row: usize, i: usize): bool {
+  return load<f32>(row + (i << 2)) != 0;
+}
+
+function lookedUp(value: f32, lookup: usize, lookups: i64, table: i64): f32 {
+  if (table < 0 || table >= lookups || lookup == 0) return value;
+  const label: i64 = value >= -1e9 && value <= 1e9 ? <i64>value : -1;
+  if (label < 0 || label >= lookupLength) return 0;
+  return load<f32>(lookup + (<usize>(table * lookupLength + label) << 2));
+}
+
+/** n, d, h, w, total, lookups */
+export function cutPatches(): void {
+  const depth = <i64>integer(1);
+  const height = <i64>integer(2);
+  const width = <i64>integer(3);
+  const total = <i64>integer(4);
+  const lookups = <i64>integer(5);
+  const volumes = buffer(0);
+  const lookup = buffer(2);
+  const lines = <usize>(<i64>integer(0) * depth * height);
+  const end = endItem(lines);
+  for (let line = firstItem(lines); line < end; line++) {
+    const y = <i64>line % height;
+    const z = (<i64>line / height) % depth;
+    const row = buffer(1) + (<usize>(<i64>line / height / depth) * patchRow << 2);
+    const to = buffer(3) + ((line * <usize>width) << 2);
+    const offset = tableNumber(row, 0) * (1 << 20) + tableNumber(row, 1);
+    const sizeX = tableNumber(row, 2);
+    const sizeY = tableNumber(row, 3);
+    const sizeZ = tableNumber(row, 4);
+    const swapped = flag(row, 8);
+    const flipX = flag(row, 9);
+    const table = tableNumber(row, 12);
+    const alongX = swapped ? sizeY : sizeX;
+    const alongY = swapped ? sizeX : sizeY;
+    const volumeY = tableNumber(row, swapped ? 5 : 6) + (flag(row, 10) ? height - 1 - y : y);
+    const volumeZ = tableNumber(row, 7) + (flag(row, 11) ? depth - 1 - z : z);
+    const whole =
+      offset >= 0 && sizeX > 0 && sizeY > 0 && sizeZ > 0 && sizeX <= total && sizeY <= total && sizeZ <= total &&
+      <f64>sizeX * <f64>sizeY * <f64>sizeZ <= <f64>(total - offset);
+    let first: i64 = 0;
+    let last: i64 = 0;
+    let at: i64 = 0;
+    let step: i64 = 0;
+    if (whole && volumeY >= 0 && volumeY < alongY && volumeZ >= 0 && volumeZ < sizeZ) {
+      const origin = tableNumber(row, swapped ? 6 : 5) + (flipX ? width - 1 : 0);
+      first = min(max(flipX ? origin - alongX + 1 : -origin, 0), width);
+      last = min(max(flipX ? origin + 1 : alongX - origin, first), width);
+      const stride = swapped ? sizeX : 1;
+      step = flipX ? -stride : stride;
+      at = offset + volumeZ * sizeX * sizeY + volumeY * (swapped ? 1 : sizeX) + origin * stride;
+    }
+    for (let x: i64 = 0; x < width; x++) {
+      const value = x >= first && x < last ? load<f32>(volumes + (<usize>(at + x * step) << 2)) : 0;
+      store<f32>(to + (<usize>x << 2), lookedUp(value, lookup, lookups, table));
+    }
+  }
+}
+
+/** n, d, h, w, sources */
+export function cutMix(): void {
+  const depth = <i64>integer(1);
+  const height = <i64>integer(2);
+  const width = <i64>integer(3);
+  const count = <i64>integer(4);
+  const voxels = depth * height * width;
+  const lines = <usize>(<i64>integer(0) * depth * height);
+  const end = endItem(lines);
+  for (let line = firstItem(lines); line < end; line++) {
+    const y = <i64>line % height;
+    const z = (<i64>line / height) % depth;
+    const row = buffer(1) + (<usize>(<i64>line / height / depth) * mixRow << 2);
+    const beginY = tableNumber(row, 3);
+    const beginZ = tableNumber(row, 4);
+    const crosses =
+      z >= beginZ && z < beginZ + tableNumber(row, 7) && y >= beginY && y < beginY + tableNumber(row, 6);
+    const begin: i64 = crosses ? tableNumber(row, 2) : 0;
+    const last: i64 = crosses ? begin + tableNumber(row, 5) : 0;
+    for (let x: i64 = 0; x < width; x++) {
+      const index = tableNumber(row, x >= begin && x < last ? 1 : 0);
+      const from = buffer(0) + (<usize>(index * voxels + (z * height + y) * width + x) << 2);
+      const known = index >= 0 && index < count;
+      store<f32>(
+        buffer(2) + ((line * <usize>width + <usize>x) << 2),
+        known ? load<f32>(from) : index == -2 ? <f32>1 : <f32>0,
+      );
+    }
+  }
+}

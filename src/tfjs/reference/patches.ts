@@ -1,0 +1,59 @@
+import { lookupLength, mixRowLength, patchRowLength } from '../kernel-table.js';
+import { type PlainKernels, required } from './plain-kernel.js';
+
+/** Calls `body` with every voxel of n patches [d, h, w], in order. */
+function eachVoxel(
+  attributes: ArrayLike<number>,
+  body: (patch: number, x: number, y: number, z: number, at: number) => void,
+): void {
+  const [n, d, h, w] = Array.from(attributes).slice(0, 4) as [number, number, number, number];
+  let at = 0;
+  for (let i = 0; i < n; i++)
+    for (let z = 0; z < d; z++) for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) body(i, x, y, z, at++);
+}
+
+/** The rows of the kernel table that cut and mix patches; a formula as in kernel-table.ts, one voxel at a time. */
+export const patchKernels = {
+  cut_patches(buffers, attributes) {
+    const [volumes, table] = [required(buffers, 0), required(buffers, 1)];
+    const patches = required(buffers, 3);
+    const [d, h, w, total, lookups] = Array.from(attributes).slice(1) as [number, number, number, number, number];
+    eachVoxel(attributes, (i, x, y, z, at) => {
+      const row = Array.from(table.subarray(i * patchRowLength, (i + 1) * patchRowLength));
+      const [high, low, sizeX, sizeY, sizeZ, beginX, beginY, beginZ] = row as Numbers8;
+      const [swapped, flipX, flipY, flipZ, lookup] = row.slice(8) as [number, number, number, number, number];
+      const offset = high * 2 ** 20 + low;
+      const acrossX = flipX ? w - 1 - x : x;
+      const acrossY = flipY ? h - 1 - y : y;
+      const volumeX = beginX + (swapped ? acrossY : acrossX);
+      const volumeY = beginY + (swapped ? acrossX : acrossY);
+      const volumeZ = beginZ + (flipZ ? d - 1 - z : z);
+      const within = (index: number, size: number) => index >= 0 && index < size;
+      const fits = offset >= 0 && sizeX > 0 && sizeY > 0 && sizeZ > 0 && offset + sizeX * sizeY * sizeZ <= total;
+      const inside = fits && within(volumeX, sizeX) && within(volumeY, sizeY) && within(volumeZ, sizeZ);
+      const value = inside ? volumes[offset + (volumeZ * sizeY + volumeY) * sizeX + volumeX]! : 0;
+      patches[at] = within(lookup, lookups)
+        ? within(value, lookupLength)
+          ? required(buffers, 2)[lookup * lookupLength + Math.trunc(value)]!
+          : 0
+        : value;
+    });
+  },
+
+  cut_mix(buffers, attributes) {
+    const [patches, table, mixes] = [required(buffers, 0), required(buffers, 1), required(buffers, 2)];
+    const [d, h, w, sources] = Array.from(attributes).slice(1) as [number, number, number, number];
+    const voxels = d * h * w;
+    eachVoxel(attributes, (i, x, y, z, at) => {
+      const row = Array.from(table.subarray(i * mixRowLength, (i + 1) * mixRowLength));
+      const [outside, inside, beginX, beginY, beginZ, sizeX, sizeY, sizeZ] = row as Numbers8;
+      const within = (index: number, begin: number, size: number) => index >= begin && index < begin + size;
+      const inBox = within(x, beginX, sizeX) && within(y, beginY, sizeY) && within(z, beginZ, sizeZ);
+      const source = inBox ? inside : outside;
+      const known = source >= 0 && source < sources;
+      mixes[at] = known ? patches[source * voxels + (at % voxels)]! : source === -2 ? 1 : 0;
+    });
+  },
+} satisfies PlainKernels;
+
+type Numbers8 = [number, number, number, number, number, number, number, number];

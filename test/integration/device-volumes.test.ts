@@ -1,0 +1,177 @@
+/** Patches and mixes made on the device from tables are bitwise those that the host makes. */
+import * as tf from '@tensorflow/tfjs-core';
+import t, { type Test } from 'tap';
+import type { Plan } from '../../src/config/plan.js';
+import { createSampler, type StepBatch } from '../../src/sampling/index.js';
+import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
+import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
+import { batchSource, DeviceVolumes } from '../../src/training/device-volumes.js';
+import { stepTerms } from '../../src/training/groups.js';
+import { type TrainingEvent, train } from '../../src/training/index.js';
+import { StepInputs, stepValues } from '../../src/training/inputs.js';
+import { makeCase, makePlan } from '../unit/sampling-support.js';
+import { noEmulator } from './cuda-support.js';
+
+/** Volumes smaller and larger than the patch, with several labels. */
+function world() {
+  const one = (dataset: string, id: string, size: [number, number, number], labeled: boolean) => {
+    const seed = id.charCodeAt(id.length - 1) + dataset.length;
+    const image = (x: number, y: number, z: number) => Math.fround(Math.sin(seed + 1.3 * x + 2.7 * y + 0.9 * z));
+    const label = (x: number, y: number, z: number) => (x + 2 * y + 3 * z + seed) % 4;
+    return makeCase(dataset, id, size, image, labeled ? label : undefined);
+  };
+  return {
+    labeled: [
+      one('a', 'a1', [9, 12, 7], true),
+      one('a', 'a2', [5, 5, 4], true),
+      one('b', 'b1', [11, 6, 9], true),
+      one('b', 'b2', [8, 8, 8], true),
+    ],
+    unlabeled: [one('a', 'a3', [10, 9, 8], false), one('b', 'b3', [4, 13, 5], false)],
+  };
+}
+
+function settings(unlabeledMix: string, augmentation: object, training: object = {}, teacher = 0): Plan {
+  return makePlan({ a: [[1], [2, 3]], b: [[1, 2]] }, 'rotation90' in augmentation ? [6, 6, 4] : [8, 6, 4], {
+    network: { levels: 2, baseWidth: 2, headWidth: 2, convolutions: [1, 1] },
+    training: { stage1Steps: 3, stage2Steps: 3, labeledBatchSize: 6, unlabeledBatchSize: 4, workers: 0, ...training },
+    losses: { auxiliaryInStage2: true, teacher },
+    cutmix: { unlabeledMix },
+    augmentation,
+  });
+}
+
+const turns = { flip: [true, true, true], rotation90: true };
+
+function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** Every tensor of `steps` steps, from the host's voxels and from the device's. */
+async function compare(t: Test, plan: Plan, steps: number) {
+  const data = world();
+  const sampler = createSampler(plan, data);
+  const volumes = new DeviceVolumes(plan, data);
+  const [onHost, onDevice] = [new StepInputs(), new StepInputs()];
+  let compared = 0;
+  for (let step = 0; step < steps; step++) {
+    const stage = step < steps / 2 || plan.training.mode === 'supervised' ? 1 : 2;
+    const batch: StepBatch = sampler.batch(step, stage);
+    const terms = stepTerms(plan, batch, stage);
+    const expected = stepValues(plan, batch, terms, step);
+    const tables = await volumes.batch(step, stage);
+    await onHost.load(expected);
+    await onDevice.load(stepValues(plan, tables, terms, step));
+    const found: [string, Float32Array][] = tf.tidy(() => {
+      const inputs = volumes.cut(onDevice, tables);
+      return [...expected].map(([name, { shape }]) => {
+        const tensor = inputs.get(name);
+        if (String(tensor.shape) !== String(shape)) t.fail(`${name}: shape ${tensor.shape}`);
+        return [name, tensor.dataSync() as Float32Array];
+      });
+    });
+    for (const [name, values] of found) {
+      const wanted = expected.get(name)!.values;
+      if (!bytesOf(values).equals(bytesOf(wanted))) t.fail(`step ${step}, ${name}: other bits`);
+      compared++;
+    }
+  }
+  onHost.dispose();
+  onDevice.dispose();
+  await volumes.close();
+  return compared;
+}
+
+async function check(t: Test) {
+  const before = tf.memory().numTensors;
+  for (const unlabeledMix of ['labeled-inside', 'unlabeled-pairs'])
+    for (const augmentation of [{}, turns, { foregroundFraction: 0.5, unlabeledCrop: 'center' }]) {
+      const compared = await compare(t, settings(unlabeledMix, augmentation), 8);
+      t.ok(compared > 50, `${unlabeledMix}, ${JSON.stringify(augmentation)}: ${compared} tensors are equal`);
+    }
+  for (const unlabeledMix of ['labeled-inside', 'unlabeled-pairs'])
+    for (const promptsPerImage of ['one', 'all'])
+      t.ok(
+        (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, 1), 8)) > 50,
+        `${unlabeledMix}, with a teacher, ${promptsPerImage}`,
+      );
+  t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }), 4)) > 8, 'supervised');
+  t.equal(tf.memory().numTensors, before, 'no tensor left');
+}
+
+await registerVersemiBackends();
+t.test('TF.js cpu', async (t) => {
+  await tf.setBackend('cpu');
+  await check(t);
+});
+for (const { backend, device, available, why } of await registerVersemiBackends())
+  if (device !== 'cuda')
+    t.test(backend, { skip: available ? false : why }, async (t) => {
+      await selectDevice(device);
+      await check(t);
+    });
+t.test('versemi-cuda, emulated', { skip: noEmulator }, async (t) => {
+  await selectDevice('cuda');
+  await check(t);
+});
+
+t.test('training says where patches are cut, and the losses are the same', { skip: noEmulator }, async (t) => {
+  const { device } = await selectDevice('cuda');
+  const data = { ...world(), validation: [], sources: [] };
+  const run = async (plan: Plan) => {
+    const events: TrainingEvent[] = [];
+    for await (const event of train(plan, { runFolder: t.testdir(), device: 'current', data })) events.push(event);
+    return {
+      logs: events.flatMap((event) => (event.type === 'log' ? [event.message] : [])),
+      losses: events.flatMap((event) => (event.type === 'step' ? [event.losses] : [])),
+    };
+  };
+  const { buffers } = device.memory();
+  const long = { stage1Steps: 5, stage2Steps: 5 };
+  const onDevice = await run(settings('labeled-inside', turns, long));
+  t.same(onDevice.logs, ['The volumes lie on the device (1 MiB): patches are cut and mixed there.']);
+  t.equal(device.memory().buffers, buffers, 'no buffer left');
+  const never = await run(settings('labeled-inside', turns, { ...long, deviceVolumesMiB: 0 }));
+  t.same(never.logs, []);
+  t.same(onDevice.losses, never.losses, 'the same losses, recorded steps included');
+  const noisy = await run(settings('labeled-inside', { noise: 0.1, gamma: [0.9, 1.1] }));
+  t.same(noisy.logs, [
+    'Patches are cut on the host: only it augments as the plan says (a: gamma, noise; b: gamma, noise).',
+  ]);
+});
+
+t.test('volumes that do not fit stay on the host', { skip: noEmulator }, async (t) => {
+  const { labeled, unlabeled } = world();
+  const large = makeCase(
+    'a',
+    'large',
+    [80, 80, 60],
+    () => 0.5,
+    () => 1,
+  );
+  const data = { labeled: [...labeled, large], unlabeled };
+  const noticeOf = async (plan: Plan) => {
+    const source = batchSource(plan, data);
+    t.ok((await source.batch(0, 1)).labeled.tasks.length > 0);
+    await source.close();
+    return source.notice;
+  };
+  await selectDevice('cuda');
+  t.match(await noticeOf(settings('labeled-inside', {})), /lie on the device \(3 MiB\)/);
+  t.match(
+    await noticeOf(settings('labeled-inside', {}, { deviceVolumesMiB: 2 })),
+    /cut on the host: the volumes take 3 MiB, more than training.deviceVolumesMiB/,
+  );
+  tf.removeBackend('versemi-cuda');
+  process.env.VERSEMI_CUDA_MEMORY_MIB = '2';
+  const { device } = await selectDevice('cuda');
+  t.match(await noticeOf(settings('labeled-inside', {})), /do not fit the memory of the device/);
+  t.match(device.memory(), { buffers: 0, bytesInUse: 0 }, 'nothing is left');
+});
+
+t.test('which datasets only the host can augment', async (t) => {
+  t.same(hostOnlyDatasets(settings('labeled-inside', turns)), []);
+  const all = { rotationDegrees: [0, 0, 5], magnification: [0.9, 1], intensityScale: 0.1, intensityShift: 1 };
+  const reasons = 'rotationDegrees, magnification, intensityScale, intensityShift';
+  t.same(hostOnlyDatasets(settings('labeled-inside', all)), [`a: ${reasons}`, `b: ${reasons}`]);
+});
