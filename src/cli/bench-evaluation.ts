@@ -9,7 +9,7 @@ import { caseFacts, openCase } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { type EvaluatedCase, evaluateCase } from '../inference/evaluate.js';
 import { taskIndices } from '../inference/segmenter.js';
-import { bufferSpecs, networkConfig, parameterSpecs } from '../model/layers.js';
+import { bufferSpecs, type NetworkConfig, networkConfig, parameterSpecs } from '../model/layers.js';
 import type { NamedValues } from '../model/network.js';
 import { packageRoot } from '../root.js';
 import type { Triple } from '../volume/volume.js';
@@ -25,29 +25,31 @@ const overlap = 0.5;
  * the two by half. (Instance normalisation treats each channel by itself, so that the two remain equal.)
  * @param values parameters and buffers by name, of the narrow network
  */
-export function widened(values: NamedValues, config: ReturnType<typeof networkConfig>): Map<string, Float32Array> {
-  const narrow = [...parameterSpecs(config), ...bufferSpecs(config)];
-  const wide = [...parameterSpecs({ ...config, baseWidth: 2 * config.baseWidth })];
-  wide.push(...bufferSpecs({ ...config, baseWidth: 2 * config.baseWidth }));
+export function widened(values: NamedValues, config: NetworkConfig): Map<string, Float32Array> {
+  const specsOf = (one: NetworkConfig) => [...parameterSpecs(one), ...bufferSpecs(one)];
+  const wide = specsOf({ ...config, baseWidth: 2 * config.baseWidth });
   return new Map(
-    narrow.map(({ name, shape }, i) => {
-      // Vectors and 5-D weights alike: matrices [rows, inputs or coarse, outputs or fine].
+    specsOf(config).map(({ name, shape }, i) => {
+      // Weights are matrices, one per tap of a kernel; a vector is a matrix of one row.
+      const [rows, columns] = matrixOf(shape);
+      const [wideRows, wideColumns] = matrixOf(wide[i]!.shape);
+      // What is summed over: the rows, but in a transposed convolution the columns. In a vector nothing is.
+      const factor = name.startsWith('up.') && shape.length > 1 ? columns / wideColumns : rows / wideRows;
       const source = values.get(name)!;
-      const [rowsTo, columnsTo] =
-        wide[i]!.shape.slice(-2).length === 2 ? wide[i]!.shape.slice(-2) : [1, wide[i]!.shape[0]];
-      const [rows, columns] = shape.length > 1 ? shape.slice(-2) : [1, shape[0]];
-      // What is summed over: the rows, but in a transposed convolution the columns.
-      const [summed, summedTo] = name.startsWith('up.') ? [columns!, columnsTo!] : [rows!, rowsTo!];
-      const factor = shape.length > 1 ? summed / summedTo : 1;
-      const taps = source.length / (rows! * columns!);
-      const result = new Float32Array(taps * rowsTo! * columnsTo!);
-      for (let tap = 0, at = 0; tap < taps; tap++)
-        for (let row = 0; row < rowsTo!; row++)
-          for (let column = 0; column < columnsTo!; column++)
-            result[at++] = factor * source[(tap * rows! + (row % rows!)) * columns! + (column % columns!)]!;
+      const result = new Float32Array((source.length / (rows * columns)) * wideRows * wideColumns);
+      for (let at = 0; at < result.length; at++) {
+        const column = at % wideColumns;
+        const row = Math.floor(at / wideColumns) % wideRows;
+        const tap = Math.floor(at / (wideColumns * wideRows));
+        result[at] = factor * source[(tap * rows + (row % rows)) * columns + (column % columns)]!;
+      }
       return [name, result];
     }),
   );
+}
+
+function matrixOf(shape: readonly number[]): [rows: number, columns: number] {
+  return [shape.at(-2) ?? 1, shape.at(-1)!];
 }
 
 /**
@@ -93,24 +95,15 @@ export const evaluationCase: BenchCase = {
     const { labels } = model.plan.tasks[tasks[0]!]!;
     let found: EvaluatedCase | undefined;
     let voxels = 0;
-    const peerSettings = {
-      ...{
-        image: files.image,
-        label: files.label,
-        labels,
-        weights,
-        task: tasks[0],
-        patch: [patch, patch, patch],
-        overlap,
-      },
-      ...{ spacingMm, threads, runs, node: process.execPath, out: join(folder, 'peer.nii.gz') },
-    };
+    const { image, label } = files;
+    const network = { weights, task: tasks[0], patch: [patch, patch, patch], overlap, threads, node: process.execPath };
+    const peerSettings = { image, label, labels, spacingMm, out: join(folder, 'peer.nii.gz'), runs, ...network };
     const installed = existsSync(join(peers, 'node_modules', 'onnxruntime-node'));
     return {
       run: async () => {
-        const { id, image, label } = await openCase(dataset, files);
+        const opened = await openCase(dataset, files);
         const options = { overlap, weighting: 'gaussian', protocol: 'default', largestComponent: false } as const;
-        const [outcome] = await evaluateCase(model, { id, image, label: label! }, task, tasks, options);
+        const [outcome] = await evaluateCase(model, { ...opened, label: opened.label! }, task, tasks, options);
         await writeNifti(join(folder, 'mask.nii.gz'), outcome!.prediction);
         await writeFile(join(folder, 'metrics.json'), JSON.stringify(outcome!.result));
         found = outcome!.result;
