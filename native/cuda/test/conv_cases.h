@@ -78,6 +78,11 @@ inline void check_conv(test_context& context, const versemi_conv_problem& p, std
       call.out(to_doubles(expected), 3e-6 * std::sqrt(reduction), 3e-6 * std::sqrt(reduction) + 1e-6).only(row.c_str());
       call.run(context);
       ran->insert(row);
+#if defined(VERSEMI_CUDA_EMULATED)
+      // Of the last launch: the product itself, where its reduction is not split.
+      const versemi::cuda::emulator::wavefronts& read = versemi::cuda::emulator::ldmatrix_wavefronts();
+      check(read.taken == read.needed, row + " " + text_of(p) + ": ldmatrix meets bank conflicts");
+#endif
     }
   }
 }

@@ -1,5 +1,7 @@
 // The emulator itself: fragment layouts against the tables of the PTX ISA written out another way, and that the mistakes it is
 // there to find are found.
+#include <algorithm>
+
 #include "cuda/intrinsics.h"
 #include "harness.h"
 
@@ -179,6 +181,19 @@ __global__ void no_barrier(float* out) {
   shared[threadIdx.x] = 1;
   out[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
 }
+// Each warp overwrites what the other reads, a step behind it: right as long as warps take turns.
+__global__ void overwrites_early(float* out) {
+  float* values = reinterpret_cast<float*>(shared_memory());
+  const int mine = static_cast<int>(threadIdx.x), other = (mine + 32) % 64;
+  values[mine] = 1;
+  barrier();
+  shuffle(0.0f, 0);
+  const float seen = values[other];
+  shuffle(0.0f, 0);
+  values[mine] = 2;
+  out[mine] = seen;
+}
+
 __global__ void global_outside(float* memory, int at) { memory[at] = 1; }
 __global__ void copies_from_outside(const float* in) { copy_async_16(shared_memory(), in, true); }
 
@@ -208,6 +223,19 @@ void test_mistakes() {
   versemi_test::check(launch(small, "k", part_of_a_warp, 1, 32, 100 * 1024).code == VERSEMI_DEVICE_FAILED, "100 KiB on 8.6");
   versemi_test::check(launch(small, "k", part_of_a_warp, 1, 32, 99 * 1024).code == VERSEMI_OK, "99 KiB on 8.6");
   small.synchronize("99 KiB on 8.6");
+}
+
+void test_turns() {
+  test_context context;
+  device_array<float> out(64);
+  for (unsigned order : {0u, 1u, 2u}) {
+    emulator::set_order(order);
+    expect(failure_of(context, overwrites_early, 1, 64, 1024, out.data()), "", "a missing barrier is no failure");
+    const std::vector<float> seen = out.download();
+    const bool early = std::count(seen.begin(), seen.end(), 2.0f) > 0;
+    versemi_test::check(early == (order == 1), "order " + std::to_string(order) + ": who overwrites early");
+  }
+  emulator::set_order(0);
 }
 
 void test_copies() {
@@ -298,6 +326,7 @@ int main() {
   test_product(mma_by_ldmatrix, 16, false, 1024, "ldmatrix");
   test_warps();
   test_mistakes();
+  test_turns();
   test_copies();
   test_numbers();
   test_waits();
