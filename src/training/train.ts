@@ -31,7 +31,7 @@ export interface TrainOptions extends DeviceOptions {
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
   readonly data?: TrainingData;
-  /** Sees every batch before its step (counted from 0). */
+  /** Sees every batch before its step (counted from 0); its voxels are made on the host then. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases. */
   readonly validate?: Validator;

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import t, { type Test } from 'tap';
 import type { Plan } from '../../src/config/plan.js';
-import { createSampler, type StepBatch } from '../../src/sampling/index.js';
+import { createSampler, type SamplingData, type StepBatch } from '../../src/sampling/index.js';
 import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
 import { batchSource, DeviceVolumes } from '../../src/training/device-volumes.js';
@@ -31,8 +31,17 @@ function world() {
   };
 }
 
-function settings(unlabeledMix: string, augmentation: object, training: object = {}, teacher = 0): Plan {
-  return makePlan({ a: [[1], [2, 3]], b: [[1, 2]] }, 'rotation90' in augmentation ? [6, 6, 4] : [8, 6, 4], {
+type Tasks = Readonly<Record<string, readonly number[][]>>;
+const bothDatasets: Tasks = { a: [[1], [2, 3]], b: [[1, 2]] };
+
+function settings(
+  unlabeledMix: string,
+  augmentation: object,
+  training: object = {},
+  tasks = bothDatasets,
+  teacher = 0,
+): Plan {
+  return makePlan(tasks, 'rotation90' in augmentation ? [6, 6, 4] : [8, 6, 4], {
     network: { levels: 2, baseWidth: 2, headWidth: 2, convolutions: [1, 1] },
     training: { stage1Steps: 3, stage2Steps: 3, labeledBatchSize: 6, unlabeledBatchSize: 4, workers: 0, ...training },
     losses: { auxiliaryInStage2: true, teacher },
@@ -48,8 +57,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
 }
 
 /** Every tensor of `steps` steps, from the host's voxels and from the device's. */
-async function compare(t: Test, plan: Plan, steps: number) {
-  const data = world();
+async function compare(t: Test, plan: Plan, steps: number, data: SamplingData = world()) {
   const sampler = createSampler(plan, data);
   const volumes = new DeviceVolumes(plan, data);
   const [onHost, onDevice] = [new StepInputs(), new StepInputs()];
@@ -92,10 +100,15 @@ async function check(t: Test) {
   for (const unlabeledMix of ['labeled-inside', 'unlabeled-pairs'])
     for (const promptsPerImage of ['one', 'all'])
       t.ok(
-        (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, 1), 8)) > 50,
+        (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, bothDatasets, 1), 8)) > 50,
         `${unlabeledMix}, with a teacher, ${promptsPerImage}`,
       );
   t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }), 4)) > 8, 'supervised');
+  // Mixes within one dataset: each target covers the whole mix.
+  const { labeled, unlabeled } = world();
+  const ofA = { labeled: labeled.slice(0, 2), unlabeled: unlabeled.slice(0, 1) };
+  const alone = settings('labeled-inside', turns, { promptsPerImage: 'all' }, { a: [[1], [2, 3]] });
+  t.ok((await compare(t, alone, 8, ofA)) > 50, 'one dataset');
   t.equal(tf.memory().numTensors, before, 'no tensor left');
 }
 
