@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { packageRoot } from '../root.js';
+import { requireGradients } from '../tfjs/index.js';
 import { type BenchRow, benchCases, runBench } from './bench-cases.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from './bench-training-peers.js';
 import { chooseDevice } from './device.js';
@@ -36,6 +37,7 @@ Examples:
   $ versemi bench --device wasm --threads 1 --only vnet-forward
   $ versemi bench --device cuda --training
   $ versemi bench --exact --only vnet-forward
+  $ versemi bench --device cpu --precision int8 --only vnet-forward
   $ versemi bench --json
 
 Peers that are not installed are left out. Machines drift: only the ratios of one run count.`,
@@ -70,6 +72,7 @@ Peers that are not installed are left out. Machines drift: only the ratios of on
 /** Layers and steps, each with its floor, its peer and their ratio. */
 async function benchTraining(options: TrainingArguments, terminal: Terminal): Promise<void> {
   const { device } = await chooseDevice(options, terminal);
+  requireGradients();
   const rows: ComparedRow[] = [];
   for await (const row of runTrainingBench(device, options)) {
     rows.push(row);

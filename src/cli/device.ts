@@ -32,5 +32,6 @@ export async function chooseDevice(options: DeviceArguments, terminal: Terminal)
 }
 
 function describeSettings({ exact, precision }: UsedSettings): string {
-  return `Operands ${precision}, ${exact ? 'plain sums only (--exact)' : 'minimal filtering where it is faster'}.`;
+  if (precision !== 'float32') return `Operands of the convolutions ${precision}.`;
+  return `Operands float32, ${exact ? 'plain sums only (--exact)' : 'minimal filtering where it is faster'}.`;
 }

@@ -1,7 +1,7 @@
 import type { BufferId, Device } from '../device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
 import { makeData, type OpCase, seedOf, sourceSize, type Target } from './op-case.js';
-import { precisionOf, rounded, roundoffOf } from './precision.js';
+import { loweredInputs, loweredValues, precisionOf, roundoffOf } from './precision.js';
 
 /** Elements behind each output that a kernel must not touch. */
 const guardElements = 32;
@@ -62,12 +62,11 @@ function loweredErrors(
 ): number[] {
   const precision = precisionOf(device, opCase.row);
   if (precision === 'float32') return expected.map(() => 0);
-  const lower = (values: Float64Array) => values.map((value) => rounded(value, precision));
-  const inputs = data.inputs.map((input) => input && lower(input));
+  const inputs = loweredInputs(opCase, data.inputs, precision);
   const plain = expectedOutputs(opCase, { inputs, outputs: data.outputs });
   return expected.map((reference, i) => {
     if (reference === null) return 0;
-    const results = lower(plain[i]!);
+    const results = loweredValues(plain[i]!, precision);
     let most = roundoffOf(precision) * typicalSize(reference);
     for (const [at, value] of reference.entries()) {
       const error = Math.abs(results[at]! - value);
