@@ -8,7 +8,7 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-// A thread of a task that reads a part of the source.
+// Numbers of the source that one task looks through for their range.
 constexpr int64_t range_floats = 65536;
 // Below it 1 / scale would overflow; such a number counts as zero.
 constexpr float least_range = 1e-30f;

@@ -42,7 +42,7 @@ struct tile_call {
   // some value of the channel, so that the sums do not cancel.
   float* statistics;
   bool statistics_begin;  // first tile of a chunk: chooses the shift and starts the sums
-  std::int64_t voxels;
+  std::int64_t voxels;    // for a kind whose functions take any number
 };
 
 using tile_function = void (*)(const tile_call& call);

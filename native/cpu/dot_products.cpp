@@ -72,11 +72,11 @@ dot_path most_allowed() {
   return most;
 }
 
-}  // namespace
-
 bool has_dot_path(dot_path path, operand_precision precision) {
   return path <= most_allowed() && processor_has(path, precision);
 }
+
+}  // namespace
 
 dot_path choose_dot_path(const versemi_context* context, const char* instruction_set) {
   const operand_precision precision = precision_of(context);
