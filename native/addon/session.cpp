@@ -7,6 +7,7 @@
 
 #include "../cpu/context.h"
 #include "../cpu/dispatch.h"
+#include "../cpu/dot_products.h"
 #include "buffer_sizes.h"
 
 namespace versemi {
@@ -18,13 +19,15 @@ versemi_context* make_context(int threads) {
   return context;
 }
 
-void check_precision(const std::string& name, bool exact) {
-  if (name.empty() || name == "float32") return;
-  // Not offered though some processors have the instructions: minimal filtering makes float32 as fast (native/cpu/README.md).
-  throw std::invalid_argument("precision " + name + " was asked for, but the CPU device computes in float32 only (this processor: " +
-                              instruction_set() + "): leave the precision out" +
-                              (exact ? "" : " (float32 by minimal filtering is the fastest that it has)") +
-                              ", or take a device that has " + name);
+operand_precision read_precision(const std::string& name) {
+  if (name.empty() || name == "float32") return operand_precision::float32;
+  if (name == "bfloat16") return operand_precision::bfloat16;
+  if (name == "int8") return operand_precision::int8;
+  throw std::invalid_argument("precision " + name + " was asked for, but the CPU device has float32, bfloat16 and int8");
+}
+
+const char* name_of(operand_precision precision) {
+  return precision == operand_precision::bfloat16 ? "bfloat16" : precision == operand_precision::int8 ? "int8" : "float32";
 }
 
 struct row_range {
@@ -66,9 +69,10 @@ const versemi_kernel* choose(versemi_context* context, int32_t op, const double*
 
 session::session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision)
     : context_(nullptr), buffers_(memory_limit_bytes, poison) {
-  check_precision(precision, exact);
+  const operand_precision operands = read_precision(precision);
   context_ = make_context(threads);
   set_exact(context_, exact);
+  set_precision(context_, operands);
 }
 
 session::~session() { destroy_context(context_); }
@@ -120,9 +124,16 @@ int session::threads() const { return thread_count(context_); }
 
 std::string session::description() const {
   const int count = threads();
-  return std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads") +
-         (is_exact(context_) ? ", exact" : "");
+  std::string text =
+      std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads");
+  if (is_exact(context_)) text += ", exact";
+  const operand_precision operands = precision_of(context_);
+  if (operands == operand_precision::float32) return text;
+  const dot_path path = choose_dot_path(context_, instruction_set());
+  return text + ", " + name_of(operands) + (path == dot_path::portable ? " by portable code" : std::string(" by ") + name_of(path));
 }
+
+std::string session::precision() const { return name_of(precision_of(context_)); }
 
 const char* session::compiler() {
 #if defined(__clang__)

@@ -36,6 +36,7 @@ class session final : public device {
   std::string isa() const override;
   int threads() const override;
   std::string description() const override;
+  std::string precision() const override;
   static const char* compiler();
 
  private:

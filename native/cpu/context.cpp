@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "dot_products.h"
+
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/mman.h>
@@ -57,6 +59,8 @@ struct versemi_context {
   block slots[versemi::scratch_slots];
   int threads = 1;
   bool exact = false;
+  versemi::operand_precision precision = versemi::operand_precision::float32;
+  versemi::dot_path most_dot_path = versemi::dot_path::amx;
 
   std::vector<std::thread> workers;
   std::mutex mutex;
@@ -197,6 +201,14 @@ int thread_count(const versemi_context* context) noexcept { return context->thre
 void set_exact(versemi_context* context, bool exact) noexcept { context->exact = exact; }
 
 bool is_exact(const versemi_context* context) noexcept { return context->exact; }
+
+void set_precision(versemi_context* context, operand_precision precision) noexcept { context->precision = precision; }
+
+operand_precision precision_of(const versemi_context* context) noexcept { return context->precision; }
+
+void set_dot_path_limit(versemi_context* context, dot_path most) noexcept { context->most_dot_path = most; }
+
+dot_path dot_path_limit(const versemi_context* context) noexcept { return context->most_dot_path; }
 
 void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept {
   versemi_context::block& block = context->slots[slot];

@@ -29,6 +29,17 @@ int thread_count(const versemi_context* context) noexcept;
 void set_exact(versemi_context* context, bool exact) noexcept;
 bool is_exact(const versemi_context* context) noexcept;
 
+// Operands of the convolutions that serve inference (conv_low.h); sums, and everything else, stay float32. Not together with
+// exact. float32 at first.
+enum class operand_precision { float32, bfloat16, int8 };
+void set_precision(versemi_context* context, operand_precision precision) noexcept;
+operand_precision precision_of(const versemi_context* context) noexcept;
+
+// For tests: nothing better than this path (dot_products.h) multiplies them.
+enum class dot_path;
+void set_dot_path_limit(versemi_context* context, dot_path most) noexcept;
+dot_path dot_path_limit(const versemi_context* context) noexcept;
+
 // Scratch memory of at least `bytes`, aligned, kept until the context ends; contents undefined. Each slot is one buffer,
 // shared by all threads: ask before parallel_for, for all threads at once where each needs its own. A later call with the
 // same slot gives the same memory. nullptr when there is none left (return out_of_memory()).

@@ -16,6 +16,7 @@ versemi_status run_forward(versemi_context* context, const versemi_buffer* buffe
   conv_operation operation;
   if (!forward_operation(context, call.problem, call.input, call.weight, call.bias, call.output, &operation))
     return out_of_memory(sizeof(conv_pass));
+  operation.inference = true;
   return run_conv(context, operation);
 }
 
@@ -63,6 +64,7 @@ versemi_status run_norm_relu(versemi_context* context, const versemi_buffer* buf
       call.transposed ? grad_input_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation)
                       : forward_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation);
   if (!made) return out_of_memory(sizeof(conv_pass));
+  operation.inference = true;
 
   const int64_t samples = call.problem.n, channels = call.channels(), voxels = call.voxels();
   const int64_t period = channels % lanes == 0 ? channels : channels * lanes;

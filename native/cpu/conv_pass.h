@@ -40,6 +40,7 @@ struct conv_operation {
   const float* bias;  // [columns / column_sets] or nullptr
   conv_pass* passes;
   int64_t pass_count;
+  bool inference = false;  // operands may be of the lower precision of the context (conv_low.h); a gradient's never are
 };
 
 // Scratch slots of the family.
@@ -53,8 +54,10 @@ enum conv_scratch {
   // Beside those of norm.h (6 and 7).
   conv_scratch_winograd_weights = 8,
   conv_scratch_winograd_group,
-  // Never needed in the same call.
-  conv_scratch_image = conv_scratch_winograd_group
+  // Never needed in the same call: an operation is lowered, filtered, or the gradient of an image's weights.
+  conv_scratch_image = conv_scratch_winograd_group,
+  conv_scratch_low_weights = conv_scratch_winograd_weights,
+  conv_scratch_low_source = conv_scratch_winograd_group
 };
 
 // The two operations of a problem; `passes` come from scratch. False when out of memory.

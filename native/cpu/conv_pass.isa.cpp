@@ -1,110 +1,16 @@
 // Runs the passes of a convolution over threads, blocks of columns, rows and tiles; see conv_pass.h.
 #include "conv_pass.h"
 
+#include "conv_low.h"
 #include "conv_moments.h"
 #include "conv_panel.h"
+#include "conv_schedule.h"
 #include "conv_tile.h"
 #include "winograd.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
-
-// A panel of weights stays in the second-level cache (1 MiB and more on processors with AVX-512) beside the rows it meets.
-constexpr int64_t panel_bytes = 448 << 10;
-// Rows of the source or of the output that several passes or groups visit.
-constexpr int64_t band_bytes = 256 << 10;
-
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
-// How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
-struct schedule {
-  int64_t vectors;  // of columns, all blocks together
-  int64_t blocks;
-  int64_t chunk_rows;  // rows of one chunk; a row is one line along W
-  int64_t bands;
-  int64_t group_segments;  // segments whose panel is used at once; more need several groups, summed up in the output
-  int64_t window_floats, windows;                         // copies of parts of rows, see copy_windows
-  int64_t panel_floats, segment_capacity, thread_floats;  // per thread
-  float* thread_memory;
-  float* bias;          // [vectors * lanes] or nullptr
-  float* statistics;    // [pass][sample][chunk][3 * padded] or nullptr
-  int64_t most_chunks;  // chunks per sample of the largest pass
-};
-
-// Where a segment lies: its taps along D and H.
-struct segment_place {
-  int64_t d, h;
-};
-
-struct column_block {
-  int64_t first_vector;
-  int vectors;
-};
-
-column_block block_at(const schedule& s, int64_t block) {
-  const int64_t begin = s.vectors * block / s.blocks, end = s.vectors * (block + 1) / s.blocks;
-  return column_block{begin, (int)(end - begin)};
-}
-
-int64_t rows_of(const conv_pass& pass) { return pass.axis[0].count * pass.axis[1].count; }
-int64_t chunks_of(const schedule& s, const conv_pass& pass) { return divide_up(rows_of(pass), s.chunk_rows); }
-int64_t segments_of(const conv_pass& pass) {
-  return pass.axis[2].taps == 0 ? 0 : pass.axis[0].taps * pass.axis[1].taps;
-}
-int64_t groups_of(const schedule& s, const conv_pass& pass) {
-  const int64_t groups = divide_up(segments_of(pass), s.group_segments);
-  return groups == 0 ? 1 : groups;
-}
-
-schedule make_schedule(versemi_context* context, const conv_operation& o) {
-  schedule s = {};
-  s.vectors = divide_up(o.columns, lanes);
-  s.blocks = divide_up(s.vectors, max_tile_vectors);
-  const int64_t widest = divide_up(s.vectors, s.blocks) * lanes;
-
-  const int most_voxels = max_tile_voxels((int)(s.vectors / s.blocks));
-  int64_t voxels = 0, most_rows = 0, most_segments = 0, segment_floats = 0, window_voxels = 0;
-  for (int64_t i = 0; i < o.pass_count; i++) {
-    const conv_pass& pass = o.passes[i];
-    const pass_axis& w = pass.axis[2];
-    voxels += rows_of(pass) * w.count;
-    most_rows = larger(most_rows, rows_of(pass));
-    most_segments = larger(most_segments, segments_of(pass));
-    segment_floats = larger(segment_floats, w.taps * o.x_channels * widest);
-    window_voxels = larger(window_voxels, (smaller<int64_t>(w.count, most_voxels) - 1) * w.x_step + w.taps);
-  }
-  const int64_t row_voxels = larger<int64_t>(1, voxels / larger<int64_t>(1, most_rows * o.pass_count));
-  // Between 64 and 2048 voxels, so that small volumes still give work to all threads and large ones few partial sums.
-  const int64_t chunk_voxels = larger<int64_t>(64, smaller<int64_t>(2048, voxels / o.pass_count / 64));
-  s.chunk_rows = larger<int64_t>(1, chunk_voxels / row_voxels);
-  s.most_chunks = divide_up(most_rows, s.chunk_rows);
-
-  s.group_segments = larger<int64_t>(1, panel_bytes / 4 / larger<int64_t>(1, segment_floats));
-  s.group_segments =
-      larger<int64_t>(1, divide_up(most_segments, larger<int64_t>(1, divide_up(most_segments, s.group_segments))));
-
-  const int64_t chunks = o.n * s.most_chunks;
-  const int64_t threads = thread_count(context);
-  s.bands = divide_up(6 * threads, s.blocks * o.pass_count);
-  if (o.pass_count > 1 || most_segments > s.group_segments) {
-    const int64_t x_bytes = o.n * o.x_size[0] * o.x_size[1] * o.x_size[2] * o.x_channels * 4;
-    const int64_t out_bytes = o.n * most_rows * row_voxels * widest * 4;
-    const int64_t bytes = o.pass_count > 1 ? x_bytes + out_bytes * o.pass_count : out_bytes;
-    // Each band packs its panel anew: that pays from some 128 voxels on.
-    s.bands = larger(s.bands, smaller(divide_up(bytes, band_bytes), o.n * most_rows * row_voxels / 128));
-  }
-  s.bands = larger<int64_t>(1, smaller(s.bands, chunks));
-
-  s.panel_floats = round_up(s.group_segments * segment_floats, lanes);
-  s.segment_capacity = round_up(s.group_segments, 8);
-  s.window_floats = round_up(window_voxels * o.x_channels, lanes);
-  s.windows = 2 * most_segments;
-  s.thread_floats =
-      round_up(s.panel_floats + s.windows * s.window_floats + 2 * s.windows + (4 + 2) * 2 * s.segment_capacity, 1024);
-  return s;
-}
 
 // The work of one thread.
 class worker {
@@ -119,7 +25,9 @@ class worker {
         w_offset_(x_offset_ + plan.segment_capacity),
         window_offset_(w_offset_ + plan.segment_capacity),
         window_place_(window_offset_ + plan.segment_capacity),
-        segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)) {}
+        segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)),
+        segment_sums_(reinterpret_cast<int32_t*>(segments_ + plan.segment_capacity)),
+        start_(segment_sums_ + plan.sum_floats - max_tile_vectors * lanes) {}
 
   void run_task(int64_t task) {
     const int64_t pass_index = task % o_.pass_count, band = task / o_.pass_count % s_.bands;
@@ -144,6 +52,7 @@ class worker {
     tile_.columns = smaller<int64_t>(o_.columns - first_column_, block.vectors * lanes);
     tile_.bias = s_.bias == nullptr ? nullptr : s_.bias + first_column_;
     tile_.accumulate = group > 0;
+    sum_segments(pass);
     tile_.count = pass.axis[2].taps * o_.x_channels;
     tile_.x_step = pass.axis[2].x_step * o_.x_channels;
     tile_.out_step = pass.axis[2].out_step * o_.columns;
@@ -154,8 +63,8 @@ class worker {
       segments_[segment - first_segment_] = segment_place{md, mh};
     }
     for (int64_t i = 0; i < s_.windows; i++) window_owner_[i] = -1;
-    // Where the block is the whole row of the weights, they already are a panel.
-    direct_ = !o_.weight_reversed && o_.columns == width;
+    // Where the block is the whole row of the weights, and their taps come in order, they already are a panel.
+    direct_ = !o_.weight_reversed && o_.columns == width && pass.axis[0].tap_step == 1;
     if (direct_) {
       tile_.w = o_.weight;
       return;
@@ -168,6 +77,33 @@ class worker {
       for (int64_t m = 0; m < pass.axis[2].taps; m++)
         pack_tap(pass, segment, m,
                  panel_ + ((segment - first_segment_) * pass.axis[2].taps + m) * o_.x_channels * width, width);
+  }
+
+  // int8: sums of the weights of each segment of the group.
+  void sum_segments(const conv_pass& pass) {
+    if (s_.low == nullptr || s_.low->tap_sums == nullptr) return;
+    const int64_t width = block_.vectors * lanes, padded = s_.low->padded;
+    for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
+      int32_t* sums = segment_sums_ + (segment - first_segment_) * width;
+      for (int64_t i = 0; i < width; i++) sums[i] = 0;
+      for (int64_t m = 0; m < pass.axis[2].taps; m++) {
+        const int64_t tap = tap_offset(pass, segment, m) / (o_.x_channels * o_.columns);
+        for (int64_t i = 0; i < width; i++) sums[i] += s_.low->tap_sums[tap * padded + first_column_ + i];
+      }
+    }
+  }
+
+  // int8: scale of a sample, and what takes off again what its zero adds.
+  void set_sample(int64_t sample) {
+    if (s_.low == nullptr || s_.low->scale == nullptr) return;
+    zero_ = s_.low->zero[sample];
+    tile_.scale = last_group_ ? s_.low->scale + sample * s_.low->padded + first_column_ : nullptr;
+    tile_.start = zero_ == 0 ? nullptr : start_;
+  }
+  void start_row(int64_t segment) {
+    const int64_t width = block_.vectors * lanes;
+    const int32_t* sums = segment_sums_ + (segment - first_segment_) * width;
+    for (int64_t i = 0; i < width; i++) start_[i] -= zero_ * sums[i];
   }
 
   // Offset of the weights of tap m of a segment.
@@ -196,6 +132,7 @@ class worker {
       tile_.statistics = s_.statistics + (index * s_.vectors + block_.first_vector) * 3 * lanes;
     }
     tile_.statistics_begin = true;
+    set_sample(sample);
     for (int64_t row = begin; row < end; row++)
       run_row(pass, sample, row / pass.axis[1].count, row % pass.axis[1].count);
   }
@@ -206,6 +143,7 @@ class worker {
     const int64_t d0 = da.x_first + da.x_step * d, h0 = ha.x_first + ha.x_step * h;
     const int64_t panel_step = wa.taps * o_.x_channels * block_.vectors * lanes;
     int64_t segments = 0;
+    if (zero_ != 0) std::memset(start_, 0, (std::size_t)(block_.vectors * lanes) * sizeof(int32_t));
     for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
       const segment_place& place = segments_[segment - first_segment_];
       const int64_t xd = d0 + place.d, xh = h0 + place.h;
@@ -213,6 +151,7 @@ class worker {
       x_offset_[segments] = ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels;
       w_offset_[segments] = (direct_ ? segment : segment - first_segment_) * panel_step;
       window_place_[segments] = place.d * ha.taps + xh % ha.taps;
+      if (zero_ != 0) start_row(segment);
       segments++;
     }
     const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
@@ -221,7 +160,7 @@ class worker {
                  first_column_;
     tile_.segments = segments;
     tile_.w_offset = w_offset_;
-    const int64_t tiles = divide_up(wa.count, max_tile_voxels(block_.vectors));
+    const int64_t tiles = divide_up(wa.count, s_.tiles->max_voxels[block_.vectors]);
     // The tile asks for what comes `ahead` voxels later, behind the end of the row for what lies there, so that memory has
     // a thousand cycles to answer. Addresses behind the end of the source are harmless.
     const int64_t tile_cycles = segments * tile_.count * tile_accumulators / 2 + 1;
@@ -242,7 +181,8 @@ class worker {
         tile_.x = windows_;
         tile_.x_offset = window_offset_;
       }
-      tile_for((int)voxels, block_.vectors)(tile_);
+      tile_.voxels = voxels;
+      s_.tiles->find((int)voxels, block_.vectors)(tile_);
       tile_.statistics_begin = false;
     }
   }
@@ -279,6 +219,9 @@ class worker {
   int64_t* window_offset_;
   int64_t* window_place_;
   segment_place* segments_;
+  int32_t* segment_sums_;
+  int32_t* start_;
+  int32_t zero_ = 0;
   tile_call tile_ = {};
   column_block block_ = {};
   int64_t first_column_ = 0, first_segment_ = 0, last_segment_ = 0, packed_ = -1;
@@ -332,21 +275,8 @@ moment_sum combine(const conv_operation& o, const schedule& s, int64_t sample, i
   return result;
 }
 
-}  // namespace
-
-versemi_status run_conv(versemi_context* context, const conv_operation& operation) {
-  winograd_plan plan;
-  if (plan_winograd(context, operation, &plan)) return run_winograd(context, operation, plan);
-  schedule s = make_schedule(context, operation);
-  return run(context, operation, s);
-}
-
-versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
-                                     double* mean, double* rstd) {
-  winograd_plan plan;
-  if (plan_winograd(context, operation, &plan))
-    return run_winograd_with_moments(context, operation, plan, epsilon, mean, rstd);
-  schedule s = make_schedule(context, operation);
+versemi_status run_with_moments(versemi_context* context, const conv_operation& operation, schedule& s, double epsilon,
+                                double* mean, double* rstd) {
   const std::size_t bytes =
       (std::size_t)(operation.pass_count * operation.n * s.most_chunks * s.vectors * lanes * 3) * sizeof(float);
   s.statistics = static_cast<float*>(scratch(context, conv_scratch_statistics, bytes));
@@ -362,6 +292,53 @@ versemi_status run_conv_with_moments(versemi_context* context, const conv_operat
     }
   });
   return status;
+}
+
+// What runs without minimal filtering: the operation itself, or one over packed operands.
+struct direct_run {
+  lowered_operation low;
+  const conv_operation* operation;
+  schedule plan;
+};
+
+versemi_status prepare(versemi_context* context, const conv_operation& operation, direct_run* direct) {
+  if (!takes_low_precision(context, operation)) {
+    direct->operation = &operation;
+    direct->plan = make_schedule(context, operation, float_tiles());
+    return ok();
+  }
+  const versemi_status status = lower_operation(context, operation, &direct->low);
+  if (status.code != VERSEMI_OK) return status;
+  direct->operation = &direct->low.operation;
+  direct->plan = make_schedule(context, direct->low.operation, *direct->low.tiles);
+  direct->plan.low = &direct->low;
+  return status;
+}
+
+// Float32 as minimal filtering allows.
+bool filters(const versemi_context* context, const conv_operation& operation, winograd_plan* plan) {
+  return !takes_low_precision(context, operation) && plan_winograd(context, operation, plan);
+}
+
+}  // namespace
+
+versemi_status run_conv(versemi_context* context, const conv_operation& operation) {
+  winograd_plan plan;
+  if (filters(context, operation, &plan)) return run_winograd(context, operation, plan);
+  direct_run direct;
+  const versemi_status status = prepare(context, operation, &direct);
+  return status.code != VERSEMI_OK ? status : run(context, *direct.operation, direct.plan);
+}
+
+versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
+                                     double* mean, double* rstd) {
+  winograd_plan plan;
+  if (filters(context, operation, &plan))
+    return run_winograd_with_moments(context, operation, plan, epsilon, mean, rstd);
+  direct_run direct;
+  const versemi_status status = prepare(context, operation, &direct);
+  return status.code != VERSEMI_OK ? status
+                                   : run_with_moments(context, *direct.operation, direct.plan, epsilon, mean, rstd);
 }
 
 }  // namespace VERSEMI_ISA

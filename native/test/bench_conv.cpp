@@ -1,13 +1,16 @@
-// Speed of the convolution family on the layers of the network: bench_conv [threads] [width] [patch] [isa] [layer]
+// Speed of the convolution family on the layers of the network:
+// bench_conv [threads] [width] [patch] [isa] [layer] [bfloat16|int8]
 // patch: the side of a cube, or DEPTHxHEIGHTxWIDTH.
 // Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads; beside it
-// the same by direct sums (`exact`), the two in turns. With one thread the clock is that of the thread.
+// the same by direct sums (`exact`), and with operands of the lower precision where one is named, all in turns. With one thread
+// the clock is that of the thread.
 #include <ctime>
 
 #include <chrono>
 #include <cstdlib>
 
 #include "conv_reference.h"
+#include "cpu/dot_products.h"
 
 using namespace versemi_test;
 
@@ -27,24 +30,36 @@ double clock_ms(const versemi_context* context) {
   return now_ms();
 }
 
-struct pair_ms {
-  double fast, exact;
+struct times_ms {
+  double fast, exact, low;  // low: 0 where it was not asked for
 };
 
-// Best of some runs, with and without minimal filtering in turns: the machine may be shared.
+// The precision that is measured beside float32.
+versemi::operand_precision low_precision = versemi::operand_precision::float32;
+
+// Best of some runs, with and without minimal filtering, and in the lower precision, in turns: the machine may be shared.
 template <typename Run>
-pair_ms best_ms(versemi_context* context, Run&& run) {
-  double best[2] = {1e30, 1e30}, total = 0;
-  for (int i = 0; i < 60 && (i < 6 || total < 600); i++)
-    for (int exact = 0; exact < 2; exact++) {
-      versemi::set_exact(context, exact == 1);
+times_ms best_ms(versemi_context* context, Run&& run) {
+  const int kinds = low_precision == versemi::operand_precision::float32 ? 2 : 3;
+  double best[3] = {1e30, 1e30, 1e30}, total = 0;
+  for (int i = 0; i < 60 && (i < 6 || total < 300 * kinds); i++)
+    for (int kind = 0; kind < kinds; kind++) {
+      versemi::set_exact(context, kind == 1);
+      versemi::set_precision(context, kind == 2 ? low_precision : versemi::operand_precision::float32);
       const double begin = clock_ms(context);
       run();
       const double took = clock_ms(context) - begin;
       total += took;
-      if (i > 0 && took < best[exact]) best[exact] = took;
+      if (i > 0 && took < best[kind]) best[kind] = took;
     }
-  return pair_ms{best[0], best[1]};
+  return times_ms{best[0], best[1], kinds == 3 ? best[2] : 0};
+}
+
+void print_times(const times_ms& ms) {
+  std::printf("  exact %9.3f ms, %5.2f times", ms.exact, ms.exact / ms.fast);
+  if (ms.low > 0) std::printf("  lower precision %9.3f ms, %5.2f times", ms.low, ms.low / ms.fast);
+  std::printf("\n");
+  std::fflush(stdout);
 }
 
 struct memory {
@@ -69,13 +84,14 @@ struct layer {
 };
 
 struct totals {
-  pair_ms forward = {0, 0}, grad_input = {0, 0}, grad_weight = {0, 0};
+  times_ms forward = {0, 0, 0}, grad_input = {0, 0, 0}, grad_weight = {0, 0, 0};
   double flops = 0;
 };
 
-void add(pair_ms* sum, int repeats, const pair_ms& one) {
+void add(times_ms* sum, int repeats, const times_ms& one) {
   sum->fast += repeats * one.fast;
   sum->exact += repeats * one.exact;
+  sum->low += repeats * one.low;
 }
 
 void bench_layer(const char* isa, versemi_context* context, const layer& l, double peak, totals* sum) {
@@ -90,27 +106,27 @@ void bench_layer(const char* isa, versemi_context* context, const layer& l, doub
   const double flops = 2.0 *
                        static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2] * p.in_channels * p.out_channels) *
                        static_cast<double>(p.n * p.out[0] * p.out[1] * p.out[2]);
-  const auto print = [&](const char* what, const pair_ms& ms) {
-    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%  exact %9.3f ms, %5.2f times\n", l.name, what, ms.fast,
-                flops / ms.fast / 1e6, 100 * flops / ms.fast / 1e6 / peak, ms.exact, ms.exact / ms.fast);
-    std::fflush(stdout);
+  const auto print = [&](const char* what, const times_ms& ms) {
+    std::printf("  %-22s %-12s %9.3f ms %8.1f GFLOP/s %5.1f %%", l.name, what, ms.fast, flops / ms.fast / 1e6,
+                100 * flops / ms.fast / 1e6 / peak);
+    print_times(ms);
   };
-  const pair_ms forward = best_ms(context, [&] {
+  const times_ms forward = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {input.buffer(), weight.buffer(), absent, output.buffer()},
             attributes, l.name);
   });
-  const pair_ms grad_input = best_ms(context, [&] {
+  const times_ms grad_input = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context, {output.buffer(), weight.buffer(), absent, input.buffer()},
             attributes, l.name);
   });
-  const pair_ms norm = best_ms(context, [&] {
+  const times_ms norm = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
             {l.transposed ? output.buffer() : input.buffer(), weight.buffer(), absent, result.buffer(), absent, absent,
              absent},
             with_norm, l.name);
   });
   memory grad(versemi_conv_weight_count(&p));
-  const pair_ms grad_weight = best_ms(context, [&] {
+  const times_ms grad_weight = best_ms(context, [&] {
     run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context, {input.buffer(), output.buffer(), grad.buffer(), absent},
             attributes, l.name);
   });
@@ -188,13 +204,21 @@ int main(int argc, char** argv) {
   bool fits = sides == 1 || sides == 3;
   for (long long side : patch) fits = fits && side >= 16 && side % 16 == 0;
   const char* isa = argc > 4 ? argv[4] : versemi::instruction_set();
-  if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || !fits) {
-    std::fprintf(
-        stderr,
-        "bench_conv [threads] [width] [patch, as 96 or 64x64x16: multiples of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
+  const char* precision = argc > 6 ? argv[6] : "float32";
+  if (std::strcmp(precision, "bfloat16") == 0) low_precision = versemi::operand_precision::bfloat16;
+  if (std::strcmp(precision, "int8") == 0) low_precision = versemi::operand_precision::int8;
+  const bool known = low_precision != versemi::operand_precision::float32 || std::strcmp(precision, "float32") == 0;
+  if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || !fits || !known) {
+    std::fprintf(stderr,
+                 "bench_conv [threads] [width] [patch, as 96 or 64x64x16: multiples of 16] [avx512|avx2|baseline] [part of a layer's name] "
+                 "[bfloat16|int8]\n");
     return 2;
   }
   versemi_context* context = versemi::create_context(threads);
+  if (low_precision != versemi::operand_precision::float32) {
+    versemi::set_precision(context, low_precision);
+    std::printf("lower precision: %s, %s\n", precision, versemi::name_of(versemi::choose_dot_path(context, isa)));
+  }
   const double peak = peak_gflops(isa, context);
   std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %lldx%lldx%lld\n", isa, versemi::thread_count(context),
               peak, (int)width, patch[0], patch[1], patch[2]);
@@ -227,9 +251,10 @@ int main(int argc, char** argv) {
   totals sum;
   for (const layer& l : layers)
     if (argc <= 5 || std::strstr(l.name, argv[5]) != nullptr) bench_layer(isa, context, l, peak, &sum);
-  const auto print = [&](const char* what, const pair_ms& ms) {
-    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%  exact %9.1f ms\n", what, ms.fast, sum.flops / ms.fast / 1e6,
-                100 * sum.flops / ms.fast / 1e6 / peak, ms.exact);
+  const auto print = [&](const char* what, const times_ms& ms) {
+    std::printf("%-24s %9.1f ms %8.1f GFLOP/s %5.1f %%", what, ms.fast, sum.flops / ms.fast / 1e6,
+                100 * sum.flops / ms.fast / 1e6 / peak);
+    print_times(ms);
   };
   std::printf("the network, one sample, %.1f GFLOP\n", sum.flops / 1e9);
   print("forward, norm and relu", sum.forward);

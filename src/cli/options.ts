@@ -22,7 +22,7 @@ export const shared = {
   precision: () =>
     new Option(
       '--precision <name>',
-      'operands of the convolutions; cuda has all but int8 (default bfloat16), cpu and wasm float32 alone',
+      'operands of the convolutions; cpu: float32 (default), for inference bfloat16, int8; cuda: all but int8 (default bfloat16)',
     ).choices(['float32', 'tf32', 'bfloat16', 'int8']),
   maxMemory: () =>
     new Option(

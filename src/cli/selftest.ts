@@ -16,6 +16,7 @@ Examples:
   $ versemi selftest
   $ versemi selftest --device wasm --json
   $ versemi selftest --exact
+  $ versemi selftest --device cpu --precision int8
   $ versemi selftest --device cuda --precision tf32`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(async (options) => {

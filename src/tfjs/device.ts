@@ -13,7 +13,8 @@ export interface DeviceSettings {
   /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
   readonly exact?: boolean;
   /**
-   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu and wasm have float32 alone.
+   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu has float32, bfloat16 and int8 (both for
+   * inference only), wasm float32 alone. Anything below float32 contradicts `exact`.
    */
   readonly precision?: Precision;
 }
@@ -53,6 +54,8 @@ export interface Device {
   write(buffer: BufferId, source: ArrayBufferView): void;
   read(buffer: BufferId, target: ArrayBufferView): Promise<void>;
   readSync(buffer: BufferId, target: ArrayBufferView): void;
+  /** True where its precision is meant for inference: it computes gradients, but not of what it rounded. */
+  readonly inferenceOnly?: boolean;
   /** null if the device has a kernel for this call, else the reason why not. */
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null;
   /** @throws VERSEMI_KERNEL_FAILED */

@@ -16,6 +16,7 @@ export {
   type DeviceOptions,
   deviceOptions,
   registerVersemiBackends,
+  requireGradients,
   type SelectedDevice,
   selectDevice,
 } from './devices.js';

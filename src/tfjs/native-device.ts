@@ -115,11 +115,13 @@ export function cudaUnavailableReason(): string | null {
 /**
  * A device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
  *
- * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision
+ * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, and for
+ *   `exact` with a precision below float32
  */
 export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDeviceName = 'cpu'): Device {
   const addon = loadAddon();
   if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: addon.reason });
+  checkContradiction(settings, name);
   const options = {
     device: name,
     threads: threadCount(settings.threads),
@@ -134,6 +136,16 @@ export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDevi
   } catch (error) {
     throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: (error as Error).message });
   }
+}
+
+function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, name: NativeDeviceName): void {
+  if (!exact || precision === 'float32') return;
+  throw new VersemiError('DEVICE_UNAVAILABLE', {
+    field: `${name}, exact and precision`,
+    expected: 'float32 where sums are to be exact, or a lower precision without exact',
+    found: `exact with ${precision}`,
+    remedy: 'Leave one of the two out.',
+  });
 }
 
 function threadCount(asked: number | undefined): number {
@@ -172,6 +184,7 @@ class NativeDevice implements Device {
   readonly threads: number;
   readonly description: string;
   readonly precision: Precision;
+  readonly inferenceOnly: boolean;
   /** Ids and attributes of the call being made; grows to the longest call. */
   private call = new Float64Array(256);
 
@@ -189,6 +202,7 @@ class NativeDevice implements Device {
     this.threads = threads;
     this.description = description;
     this.precision = precision;
+    this.inferenceOnly = name === 'cpu' && precision !== 'float32';
     this.asynchronous = asynchronous;
     if (!asynchronous) return;
     this.record = (work) => this.capture(work);

@@ -70,7 +70,7 @@ function checkPrecision(precision: Precision = 'float32'): void {
     field: 'wasm, precision',
     expected: 'float32: WebAssembly has no dot products of lower precision that are faster',
     found: precision,
-    remedy: 'Leave the precision out, or use the device cpu.',
+    remedy: 'Leave the precision out, or use the device cpu, which has bfloat16 and int8 for inference.',
   });
 }
 

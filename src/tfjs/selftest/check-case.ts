@@ -1,8 +1,10 @@
 import type { BufferId, Device } from '../device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
+import { storesLowered } from './lowered-device.js';
 import { runLowered } from './lowered-kernels.js';
 import { makeData, type OpCase, seedOf, sourceSize, type Target } from './op-case.js';
 import { precisionOf, roundings, roundoffOf } from './precision.js';
+import { quantizedInputs } from './quantized.js';
 
 /** Elements behind each output that a kernel must not touch. */
 const guardElements = 32;
@@ -66,19 +68,25 @@ function loweredErrors(
   if (precision === 'float32') return expected.map(() => 0);
   const fewest = Math.min(...expected.map((output) => output?.length ?? Number.POSITIVE_INFINITY));
   const most = expected.map((output) => (output === null ? 0 : 2 * roundoffOf(precision) * typicalSize(output)));
-  for (const [run, round] of roundings(precision, fewest < 64 ? 8 : 2).entries()) {
-    // Rounding at random errs by up to twice what rounding to nearest does.
-    const factor = run === 0 ? 2 : 1;
-    const results = data.outputs.map((output) => {
-      if (output === null) return null;
-      return typeof output === 'number' ? new Float64Array(output) : output.slice();
-    });
-    runLowered(opCase.row, [...data.inputs, ...results], opCase.attributes, round, precision === 'bfloat16');
+  const take = (factor: number, results: readonly (Float64Array | null)[]) => {
     for (const [i, reference] of expected.entries())
       for (let at = 0; at < (reference?.length ?? 0); at++) {
         const error = factor * Math.abs(results[i]![at]! - reference![at]!);
         if (error > most[i]!) most[i] = error;
       }
+  };
+  if (precision === 'int8') {
+    take(2, expectedOutputs(opCase, { ...data, inputs: quantizedInputs(opCase.row, opCase.attributes, data.inputs) }));
+    return most;
+  }
+  for (const [run, round] of roundings(precision, fewest < 64 ? 8 : 2).entries()) {
+    const results = data.outputs.map((output) => {
+      if (output === null) return null;
+      return typeof output === 'number' ? new Float64Array(output) : output.slice();
+    });
+    runLowered(opCase.row, [...data.inputs, ...results], opCase.attributes, round, storesLowered(device));
+    // Rounding at random errs by up to twice what rounding to nearest does.
+    take(run === 0 ? 2 : 1, results);
   }
   return most;
 }

@@ -1,12 +1,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiBackend } from '../backend.js';
-import type { BufferId } from '../device.js';
+import type { BufferId, Device } from '../device.js';
 import { type KernelName, kernelTable } from '../kernel-table.js';
+import { plainKernels } from '../reference/plain-kernels.js';
 import { registerKernels } from '../register.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
-import { isLowered, loweredPositions, runLowered } from './lowered-kernels.js';
+import { loweredPositions, runLowered } from './lowered-kernels.js';
 import { PlainDevice } from './plain-device.js';
-import type { Rounding } from './precision.js';
+import { precisionOf, type Rounding } from './precision.js';
+import { quantizedInputs } from './quantized.js';
 
 /** Rows whose results a device stores as it stores their operands. */
 const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpose', 'slice', 'pad', 'concat', 'tile']);
@@ -18,8 +20,8 @@ const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpos
 export class LoweredDevice extends PlainDevice {
   override readonly description = 'plain TypeScript, rounded';
   round: Rounding = Math.fround;
-  /** Whether activations are stored rounded (bfloat16), or operands alone are rounded (TF32). */
-  stored = true;
+  /** The device whose precision this one has. */
+  like: LoweredLike = {};
   private readonly roundedBuffers = new Set<BufferId>();
 
   override release(buffer: BufferId): void {
@@ -31,10 +33,18 @@ export class LoweredDevice extends PlainDevice {
     super.write(buffer, source);
   }
   override run(row: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
-    if (isLowered(row)) {
+    const { precision } = this.like;
+    if (precisionOf(this.like, row) !== 'float32') {
       const live = buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer)));
-      runLowered(row, live, attributes, this.round, this.stored);
-      if (!this.stored) return;
+      if (precision === 'int8') {
+        const inputs = kernelTable[row].inputs.length;
+        const operands = quantizedInputs(row, attributes, live.slice(0, inputs));
+        plainKernels[row]([...operands, ...live.slice(inputs)], attributes);
+        return;
+      }
+      const stored = storesLowered(this.like);
+      runLowered(row, live, attributes, this.round, stored);
+      if (!stored) return;
       for (const i of loweredPositions(row, 'outputs')) if (buffers[i]) this.roundedBuffers.add(buffers[i]);
       return;
     }
@@ -53,11 +63,18 @@ export class LoweredDevice extends PlainDevice {
   }
 }
 
+type LoweredLike = Pick<Device, 'precision' | 'inferenceOnly'>;
+
+/** Whether activations are stored rounded, or operands alone are: of TF32, and where the precision is for inference. */
+export function storesLowered({ precision, inferenceOnly }: LoweredLike): boolean {
+  return precision === 'bfloat16' && !inferenceOnly;
+}
+
 const backend = 'versemi-lowered';
 let device: LoweredDevice | undefined;
 
-/** Runs a case on the plain kernels with the given rounding. The current backend is another one afterwards. */
-export async function runLoweredGraph(graph: GraphCase, round: Rounding, stored: boolean): Promise<GraphResult> {
+/** Runs a case on the plain kernels in the precision of a device, rounded as given. The current backend is another one afterwards. */
+export async function runLoweredGraph(graph: GraphCase, round: Rounding, like: LoweredLike): Promise<GraphResult> {
   if (device === undefined) {
     const made = new LoweredDevice();
     device = made;
@@ -65,7 +82,7 @@ export async function runLoweredGraph(graph: GraphCase, round: Rounding, stored:
     registerKernels(backend);
   }
   device.round = round;
-  device.stored = stored;
+  device.like = like;
   await tf.setBackend(backend);
   return runGraph(graph);
 }
