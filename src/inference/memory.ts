@@ -145,10 +145,12 @@ export function estimateMemory(
     }
     const masks = (tasks.length * voxels) / 8;
     const { largestComponent } = inferenceSettings(model, options);
-    // Components: a mask as bytes before and after, and in linear memory twice. Metrics: two masks, and both in a box.
-    const wanted = (facts.labeled === true ? 4 : largestComponent ? 4 : 0) * voxels;
+    // Components: a mask as bytes; in linear memory before and after, and its runs. Metrics: both masks as bytes; in linear memory
+    // both in a box, the nearest surface for each voxel of it (4 bytes), and 12 bytes per surface voxel, of which there are
+    // taken to be a tenth. Linear memory that the windows had is used again; the bytes are not in it.
+    const [bytes, linear] = facts.labeled === true ? [2, 7.2] : largestComponent ? [1, 3] : [0, 0];
     const label = facts.labeled === true ? voxels * 1.25 : 0;
-    const after = label + Math.max(0, wanted - windows);
+    const after = label + bytes * voxels + Math.max(0, linear * voxels - windows);
     const total = process + scan + windows + device + masks + after + otherBytes;
     return { process, scan, windows, device, masks, after, other: otherBytes, total, strips, work };
   }
