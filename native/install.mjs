@@ -8,7 +8,7 @@
 //   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -16,6 +16,11 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const target = join(root, 'build', 'Release', 'versemi.node');
+/** With what the addon was built: another choice is another addon. */
+const settingsFile = join(root, 'build', 'versemi-settings.json');
+const architectures = process.env.VERSEMI_CUDA_ARCHITECTURES ?? '';
+const cudaChoice = process.env.VERSEMI_CUDA === '0' ? 'OFF' : 'AUTO';
+const settings = JSON.stringify({ cuda: cudaChoice, architectures });
 const packages = {
   linux:
     'a C++17 compiler, make and CMake 3.18 or newer (Debian, Ubuntu: apt-get install g++ make cmake; Fedora: dnf install gcc-c++ make cmake)',
@@ -61,7 +66,7 @@ function cmakeJs(command, cuda) {
   const program = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const options = ['--directory', root, '--out', join(root, 'build'), '--config', 'Release', '--log-level', 'error'];
   options.push(`--CDVERSEMI_CUDA=${cuda}`);
-  options.push(`--CDVERSEMI_CUDA_ARCHITECTURES=${process.env.VERSEMI_CUDA_ARCHITECTURES ?? ''}`);
+  options.push(`--CDVERSEMI_CUDA_ARCHITECTURES=${architectures}`);
   const result = spawnSync(
     process.execPath,
     [program, command, ...options, '--parallel', `${availableParallelism()}`],
@@ -104,19 +109,22 @@ function giveUp(reason, output = '') {
 if (isSet('VERSEMI_SKIP_ADDON')) giveUp('VERSEMI_SKIP_ADDON is set');
 const reason = missing();
 if (reason !== null) giveUp(reason);
-if (existsSync(target) && statSync(target).mtimeMs > newestSource() && describeAddon().status === 0) {
+const sameSettings = existsSync(settingsFile) && readFileSync(settingsFile, 'utf8') === settings;
+const newest = existsSync(target) && statSync(target).mtimeMs > newestSource();
+if (sameSettings && newest && describeAddon().status === 0) {
   console.log('versemi: the native addon is up to date');
   process.exit(0);
 }
 const start = performance.now();
 let build;
 try {
-  const cuda = process.env.VERSEMI_CUDA === '0' ? 'OFF' : 'AUTO';
-  build = cmakeJs('compile', cuda);
+  // 'compile' configures a new build folder alone: another choice must be told to one that exists.
+  if (!sameSettings && existsSync(join(root, 'build', 'CMakeCache.txt'))) cmakeJs('configure', cudaChoice);
+  build = cmakeJs('compile', cudaChoice);
   // A build folder configured without cmake-js (for the C++ tests) has no addon in it.
-  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cuda);
+  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cudaChoice);
   // A CUDA compiler that does not get on with this system must not cost the CPU device.
-  if (!build.ok && cuda === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
+  if (!build.ok && cudaChoice === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
     const withoutCuda = cmakeJs('rebuild', 'OFF');
     if (withoutCuda.ok) {
       console.error(
@@ -136,6 +144,7 @@ if (!build.ok) giveUp('compiling it failed (see above; the full output: npx cmak
 const description = describeAddon();
 if (description.status !== 0)
   giveUp('it was compiled, but Node cannot load it (see above)', description.stderr || `signal ${description.signal}`);
+writeFileSync(settingsFile, settings);
 console.log(
   `versemi: native addon built in ${((performance.now() - start) / 1000).toFixed(0)} s: ${description.stdout.trim()}`,
 );

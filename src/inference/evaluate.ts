@@ -74,15 +74,17 @@ export async function evaluateCase(
   const scan = asScan(image);
   const strips = options.strips ?? stripsFor(model, scan, tasks, options, true);
   const outcomes: CaseOutcome[] = [];
+  // One array of bytes for each of all tasks' masks: as garbage they would add up.
+  let [predicted, reference]: (Uint8Array | undefined)[] = [];
   for (const { preprocessing, tasks: together } of groupTasks(model, tasks)) {
     const prepared = prepareScan(scan, preprocessing);
     try {
       const masks = await finish(predictPrepared(model, prepared, together, { ...options, strips }));
       for (const [i, task] of together.entries()) {
         const prediction = masks[i]!;
-        const reference = foreground(label.data, model.plan.tasks[task]!.labels);
-        const { data } = prediction.toCanonical();
-        const metrics = segmentationMetrics(data, reference, label.sizeVoxels, label.spacingMm, {
+        reference = foreground(label.data, model.plan.tasks[task]!.labels, reference);
+        predicted = host().unpackMask(prediction.packed, undefined, predicted);
+        const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
           ...(toleranceMm === undefined ? {} : { toleranceMm }),
           voxels: protocol === 'versemi',
         });
@@ -165,10 +167,11 @@ async function finish<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
 }
 
 /** 1 where the label is one of the values. */
-function foreground(label: Uint8Array, values: readonly number[]): Uint8Array {
+function foreground(label: Uint8Array, values: readonly number[], into?: Uint8Array): Uint8Array {
   return host().translate(
     label,
     Uint8Array.from({ length: 256 }, (_, value) => (values.includes(value) ? 1 : 0)),
+    into,
   );
 }
 

@@ -145,10 +145,16 @@ export function estimateMemory(
     }
     const masks = (tasks.length * voxels) / 8;
     const { largestComponent } = inferenceSettings(model, options);
-    // Components: a mask as bytes before and after, and in linear memory twice. Metrics: two masks, and both in a box.
-    const wanted = (facts.labeled === true ? 4 : largestComponent ? 4 : 0) * voxels;
-    const label = facts.labeled === true ? voxels * 1.25 : 0;
-    const after = label + Math.max(0, wanted - windows);
+    // Components: a mask as bytes; in linear memory before and after, and its runs. Metrics: both masks as bytes; in linear memory
+    // both in a box, the nearest surface for each voxel of it (4 bytes), and 12 bytes per surface voxel, of which there are
+    // taken to be a tenth. The bytes are not in linear memory, so that they come on top of what the windows had.
+    const [bytes, linear, block] = facts.labeled === true ? [2, 7.2, 4] : largestComponent ? [1, 3, 1] : [0, 0, 0];
+    // Linear memory that the windows had is used again; where all does not fit, the largest block may have to stand behind it.
+    const fits = linear * voxels <= 0.8 * windows;
+    const beyond = fits ? 0 : Math.max(linear * voxels - windows, block * voxels);
+    // As it is stored, and turned.
+    const label = facts.labeled === true ? 2 * voxels : 0;
+    const after = label + bytes * voxels + beyond;
     const total = process + scan + windows + device + masks + after + otherBytes;
     return { process, scan, windows, device, masks, after, other: otherBytes, total, strips, work };
   }

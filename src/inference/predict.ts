@@ -115,12 +115,18 @@ export async function* predictPrepared(
   }
   const { stored } = grid;
   const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
-  const kept = settings.largestComponent ? masks.map(largestComponent) : masks;
+  const kept = settings.largestComponent ? largestComponents(masks) : masks;
   return kept.map((mask) => new MaskVolume(geometry, mask));
 }
 
-function largestComponent(mask: PackedMask): PackedMask {
-  return host().packMask(host().largestComponent(host().unpackMask(mask), mask.sizeVoxels), mask.sizeVoxels);
+function largestComponents(masks: readonly PackedMask[]): PackedMask[] {
+  // One array for all of them: as garbage they would add up.
+  let bytes: Uint8Array | undefined;
+  return masks.map((mask) => {
+    const { sizeVoxels } = mask;
+    bytes = host().unpackMask(mask, undefined, bytes);
+    return host().packMask(host().largestComponent(bytes, sizeVoxels, undefined, bytes), sizeVoxels);
+  });
 }
 
 /** Of the probabilities in steps of 1/256: between the last step of the background and the first of the foreground. */

@@ -37,14 +37,19 @@ export function maskOperations({ wasm, memory, run }: HostCore) {
     return packed;
   }
 
-  /** Bytes 0 or 1, [z, y, x]. @param box part of the mask; default: all of it */
-  function unpackMask(mask: PackedMask, box: Box = { begin: [0, 0, 0], end: mask.sizeVoxels }): Uint8Array {
+  /** Bytes 0 or 1, [z, y, x]. @param box part of the mask; default: all of it. @param into default: a new array */
+  function unpackMask(
+    mask: PackedMask,
+    box: Box = { begin: [0, 0, 0], end: mask.sizeVoxels },
+    into?: Uint8Array,
+  ): Uint8Array {
     const { begin, end } = box;
     const [sizeX, sizeY] = mask.sizeVoxels;
     const size = end.map((last, axis) => last - begin[axis]!) as unknown as Triple;
     const bytes = rowBytesOf(mask) * sizeY;
     const plane = size[0] * size[1];
-    const output = new Uint8Array(plane * size[2]);
+    const output = into ?? new Uint8Array(plane * size[2]);
+    checkLength(output, size, 'unpackMask into');
     run((scope) => {
       const [bits, slice, part] = [scope.allocate(bytes), scope.allocate(sizeX * sizeY), scope.allocate(plane)];
       for (let z = begin[2]; z < end[2]; z++) {

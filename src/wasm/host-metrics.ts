@@ -1,5 +1,5 @@
 import type { Triple } from '../volume/volume.js';
-import { checkLength, type HostCore, type Scope, uint32View } from './host-core.js';
+import { checkLength, checkSameLength, type HostCore, type Scope, uint32View } from './host-core.js';
 import type { Box, volumeOperations } from './host-volume.js';
 import { interpolateLikeNumpy } from './statistics.js';
 
@@ -271,14 +271,26 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     });
   }
 
-  /** 1 in the largest connected component (the first of equals in raster order), else 0; all 0 for an empty mask. */
-  function largestComponent(mask: Uint8Array, sizeVoxels: Triple, connectivity: Connectivity = 26): Uint8Array {
+  /**
+   * 1 in the largest connected component (the first of equals in raster order), else 0; all 0 for an empty mask.
+   * @param into default: a new array; may be the mask itself
+   */
+  function largestComponent(
+    mask: Uint8Array,
+    sizeVoxels: Triple,
+    connectivity: Connectivity = 26,
+    into?: Uint8Array,
+  ): Uint8Array {
+    const output = into ?? new Uint8Array(mask.length);
     checkLength(mask, sizeVoxels, 'largestComponent mask');
-    const output = new Uint8Array(mask.length);
+    checkSameLength(mask, output, 'largestComponent output');
     run((scope) => {
       const [address] = scope.place(mask);
       const { begins, ends, rowFirst, labels, sizes } = findComponents(scope, address, sizeVoxels, connectivity);
-      if (sizes.length === 0) return;
+      if (sizes.length === 0) {
+        output.fill(0);
+        return;
+      }
       let largest = 0;
       for (let i = 1; i < sizes.length; i++) if (sizes[i]! > sizes[largest]!) largest = i;
       const [sizeX, sizeY, sizeZ] = sizeVoxels;

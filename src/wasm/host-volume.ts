@@ -146,8 +146,9 @@ export function volumeOperations(core: HostCore) {
   }
 
   /** A new array with table[data[i]]. @param table 256 bytes */
-  function translate(data: Uint8Array, table: Uint8Array): Uint8Array {
-    const output = new Uint8Array(data.length);
+  function translate(data: Uint8Array, table: Uint8Array, into?: Uint8Array): Uint8Array {
+    const output = into ?? new Uint8Array(data.length);
+    checkSameLength(data, output, 'translate output');
     run((scope) => {
       const [tableAddress] = scope.place(table);
       stream(
