@@ -88,8 +88,8 @@ function stripBytes(
   const planes =
     (4 + smoothing) * canonical.sizeVoxels[0] * canonical.sizeVoxels[1] + 4 * sizeVoxels[0] * sizeVoxels[1];
   const restored = (2 * tasks + 4) * crop.sizeVoxels[0] * (cropRows[1] - cropRows[0]);
-  // Of each patch a few copies: cut, logits and their weights.
-  const patch = (2 * tasks + 4) * voxelCount(patchSizeVoxels);
+  // Of each patch a few copies: cut, logits and their weights, logits of air.
+  const patch = (3 * tasks + 4) * voxelCount(patchSizeVoxels);
   return { bytes: 4 * (image + ring + planes + restored + patch), windows: strip.windows };
 }
 

@@ -68,7 +68,7 @@ export function stripOf(
  * Sliding-window inference of all asked tasks in one pass of the trunk per window. Probabilities are averaged in a ring
  * of slices as deep as a window (METHOD: inference), and of the image as many slices are held; what is finished is handed
  * on. A volume smaller than the patch is zero-padded symmetrically. The probability of a voxel is the same, bit for bit,
- * whichever rows are computed together.
+ * whichever rows are computed together. Of windows that hold one value alone, such as clipped air, the network sees one.
  * @param rows default: all
  * @param take gets probabilities in steps of 1/256: above 127 exactly where the probability is above one half, which for two
  *   classes is the argmax of the average softmax
@@ -93,6 +93,7 @@ export async function* segmentSlices(
   const slabPlane = slabSize[0] * slabSize[1];
   const slab = new Float32Array(voxelCount(slabSize));
   const cut = new Float32Array(voxelCount(patch));
+  let air: { readonly value: number; readonly logits: Float32Array } | undefined;
   const ring = host().slabAccumulator(tasks.length, [sizeX, rows[1] - rows[0], sizeZ], patch);
   let [window, slices, slabBegin, slabEnd] = [0, 0, 0, 0];
   try {
@@ -105,9 +106,13 @@ export async function* segmentSlices(
       for (const y of beginsY) {
         for (const x of beginsX) {
           host().cropInto(cut, slab, slabSize, [x, y - imageRows[0], z - slabBegin], patch);
+          const even = isEven(cut);
           for (const flipped of mirrors) {
-            const seen = flipped.includes(true) ? host().reorient(cut, patch, [0, 1, 2], flipped) : cut;
-            const logits = await windowLogits(network, seen, patch, tasks);
+            // A mirrored window of one value is the same window.
+            const known = even && air?.value === cut[0] ? air?.logits : undefined;
+            const seen = !even && flipped.includes(true) ? host().reorient(cut, patch, [0, 1, 2], flipped) : cut;
+            const logits = known ?? (await windowLogits(network, seen, patch, tasks));
+            if (even) air = { value: cut[0]!, logits };
             ring.add(logits, weights, [x, y - rows[0], z], flipped);
           }
           window++;
@@ -165,6 +170,12 @@ async function windowLogits(
   } finally {
     logits.dispose();
   }
+}
+
+/** Whether all voxels have one value; false where one is NaN. */
+function isEven(voxels: Float32Array): boolean {
+  const first = voxels[0]!;
+  return voxels.every((value) => value === first);
 }
 
 function everyMirror(): Mirror[] {
