@@ -72,6 +72,7 @@ t.test('the selftest finds faults', async (t) => {
 class NarrowDevice extends LoweredDevice {
   readonly precision = 'bfloat16' as const;
   override round = (value: number) => rounded(value, 'bfloat16');
+  override like = { precision: 'bfloat16' } as const;
   damaged: (row: KernelName, values: Float32Array) => void = () => {};
   /** Elements behind outputs that are not theirs: plain kernels fill whole arrays. */
   guardElements = 0;

@@ -20,7 +20,7 @@ const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpos
 export class LoweredDevice extends PlainDevice {
   override readonly description = 'plain TypeScript, rounded';
   round: Rounding = Math.fround;
-  /** The device whose precision this one has. */
+  /** The device whose precision this one has; float32 unless it is said. */
   like: LoweredLike = {};
   private readonly roundedBuffers = new Set<BufferId>();
 
