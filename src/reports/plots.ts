@@ -97,6 +97,24 @@ export function linePlot(
   return `<figure><figcaption>${escapeXml(title)}</figcaption>${svg(background + lines.join(''), title)}${legend(series.map((s) => s.name))}</figure>`;
 }
 
+/** Width of a character of the plots' text, about. */
+const characterWidth = 6;
+
+/** A name under its column, broken at hyphens and spaces into two lines at the most; what does not fit is left to the tooltip. */
+export function columnLabel(name: string, characters: number): string[] {
+  const lines: string[] = [];
+  for (const word of name.split(/(?<=[-\s])/)) {
+    const last = lines.at(-1);
+    if (last !== undefined && (last + word).trim().length <= characters) lines[lines.length - 1] = last + word;
+    else lines.push(word);
+  }
+  const fitted = lines.slice(0, 2).map((line) => line.trim());
+  return fitted.map((line, i) => {
+    const more = i === 1 && lines.length > 2;
+    return line.length > characters || more ? `${line.slice(0, Math.max(1, characters - 1))}…` : line;
+  });
+}
+
 /** Every value as a dot, per group, with its median as a bar. */
 export function stripPlot(
   title: string,
@@ -122,7 +140,10 @@ export function stripPlot(
       median === undefined
         ? ''
         : `<line x1="${x(i + 0.2)}" x2="${x(i + 0.8)}" y1="${y(median)}" y2="${y(median)}" stroke="${color}" stroke-width="2.5"/>`;
-    const label = `<text x="${x(i + 0.5)}" y="${frame.height - frame.bottom + 16}" text-anchor="middle">${escapeXml(group.name)}</text>`;
+    const lines = columnLabel(group.name, Math.floor((x(1) - x(0)) / characterWidth)).map(
+      (line, k) => `<tspan x="${x(i + 0.5)}" dy="${k === 0 ? 0 : 13}">${escapeXml(line)}</tspan>`,
+    );
+    const label = `<text y="${frame.height - frame.bottom + 16}" text-anchor="middle"><title>${escapeXml(group.name)}</title>${lines.join('')}</text>`;
     return dots.join('') + bar + label;
   });
   return `<figure><figcaption>${escapeXml(title)}</figcaption>${svg(background + parts.join(''), title)}</figure>`;

@@ -10,7 +10,7 @@ import { writeEvaluation, writeOverlay } from '../../src/reports/evaluation-fold
 import { type ReportInput, renderReport } from '../../src/reports/html.js';
 import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
 import { overlayFileName, overlayPng } from '../../src/reports/overlay-file.js';
-import { linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
+import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
 import { runReport, writeRunReport } from '../../src/reports/run-report.js';
 import { MaskVolume } from '../../src/volume/mask-volume.js';
 import { asScan } from '../../src/volume/scan.js';
@@ -270,6 +270,15 @@ t.test('ticks are round numbers within the range', async (t) => {
   t.same(ticks(0, 26000), [0, 10000, 20000]);
   t.same(ticks(5, 5), [5]);
   t.same(ticks(Number.NaN, 1), [Number.NaN]);
+});
+
+t.test('plots: names of columns are broken, and cut where two lines do not hold them', async (t) => {
+  t.same(columnLabel('left-ventricle-myocardium', 15), ['left-ventricle-', 'myocardium']);
+  t.same(columnLabel('spleen', 15), ['spleen']);
+  t.same(columnLabel('a b c', 15), ['a b c']);
+  t.same(columnLabel('left-ventricle-myocardium', 8), ['left-', 'ventric…']);
+  t.same(columnLabel('hippocampus', 6), ['hippo…']);
+  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y'), /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
 });
 
 t.test('plots: a point per value, and nothing when there is nothing', async (t) => {
