@@ -145,9 +145,13 @@ t.test('tasks and intensities', async (t) => {
     normalization: 'zscore',
     crop: 'body',
   });
+  t.equal(plan.training.promptsPerImage, 'all', 'a dataset has two tasks');
+  t.match(plan.losses, { teacher: 1, unsupervisedRampSteps: plan.training.stage2Steps / 5 });
   for (const { field, value, reason } of explanations)
     t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
   const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
+  t.equal(merged.training.promptsPerImage, 'one');
+  t.equal(makePlan({ datasets }, { mode: 'supervised' }).plan.losses.teacher, 0);
   t.same(merged.tasks[0], { name: 'two-parts', dataset: 'two parts', labels: [1, 2] });
   t.throws(() => makePlan({ datasets: [datasets[2]!] }), { code: 'VERSEMI_DATASET_INVALID' });
 });
