@@ -17,7 +17,11 @@ const data = shapes(16);
 const steps = 8;
 // Large enough a patch that batches are brought ahead of their step.
 const patchSizeVoxels = [16, 16, 8];
-const plan = tinyPlan({ stage1Steps: steps / 2, stage2Steps: steps / 2, validateEverySteps: 0 }, { patchSizeVoxels });
+// The teacher's weights are brought into place within the step: a replay must do that too.
+const plan = tinyPlan(
+  { stage1Steps: steps / 2, stage2Steps: steps / 2, validateEverySteps: 0, promptsPerImage: 'all' },
+  { patchSizeVoxels, losses: { teacher: 1, unsupervisedRampSteps: 3 } },
+);
 
 type Recorder = NonNullable<Device['record']>;
 
