@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
+import { leaveStatus } from './terminal.js';
 
 /** One file per command; only that of the command asked for is loaded. */
 const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
@@ -55,6 +56,7 @@ try {
 
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+  leaveStatus();
   if (isVersemiError(error, 'TRAINING_INTERRUPTED')) {
     process.stderr.write(`${error.message}\n`);
     return interruptedExitCode;

@@ -20,9 +20,17 @@ export interface TerminalOptions {
   readonly json?: boolean;
 }
 
+/** Whether the cursor stands behind a status line. */
+let statusShown = false;
+
+/** Leaves the last status line where it is: what is written next begins a line of its own. */
+export function leaveStatus(): void {
+  if (statusShown) process.stderr.write('\n');
+  statusShown = false;
+}
+
 export function createTerminal({ quiet = false, json = false }: TerminalOptions): Terminal {
   const interactive = process.stderr.isTTY === true && !quiet && process.env.TERM !== 'dumb';
-  let statusShown = false;
   const clearStatus = () => {
     if (statusShown) process.stderr.write('\r\u001b[K');
     statusShown = false;

@@ -128,8 +128,10 @@ const shortNames: Readonly<Record<string, string>> = {
   unsupervised: 'unsup',
 };
 
+/** What is wanted most stands first: a narrow terminal cuts the end off. */
 function stepLine({ step, stage, losses, samplesPerSecond, etaSeconds }: StepEvent, steps: number): string {
   const { total, ...terms } = losses;
   const list = Object.entries(terms).map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(3)}`);
-  return `${step}/${steps} stage ${stage} loss ${total.toFixed(3)} (${list.join(', ')}) ${samplesPerSecond.toFixed(1)} samples/s, ${formatDuration(etaSeconds)} left`;
+  const pace = `${samplesPerSecond.toFixed(1)} samples/s, ${formatDuration(etaSeconds)} left`;
+  return `${step}/${steps} stage ${stage}, ${pace}, loss ${total.toFixed(3)} (${list.join(', ')})`;
 }
