@@ -84,7 +84,7 @@ function makeQuickstartPlan(mode: Plan['training']['mode']): Plan {
       validateEverySteps: 0,
       checkpointEverySteps: 0,
     },
-    // Short as it is, the run learns most from the labelled cases: the other terms weigh half.
+    // Short as it is, the run learns most from the labelled cases and the teacher: the terms of the paper weigh half.
     losses: {
       synthetic: 0.5,
       auxiliary: 0.5,
@@ -92,6 +92,7 @@ function makeQuickstartPlan(mode: Plan['training']['mode']): Plan {
       cube: 0.5,
       auxiliaryCrossEntropy: true,
       unsupervisedRampSteps: Math.floor(steps / 2),
+      teacher: 1,
     },
     augmentation: { foregroundFraction: 0.5, intensityScale: 0.1, intensityShift: 0.1, noise: 0.1 },
     inference: { network: 'ema' },
