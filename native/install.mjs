@@ -119,8 +119,9 @@ const start = performance.now();
 let build;
 try {
   // 'compile' configures a new build folder alone: another choice must be told to one that exists.
-  if (!sameSettings && existsSync(join(root, 'build', 'CMakeCache.txt'))) cmakeJs('configure', cudaChoice);
-  build = cmakeJs('compile', cudaChoice);
+  const tell = !sameSettings && existsSync(join(root, 'build', 'CMakeCache.txt'));
+  const configured = tell ? cmakeJs('configure', cudaChoice) : { ok: true };
+  build = configured.ok ? cmakeJs('compile', cudaChoice) : configured;
   // A build folder configured without cmake-js (for the C++ tests) has no addon in it.
   if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cudaChoice);
   // A CUDA compiler that does not get on with this system must not cost the CPU device.

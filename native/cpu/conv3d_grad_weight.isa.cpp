@@ -26,9 +26,6 @@ constexpr int64_t slice_voxels = 2048;
 constexpr int64_t most_slices = 32;
 constexpr int64_t most_slice_bytes = 64 << 20;
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 struct schedule {
   int64_t lines;  // n * outD * outH
   int64_t slices;

@@ -17,9 +17,6 @@ constexpr int64_t run_voxels = 1024;
 // Rows of taps (kd, kh) at once, each of three taps.
 constexpr int row_group = vector_registers == 32 ? 9 : 3;
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 struct image_call {
   const float* x;
   const int64_t* x_offset;  // [lines][9]

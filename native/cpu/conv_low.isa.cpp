@@ -13,8 +13,6 @@ constexpr int64_t range_floats = 65536;
 // Below it 1 / scale would overflow; such a number counts as zero.
 constexpr float least_range = 1e-30f;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // How the operands lie in memory.
 struct packing {
   unit_format format;

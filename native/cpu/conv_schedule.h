@@ -15,9 +15,6 @@ constexpr int64_t panel_bytes = 448 << 10;
 // Rows of the source or of the output that several passes or groups visit.
 constexpr int64_t band_bytes = 256 << 10;
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
 // How an operation is cut up. Tasks are (block of columns, band of chunks, pass), in this order.
 struct schedule {
   int64_t vectors;  // of columns, all blocks together

@@ -22,7 +22,6 @@ static const char* takes_all(versemi_context*, const double*, std::int32_t) { re
 VERSEMI_INLINE const float* input(const versemi_buffer& buffer) { return static_cast<const float*>(buffer.data); }
 VERSEMI_INLINE float* output(const versemi_buffer& buffer) { return static_cast<float*>(buffer.data); }
 VERSEMI_INLINE std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-VERSEMI_INLINE std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Flags as types, for kernels that are compiled once per setting.
 struct yes {

@@ -71,6 +71,8 @@ template <typename T>
 VERSEMI_INLINE T larger(T a, T b) {
   return a < b ? b : a;
 }
+VERSEMI_INLINE std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+VERSEMI_INLINE std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
 VERSEMI_INLINE vfloat load(const float* p) {
   vfloat v;

@@ -12,12 +12,6 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
-// Planes lie one line of the cache further apart than their size: at a power of two they would share a few sets of it.
-constexpr int64_t line_floats = 16;
-
 struct layout {
   // Mapped inputs are [slice of channels][plane][block][channel of the slice], products [column block][plane][block][width],
   // with a line behind each plane. Floats from plane to plane, and of all planes of a slice or of a column block:

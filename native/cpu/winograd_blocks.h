@@ -8,6 +8,9 @@
 namespace versemi {
 namespace VERSEMI_ISA {
 
+// Planes lie one line of the cache further apart than their size: at a power of two they would share a few sets of it.
+constexpr int64_t line_floats = 16;
+
 // Voxels that a block of `out` outputs reads along an axis, and their map to out + 2 values.
 struct of_inputs {
   static constexpr bool summed = false;

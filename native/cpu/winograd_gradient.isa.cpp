@@ -11,11 +11,6 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-VERSEMI_INLINE int64_t round_up(int64_t a, int64_t b) { return divide_up(a, b) * b; }
-
-// Planes lie one line of the cache further apart than their size: at a power of two they would share a few sets of it.
-constexpr int64_t line_floats = 16;
 // Input channels of a task that maps sums to taps.
 constexpr int64_t tap_rows = 8;
 // Two steps of that map.

@@ -24,8 +24,6 @@ constexpr double cost_input = 10, cost_gradient = 10, cost_taps = 14;
 // Copying a tap line of the direct sum (conv3d_grad_weight.isa.cpp), beside each vector of products.
 constexpr double cost_tap_line = 3;
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // The direct sum and minimal filtering, in fma of vectors.
 double direct_cost(const versemi_conv_problem& p) {
   const int64_t vectors = divide_up(p.out_channels, lanes);

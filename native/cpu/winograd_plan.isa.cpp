@@ -19,8 +19,6 @@ constexpr int64_t slice_bytes = 448 << 10;
 // once).
 constexpr double cycles_input = 6, cycles_output = 6, cycles_weight = 5;
 
-VERSEMI_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Cycles of the direct sum and of minimal filtering, up to the same factor.
 double direct_cycles(const conv_operation& o) {
   double taps = (double)o.n * (double)(o.x_channels * divide_up(o.columns, lanes));

@@ -97,6 +97,14 @@ inline versemi_conv_problem problem(int64_t n, int64_t d, int64_t h, int64_t w, 
   return p;
 }
 
+// Sizes that make long and short blocks of minimal filtering along each axis, and an output that ends elsewhere than the input.
+inline void add_block_sizes(std::vector<versemi_conv_problem>& problems) {
+  problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {24, 2, 24}, 32, {24, 2, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {24, 24, 2}, 32, {24, 24, 2}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
+  problems.push_back({1, {12, 14, 16}, 32, {9, 12, 21}, 32, {3, 3, 3}, {1, 1, 1}, {0, 1, 2}});
+}
+
 inline std::string text_of(const versemi_conv_problem& p) {
   char text[300];
   std::snprintf(text, sizeof text, "n%d in %dx%dx%dx%d out %dx%dx%dx%d kernel %dx%dx%d stride %dx%dx%d pad %dx%dx%d",

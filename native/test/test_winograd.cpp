@@ -154,11 +154,7 @@ int main() {
       problem(1, 12, 12, 26, 24, 40, 3, 1, 1), problem(1, 21, 13, 10, 16, 18, 3, 1, 0), problem(2, 8, 7, 6, 48, 17, 3, 1, 2),
       problem(2, 22, 20, 20, 128, 16, 3, 1, 1), problem(1, 11, 25, 49, 32, 32, 3, 1, 1), problem(3, 5, 6, 18, 72, 130, 3, 1, 1),
   };
-  // Sizes that make long and short blocks along each axis, and an output that ends elsewhere than the input.
-  problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {24, 2, 24}, 32, {24, 2, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {24, 24, 2}, 32, {24, 24, 2}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {12, 14, 16}, 32, {9, 12, 21}, 32, {3, 3, 3}, {1, 1, 1}, {0, 1, 2}});
+  add_block_sizes(problems);
   uint64_t seed = 1;
   for (const versemi_conv_problem& p : problems) {
     const tensors t = random_tensors(p, seed++);

@@ -173,11 +173,7 @@ int main() {
       // Few input channels.
       problem(1, 17, 18, 19, 2, 16, 3, 1, 1),
   };
-  // Sizes that make long and short blocks along each axis, and an output that ends elsewhere than the input.
-  problems.push_back({1, {2, 24, 24}, 32, {2, 24, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {24, 2, 24}, 32, {24, 2, 24}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {24, 24, 2}, 32, {24, 24, 2}, 32, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}});
-  problems.push_back({1, {12, 14, 16}, 32, {9, 12, 21}, 32, {3, 3, 3}, {1, 1, 1}, {0, 1, 2}});
+  add_block_sizes(problems);
   uint64_t seed = 1;
   for (const versemi_conv_problem& p : problems) {
     const tensors t = random_tensors(p, seed++);

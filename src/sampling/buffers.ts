@@ -1,6 +1,6 @@
 import type { Plan } from '../config/plan.js';
 import { voxelCount } from '../volume/volume.js';
-import { promptsPerImage, type StepRecipe } from './recipe.js';
+import { promptsOf, promptsPerImage, type StepRecipe } from './recipe.js';
 import type { StepBatch } from './types.js';
 
 /** Images and targets of a step, in the order in which they lie in one block of memory. */
@@ -67,7 +67,7 @@ export function stepBatch(recipe: StepRecipe, arrays: BatchArrays, caseNames: re
     labeled: {
       image: arrays.labeledImage,
       target: arrays.labeledTarget,
-      tasks: Int32Array.from(labeled.flatMap(({ tasks }) => tasks)),
+      tasks: promptsOf(labeled),
       caseIds: labeled.map(({ caseIndex }) => caseNames[caseIndex]!),
     },
     ...(mixed.length === 0
@@ -94,7 +94,7 @@ export function stepBatch(recipe: StepRecipe, arrays: BatchArrays, caseNames: re
               : {
                   teacher: {
                     image: arrays.teacherImage,
-                    tasks: Int32Array.from(unlabeled.flatMap(({ tasks }) => tasks)),
+                    tasks: promptsOf(unlabeled),
                   },
                 }),
           },

@@ -70,6 +70,11 @@ export function promptsPerImage({ training, datasets, tasks }: Pick<Plan, 'train
   return Math.max(1, ...datasets.map(({ name }) => tasks.filter(({ dataset }) => dataset === name).length));
 }
 
+/** The prompts of patches, [N, P]. */
+export function promptsOf(patches: readonly { readonly tasks: readonly number[] }[]): Int32Array {
+  return Int32Array.from(patches.flatMap(({ tasks }) => tasks));
+}
+
 /** Sample numbers of unlabelled patches begin here, so that no stream is used twice in a step. */
 const unlabeledSamples = 0x10000;
 

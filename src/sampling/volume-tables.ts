@@ -1,6 +1,6 @@
 import { type AugmentationSettings, augmentationOf, type Plan } from '../config/plan.js';
 import type { SamplingData } from './cutter.js';
-import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import { type MixRecipe, type PatchRecipe, promptsOf, type StepRecipe } from './recipe.js';
 import { turned } from './turn.js';
 
 /** Numbers of a table, row by row: [rows, numbers of a row]. */
@@ -131,7 +131,7 @@ export class VolumeLayout {
       images: table(images),
       targets: table(targets),
       labeled: {
-        tasks: Int32Array.from(labeled.flatMap(({ tasks }) => tasks)),
+        tasks: promptsOf(labeled),
         caseIds: labeled.map(({ caseIndex }) => caseNames[caseIndex]!),
       },
       ...(mixed.length > 0 && {
@@ -179,7 +179,7 @@ export class VolumeLayout {
             ({ inside }) => (pairs ? zeros : any(inside)),
           ),
           ...(this.plan.losses.teacher > 0 && {
-            teacher: { tasks: Int32Array.from(unlabeled.flatMap(({ tasks }) => tasks)) },
+            teacher: { tasks: promptsOf(unlabeled) },
           }),
         },
       }),

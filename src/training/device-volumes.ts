@@ -115,9 +115,7 @@ export function batchSource(plan: Plan, data: SamplingData): BatchSource {
   const augmented = hostOnlyDatasets(plan);
   if (augmented.length > 0)
     return onHost(`Patches are cut on the host: only it augments as the plan says (${augmented.join('; ')}).`);
-  const all = [...data.labeled, ...data.unlabeled];
-  const labels = data.labeled.reduce((sum, { label }) => sum + (label?.length ?? 0), 0);
-  const size = mebibytes(all.reduce((sum, { image }) => sum + image.length, labels));
+  const size = mebibytes(new VolumeLayout(plan, data).elements);
   if (size > limit)
     return onHost(`Patches are cut on the host: the volumes take ${size} MiB, more than training.deviceVolumesMiB.`);
   try {

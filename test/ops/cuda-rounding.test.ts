@@ -10,9 +10,9 @@ import t from 'tap';
 import { packageRoot } from '../../src/root.js';
 import { VersemiBackend } from '../../src/tfjs/backend.js';
 import type { BufferId, Device } from '../../src/tfjs/device.js';
-import { batchNormRelu, conv3dNormRelu } from '../../src/tfjs/index.js';
 import { registerKernels } from '../../src/tfjs/register.js';
 import { type GraphCase, type GraphResult, runGraph } from '../../src/tfjs/selftest/graph-case.js';
+import { encoderDecoder } from '../../src/tfjs/selftest/graph-cases.js';
 import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
 import { rounded } from '../../src/tfjs/selftest/precision.js';
 
@@ -40,19 +40,7 @@ async function runOn(name: string, device: Device, graph: GraphCase): Promise<Gr
 const graph: GraphCase = {
   name: 'encoder and decoder with a skip connection',
   shapes: [[1, 8, 8, 8, 1], [3, 3, 3, 1, 4], [2, 2, 2, 4, 6], [2, 2, 2, 4, 6], [4], [4]],
-  f: (
-    x: tf.Tensor5D,
-    first: tf.Tensor5D,
-    down: tf.Tensor5D,
-    up: tf.Tensor5D,
-    gamma: tf.Tensor1D,
-    beta: tf.Tensor1D,
-  ) => {
-    const a = conv3dNormRelu(x, first, null);
-    const b = conv3dNormRelu(a, down, null, { stride: 2 });
-    const c = conv3dNormRelu(b, up, null, { stride: 2, transposed: true, skip: a });
-    return batchNormRelu(c, gamma, beta, { training: true }).output;
-  },
+  f: encoderDecoder,
 };
 
 t.test('gradients in bfloat16 are those of plain arithmetic that rounds at the same places', { skip }, async (t) => {

@@ -242,6 +242,21 @@ const delegatedGraphs: readonly GraphCase[] = [
 ];
 
 const width = 4;
+/** [n, d, h, w, 1] -> [n, d, h, w, channels of `first`]: down by `down`, up by `up`, the skip connection added. */
+export function encoderDecoder(
+  x: tf.Tensor5D,
+  first: tf.Tensor5D,
+  down: tf.Tensor5D,
+  up: tf.Tensor5D,
+  gamma: tf.Tensor1D,
+  beta: tf.Tensor1D,
+): tf.Tensor {
+  const a = conv3dNormRelu(x, first, null);
+  const b = conv3dNormRelu(a, down, null, { stride: 2 });
+  const c = conv3dNormRelu(b, up, null, { stride: 2, transposed: true, skip: a });
+  return batchNormRelu(c, gamma, beta, { training: true }).output;
+}
+
 const headParameters = dynamicHeadParameterCount(width);
 
 /** Ops of ops.ts. */
@@ -326,10 +341,7 @@ const networkGraphs: readonly GraphCase[] = [
       beta: tf.Tensor1D,
       parameters: tf.Tensor3D,
     ) => {
-      const a = conv3dNormRelu(x, first, null);
-      const b = conv3dNormRelu(a, down, null, { stride: 2 });
-      const c = conv3dNormRelu(b, up, null, { stride: 2, transposed: true, skip: a });
-      const features = t5(batchNormRelu(c, gamma, beta, { training: true }).output);
+      const features = t5(encoderDecoder(x, first, down, up, gamma, beta));
       const logits = dynamicHead(features, parameters);
       const sums = overlapSums(tf.slice(logits, [0, 1, 0, 0, 0], [1, 1, 8, 8, 8]), tf.ones([1, 1, 8, 8, 8]));
       const [pt, pp, tt] = tf.unstack(t1(sums)) as [tf.Scalar, tf.Scalar, tf.Scalar];
