@@ -328,7 +328,13 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
 t.test('an addon that is absent or damaged is explained', async (t) => {
   const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
-  for (const file of ['errors.js', 'root.js', 'tfjs/devices/device.js', 'tfjs/devices/native-device.js', 'tfjs/table/kernel-table.js']) {
+  for (const file of [
+    'errors.js',
+    'root.js',
+    'tfjs/devices/device.js',
+    'tfjs/devices/native-device.js',
+    'tfjs/table/kernel-table.js',
+  ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
   const load = async (copy: number) => {
