@@ -310,6 +310,7 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
     'tfjs/table/kernel-table.js',
+    'tfjs/table/rules.js',
   ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
