@@ -5,7 +5,6 @@ import { dirname, join, posix } from 'node:path';
 import t from 'tap';
 import { errorTable, exitCodes } from '../../src/errors.js';
 import { packageRoot } from '../../src/root.js';
-import { kernelTable } from '../../src/tfjs/table/kernel-table.js';
 
 const read = (...path: string[]) => readFileSync(join(packageRoot, ...path), 'utf8');
 
@@ -86,20 +85,6 @@ t.test('what a browser needs imports nothing of Node', async (t) => {
     }
     t.ok(seen.size > 0, `${entry}: ${seen.size} modules`);
   }
-});
-
-t.test('the codes of operations are those of the C header', async (t) => {
-  const header = read('native', 'include', 'versemi', 'kernel_table.h');
-  const list = /enum versemi_op \{([^}]*)\}/.exec(header)![1]!;
-  const codes = [...list.matchAll(/VERSEMI_(\w+)\s*=\s*(\d+)/g)].map(([, name, code]) => [
-    name!.toLowerCase(),
-    Number(code),
-  ]);
-  t.same(
-    Object.fromEntries(codes),
-    Object.fromEntries(Object.entries(kernelTable).map(([name, { code }]) => [name, code])),
-  );
-  t.equal(new Set(codes.map(([, code]) => code)).size, codes.length, 'no code twice');
 });
 
 t.test('error codes: every one is used; the command line documents the exit codes', async (t) => {
