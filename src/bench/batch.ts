@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { planGrid, wholeRegion } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import { createSampler, type SamplingData, type StepBatch } from '../sampling/index.js';
 import { type Triple, voxelCount } from '../volume/volume.js';

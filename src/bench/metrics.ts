@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { segmentationMetrics } from '../metrics/index.js';
+import { segmentationMetrics } from '../metrics/segmentation-metrics.js';
 import { createHost } from '../wasm/host.js';
 import { type BenchCase, pythons } from './run.js';
 

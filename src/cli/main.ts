@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { isVersemiError } from '../errors.js';
+import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
 import { leaveStatus } from './terminal.js';
 
@@ -16,9 +16,6 @@ const commands: Readonly<Record<string, () => Promise<(program: Command) => void
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
 };
-
-/** Exit code of a command that SIGINT ended, by the shell's convention (128 + 2). */
-const interruptedExitCode = 130;
 
 const program = new Command('versemi')
   .description(
@@ -57,12 +54,10 @@ try {
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   leaveStatus();
-  if (isVersemiError(error, 'TRAINING_INTERRUPTED')) {
-    process.stderr.write(`${error.message}\n`);
-    return interruptedExitCode;
-  }
   if (isVersemiError(error)) {
-    process.stderr.write(`${error.code}: ${error.message}\n`);
+    // Who interrupts a command knows why it ended: no code is needed to look up.
+    const code = error.exitCode === exitCodes.interrupted ? '' : `${error.code}: `;
+    process.stderr.write(`${code}${error.message}\n`);
     return error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -5,24 +5,8 @@ import { assertSameGeometry } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import type { CaseFiles, Dataset } from './dataset.js';
 import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled, readVolume } from './read-volume.js';
-
-export interface LoadedCase {
-  readonly id: string;
-  /** Canonical (RAS+), all voxels finite, with `stored`. */
-  readonly image: Volume<Float32Array>;
-  /** Canonical, on the same voxels; absent for an unlabelled case. */
-  readonly label?: Volume<Uint8Array>;
-}
-
-/** A case whose image stays as it is in its file. */
-export interface OpenedCase {
-  readonly id: string;
-  /** Checked: all voxels finite. */
-  readonly image: Scan;
-  readonly label?: Volume<Uint8Array>;
-}
+import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
@@ -41,7 +25,11 @@ export async function loadCase(dataset: Dataset, files: CaseFiles, options: Load
 }
 
 /** As {@link loadCase}, but the image is not turned into float32 as a whole. @throws as {@link loadCase} */
-export async function openCase(dataset: Dataset, files: CaseFiles, options: LoadCaseOptions = {}): Promise<OpenedCase> {
+export async function openCase(
+  dataset: Dataset,
+  files: CaseFiles,
+  options: LoadCaseOptions = {},
+): Promise<LoadedCase<Scan>> {
   const channel = channelIndex(dataset, options.channel ?? 0);
   const [image, label] = await Promise.all([
     openImage(dataset, files, channel),

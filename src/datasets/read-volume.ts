@@ -8,7 +8,7 @@ import { hdf5Facts, readHdf5 } from './hdf5.js';
 import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
 import { type ParseNiftiOptions, parseUnscaled, scaled, storedVoxels, type UnscaledVolume } from './nifti-read.js';
 
-export { type WriteNiftiOptions, writeNifti } from './write-nifti.js';
+export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default 'image'. */

@@ -1,8 +1,8 @@
+import type { ImageFacts } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import type { ResampledGrid } from '../preprocessing/grid.js';
 import { planGrid, wholeRegion } from '../preprocessing/grid.js';
 import { rowsToRestore } from '../preprocessing/restore.js';
-import type { Geometry } from '../volume/orientation.js';
 import { voxelCount } from '../volume/volume.js';
 import type { Rows } from '../wasm/host.js';
 import { stripOf } from './segment.js';
@@ -38,12 +38,8 @@ export interface MemoryOptions extends InferenceOptions {
   readonly processBytes?: number;
 }
 
-/** What is known of a scan before its voxels are read (`scanFacts`). */
-export interface ScanFacts {
-  /** Canonical. */
-  readonly geometry: Geometry;
-  /** Bytes of memory per voxel, as stored. */
-  readonly bytesPerVoxel: number;
+/** What is known of a scan before its voxels are read (`scanFacts`, whose geometry is canonical). */
+export interface ScanFacts extends ImageFacts {
   /** The voxels are in memory, and so in `processBytes`, already. */
   readonly loaded?: boolean;
   /** A label map is read too and compared with: metrics. */

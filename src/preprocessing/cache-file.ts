@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { writeFileAtomic } from '../atomic-file.js';
 import { voxelCount } from '../volume/volume.js';
 import type { ResampledGrid } from './grid.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 /**
  * One preprocessed case on disk, little-endian:

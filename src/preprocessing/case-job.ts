@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreprocessingSettings } from '../config/plan.js';
-import type { CaseFiles, Dataset } from '../datasets/dataset.js';
 import { readError } from '../datasets/files.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
+import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { writeCacheFile } from './cache-file.js';
 import { preprocessCase } from './preprocess-case.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 /** Everything that decides what a preprocessed case is. Plain data: it crosses threads. */
 export interface CaseJob {

@@ -1,16 +1,10 @@
 import type { PreprocessingSettings } from '../config/plan.js';
+import type { LoadedCase } from '../datasets/types.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import { host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { isIdentity, planGrid, type Region, type ResampledGrid, wholeRegion } from './grid.js';
-import { maximumForegroundSamples, type PreprocessedCase } from './types.js';
-
-/** A case as `loadCase` gives it: canonical, finite, image and label in the same space. */
-export interface LoadedImage {
-  readonly id: string;
-  readonly image: Volume<Float32Array>;
-  readonly label?: Volume<Uint8Array>;
-}
+import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
 
 /** Hounsfield units halfway between air and water: what is above is body, table or garment. */
 const airThresholdHu = -500;
@@ -49,7 +43,7 @@ export function prepareScan(scan: Scan, settings: PreprocessingSettings): Prepar
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
 export function preprocessCase(
-  { id, image, label }: LoadedImage,
+  { id, image, label }: LoadedCase,
   settings: PreprocessingSettings,
   dataset: string,
 ): PreprocessedCase {

@@ -2,14 +2,15 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
-import { type Dataset, openDataset } from '../datasets/dataset.js';
+import { openDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
-import { VersemiError } from '../errors.js';
+import type { Dataset } from '../datasets/types.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
@@ -47,7 +48,7 @@ export const defaultCacheFolder = '.versemi-cache';
  * Opens the datasets of a plan, resolves their splits and gives their cases preprocessed, one after the other, in the
  * order of the plan; a few are made ahead. A cache entry that is damaged is made anew; a cache that cannot be written is
  * an error, and leaves nothing half-written.
- * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_ABORTED by `signal`
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
@@ -65,7 +66,7 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
         started.catch(() => {}); // seen when its turn comes
         ahead.push(started);
       }
-      if (signal?.aborted) throw new VersemiError('TRAINING_INTERRUPTED', { field: 'preprocessing' });
+      throwIfAborted(signal, 'preprocessing');
       yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
     }
   } finally {

@@ -1,7 +1,7 @@
 import { augmentationOf, type Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { Region } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { Triple } from '../volume/volume.js';
 import { BalancedSchedule } from './schedule.js';

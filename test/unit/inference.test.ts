@@ -6,18 +6,18 @@ import type { Plan } from '../../src/config/plan.js';
 import { isVersemiError } from '../../src/errors.js';
 import { evaluateCase, validate } from '../../src/inference/evaluate.js';
 import {
+  finish,
   type PredictOptions,
   type PredictProgress,
-  predictPrepared,
   predictVolume,
+  predictWindows,
 } from '../../src/inference/predict.js';
 import { type SegmentOptions, type SegmentProgress, segmentVolume } from '../../src/inference/segment.js';
 import { groupTasks, type InferenceOptions, taskIndices, taskName } from '../../src/inference/segmenter.js';
 import { planWindows, type WindowProtocol, windowBegins, windowWeights } from '../../src/inference/windows.js';
-import { prepareScan } from '../../src/preprocessing/preprocess-case.js';
 import { RandomStream, streams } from '../../src/random.js';
 import { toCanonical } from '../../src/scans/canonical.js';
-import { asScan, scanOf } from '../../src/scans/scan.js';
+import { scanOf } from '../../src/scans/scan.js';
 import { applyAffine, columnNorms } from '../../src/volume/affine.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
@@ -28,13 +28,6 @@ await tf.setBackend('cpu');
 
 const standard: WindowProtocol = { protocol: 'default', overlap: 0.5, weighting: 'gaussian' };
 const paper: WindowProtocol = { ...standard, protocol: 'versemi' };
-
-async function finish<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
-  for (;;) {
-    const step = await steps.next();
-    if (step.done) return step.value;
-  }
-}
 
 /** Values away from zero, of either sign. */
 function noise([x, y, z]: Triple, seed: number): Float32Array {
@@ -249,10 +242,8 @@ test('masks come back in the geometry in which the image was stored', async (t) 
     // so soft that the probability is nearly linear in the distance, as is the interpolation on the way back
     const { network } = spyNetwork((seen) => tf.mul(seen, 0.3));
     const model = { network, plan: plan({ spacingMm: spacing }) };
-    const prepared = prepareScan(asScan(image), model.plan.datasets[0]!.preprocessing);
-    const [made] = await finish(predictPrepared(model, prepared, [0]));
-    prepared.slices.dispose();
-    const mask = { ...made!, data: made!.data };
+    const [made] = await predictVolume(model, image);
+    const mask = { ...made!.mask, data: made!.mask.data };
     t.same(mask.sizeVoxels, sizeVoxels);
     t.same(mask.affine, affine);
     t.same(mask.spacingMm, spacingMm);
@@ -280,23 +271,23 @@ t.test(
     const image: Volume<Float32Array> = { data, sizeVoxels: [20, 18, 17], spacingMm: [2, 1, 1.5], affine };
     for (const dataset of model.plan.datasets) dataset.preprocessing.spacingMm = [2, 1, 1.5];
     const passes = new Set<number>();
-    const steps = predictVolume(model, image);
-    let step = await steps.next();
-    for (; !step.done; step = await steps.next()) {
-      passes.add(step.value.pass);
-      t.same(step.value.tasks, ['a-0', 'a-1', 'b-0']);
-    }
+    const together = await predictVolume(model, image, {
+      onProgress({ pass, tasks }) {
+        passes.add(pass);
+        t.same(tasks, ['a-0', 'a-1', 'b-0']);
+      },
+    });
     t.equal(passes.size, 1);
     t.same(
-      step.value.map(({ task, foregroundVoxels }) => [task, foregroundVoxels]),
+      together.map(({ task, foregroundVoxels }) => [task, foregroundVoxels]),
       [
         ['a-0', 4],
         ['a-1', 20 * 18 * 17 - 4],
         ['b-0', 4],
       ],
     );
-    t.equal(step.value[0]!.volumeMl, (4 * 3) / 1000);
-    const largest = await finish(predictVolume(model, image, { tasks: ['a-0'], largestComponent: true }));
+    t.equal(together[0]!.volumeMl, (4 * 3) / 1000);
+    const largest = await predictVolume(model, image, { tasks: ['a-0'], largestComponent: true });
     t.same(
       largest.map(({ foregroundVoxels }) => foregroundVoxels),
       [3],
@@ -311,7 +302,7 @@ t.test(
         ['b', [2]],
       ],
     );
-    const predictions = await finish(predictVolume(model, image));
+    const predictions = await predictVolume(model, image);
     t.same(
       predictions.map(({ task }) => task),
       ['a-0', 'a-1', 'b-0'],
@@ -335,19 +326,112 @@ test('computed in parts, from a scan as it is stored: the same masks, bit for bi
     const answer = (image: tf.Tensor4D, task: number) => tf.sin(tf.mul<tf.Tensor4D>(image, task + 2));
     const model = { network: spyNetwork(answer).network, plan: plan(preprocessing, { a: [[1], [2]] }) };
     const masksOf = async (image: Parameters<typeof predictVolume>[1], options: PredictOptions) =>
-      (await finish(predictVolume(model, image, options))).map(({ mask }) => Buffer.from(mask.data).toString('base64'));
+      (await predictVolume(model, image, options)).map(({ mask }) => Buffer.from(mask.data).toString('base64'));
     const whole = await masksOf(toCanonical(floats), {});
     t.ok(new Set(whole).size === 2, 'two different masks');
     for (const strips of [1, 2, 3, 4])
       t.same(await masksOf(scan, { strips }), whole, `${preprocessing.spacingMm}, ${strips} parts`);
     const progress: PredictProgress[] = [];
-    for await (const step of predictVolume(model, scan, { strips: 3 })) progress.push(step);
+    await predictVolume(model, scan, { strips: 3, onProgress: (step) => progress.push(step) });
     t.same(
       progress.map(({ window }) => window),
       Array.from({ length: progress.at(-1)!.windows }, (_, i) => i + 1),
       'every window of every part is counted',
     );
   }
+});
+
+/** A scan of 2 x 2 x 3 windows of [16, 16, 16] whose spacing is not the plan's, so that everything between file and mask is held. */
+function abortable() {
+  const sizeVoxels: Triple = [24, 20, 30];
+  const model = { network: spyNetwork().network, plan: plan({ spacingMm: [1, 1, 1.1] }, { a: [[1], [2]], b: [[1]] }) };
+  model.plan.datasets[1]!.preprocessing.normalization = 'zscore';
+  const affine: Affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
+  const image = { data: noise(sizeVoxels, 8), sizeVoxels, spacingMm: [1, 1, 1] as Triple, affine };
+  return { model, image };
+}
+
+test('an aborted prediction rejects, computes no further window and frees everything', async (t) => {
+  const { model, image } = abortable();
+  const stopped = new AbortController();
+  stopped.abort();
+  const before: PredictProgress[] = [];
+  await t.rejects(
+    predictVolume(model, image, { signal: stopped.signal, onProgress: (step) => before.push(step) }),
+    { code: 'VERSEMI_ABORTED' },
+    'aborted before it began',
+  );
+  t.equal(before.length, 0);
+
+  for (const [pass, last] of [
+    [0, 1],
+    [0, 5],
+    [1, 2],
+  ] as const) {
+    const abort = new AbortController();
+    const reason = new Error('the window was closed');
+    const seen: PredictProgress[] = [];
+    const failure = await predictVolume(model, image, {
+      signal: abort.signal,
+      strips: 2,
+      onProgress(step) {
+        seen.push(step);
+        t.ok(host().memory().blocks > 0, 'memory is held while it goes on');
+        if (step.pass === pass && step.window === last) abort.abort(reason);
+      },
+    }).catch((error: unknown) => error);
+    if (!isVersemiError(failure, 'ABORTED')) throw failure;
+    t.equal(failure.cause, reason, 'the reason of the signal is the cause');
+    t.match(seen.at(-1), { pass, window: last }, 'no window after that');
+    t.equal(host().memory().blocks, 0);
+    t.equal(tf.memory().numTensors, 0);
+  }
+
+  let turns = 0;
+  const timer = new AbortController();
+  // Slow windows: the event loop gets its turn between two of them, and the timer its call.
+  const slow = spyNetwork((seen) => {
+    turns++;
+    for (const end = performance.now() + 60; performance.now() < end; );
+    return tf.clone(seen);
+  });
+  setTimeout(() => timer.abort(), 1);
+  await t.rejects(predictVolume({ ...model, network: slow.network }, image, { signal: timer.signal }), {
+    code: 'VERSEMI_ABORTED',
+  });
+  t.ok(turns < 12, `${turns} calls of the network before a timer could abort`);
+});
+
+test('leaving predictWindows early, and an error in onProgress, free everything', async (t) => {
+  const { model, image } = abortable();
+  for await (const { window } of predictWindows(model, image)) if (window === 3) break;
+  t.equal(host().memory().blocks, 0);
+  const steps = predictWindows(model, image);
+  const [made, again] = [await finish(steps), await predictVolume(model, image)];
+  t.same(
+    made.map(({ mask }) => mask.data),
+    again.map(({ mask }) => mask.data),
+  );
+  const onProgress = () => {
+    throw new Error('the caller has a defect');
+  };
+  await t.rejects(predictVolume(model, image, { onProgress }), { message: 'the caller has a defect' });
+});
+
+test('an aborted evaluation rejects and frees everything', async (t) => {
+  const { model, image } = abortable();
+  const label = { ...image, data: new Uint8Array(image.data.length).fill(1, 0, 999) };
+  const abort = new AbortController();
+  const windows: number[] = [];
+  const evaluation = evaluateCase(model, { id: 'c', image, label }, 'a', [0, 1], {
+    signal: abort.signal,
+    onProgress({ window }) {
+      windows.push(window);
+      if (window === 2) abort.abort();
+    },
+  });
+  await t.rejects(evaluation, { code: 'VERSEMI_ABORTED' });
+  t.same(windows, [1, 2]);
 });
 
 test('tasks by name, the synthetic one among them', async (t) => {
@@ -463,6 +547,6 @@ test('errors of the network keep their code', async (t) => {
     spacingMm: [1, 1, 1],
     affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
   };
-  const failure = await finish(predictVolume(model, image, { tasks: ['liver'] })).catch((error: unknown) => error);
+  const failure = await predictVolume(model, image, { tasks: ['liver'] }).catch((error: unknown) => error);
   t.ok(isVersemiError(failure, 'MODEL_TASK_UNKNOWN'));
 });

@@ -60,10 +60,11 @@ t.test('what a browser needs imports nothing of Node', async (t) => {
     'inference/segment',
     'inference/predict',
     'inference/evaluate',
-    'metrics/index',
+    'metrics/segmentation-metrics',
+    'metrics/summary',
     'checkpoints/model-file',
     'datasets/nifti-read',
-    'datasets/nifti-write',
+    'datasets/nifti-encode',
     'volume/orientation',
     'scans/canonical',
     'preprocessing/preprocess-case',
@@ -104,8 +105,8 @@ t.test('the codes of operations are those of the C header', async (t) => {
 
 t.test('error codes: every one is used; the command line documents the exit codes', async (t) => {
   const text = sources
-    .filter((file) => file !== 'src/errors.ts')
-    .map((file) => read(file))
+    // of errors.ts what follows the table
+    .map((file) => (file === 'src/errors.ts' ? read(file).split('export type ErrorCode')[1]! : read(file)))
     .join('\n');
   for (const code of Object.keys(errorTable)) {
     // thrown or made somewhere: as an argument or chosen into one, not only asked for by isVersemiError
@@ -118,7 +119,7 @@ t.test('error codes: every one is used; the command line documents the exit code
   const documented = help.split(',').map((part) => Number(/\d+/.exec(part)![0]));
   t.same(
     documented.sort((a, b) => a - b),
-    [0, ...Object.values(exitCodes), 130].sort((a, b) => a - b),
+    [0, ...Object.values(exitCodes)].sort((a, b) => a - b),
   );
 });
 

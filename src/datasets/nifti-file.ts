@@ -4,7 +4,7 @@ import { createGzip } from 'node:zlib';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { type Volume, voxelCount } from '../volume/volume.js';
-import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-write.js';
+import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 
 export interface WriteNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
