@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { environmentWithout } from '../environment.js';
 import { VersemiError } from '../errors.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import { type Device, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
@@ -185,7 +186,7 @@ export function nodePeer(
 async function peerOutput(peer: Peer | undefined, onNote: (text: string) => void): Promise<PeerOutput | undefined> {
   if (peer === undefined) return undefined;
   // Settings for some other processor, where a machine has them, would slow numpy down.
-  const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...env } = process.env;
+  const env = environmentWithout('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE');
   const reasons: string[] = [];
   for (const command of peer.commands) {
     try {

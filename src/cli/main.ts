@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
+import { environmentHelp } from '../environment.js';
 import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
 import { leaveStatus } from './terminal.js';
@@ -35,7 +36,9 @@ A first run:
 
 Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
 writing, 70 a defect of versemi, 130 interrupted.
-VERSEMI_LOG=dispatch shows every operation that a device hands to another; VERSEMI_THREADS limits the threads.`,
+
+Environment variables (values and defaults: docs/environment.md):
+${environmentHelp()}`,
   );
 
 const asked = process.argv[2] ?? '';

@@ -3,13 +3,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import { openDataset } from '../../src/datasets/dataset.js';
 import { loadCase, loadLabel } from '../../src/datasets/load-case.js';
+import { environment } from '../../src/environment.js';
 import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { restorer } from '../../src/preprocessing/restore.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { emptyMask } from '../../src/wasm/host.js';
 
-const data = process.env.VERSEMI_DATA ?? '../shared/data';
+const data = environment('VERSEMI_DATA') ?? '../shared/data';
 
 /** The foreground of a preprocessed label in the geometry in which the source was stored. */
 function restored({ label, grid }: PreprocessedCase): MaskVolume {
