@@ -1,4 +1,5 @@
 import { throwIfAborted } from '../errors.js';
+import { boxSize } from '../preprocessing/grid.js';
 import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case.js';
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
 import { MaskVolume } from '../scans/mask-volume.js';
@@ -140,9 +141,10 @@ async function* fillMasks(
   options: WindowOptions,
 ): AsyncGenerator<SegmentProgress, void> {
   const settings = { ...inferenceSettings(model, options), tasks, patchSizeVoxels: model.plan.patchSizeVoxels };
-  const { crop, sizeVoxels } = grid;
-  const count = Math.min(options.strips ?? 1, mostStrips(crop.sizeVoxels[1]));
-  const strips = evenRows(crop.sizeVoxels[1], count).map((cropRows) => {
+  const { sizeVoxels } = grid;
+  const cropSize = boxSize(grid.crop);
+  const count = Math.min(options.strips ?? 1, mostStrips(cropSize[1]));
+  const strips = evenRows(cropSize[1], count).map((cropRows) => {
     const rows = rowsToRestore(grid, cropRows);
     return { cropRows, rows, windows: stripOf(sizeVoxels, rows, settings).windows };
   });

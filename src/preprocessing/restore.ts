@@ -1,5 +1,5 @@
 import { type GridMap, host, type MaskRestorer, neededRows, type PackedMask, type Rows } from '../wasm/host.js';
-import { inverseMapping, isIdentity, type ResampledGrid } from './grid.js';
+import { boxSize, inverseMapping, isIdentity, type ResampledGrid } from './grid.js';
 
 /** The smallest float32 above a number. */
 function nextAbove(value: number): number {
@@ -19,9 +19,10 @@ export function restorer(
   grid: ResampledGrid,
   masks: readonly PackedMask[],
   threshold: number,
-  cropRows: Rows = [0, grid.crop.sizeVoxels[1]],
+  cropRows: Rows = [0, boxSize(grid.crop)[1]],
 ): MaskRestorer {
-  const { crop, sizeVoxels } = grid;
+  const { sizeVoxels } = grid;
+  const crop = { begin: grid.crop.begin, sizeVoxels: boxSize(grid.crop) };
   const map = mapBack(grid);
   const rows = neededRows(map, sizeVoxels[1], cropRows);
   return host().maskRestorer({ sizeVoxels, rows, crop, cropRows, map, least: nextAbove(threshold), masks });

@@ -35,7 +35,7 @@ export function makeCase(
     spacingMm: [1, 1, 1],
     grid: {
       canonical: { sizeVoxels, spacingMm: [1, 1, 1], affine },
-      crop: { begin: [0, 0, 0], sizeVoxels },
+      crop: { begin: [0, 0, 0], end: sizeVoxels },
       sizeVoxels,
       spacingMm: [1, 1, 1],
       affine,
