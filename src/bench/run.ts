@@ -36,7 +36,7 @@ export interface BenchOptions extends DeviceOptions {
 /** A program that does the same work, in a process of its own, and prints {@link PeerOutput} as JSON. */
 export interface Peer {
   readonly name: string;
-  /** Programs that can run it: the first one that does. */
+  /** Programs that may be able to run the peer; the first one that succeeds is taken. */
   readonly commands: readonly string[];
   readonly args: readonly string[];
 }
@@ -51,7 +51,7 @@ export interface PeerOutput {
 export interface PreparedCase {
   /** One run, its result waited for. */
   readonly run: () => unknown;
-  /** Called once, after the peer too. */
+  /** Called once, when the case and its peer have been timed. */
   readonly dispose: () => unknown;
   /** Each gives a row. */
   readonly peers: readonly (Peer | undefined)[];
@@ -150,7 +150,7 @@ async function timesOf(run: () => unknown, runs: number, processorTime: boolean)
   return times;
 }
 
-/** Each number of the peer that is not ours. NaN differs from everything. */
+/** Each number of the peer that differs from ours by more than the tolerance. NaN differs from everything. */
 export function differences(
   ours: Readonly<Record<string, number>>,
   theirs: Readonly<Record<string, number>>,

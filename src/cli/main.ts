@@ -5,7 +5,7 @@ import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
 import { leaveStatus } from './terminal.js';
 
-/** One file per command; only that of the command asked for is loaded. */
+/** One file per command; only the file of the command that was asked for is loaded. */
 const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
   plan: async () => (await import('./plan.js')).addPlan,
   preprocess: async () => (await import('./preprocess.js')).addPreprocess,
@@ -42,7 +42,7 @@ ${environmentHelp()}`,
   );
 
 const asked = process.argv[2] ?? '';
-// The help lists all commands, and an unknown one is compared with all.
+// The help lists all commands, and the name of an unknown command is compared with the names of all.
 const needed = asked in commands ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
@@ -58,7 +58,7 @@ function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   leaveStatus();
   if (isVersemiError(error)) {
-    // Who interrupts a command knows why it ended: no code is needed to look up.
+    // A person who has interrupted a command knows why it ended, so there is no code to look up.
     const code = error.exitCode === exitCodes.interrupted ? '' : `${error.code}: `;
     process.stderr.write(`${code}${error.message}\n`);
     return error.exitCode;

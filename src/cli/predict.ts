@@ -114,7 +114,7 @@ function statusLine(
   return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${slices} slices final, ${formatDuration((seconds / done) * (1 - done))} left`;
 }
 
-/** Images named, and those in folders named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
+/** The images that were named, and all images of folders that were named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
 async function imageFiles(inputs: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for (const input of inputs) {

@@ -116,7 +116,7 @@ const shortNames: Readonly<Record<string, string>> = {
   unsupervised: 'unsup',
 };
 
-/** What is wanted most stands first: a narrow terminal cuts the end off. */
+/** Pace and time left stand before the loss terms, because a narrow terminal cuts off the end of the line. */
 function stepLine({ step, stage, losses, samplesPerSecond, etaSeconds }: StepEvent, steps: number): string {
   const { total, ...terms } = losses;
   const list = Object.entries(terms).map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(3)}`);

@@ -92,8 +92,8 @@ async function openImage(dataset: Dataset, files: CaseFiles, channel: number): P
 }
 
 /**
- * Reads a scan that belongs to no dataset, checked like the image of a case, for `predictVolume`: its voxels stay as they
- * are in the file.
+ * Reads a scan that belongs to no dataset, for `predictVolume`. It is checked like the image of a case, and its voxels stay as
+ * they are in the file.
  * @throws VERSEMI_VOXELS_NOT_FINITE, and what `readVolume` throws
  */
 export async function openScan(file: string, options: ReadVolumeOptions = {}): Promise<Scan> {
@@ -103,7 +103,7 @@ export async function openScan(file: string, options: ReadVolumeOptions = {}): P
   return scan;
 }
 
-/** The same as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
+/** As {@link openScan}, but as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
 export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
   return volumeOf(await openScan(file, options));
 }
@@ -160,7 +160,7 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
 function toBytes(volume: Volume, file: string): Uint8Array {
   const { data } = volume;
   if (data instanceof Uint8Array) return data;
-  // Conversion cuts off what does not fit a byte; where that changed a voxel, it was no label.
+  // The conversion cuts off whatever does not fit into a byte; a voxel that it changes was no label value.
   const bytes = new Uint8Array(data);
   const wrong: number[] = [];
   for (let i = 0; i < bytes.length && wrong.length < 5; i++)

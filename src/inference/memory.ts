@@ -48,7 +48,7 @@ export interface ScanFacts extends ImageFacts {
 
 /** Measured with `test/bench/memory.ts`: garbage between two collections, compiled code, chunks of files. */
 const otherBytes = 110e6;
-/** A strip of fewer rows would need as many windows as one twice as high. */
+/** A strip of fewer rows would need as many windows as a strip that is twice as high. */
 const fewestRows = 8;
 
 /** The rows of a crop in `count` even parts. */

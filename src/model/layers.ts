@@ -84,8 +84,8 @@ export function parameterSpecs(config: NetworkConfig): ParameterSpec[] {
   const generated = dynamicHeadParameterCount(headWidth);
   // One 1x1x1 convolution on concat(pooled bottleneck, one-hot prompt), stored as its two parts: the first is shared by
   // all prompts of an image.
-  // Each part starts by its own number of inputs: by their sum, 1 in 261 at the paper's setting, the prompt would start
-  // with so little say that the network learns for a long time to ignore it (measured: see the README of this folder).
+  // Each part begins by its own number of inputs. If both began by the sum of these numbers (261 at the paper's setting), the
+  // prompt would weigh so little at first that the network learns for a long time to ignore it (NOTES.md in this folder).
   specs.push(
     ...batchNorm('gap', bottleneck),
     { name: 'controller.weight', shape: [bottleneck, generated], initialization: { fanIn: bottleneck } },

@@ -15,8 +15,8 @@ import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
 const batchNormMomentum = 0.1;
 
 /**
- * Statistics of the batch normalisations. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
- * those of the batch, and the moving ones follow: for passes over what inference will see.
+ * Statistics that the batch normalisations take. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
+ * those of the batch, which are also averaged into the moving ones; only for passes over images such as inference sees.
  */
 export type Normalization = 'moving' | 'batch' | 'follow';
 

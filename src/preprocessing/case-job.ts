@@ -19,14 +19,14 @@ export interface CaseJob {
   readonly settings: PreprocessingSettings;
 }
 
-/** Raise it whenever preprocessing gives other numbers for the same input: older cache entries are then left aside. */
+/** Raise this number whenever preprocessing gives other values for the same input, so that older cache entries are not used. */
 const preprocessingVersion = 1;
 
 /** Files whose content a case is made of; the label file only for a labelled case. */
 function sourceFiles({ dataset, files, channel }: CaseJob): string[] {
   const image = files.channels?.[channelIndex(dataset, channel)] ?? files.image;
   const named = [image, ...(files.label === undefined ? [] : [files.label])];
-  // The voxels of a header file lie in a file of their own.
+  // Beside a .hdr file, its voxels lie in an .img file.
   return named.flatMap((file) => {
     const voxels = file.replace(/\.hdr(\.gz)?$/i, '.img$1');
     return voxels !== file && existsSync(voxels) ? [file, voxels] : [file];

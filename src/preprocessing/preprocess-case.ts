@@ -12,7 +12,7 @@ const airThresholdHu = -500;
 const bodyFraction = 0.1;
 /** Smoothing before the threshold, so that single bright voxels of noise do not count as body. */
 const bodySigmaMm = 3;
-/** Kept round the body. */
+/** Margin that is kept round the body. */
 const bodyMarginMm = 5;
 
 /** A scan on its way to what the network sees. */
@@ -23,8 +23,8 @@ export interface PreparedScan {
 }
 
 /**
- * Crop, clip, resample, normalise, in this order, slice by slice: of the volume on its way nothing is kept but what
- * resampling and smoothing need. Statistics of the normalisation take a pass of their own.
+ * Crops, clips, resamples and normalises, in this order and slice by slice: no more slices are held than resampling and smoothing
+ * need. The statistics of the normalisation take a pass of their own.
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
 export function prepareScan(scan: Scan, settings: PreprocessingSettings): PreparedScan {
@@ -38,7 +38,7 @@ export function prepareScan(scan: Scan, settings: PreprocessingSettings): Prepar
 }
 
 /**
- * The same for a case in memory, as a whole, with its label.
+ * Does the same as {@link prepareScan} for a whole case in memory, with its label.
  * @param dataset name of the dataset in the plan
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
@@ -49,7 +49,7 @@ export function preprocessCase(
 ): PreprocessedCase {
   const { grid, slices } = resampledScan(asScan(image), settings, label);
   const data = collected(slices);
-  // Resampled once, not once for the statistics and once for the voxels.
+  // The resampled voxels are kept, so that they need not be resampled again after the pass for the statistics.
   const again = host().slices(sourceOf(data, grid.sizeVoxels));
   try {
     normalized(again, settings).read(data, 0, grid.sizeVoxels[2]);
@@ -68,7 +68,7 @@ export function preprocessCase(
   };
 }
 
-/** Cropped, clipped and resampled. */
+/** The scan cropped, clipped and resampled, not yet normalised. */
 function resampledScan(scan: Scan, settings: PreprocessingSettings, label?: Volume<Uint8Array>): PreparedScan {
   const crop = settings.crop === 'body' ? bodyBox(scan, label) : wholeBox(scan.sizeVoxels);
   const grid = planGrid(scan, crop, settings.spacingMm);

@@ -55,7 +55,7 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
   const jobs = await listJobs(plan, roles);
   const workers = options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
-  // Without a cache the result would have to cross threads; the cache file is how it does.
+  // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
   const ahead: Promise<{ case: PreprocessedCase; cached: boolean }>[] = [];
   let begun = 0;
@@ -63,7 +63,7 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
     for (const [index, { role }] of jobs.entries()) {
       while (begun < jobs.length && ahead.length <= workers) {
         const started = prepare(jobs[begun++]!.job, folder === null ? null : resolve(folder), pool);
-        started.catch(() => {}); // seen when its turn comes
+        started.catch(() => {}); // the error is thrown when the turn of this case comes
         ahead.push(started);
       }
       throwIfAborted(signal, 'preprocessing');
