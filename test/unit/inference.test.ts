@@ -1,55 +1,29 @@
 // The sliding window round a network that answers with its own input: layout, blending, mirrors, and the way back.
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import t, { type Test } from 'tap';
-import type { Plan } from '../../src/config/plan.js';
+import t from 'tap';
 import { isVersemiError } from '../../src/errors.js';
 import { evaluateCase, validate } from '../../src/inference/evaluate.js';
-import {
-  finish,
-  type PredictOptions,
-  type PredictProgress,
-  predictVolume,
-  predictWindows,
-} from '../../src/inference/predict.js';
+import { finish, type PredictOptions, type PredictProgress, predictVolume } from '../../src/inference/predict.js';
 import { type SegmentOptions, type SegmentProgress, segmentVolume } from '../../src/inference/segment.js';
 import { groupTasks, type InferenceOptions, taskIndices, taskName } from '../../src/inference/segmenter.js';
 import { planWindows, type WindowProtocol, windowBegins, windowWeights } from '../../src/inference/windows.js';
-import { RandomStream, streams } from '../../src/random.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { scanOf } from '../../src/scans/scan.js';
 import { applyAffine, columnNorms } from '../../src/volume/affine.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
-import { spyNetwork } from './inference-support.js';
-import { makeCase, makePlan } from './sampling-support.js';
+import { noise, plan, spyNetwork, test } from './inference-support.js';
+import { makeCase } from './sampling-support.js';
 
 await tf.setBackend('cpu');
 
 const standard: WindowProtocol = { protocol: 'default', overlap: 0.5, weighting: 'gaussian' };
 const paper: WindowProtocol = { ...standard, protocol: 'versemi' };
 
-/** Values away from zero, of either sign. */
-function noise([x, y, z]: Triple, seed: number): Float32Array {
-  const random = new RandomStream(seed, streams.test, x, y);
-  return Float32Array.from(
-    { length: x * y * z },
-    () => (random.uniformBetween(0, 1) < 0.5 ? -1 : 1) * random.uniformBetween(0.2, 2),
-  );
-}
-
 const signs = (image: Float32Array, sign = 1) => Uint8Array.from(image, (value) => (sign * value > 0 ? 1 : 0));
 const masked = (probability: Uint8Array) => Uint8Array.from(probability, (value) => (value > 127 ? 1 : 0));
 const equalBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
-
-/** A test that leaves neither memory of the host nor tensors behind. */
-function test(name: string, body: (t: Test) => Promise<void>): void {
-  t.test(name, async (t) => {
-    await body(t);
-    t.equal(host().memory().blocks, 0, 'no memory of the host is left');
-    t.equal(tf.memory().numTensors, 0, 'no tensor is left');
-  });
-}
 
 test('windows: from border to border, no gap, no stride above the wanted one', async (t) => {
   for (let size = 1; size <= 70; size++) {
@@ -209,16 +183,6 @@ test('progress counts every window; leaving early gives the memory back', async 
   await t.rejects(finish(segmentVolume(failing.network, noise(size, 4), size, options)), { message: 'no memory' });
 });
 
-const plan = (
-  preprocessing: object = {},
-  tasks: Readonly<Record<string, readonly number[][]>> = { a: [[1]] },
-): Plan => {
-  const made = makePlan(tasks, [16, 16, 16], { inference: { largestComponent: false } });
-  for (const dataset of made.datasets)
-    Object.assign(dataset.preprocessing, { normalization: 'none', window: null, crop: 'none', ...preprocessing });
-  return made;
-};
-
 test('masks come back in the geometry in which the image was stored', async (t) => {
   // x of the file runs to the feet, y to the right, z to the back; anisotropic, a little oblique, odd sizes
   const affine: Affine = [0.05, 1.2, 0.1, -10, 0.04, 0.06, -0.9, 20, -2, 0.05, 0.02, 40, 0, 0, 0, 1];
@@ -339,99 +303,6 @@ test('computed in parts, from a scan as it is stored: the same masks, bit for bi
       'every window of every part is counted',
     );
   }
-});
-
-/** A scan of 2 x 2 x 3 windows of [16, 16, 16] whose spacing is not the plan's, so that everything between file and mask is held. */
-function abortable() {
-  const sizeVoxels: Triple = [24, 20, 30];
-  const model = { network: spyNetwork().network, plan: plan({ spacingMm: [1, 1, 1.1] }, { a: [[1], [2]], b: [[1]] }) };
-  model.plan.datasets[1]!.preprocessing.normalization = 'zscore';
-  const affine: Affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-  const image = { data: noise(sizeVoxels, 8), sizeVoxels, spacingMm: [1, 1, 1] as Triple, affine };
-  return { model, image };
-}
-
-test('an aborted prediction rejects, computes no further window and frees everything', async (t) => {
-  const { model, image } = abortable();
-  const stopped = new AbortController();
-  stopped.abort();
-  const before: PredictProgress[] = [];
-  await t.rejects(
-    predictVolume(model, image, { signal: stopped.signal, onProgress: (step) => before.push(step) }),
-    { code: 'VERSEMI_ABORTED' },
-    'aborted before it began',
-  );
-  t.equal(before.length, 0);
-
-  for (const [pass, last] of [
-    [0, 1],
-    [0, 5],
-    [1, 2],
-  ] as const) {
-    const abort = new AbortController();
-    const reason = new Error('the window was closed');
-    const seen: PredictProgress[] = [];
-    const failure = await predictVolume(model, image, {
-      signal: abort.signal,
-      strips: 2,
-      onProgress(step) {
-        seen.push(step);
-        t.ok(host().memory().blocks > 0, 'memory is held while it goes on');
-        if (step.pass === pass && step.window === last) abort.abort(reason);
-      },
-    }).catch((error: unknown) => error);
-    if (!isVersemiError(failure, 'ABORTED')) throw failure;
-    t.equal(failure.cause, reason, 'the reason of the signal is the cause');
-    t.match(seen.at(-1), { pass, window: last }, 'no window after that');
-    t.equal(host().memory().blocks, 0);
-    t.equal(tf.memory().numTensors, 0);
-  }
-
-  let turns = 0;
-  const timer = new AbortController();
-  // Slow windows: the event loop gets its turn between two of them, and the timer its call.
-  const slow = spyNetwork((seen) => {
-    turns++;
-    for (const end = performance.now() + 60; performance.now() < end; );
-    return tf.clone(seen);
-  });
-  setTimeout(() => timer.abort(), 1);
-  await t.rejects(predictVolume({ ...model, network: slow.network }, image, { signal: timer.signal }), {
-    code: 'VERSEMI_ABORTED',
-  });
-  t.ok(turns < 12, `${turns} calls of the network before a timer could abort`);
-});
-
-test('leaving predictWindows early, and an error in onProgress, free everything', async (t) => {
-  const { model, image } = abortable();
-  for await (const { window } of predictWindows(model, image)) if (window === 3) break;
-  t.equal(host().memory().blocks, 0);
-  const steps = predictWindows(model, image);
-  const [made, again] = [await finish(steps), await predictVolume(model, image)];
-  t.same(
-    made.map(({ mask }) => mask.data),
-    again.map(({ mask }) => mask.data),
-  );
-  const onProgress = () => {
-    throw new Error('the caller has a defect');
-  };
-  await t.rejects(predictVolume(model, image, { onProgress }), { message: 'the caller has a defect' });
-});
-
-test('an aborted evaluation rejects and frees everything', async (t) => {
-  const { model, image } = abortable();
-  const label = { ...image, data: new Uint8Array(image.data.length).fill(1, 0, 999) };
-  const abort = new AbortController();
-  const windows: number[] = [];
-  const evaluation = evaluateCase(model, { id: 'c', image, label }, 'a', [0, 1], {
-    signal: abort.signal,
-    onProgress({ window }) {
-      windows.push(window);
-      if (window === 2) abort.abort();
-    },
-  });
-  await t.rejects(evaluation, { code: 'VERSEMI_ABORTED' });
-  t.same(windows, [1, 2]);
 });
 
 test('tasks by name, the synthetic one among them', async (t) => {
