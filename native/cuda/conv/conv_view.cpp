@@ -79,7 +79,7 @@ conv_view grad_input_view(const versemi_conv_problem& p) noexcept {
 bool take_moments(context& device, const conv_view& view, int per_sample, conv_moment_slots* slots) {
   const std::size_t count = static_cast<std::size_t>(view.n) * static_cast<std::size_t>(per_sample) *
                             static_cast<std::size_t>(view.result_channels);
-  slots->moments = device.scratch_of<conv_moments>(conv_scratch_moments, count);
+  slots->moments = device.scratch_of<conv_moments>(scratch_slot::moments, count);
   slots->per_sample = per_sample;
   return slots->moments != nullptr;
 }
@@ -155,7 +155,7 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   if (status.code != VERSEMI_OK) return status;
   float* own = nullptr;
   if (!tensors[5].present() || !tensors[6].present()) {
-    own = device.scratch_of<float>(conv_scratch_statistics, static_cast<std::size_t>(moments) * 2);
+    own = device.scratch_of<float>(scratch_slot::statistics, static_cast<std::size_t>(moments) * 2);
     if (own == nullptr) return out_of_memory(static_cast<std::size_t>(moments) * 8);
   }
   norm_job norm;

@@ -75,10 +75,6 @@ struct kernel_rows {
 VERSEMI_CUDA_FAMILIES(VERSEMI_CUDA_DECLARE)
 #undef VERSEMI_CUDA_DECLARE
 
-// The reason of a row that could run a call, where one that comes later is counted to be faster. This very pointer, so that
-// tests can run the row all the same. table.cpp.
-extern const char counted_slower[];
-
 // Rows of one op in the order of the families: rows(op, &count) -> pointers that live as long as the program. table.cpp.
 const kernel* const* rows_of(std::int32_t op, std::int32_t* count);
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/rounding.h"
+
 namespace versemi {
 namespace cuda {
 namespace {
@@ -18,14 +20,14 @@ int floor_log2(std::int64_t value) {
 // block is unused).
 std::int64_t class_capacity(std::int64_t bytes, int* size_class) {
   if (bytes <= 64 * granule) {
-    const std::int64_t granules = bytes <= 0 ? 1 : (bytes + granule - 1) / granule;
+    const std::int64_t granules = bytes <= 0 ? 1 : divide_up(bytes, granule);
     *size_class = static_cast<int>(granules - 1);
     return granules * granule;
   }
   // bytes in (2^k, 2^(k+1)]: steps of 2^(k-3)
   const int k = floor_log2(bytes - 1);
   const std::int64_t step = std::int64_t{1} << (k - 3);
-  const std::int64_t steps = (bytes + step - 1) / step;  // 9..16
+  const std::int64_t steps = divide_up(bytes, step);  // 9..16
   *size_class = 64 + (k - 14) * 8 + static_cast<int>(steps - 9);
   return steps * step;
 }

@@ -69,7 +69,6 @@ class block_pool {
   // Counts `peak` anew.
   void restart_peak() { use_.peak = use_.in_use; }
   const block_use& use() const { return use_; }
-  std::int64_t free_bytes() const { return use_.reserved - use_.in_use; }
 
  private:
   static constexpr int class_count = 64 + 8 * 40;

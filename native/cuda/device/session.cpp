@@ -163,8 +163,8 @@ versemi_status session::check_range(const buffer& slot, std::int64_t bytes) cons
                  static_cast<long long>(slot.bytes), static_cast<long long>(bytes));
 }
 
-void* session::scratch(int slot, std::size_t bytes) {
-  memory_block*& block = scratch_[slot];
+void* session::scratch(scratch_slot slot, std::size_t bytes) {
+  memory_block*& block = scratch_[static_cast<int>(slot)];
   if (block == nullptr || block->capacity < static_cast<std::int64_t>(bytes)) {
     if (block != nullptr) pool_.give(block);
     block = pool_.take(static_cast<std::int64_t>(bytes));

@@ -60,7 +60,7 @@ class session final : public context {
   const device_properties& properties() const override { return properties_; }
   precision operands() const override { return settings_.operands; }
   cudaStream_t stream() const override { return stream_; }
-  void* scratch(int slot, std::size_t bytes) override;
+  void* scratch(scratch_slot slot, std::size_t bytes) override;
 
   versemi_status allocate(std::int64_t bytes, buffer_id* id);
   versemi_status release(buffer_id id);

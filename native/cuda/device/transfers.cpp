@@ -60,7 +60,7 @@ versemi_status pinned_ring::copy(void* device, const void* host, std::size_t byt
     const versemi_status status =
         check(cudaMemcpyAsync(to, open.memory + open.used, piece, cudaMemcpyHostToDevice, stream), "upload");
     if (status.code != VERSEMI_OK) return status;
-    open.used = std::min(segment_bytes_, (open.used + piece + alignment - 1) / alignment * alignment);
+    open.used = std::min(segment_bytes_, round_up(open.used + piece, alignment));
     from += piece;
     to += piece;
     bytes -= piece;

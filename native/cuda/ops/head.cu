@@ -12,7 +12,6 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int partial_slot = 6;
 constexpr int most_width = 64;
 
 __device__ __forceinline__ float relu(float v) { return v < 0.0f ? 0.0f : v; }  // NaN stays
@@ -335,7 +334,7 @@ versemi_status run_gradient_any(context& device, const tensor* tensors, std::int
   const std::int64_t blocks_per_chunk = divide_up(blocks, chunks);
   chunks = divide_up(blocks, blocks_per_chunk);
   const std::size_t partial_count = static_cast<std::size_t>(p.n * chunks * sums);
-  float* partials = device.scratch_of<float>(partial_slot, partial_count);
+  float* partials = device.scratch_of<float>(scratch_slot::partials, partial_count);
   if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
   const versemi_status status = with_features(tensors[1].format, [&](auto* type) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
@@ -352,7 +351,7 @@ versemi_status run_gradient_mma(context& device, const tensor* tensors, std::int
   const head_problem p = problem_of(attributes);
   const std::int64_t chunks = head_gradient_chunks(device, p);
   const std::size_t partial_count = static_cast<std::size_t>(p.n * chunks * p.prompts * head_sums(8).count);
-  float* partials = device.scratch_of<float>(partial_slot, partial_count);
+  float* partials = device.scratch_of<float>(scratch_slot::partials, partial_count);
   if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
   const versemi_status status =
       head_gradient_mma(device, p, static_cast<const float*>(tensors[0].data), tensors[1].data,

@@ -12,7 +12,6 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int sums = 5;
-constexpr int partial_slot = 6;
 constexpr std::int64_t most_blocks = 1056;
 
 std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
@@ -100,7 +99,7 @@ versemi_status run_overlap_sums(context& device, const tensor* tensors, std::int
   std::int64_t blocks = divide_up(count, threads * 8);
   if (blocks > most_blocks) blocks = most_blocks;
   if (blocks < 1) blocks = 1;
-  double* partials = device.scratch_of<double>(partial_slot, static_cast<std::size_t>(blocks * sums));
+  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(blocks * sums));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(blocks * sums) * sizeof(double));
   const bool masked = tensors[2].present();
   const versemi_status status =

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(Threads)
   __shared__ float b_slice[slice][Columns + 4];
   const int thread = static_cast<int>(threadIdx.x);
   const int row_of = thread / (Columns / Each), column_of = thread % (Columns / Each);
-  const std::int64_t column_tiles = (p.n + Columns - 1) / Columns, row_tiles = (p.m + Rows - 1) / Rows;
+  const std::int64_t column_tiles = divide_up(p.n, Columns), row_tiles = divide_up(p.m, Rows);
   const std::int64_t tile = blockIdx.x % (column_tiles * row_tiles), batch = blockIdx.x / (column_tiles * row_tiles);
   const std::int64_t first_row = tile / column_tiles * Rows, first_column = tile % column_tiles * Columns;
   a += batch * p.a_step;

@@ -196,7 +196,7 @@ versemi_status pack_gradients(context& device, const tensor* tensors, std::int32
   auto *arena = static_cast<float*>(tensors[n].data), *squared_norm = static_cast<float*>(tensors[n + 1].data);
   std::int64_t pieces = 0;
   for (std::int64_t i = 0; i < n; i++) pieces += divide_up(whole(attributes[1 + i]), piece_elements);
-  auto* partials = device.scratch_of<double>(5, static_cast<std::size_t>(pieces));
+  auto* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(pieces));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
   const versemi_status status = for_each_list(
       tensors, attributes + 1, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t before) {
