@@ -2,7 +2,7 @@
 // looks for the driver when it is first called: a machine without one gets here and not into a loader's error.
 #include <cstdio>
 
-#include "device/convert.h"
+#include "device/formats.h"
 #include "device/session.h"
 
 #if defined(VERSEMI_CUDA_EMULATED)
