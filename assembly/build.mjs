@@ -28,7 +28,7 @@ const modules = {
   host: { entry: 'host.ts', flags: [] },
   kernels: { entry: 'kernels.ts', flags: [] },
   'kernels-threads': { entry: 'kernels.ts', flags: threads },
-  // Opt-in, loaded only then: fused multiply-add where the engine has it (src/tfjs/wasm-device.ts).
+  // Opt-in, loaded only then: fused multiply-add where the engine has it (src/tfjs/devices/wasm-device.ts).
   'kernels-relaxed': { entry: 'kernels.ts', flags: relaxed },
   'kernels-threads-relaxed': { entry: 'kernels.ts', flags: [...threads, ...relaxed] },
 };

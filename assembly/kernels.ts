@@ -1,4 +1,4 @@
-// Kernel table of the device wasm: one entry point for all ops (codes: src/tfjs/kernel-table.ts), the same in every thread.
+// Kernel table of the device wasm: one entry point for all ops (codes: src/tfjs/table/kernel-table.ts), the same in every thread.
 
 import { axesScratch } from './kernels/axes';
 import { binary } from './kernels/binary';

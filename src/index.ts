@@ -5,9 +5,10 @@
  * (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
  * are [z, y, x]; lengths are millimetres.
  */
+
+export { runBench } from './bench/cases.js';
+export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
 export * from './checkpoints/index.js';
-export { runBench } from './cli/bench-cases.js';
-export type { BenchListener, BenchOptions, BenchRow } from './cli/bench-run.js';
 export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type CaseFiles, type Dataset, type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
@@ -61,9 +62,9 @@ export type { PreprocessedCase } from './preprocessing/types.js';
 export { casesToCsv } from './reports/csv.js';
 export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
+export { toCanonical, toStored } from './scans/canonical.js';
 export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';
 export { type TrainOptions, train } from './training/train.js';
-export { toCanonical, toStored } from './volume/orientation.js';
 export type { Affine, StoredGeometry, Triple, Volume, VoxelArray } from './volume/volume.js';

@@ -1,7 +1,7 @@
 // The call in progress, as every kernel sees it: buffers, attributes, scratch memory, and which part of the work is this
 // instance's. Each thread has an instance of its own, so that these globals belong to the thread.
 //
-// Call block, written by the host (src/tfjs/wasm-device.ts):
+// Call block, written by the host (src/tfjs/devices/wasm-device.ts):
 //   u32 buffer count, u32 attribute count, u32 scratch address, u32 unused, f64 attributes[], u32 buffer addresses[]
 // Control block, shared by the threads, one 64-byte line per word that is written often: see the offsets below.
 

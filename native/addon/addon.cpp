@@ -1,5 +1,5 @@
 // The N-API boundary: unpacks arguments, checks them, calls the kernel table, returns a status code. No arithmetic.
-// src/tfjs/native-device.ts is its only caller. C++ exceptions end here (see `contained`); JavaScript ones are thrown for
+// src/tfjs/devices/native-device.ts is its only caller. C++ exceptions end here (see `contained`); JavaScript ones are thrown for
 // wrong argument types only, which no user can cause.
 
 #include <napi.h>

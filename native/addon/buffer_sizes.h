@@ -1,6 +1,6 @@
 // What every op needs of its buffers, stated once: attributes and buffers are checked here before any kernel runs, so
 // that a wrong call is an error with a sentence and never a fault in a kernel. The order of attributes and buffers is
-// that of src/tfjs/kernel-table.ts.
+// that of src/tfjs/table/kernel-table.ts.
 #ifndef VERSEMI_ADDON_BUFFER_SIZES_H
 #define VERSEMI_ADDON_BUFFER_SIZES_H
 

@@ -1,5 +1,5 @@
 // The dynamic head: three 1x1x1 layers with weights of their own per (sample, prompt); formula and parameter order in
-// src/tfjs/kernel-table.ts. All prompts are computed in one pass over the features. Blocks of 64 voxels are transposed so
+// src/tfjs/table/kernel-table.ts. All prompts are computed in one pass over the features. Blocks of 64 voxels are transposed so
 // that a vector holds one feature of several voxels; every weight is then one number for the whole vector. The gradient
 // recomputes the hidden layers. Width 8 is compiled with its loops unrolled, other widths with run-time loops.
 

@@ -1,4 +1,4 @@
-// Sums for Dice and cross-entropy, and the aggregate over prompts; formulas in src/tfjs/kernel-table.ts.
+// Sums for Dice and cross-entropy, and the aggregate over prompts; formulas in src/tfjs/table/kernel-table.ts.
 
 #include "dispatch.h"
 #include "elementwise_math.h"

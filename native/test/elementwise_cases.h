@@ -12,7 +12,7 @@ struct elementwise_cases {
   static constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN(), infinity = INFINITY;
   static constexpr float fnan = NAN, finf = INFINITY;
 
-  // Order of unaryKinds and binaryKinds in src/tfjs/kernel-table.ts.
+  // Order of unaryKinds and binaryKinds in src/tfjs/table/kernel-table.ts.
   enum unary_kind { identity, neg, abs_kind, square, sqrt_kind, rsqrt, reciprocal, exp_kind, log_kind, log1p_kind, expm1_kind, sigmoid,
                     tanh_kind, relu, relu6, leaky_relu, elu, softplus, sign, floor_kind, ceil_kind, round_kind, clip, step };
   enum binary_kind { add, sub, mul, div_kind, div_no_nan, max_kind, min_kind, pow_kind, squared_difference };

@@ -1,11 +1,11 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
+import { benchCases, runBench } from '../bench/cases.js';
+import type { BenchRow } from '../bench/run.js';
+import { type ComparedRow, runTrainingBench, type TrainingArguments } from '../bench/training-peers.js';
 import { packageRoot } from '../root.js';
 import { requireGradients } from '../tfjs/index.js';
-import { benchCases, runBench } from './bench-cases.js';
-import type { BenchRow } from './bench-run.js';
-import { type ComparedRow, runTrainingBench, type TrainingArguments } from './bench-training-peers.js';
-import { chooseDevice } from './device.js';
+import { chooseDevice, type DeviceArguments } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
 
@@ -83,7 +83,7 @@ metrics-256 and batch-8-8 run on one thread in WebAssembly, whatever the device.
 }
 
 /** Layers and steps, each with its floor, its peer and their ratio. */
-async function benchTraining(options: TrainingArguments, terminal: Terminal): Promise<void> {
+async function benchTraining(options: TrainingArguments & DeviceArguments, terminal: Terminal): Promise<void> {
   const { device } = await chooseDevice(options, terminal);
   requireGradients();
   const rows: ComparedRow[] = [];

@@ -1,7 +1,8 @@
 import { VersemiError } from '../errors.js';
+import { toCanonical } from '../scans/canonical.js';
+import { type Scan, scanOf, volumeOf } from '../scans/scan.js';
 import { assertSameGeometry } from '../volume/geometry.js';
-import { canonicalGeometry, toCanonical } from '../volume/orientation.js';
-import { type Scan, scanOf, volumeOf } from '../volume/scan.js';
+import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseFiles, Dataset } from './dataset.js';

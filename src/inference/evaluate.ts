@@ -1,9 +1,9 @@
 import { type CaseResult, diceOf, type Summary, segmentationMetrics } from '../metrics/index.js';
 import { prepareScan } from '../preprocessing/preprocess-case.js';
 import type { PreprocessedCase } from '../preprocessing/types.js';
-import { MaskVolume } from '../volume/mask-volume.js';
+import { MaskVolume } from '../scans/mask-volume.js';
+import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
-import { asScan, type Scan } from '../volume/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { MemoryOptions } from './memory.js';

@@ -1,7 +1,7 @@
 import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case.js';
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
-import { MaskVolume } from '../volume/mask-volume.js';
-import { asScan, type Scan } from '../volume/scan.js';
+import { MaskVolume } from '../scans/mask-volume.js';
+import { asScan, type Scan } from '../scans/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { emptyMask, host, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';

@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { overlapSums } from '../tfjs/ops.js';
+import { overlapSums } from '../tfjs/ops/index.js';
 
 /**
  * What Dice and cross-entropy are made of, over a whole batch, each a scalar. With mask m (1 where none is given),

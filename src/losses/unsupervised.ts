@@ -1,5 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { aggregateMax } from '../tfjs/ops.js';
+import { aggregateMax } from '../tfjs/ops/index.js';
 import { dice } from './dice.js';
 import { overlap } from './overlap.js';
 

@@ -1,5 +1,5 @@
 import type { Plan } from '../config/plan.js';
-import { dynamicHeadParameterCount } from '../tfjs/ops.js';
+import { dynamicHeadParameterCount } from '../tfjs/ops/index.js';
 
 /** Everything that decides the shapes of a network. */
 export interface NetworkConfig {

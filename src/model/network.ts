@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
-import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops.js';
+import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops/index.js';
 import { initialValues } from './initialization.js';
 import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
 import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';

@@ -1,5 +1,5 @@
 import type { Tensor5D } from '@tensorflow/tfjs-core';
-import { conv3dNormRelu, recomputed } from '../tfjs/ops.js';
+import { conv3dNormRelu, recomputed } from '../tfjs/ops/index.js';
 import type { NetworkConfig } from './layers.js';
 
 /** Gives a weight by name, see `parameterSpecs`. */

@@ -1,5 +1,5 @@
 import type { PreprocessingSettings } from '../config/plan.js';
-import { asScan, type Scan } from '../volume/scan.js';
+import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import { host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { isIdentity, planGrid, type Region, type ResampledGrid, wholeRegion } from './grid.js';

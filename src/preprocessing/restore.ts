@@ -1,5 +1,5 @@
 import { VersemiError } from '../errors.js';
-import { toStored } from '../volume/orientation.js';
+import { toStored } from '../scans/canonical.js';
 import type { Volume } from '../volume/volume.js';
 import { voxelCount } from '../volume/volume.js';
 import { type GridMap, host, type MaskRestorer, neededRows, type PackedMask, type Rows } from '../wasm/host.js';

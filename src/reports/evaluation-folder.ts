@@ -2,7 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeError, writeFileAtomic } from '../atomic-file.js';
 import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
-import type { Scan } from '../volume/scan.js';
+import type { Scan } from '../scans/scan.js';
 import { casesToCsv } from './csv.js';
 import { overlayFileName, overlayPng } from './overlay-file.js';
 

@@ -6,10 +6,11 @@
  *     import { selectDevice } from 'versemi/tfjs';
  *     await selectDevice('auto');
  */
-import './gradients.js';
+import './backend/gradients.js';
 
-export { currentDevice } from './backend.js';
-export type { Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
+export { currentDevice } from './backend/backend.js';
+export { type DispatchCounts, dispatchCounts, resetDispatchCounts } from './backend/dispatch-log.js';
+export type { Device, DeviceMemory, DeviceSettings, Precision } from './devices/device.js';
 export {
   type BackendStatus,
   type DeviceChoice,
@@ -19,6 +20,5 @@ export {
   requireGradients,
   type SelectedDevice,
   selectDevice,
-} from './devices.js';
-export { type DispatchCounts, dispatchCounts, resetDispatchCounts } from './dispatch-log.js';
-export * from './ops.js';
+} from './devices/select.js';
+export * from './ops/index.js';

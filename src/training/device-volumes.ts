@@ -7,7 +7,7 @@ import { RecipeMaker } from '../sampling/recipe.js';
 import { caseNames } from '../sampling/sampler.js';
 import { hostOnlyDatasets, type TableBatch, VolumeLayout } from '../sampling/volume-tables.js';
 import { currentDevice } from '../tfjs/index.js';
-import { cutMix, cutPatches } from '../tfjs/ops.js';
+import { cutMix, cutPatches } from '../tfjs/ops/index.js';
 import type { InputSource } from './groups.js';
 
 /** A step whose voxels the device makes itself, from volumes that lie there. */

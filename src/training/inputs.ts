@@ -2,7 +2,7 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { promptCodes } from '../model/network.js';
 import type { StepBatch } from '../sampling/types.js';
-import { PersistentTensor } from '../tfjs/persistent.js';
+import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import type { DeviceBatch } from './device-volumes.js';
 import { lossWeights, type StepTerms } from './groups.js';
 

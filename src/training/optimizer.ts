@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
 import type { NamedValues } from '../model/network.js';
-import { adamStep, concatGradients, copyInto, emaStep, packGradients } from '../tfjs/ops.js';
+import { adamStep, concatGradients, copyInto, emaStep, packGradients } from '../tfjs/ops/index.js';
 
 export interface AdamPlan {
   readonly beta1: number;

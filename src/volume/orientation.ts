@@ -1,7 +1,6 @@
 import { VersemiError } from '../errors.js';
-import { host } from '../wasm/host.js';
 import { closestAxes, columnNorms, invertAffine } from './affine.js';
-import type { StoredGeometry, Triple, Volume, VoxelArray } from './volume.js';
+import type { StoredGeometry, Triple, Volume } from './volume.js';
 
 export type Flips = readonly [boolean, boolean, boolean];
 
@@ -31,40 +30,6 @@ export function canonicalGeometry(geometry: Geometry): Geometry & { readonly sto
   return { ...turnedGeometry(geometry, axes, flipped), stored };
 }
 
-/**
- * The same volume in canonical orientation ({@link canonicalGeometry}). Nothing is resampled. The voxels are shared with
- * `volume` when it is canonical already.
- * @returns a volume with `stored` set, for {@link toStored}
- * @throws VERSEMI_VOLUME_INVALID when the affine is singular
- */
-export function toCanonical<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
-  const geometry = canonicalGeometry(volume);
-  return { ...geometry, data: turned(volume, geometry.stored.axes, geometry.stored.flipped) };
-}
-
-/**
- * Takes a volume on a canonical grid (for example a label map made from a volume that {@link toCanonical} gave) back to
- * the axes, directions and affine of the file: the exact inverse.
- * @param volume has `stored`, and the size that canonical volumes of that file have
- * @throws VERSEMI_VOLUME_INVALID when it does not
- */
-export function toStored<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
-  const { stored, ...rest } = volume;
-  const expected = stored?.axes.map((axis) => stored.sizeVoxels[axis]!);
-  if (stored === undefined || expected!.join() !== volume.sizeVoxels.join()) {
-    throw new VersemiError('VOLUME_INVALID', {
-      ...(volume.file === undefined ? {} : { file: volume.file }),
-      field: stored === undefined ? 'stored' : 'sizeVoxels',
-      expected: stored === undefined ? 'the geometry of the file' : expected!.join(' x '),
-      found: stored === undefined ? 'nothing' : volume.sizeVoxels.join(' x '),
-      remedy: 'Give a volume on the grid that toCanonical made.',
-    });
-  }
-  const { axes, flipped } = wayBack(stored);
-  const { sizeVoxels, spacingMm, affine } = stored;
-  return { ...rest, data: turned(volume, axes, flipped), sizeVoxels, spacingMm, affine };
-}
-
 /** Axes and directions that take a canonical volume back to how it was stored. */
 export function wayBack({ axes, flipped }: StoredGeometry): { readonly axes: Triple; readonly flipped: Flips } {
   const inverse = [0, 1, 2].map((axis) => axes.indexOf(axis)) as unknown as Triple;
@@ -89,9 +54,4 @@ function turnedGeometry({ sizeVoxels, affine, file }: Geometry, axes: Triple, fl
     affine: result,
     ...(file === undefined ? {} : { file }),
   };
-}
-
-function turned<T extends VoxelArray>({ data, sizeVoxels }: Volume<T>, axes: Triple, flipped: Flips): T {
-  const unchanged = axes.every((axis, i) => axis === i && !flipped[i]);
-  return unchanged ? data : host().reorient(data, sizeVoxels, axes, flipped);
 }

@@ -40,7 +40,7 @@ export interface Volume<T extends VoxelArray = VoxelArray> {
   readonly affine: Affine;
   /** File the volume was read from, for error sentences and reports. */
   readonly file?: string;
-  /** Set by `toCanonical` (volume/orientation.ts). */
+  /** Set by `toCanonical` (scans/canonical.ts). */
   readonly stored?: StoredGeometry;
 }
 

@@ -1,6 +1,6 @@
 // Processor time of all metrics of one case, two lobed balls in 256^3, by their size. `node dist/test/bench/metrics.js`; the same
 // in scipy: `python3 test/bench/peers/metrics.py`. One size of both in one run: `versemi bench --only metrics-256`.
-import { metricsOfBalls } from '../../src/cli/bench-metrics.js';
+import { metricsOfBalls } from '../../src/bench/metrics.js';
 
 for (const radius of [40, 80, 115]) {
   const { host, measure } = metricsOfBalls(radius);

@@ -4,9 +4,9 @@
  *
  * `node dist/test/bench/wasm-conv.js [threads,threads...] [edge] [repeats]`
  */
-import type { BufferId, Device } from '../../src/tfjs/device.js';
-import type { KernelName } from '../../src/tfjs/kernel-table.js';
-import { createWasmDevice } from '../../src/tfjs/wasm-device.js';
+import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
+import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 
 interface Layer {
   readonly name: string;

@@ -1,6 +1,6 @@
 // A device that computes nothing and counts bytes, so that the memory of a step is known at any size.
-import type { BufferId, Device, DeviceMemory, Precision } from '../../src/tfjs/device.js';
-import { type KernelName, kernelTable } from '../../src/tfjs/kernel-table.js';
+import type { BufferId, Device, DeviceMemory, Precision } from '../../src/tfjs/devices/device.js';
+import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
 
 type Format = 'float32' | 'bfloat16';
 

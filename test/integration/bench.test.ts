@@ -4,16 +4,9 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { batchCase } from '../../src/cli/bench-batch.js';
-import { evaluationCase, widened } from '../../src/cli/bench-evaluation.js';
-import {
-  type BenchCase,
-  type BenchOptions,
-  differences,
-  type Peer,
-  pythons,
-  timeCases,
-} from '../../src/cli/bench-run.js';
+import { batchCase } from '../../src/bench/batch.js';
+import { evaluationCase, widened } from '../../src/bench/evaluation.js';
+import { type BenchCase, type BenchOptions, differences, type Peer, pythons, timeCases } from '../../src/bench/run.js';
 import { writeNifti } from '../../src/datasets/read-volume.js';
 import { windowBegins, windowWeights } from '../../src/inference/windows.js';
 import { VersemiNetwork } from '../../src/model/network.js';

@@ -5,7 +5,7 @@ import t from 'tap';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { createSampler } from '../../src/sampling/index.js';
-import type { Device, Precision, Recording } from '../../src/tfjs/device.js';
+import type { Device, Precision, Recording } from '../../src/tfjs/devices/device.js';
 import { selectDevice } from '../../src/tfjs/index.js';
 import { type TrainingEvent, train } from '../../src/training/index.js';
 import { stageOf } from '../../src/training/schedule.js';

@@ -6,7 +6,7 @@ import { isVersemiError, type VersemiError } from '../../src/errors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { createSampler } from '../../src/sampling/index.js';
-import type { Device } from '../../src/tfjs/device.js';
+import type { Device } from '../../src/tfjs/devices/device.js';
 import { selectDevice } from '../../src/tfjs/index.js';
 import { type TrainingEvent, train } from '../../src/training/index.js';
 import { createState, disposeState, trainingStep } from '../../src/training/step.js';

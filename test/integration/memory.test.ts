@@ -1,6 +1,6 @@
 // What --max-memory prints is an upper bound of what the process then takes, and not far above it.
 import t from 'tap';
-import { nativeUnavailableReason } from '../../src/tfjs/native-device.js';
+import { nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { writeCt, writeLabeledCt, writeModel } from '../bench/memory-model.js';
 import { peakOf } from '../bench/peak-of.js';
 

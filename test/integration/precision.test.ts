@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
+import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { conv3dNormRelu, selectDevice } from '../../src/tfjs/index.js';
-import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/native-device.js';
 import { runSelftest } from '../../src/tfjs/selftest/index.js';
 import { train } from '../../src/training/train.js';
 import { shapes, tinyPlan } from './training-support.js';

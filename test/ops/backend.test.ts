@@ -1,7 +1,8 @@
 /** Data, memory, delegation and in-place ops of VersemiBackend, over the plain device. */
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { VersemiBackend } from '../../src/tfjs/backend.js';
+import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
+import { registerKernels } from '../../src/tfjs/backend/register.js';
 import {
   adamStep,
   conv3dNormRelu,
@@ -11,9 +12,8 @@ import {
   packGradients,
   resetDispatchCounts,
 } from '../../src/tfjs/index.js';
-import type { KernelName } from '../../src/tfjs/kernel-table.js';
-import { registerKernels } from '../../src/tfjs/register.js';
 import { PlainDevice } from '../../src/tfjs/selftest/plain-device.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 
 const name = 'versemi-plain';
 const device = new PlainDevice();

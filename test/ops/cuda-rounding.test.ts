@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
 import { packageRoot } from '../../src/root.js';
-import { VersemiBackend } from '../../src/tfjs/backend.js';
-import type { BufferId, Device } from '../../src/tfjs/device.js';
-import { registerKernels } from '../../src/tfjs/register.js';
+import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
+import { registerKernels } from '../../src/tfjs/backend/register.js';
+import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { type GraphCase, type GraphResult, runGraph } from '../../src/tfjs/selftest/graph-case.js';
 import { encoderDecoder } from '../../src/tfjs/selftest/graph-cases.js';
 import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
@@ -45,7 +45,7 @@ const graph: GraphCase = {
 
 t.test('gradients in bfloat16 are those of plain arithmetic that rounds at the same places', { skip }, async (t) => {
   process.env.VERSEMI_ADDON = addon;
-  const { loadNativeDevice } = await import('../../src/tfjs/native-device.js');
+  const { loadNativeDevice } = await import('../../src/tfjs/devices/native-device.js');
   const plain = new LoweredDevice();
   const exact = await runOn('plain-exact', new LoweredDevice(), graph);
   plain.round = nearest;

@@ -1,11 +1,10 @@
 /** The selftest on every device of this machine, and that the selftest finds faults. */
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { VersemiBackend } from '../../src/tfjs/backend.js';
-import type { Device } from '../../src/tfjs/device.js';
+import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
+import { registerKernels } from '../../src/tfjs/backend/register.js';
+import type { Device } from '../../src/tfjs/devices/device.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
-import { type KernelName, kernelTable } from '../../src/tfjs/kernel-table.js';
-import { registerKernels } from '../../src/tfjs/register.js';
 import { checkCase } from '../../src/tfjs/selftest/check-case.js';
 import { checkGraph } from '../../src/tfjs/selftest/check-graph.js';
 import { graphCases } from '../../src/tfjs/selftest/graph-cases.js';
@@ -13,6 +12,7 @@ import { opCases, runSelftest } from '../../src/tfjs/selftest/index.js';
 import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
 import { isLowered, runLowered } from '../../src/tfjs/selftest/lowered-kernels.js';
 import { rounded } from '../../src/tfjs/selftest/precision.js';
+import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
 process.env.VERSEMI_POISON = '1';

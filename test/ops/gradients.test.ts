@@ -5,9 +5,9 @@
  */
 import t from 'tap';
 import { RandomStream, streams } from '../../src/random.js';
-import { convolutionProblem } from '../../src/tfjs/convolution-problem.js';
-import type { KernelName } from '../../src/tfjs/kernel-table.js';
+import { convolutionProblem } from '../../src/tfjs/backend/convolution-problem.js';
 import { plainKernels } from '../../src/tfjs/reference/plain-kernels.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 let streamIndex = 0;

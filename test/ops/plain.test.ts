@@ -1,8 +1,8 @@
 /** The whole TF.js side (data, kernels, delegation, gradients) over the plain kernels: needs no device. */
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { VersemiBackend } from '../../src/tfjs/backend.js';
-import { registerKernels } from '../../src/tfjs/register.js';
+import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
+import { registerKernels } from '../../src/tfjs/backend/register.js';
 import { checkGraph } from '../../src/tfjs/selftest/check-graph.js';
 import { graphCases } from '../../src/tfjs/selftest/graph-cases.js';
 import { PlainDevice } from '../../src/tfjs/selftest/plain-device.js';

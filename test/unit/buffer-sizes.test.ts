@@ -1,15 +1,15 @@
 /**
- * The size formulas exist twice: in native/addon/buffer_sizes.cpp and in src/tfjs/wasm-call.ts. Here each is asked for every
+ * The size formulas exist twice: in native/addon/buffer_sizes.cpp and in src/tfjs/table/call-check.ts. Here each is asked for every
  * case of the op table: the addon is called with buffers exactly as large as TypeScript says up to one that is empty or absent, and
  * must name that buffer and the same number of bytes.
  */
 import t from 'tap';
 import { isVersemiError } from '../../src/errors.js';
-import type { BufferId } from '../../src/tfjs/device.js';
-import type { KernelName } from '../../src/tfjs/kernel-table.js';
-import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/native-device.js';
+import type { BufferId } from '../../src/tfjs/devices/device.js';
+import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { opCases } from '../../src/tfjs/selftest/index.js';
-import { bufferNeeds } from '../../src/tfjs/wasm-call.js';
+import { bufferNeeds } from '../../src/tfjs/table/call-check.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 
 t.test('both definitions of buffer sizes agree', { skip: nativeUnavailableReason() ?? false }, async (t) => {
   const device = loadNativeDevice({ threads: 1 });

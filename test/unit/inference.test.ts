@@ -16,9 +16,9 @@ import { groupTasks, type InferenceOptions, taskIndices, taskName } from '../../
 import { planWindows, type WindowProtocol, windowBegins, windowWeights } from '../../src/inference/windows.js';
 import { prepareScan } from '../../src/preprocessing/preprocess-case.js';
 import { RandomStream, streams } from '../../src/random.js';
+import { toCanonical } from '../../src/scans/canonical.js';
+import { asScan, scanOf } from '../../src/scans/scan.js';
 import { applyAffine, columnNorms } from '../../src/volume/affine.js';
-import { toCanonical } from '../../src/volume/orientation.js';
-import { asScan, scanOf } from '../../src/volume/scan.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
 import { spyNetwork } from './inference-support.js';

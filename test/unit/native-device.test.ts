@@ -5,9 +5,9 @@ import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { isVersemiError } from '../../src/errors.js';
 import { packageRoot } from '../../src/root.js';
-import type { BufferId, Device } from '../../src/tfjs/device.js';
-import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/kernel-table.js';
-import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/native-device.js';
+import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
+import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
+import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
 
 const unavailable = nativeUnavailableReason();
 const needsAddon = { skip: unavailable ?? false };
@@ -282,7 +282,7 @@ t.test('worker threads load the addon again, each with devices of its own', need
   const mine = put(device, [1]);
   const source = `
     import { parentPort } from 'node:worker_threads';
-    const { loadNativeDevice } = await import(${JSON.stringify(new URL('../../src/tfjs/native-device.js', import.meta.url).href)});
+    const { loadNativeDevice } = await import(${JSON.stringify(new URL('../../src/tfjs/devices/native-device.js', import.meta.url).href)});
     const device = loadNativeDevice({ threads: 2 });
     const buffer = device.allocate(4096);
     device.run('fill', [buffer], [1024, 3]);
@@ -328,12 +328,18 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
 t.test('an addon that is absent or damaged is explained', async (t) => {
   const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
-  for (const file of ['errors.js', 'root.js', 'tfjs/device.js', 'tfjs/native-device.js', 'tfjs/kernel-table.js']) {
+  for (const file of [
+    'errors.js',
+    'root.js',
+    'tfjs/devices/device.js',
+    'tfjs/devices/native-device.js',
+    'tfjs/table/kernel-table.js',
+  ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
   const load = async (copy: number) => {
-    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/native-device.js')).href}?${copy}`;
-    return (await import(url)) as typeof import('../../src/tfjs/native-device.js');
+    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/devices/native-device.js')).href}?${copy}`;
+    return (await import(url)) as typeof import('../../src/tfjs/devices/native-device.js');
   };
   const absent = await load(1);
   t.match(absent.nativeUnavailableReason(), /not built.*versemi\.node.*npm rebuild versemi.*wasm works without it/);

@@ -1,6 +1,7 @@
 // Orientation, affines, and the comparison of geometries.
 import t from 'tap';
 import { RandomStream, streams } from '../../src/random.js';
+import { toCanonical, toStored } from '../../src/scans/canonical.js';
 import {
   applyAffine,
   columnNorms,
@@ -12,7 +13,6 @@ import {
   scalingAffine,
 } from '../../src/volume/affine.js';
 import { assertSameGeometry } from '../../src/volume/geometry.js';
-import { toCanonical, toStored } from '../../src/volume/orientation.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { failure, readGolden } from './datasets-support.js';
 

@@ -5,9 +5,9 @@ import type { ResampledGrid } from '../../src/preprocessing/grid.js';
 import { foregroundSamples, preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import { restoreLabels, restorer, rowsToRestore } from '../../src/preprocessing/restore.js';
 import { maximumForegroundSamples } from '../../src/preprocessing/types.js';
+import { toCanonical } from '../../src/scans/canonical.js';
+import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { applyAffine } from '../../src/volume/affine.js';
-import { MaskVolume } from '../../src/volume/mask-volume.js';
-import { toCanonical } from '../../src/volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../../src/volume/volume.js';
 import { emptyMask } from '../../src/wasm/host.js';
 

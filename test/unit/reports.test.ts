@@ -12,8 +12,8 @@ import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
 import { overlayFileName, overlayPng } from '../../src/reports/overlay-file.js';
 import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
 import { runReport, writeRunReport } from '../../src/reports/run-report.js';
-import { MaskVolume } from '../../src/volume/mask-volume.js';
-import { asScan } from '../../src/volume/scan.js';
+import { MaskVolume } from '../../src/scans/mask-volume.js';
+import { asScan } from '../../src/scans/scan.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
 

@@ -5,12 +5,12 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { isVersemiError } from '../../src/errors.js';
-import type { BufferId, Device } from '../../src/tfjs/device.js';
-import { type KernelName, kernelTable, unaryKinds } from '../../src/tfjs/kernel-table.js';
+import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
+import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
 import { caseData, checkCase } from '../../src/tfjs/selftest/check-case.js';
 import { opCases } from '../../src/tfjs/selftest/index.js';
 import { normal, type OpCase } from '../../src/tfjs/selftest/op-case.js';
-import { createWasmDevice } from '../../src/tfjs/wasm-device.js';
+import { type KernelName, kernelTable, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
 process.env.VERSEMI_POISON = '1';
@@ -409,7 +409,7 @@ t.test('after a thread has failed the device goes on alone', async (t) => {
 
 t.test('idle threads do not keep the process alive', (t) => {
   const script = `
-    import { createWasmDevice } from ${JSON.stringify(new URL('../../src/tfjs/wasm-device.js', import.meta.url).href)};
+    import { createWasmDevice } from ${JSON.stringify(new URL('../../src/tfjs/devices/wasm-device.js', import.meta.url).href)};
     const device = await createWasmDevice({ threads: 3, smallestSharedWork: 0 });
     const buffer = device.allocate(4000);
     device.run('fill', [buffer], [1000, 2]);

@@ -37,7 +37,7 @@ struct kernel {
   const char* name; // e.g. "halo-mma"
   // nullptr if the kernel can run this call on this device, else the reason (a string that outlives the call).
   const char* (*refuses)(const context& device, const double* attributes, std::int32_t attribute_count);
-  // Before the call. In: tensors in the order of src/tfjs/kernel-table.ts (inputs, then outputs), inputs with the format in
+  // Before the call. In: tensors in the order of src/tfjs/table/kernel-table.ts (inputs, then outputs), inputs with the format in
   // which they are stored, outputs float32. Out: `format` of every tensor as `run` wants it. An input stored otherwise is
   // converted into scratch by the caller; an output that has no memory yet gets it in that format; an output that exists
   // already (written in place: parameters, arenas, moments) is always float32. nullptr: everything float32.

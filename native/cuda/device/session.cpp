@@ -6,7 +6,7 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-// How many of a call's buffers are outputs; they stand last. The order is that of src/tfjs/kernel-table.ts.
+// How many of a call's buffers are outputs; they stand last. The order is that of src/tfjs/table/kernel-table.ts.
 std::int32_t output_count(std::int32_t op, std::int32_t count) {
   switch (op) {
     case VERSEMI_CONV3D_GRAD_WEIGHT:

@@ -1,5 +1,5 @@
 // The dynamic head: three 1x1x1 layers with weights of their own per (sample, prompt); formula and parameter order in
-// src/tfjs/kernel-table.ts. Features are read once for all prompts. The gradient recomputes the hidden layers; the sums over
+// src/tfjs/table/kernel-table.ts. Features are read once for all prompts. The gradient recomputes the hidden layers; the sums over
 // voxels that make the parameters' gradients are kept per block and added in order, in double.
 #include <type_traits>
 

@@ -1,4 +1,4 @@
-// Sums for Dice and cross-entropy, the aggregate over prompts, and their gradients; formulas in src/tfjs/kernel-table.ts.
+// Sums for Dice and cross-entropy, the aggregate over prompts, and their gradients; formulas in src/tfjs/table/kernel-table.ts.
 // Everything is float32 and read once; probabilities are never stored. Sums: float32 over at most 64 elements of a thread,
 // then double; partial sums of blocks in a fixed order.
 #include <cmath>

@@ -1,4 +1,4 @@
-// Instance and batch normalisation with ReLU, and their gradients; formulas in src/tfjs/kernel-table.ts. Each is a pass that
+// Instance and batch normalisation with ReLU, and their gradients; formulas in src/tfjs/table/kernel-table.ts. Each is a pass that
 // sums per channel, a small kernel that finishes the sums, and a pass that applies one formula per element; columns.h says
 // how the passes are cut. Batch normalisation is one sample of n * voxels rows.
 #include <cmath>

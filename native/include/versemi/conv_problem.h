@@ -11,7 +11,7 @@
 
 #include <stdint.h>
 
-/* Axes in the order D, H, W. Member order is that of the attributes in src/tfjs/kernel-table.ts. */
+/* Axes in the order D, H, W. Member order is that of the attributes in src/tfjs/table/kernel-table.ts. */
 typedef struct versemi_conv_problem {
   int64_t n;
   int64_t in[3], in_channels;

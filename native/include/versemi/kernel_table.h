@@ -1,5 +1,5 @@
 /* The C ABI of a device: op codes, buffers, attributes, status. The meaning of every op, the order of its buffers and
- * attributes, is stated once, in src/tfjs/kernel-table.ts; a test compares the codes. */
+ * attributes, is stated once, in src/tfjs/table/kernel-table.ts; a test compares the codes. */
 #ifndef VERSEMI_KERNEL_TABLE_H
 #define VERSEMI_KERNEL_TABLE_H
 

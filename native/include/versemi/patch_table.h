@@ -1,4 +1,4 @@
-/* The tables of cut_patches and cut_mix (src/tfjs/kernel-table.ts) and what their rows mean, for every device. Tables are data,
+/* The tables of cut_patches and cut_mix (src/tfjs/table/kernel-table.ts) and what their rows mean, for every device. Tables are data,
  * not attributes: whatever they hold, nothing outside of the buffers is read. */
 #ifndef VERSEMI_PATCH_TABLE_H
 #define VERSEMI_PATCH_TABLE_H

@@ -10,9 +10,9 @@ import {
   zerosLike,
 } from '@tensorflow/tfjs-core';
 import type { Triple } from '../../volume/volume.js';
-import { convolutionProblem } from '../convolution-problem.js';
-import { transposedShape } from '../custom-kernels.js';
-import { checkShape } from '../kernel-host.js';
+import { convolutionProblem } from '../backend/convolution-problem.js';
+import { transposedShape } from '../backend/custom-kernels.js';
+import { checkShape } from '../backend/kernel-host.js';
 import { differentiable, isRecording } from './differentiable.js';
 import { runCustom } from './run.js';
 

@@ -1,6 +1,6 @@
 import { clone, type Tensor, type Tensor3D, type Tensor4D, type Tensor5D } from '@tensorflow/tfjs-core';
 import { VersemiError } from '../../errors.js';
-import { checkShape } from '../kernel-host.js';
+import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';
 

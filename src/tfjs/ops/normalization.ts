@@ -1,6 +1,6 @@
 import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '@tensorflow/tfjs-core';
 import { VersemiError } from '../../errors.js';
-import { checkShape } from '../kernel-host.js';
+import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';
 

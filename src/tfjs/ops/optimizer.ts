@@ -1,5 +1,5 @@
 import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
-import { checkShape, sizeOf } from '../kernel-host.js';
+import { checkShape, sizeOf } from '../backend/kernel-host.js';
 import { runCustom } from './run.js';
 
 /**

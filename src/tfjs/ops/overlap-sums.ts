@@ -1,5 +1,5 @@
 import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
-import { checkShape } from '../kernel-host.js';
+import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';
 

@@ -1,6 +1,6 @@
 import type { Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
-import { checkShape } from '../kernel-host.js';
-import { lookupLength, mixRowLength, patchRowLength } from '../kernel-table.js';
+import { checkShape } from '../backend/kernel-host.js';
+import { lookupLength, mixRowLength, patchRowLength } from '../table/kernel-table.js';
 import { runCustom } from './run.js';
 
 /**

@@ -1,5 +1,5 @@
 import { engine, type NamedAttrMap, type NamedTensorMap, type Tensor } from '@tensorflow/tfjs-core';
-import type { CustomKernelName } from '../custom-kernels.js';
+import type { CustomKernelName } from '../backend/custom-kernels.js';
 
 /** Runs a kernel of custom-kernels.ts on the current backend; absent optional inputs are undefined. */
 export function runCustom<T extends Tensor | Tensor[]>(

@@ -1,4 +1,4 @@
-import { lookupLength, mixRowLength, patchRowLength } from '../kernel-table.js';
+import { lookupLength, mixRowLength, patchRowLength } from '../table/kernel-table.js';
 import { type PlainKernels, required } from './plain-kernel.js';
 
 /** Calls `body` with every voxel of n patches [d, h, w], in order. */

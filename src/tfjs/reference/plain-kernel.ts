@@ -1,4 +1,4 @@
-import type { KernelName } from '../kernel-table.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** Float32Array when the kernels serve TF.js's own cpu backend, Float64Array when they are the oracle of the selftest. */
 export type NumberArray = Float32Array | Float64Array;

@@ -1,4 +1,4 @@
-import type { KernelName } from '../kernel-table.js';
+import type { KernelName } from '../table/kernel-table.js';
 import { convolutionKernels } from './convolution.js';
 import { headKernels } from './head.js';
 import { normalizationKernels } from './normalization.js';

@@ -1,4 +1,4 @@
-import { binaryKinds, reduceKinds, unaryKinds } from '../kernel-table.js';
+import { binaryKinds, reduceKinds, unaryKinds } from '../table/kernel-table.js';
 import { type NumberArray, type PlainKernels, required } from './plain-kernel.js';
 
 /** Rounds half to even, as tf.round does. */

@@ -1,4 +1,4 @@
-import type { BufferId, Device } from '../device.js';
+import type { BufferId, Device } from '../devices/device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
 import { storesLowered } from './lowered-device.js';
 import { runLowered } from './lowered-kernels.js';

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Device } from '../device.js';
-import { dispatchCounts, resetDispatchCounts } from '../dispatch-log.js';
+import { dispatchCounts, resetDispatchCounts } from '../backend/dispatch-log.js';
+import type { Device } from '../devices/device.js';
 import type { CaseResult } from './check-case.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
 import { runLoweredGraph } from './lowered-device.js';

@@ -1,6 +1,6 @@
 import type { Triple } from '../../volume/volume.js';
-import { convolutionProblem } from '../convolution-problem.js';
-import { sizeOf } from '../kernel-host.js';
+import { convolutionProblem } from '../backend/convolution-problem.js';
+import { sizeOf } from '../backend/kernel-host.js';
 import { normal, type OpCase } from './op-case.js';
 
 interface Shape {

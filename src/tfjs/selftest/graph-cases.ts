@@ -7,7 +7,7 @@ import {
   dynamicHeadParameterCount,
   instanceNormRelu,
   overlapSums,
-} from '../ops.js';
+} from '../ops/index.js';
 import type { GraphCase } from './graph-case.js';
 
 const t1 = (x: tf.Tensor) => x as tf.Tensor1D;

@@ -1,6 +1,6 @@
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Device } from '../device.js';
+import type { Device } from '../devices/device.js';
 import { type CaseResult, checkCase } from './check-case.js';
 import { checkGraph } from './check-graph.js';
 import { convolutionCases } from './convolution-cases.js';

@@ -1,9 +1,9 @@
 import * as tf from '@tensorflow/tfjs-core';
-import { VersemiBackend } from '../backend.js';
-import type { BufferId, Device } from '../device.js';
-import { type KernelName, kernelTable } from '../kernel-table.js';
+import { VersemiBackend } from '../backend/backend.js';
+import { registerKernels } from '../backend/register.js';
+import type { BufferId, Device } from '../devices/device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
-import { registerKernels } from '../register.js';
+import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
 import { loweredPositions, runLowered } from './lowered-kernels.js';
 import { PlainDevice } from './plain-device.js';

@@ -1,6 +1,6 @@
-import { type KernelName, kernelTable } from '../kernel-table.js';
 import type { NumberArray } from '../reference/plain-kernel.js';
 import { plainKernels } from '../reference/plain-kernels.js';
+import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { Rounding } from './precision.js';
 
 /**

@@ -1,5 +1,5 @@
 import { RandomStream, streams } from '../../random.js';
-import type { KernelName } from '../kernel-table.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** What a buffer holds before the call. */
 export type Source =

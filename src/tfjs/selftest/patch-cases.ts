@@ -1,4 +1,4 @@
-import { lookupLength } from '../kernel-table.js';
+import { lookupLength } from '../table/kernel-table.js';
 import { explicit, normal, type OpCase } from './op-case.js';
 
 type Numbers = readonly number[];

@@ -1,6 +1,6 @@
-import type { BufferId, Device, DeviceMemory } from '../device.js';
-import { type KernelName, kernelTable } from '../kernel-table.js';
+import type { BufferId, Device, DeviceMemory } from '../devices/device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
+import { type KernelName, kernelTable } from '../table/kernel-table.js';
 
 /** A device over the plain kernels: what stands above devices runs without one; `refuse` makes it refuse rows. */
 export class PlainDevice implements Device {

@@ -1,6 +1,6 @@
 import { RandomStream, streams } from '../../random.js';
-import type { Device, Precision } from '../device.js';
-import type { KernelName } from '../kernel-table.js';
+import type { Device, Precision } from '../devices/device.js';
+import type { KernelName } from '../table/kernel-table.js';
 import { isLowered } from './lowered-kernels.js';
 
 /** Largest relative error of one rounding. */

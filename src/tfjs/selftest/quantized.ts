@@ -1,5 +1,5 @@
-import type { KernelName } from '../kernel-table.js';
 import type { NumberArray } from '../reference/plain-kernel.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** Inputs of a convolution as int8 holds them: the source with a scale per sample, the weights with one per channel of the result. */
 export function quantizedInputs<T extends NumberArray>(

@@ -1,5 +1,5 @@
-import { sizeOf } from '../kernel-host.js';
-import { binaryKinds, reduceKinds, unaryKinds } from '../kernel-table.js';
+import { sizeOf } from '../backend/kernel-host.js';
+import { binaryKinds, reduceKinds, unaryKinds } from '../table/kernel-table.js';
 import { explicit, normal, type OpCase, positive, type Source } from './op-case.js';
 
 const special = [0, -0, 1, -1, 0.5, -0.5, 1.5, -1.5, 2.5, 3.5, 6, 7, -7, 20, -20, 88, -88, 1e-8, -1e-8, 1e-30];

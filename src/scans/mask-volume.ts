@@ -1,0 +1,79 @@
+import { type Geometry, wayBack } from '../volume/orientation.js';
+import type { Affine, Triple, Volume } from '../volume/volume.js';
+import { host, type PackedMask } from '../wasm/host.js';
+import { turnedSlab } from './scan.js';
+
+/** Slices of the file that are made at a time. */
+const slabSlices = 64;
+
+/**
+ * A mask, 0 and 1, that lies in memory as bits (an eighth of its bytes), in the geometry in which its source was stored.
+ * Bytes are made each time they are asked for: keep what `data` gives. `writeNifti` takes it slab by slab and never holds
+ * the whole.
+ */
+export class MaskVolume implements Volume<Uint8Array> {
+  /** As the source was stored. */
+  readonly sizeVoxels: Triple;
+  readonly spacingMm: Triple;
+  readonly affine: Affine;
+
+  /**
+   * @param canonical geometry of the source's canonical grid, with `stored` unless it was stored like that
+   * @param packed on that grid
+   */
+  constructor(
+    private readonly canonical: Geometry,
+    readonly packed: PackedMask,
+  ) {
+    const { sizeVoxels, spacingMm, affine } = canonical.stored ?? canonical;
+    this.sizeVoxels = sizeVoxels;
+    this.spacingMm = spacingMm;
+    this.affine = affine;
+  }
+
+  /** Voxels inside. */
+  count(): number {
+    return host().countMask(this.packed);
+  }
+
+  get voxelMl(): number {
+    return (this.spacingMm[0] * this.spacingMm[1] * this.spacingMm[2]) / 1000;
+  }
+
+  /** On the canonical grid (RAS+). */
+  toCanonical(): Volume<Uint8Array> {
+    return { ...this.canonical, data: host().unpackMask(this.packed) };
+  }
+
+  get data(): Uint8Array {
+    const [sizeX, sizeY, sizeZ] = this.sizeVoxels;
+    const data = new Uint8Array(sizeX * sizeY * sizeZ);
+    let at = 0;
+    for (const slab of this.slabs()) {
+      data.set(slab, at);
+      at += slab.length;
+    }
+    return data;
+  }
+
+  /** An empty array of the voxels' type. */
+  get type(): Uint8Array {
+    return new Uint8Array(0);
+  }
+
+  /** The voxels of `data`, a few slices at a time. */
+  *slabs(): Generator<Uint8Array> {
+    const { packed } = this;
+    const depth = this.sizeVoxels[2];
+    const way = this.canonical.stored === undefined ? undefined : wayBack(this.canonical.stored);
+    for (let begin = 0; begin < depth; begin += slabSlices) {
+      const end = Math.min(depth, begin + slabSlices);
+      if (way === undefined) yield host().unpackMask(packed, { begin: [0, 0, begin], end: [...xy(packed), end] });
+      else yield turnedSlab(packed.sizeVoxels, way, begin, end, (box) => host().unpackMask(packed, box)) as Uint8Array;
+    }
+  }
+}
+
+function xy({ sizeVoxels }: PackedMask): [number, number] {
+  return [sizeVoxels[0], sizeVoxels[1]];
+}

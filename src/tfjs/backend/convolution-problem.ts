@@ -1,0 +1,44 @@
+import type { Triple } from '../../volume/volume.js';
+
+/**
+ * The convolution attributes of kernel-table.ts for the forward problem input [n, d, h, w, inC] * weight
+ * [kD, kH, kW, inC, outC], and the shape of its output.
+ */
+export interface ConvolutionProblem {
+  readonly attributes: number[];
+  readonly outputShape: number[];
+}
+
+/** Zeros before an axis, and the length of the output, by the rules of TensorFlow for 'same' and 'valid' padding. */
+function axis(input: number, kernel: number, stride: number, pad: 'same' | 'valid' | number): [number, number] {
+  if (pad === 'same') {
+    const output = Math.ceil(input / stride);
+    return [Math.floor(Math.max((output - 1) * stride + kernel - input, 0) / 2), output];
+  }
+  const zeros = pad === 'valid' ? 0 : pad;
+  return [zeros, Math.floor((input + 2 * zeros - kernel) / stride) + 1];
+}
+
+/**
+ * @param inputShape [n, d, h, w, inC]
+ * @param weightShape [kD, kH, kW, inC, outC]
+ * @param strides along d, h, w
+ * @param pad 'same', 'valid', or zeros on both sides of every axis
+ */
+export function convolutionProblem(
+  inputShape: readonly number[],
+  weightShape: readonly number[],
+  strides: Triple,
+  pad: 'same' | 'valid' | number,
+): ConvolutionProblem {
+  const [n, inD, inH, inW, inC] = inputShape as [number, number, number, number, number];
+  const [kD, kH, kW, , outC] = weightShape as [number, number, number, number, number];
+  const [sD, sH, sW] = strides;
+  const [padD, outD] = axis(inD, kD, sD, pad);
+  const [padH, outH] = axis(inH, kH, sH, pad);
+  const [padW, outW] = axis(inW, kW, sW, pad);
+  return {
+    attributes: [n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW],
+    outputShape: [n, outD, outH, outW, outC],
+  };
+}

@@ -1,0 +1,137 @@
+import { backend_util, type NamedAttrMap, type TensorInfo } from '@tensorflow/tfjs-core';
+import { binaryKinds, unaryKinds } from '../../table/kernel-table.js';
+import { input, type KernelHost, Refused, sizeOf, type TableKernel } from '../kernel-host.js';
+
+type Parameters = (attributes: NamedAttrMap) => readonly [number, number];
+
+const unaryCode = new Map<string, number>(unaryKinds.map((kind, code) => [kind, code]));
+const binaryCode = new Map<string, number>(binaryKinds.map((kind, code) => [kind, code]));
+
+function unary(kind: (typeof unaryKinds)[number], parameters: Parameters = () => [0, 0]): TableKernel {
+  const code = unaryCode.get(kind)!;
+  return (host, inputs, attributes) => {
+    const x = input(inputs, 'x');
+    return host.call('unary', [x], [x.shape], [code, sizeOf(x.shape), ...parameters(attributes)])[0]!;
+  };
+}
+
+/**
+ * Attributes of the row `binary` after its kind: rank, shape, strides of a and b (0 where an operand is broadcast).
+ * Neighbouring axes along which both operands advance alike are merged, so that equal shapes become one long axis.
+ */
+export function broadcastAttributes(
+  aShape: readonly number[],
+  bShape: readonly number[],
+  outputShape: readonly number[],
+): number[] {
+  const rank = outputShape.length;
+  const lengths: number[] = [];
+  const aStrides: number[] = [];
+  const bStrides: number[] = [];
+  let aStride = 1;
+  let bStride = 1;
+  for (let back = 1; back <= rank; back++) {
+    const length = outputShape[rank - back]!;
+    if (length === 1) continue;
+    const aLength = aShape[aShape.length - back] ?? 1;
+    const bLength = bShape[bShape.length - back] ?? 1;
+    const a = aLength === 1 ? 0 : aStride;
+    const b = bLength === 1 ? 0 : bStride;
+    aStride *= aLength;
+    bStride *= bLength;
+    const inner = lengths[0];
+    if (inner !== undefined && a === aStrides[0]! * inner && b === bStrides[0]! * inner) {
+      lengths[0] = inner * length;
+    } else {
+      lengths.unshift(length);
+      aStrides.unshift(a);
+      bStrides.unshift(b);
+    }
+  }
+  if (lengths.length === 0) return [1, 1, 0, 0];
+  return [lengths.length, ...lengths, ...aStrides, ...bStrides];
+}
+
+function applyBinary(host: KernelHost, code: number, a: TensorInfo, b: TensorInfo): TensorInfo {
+  const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
+  return host.call('binary', [a, b], [shape], [code, ...broadcastAttributes(a.shape, b.shape, shape)])[0]!;
+}
+
+function binary(kind: (typeof binaryKinds)[number]): TableKernel {
+  const code = binaryCode.get(kind)!;
+  return (host, inputs) => applyBinary(host, code, input(inputs, 'a'), input(inputs, 'b'));
+}
+
+function totalOf(shape: readonly number[], batch: readonly number[]): number {
+  return sizeOf(shape) / (shape.at(-1)! * shape.at(-2)!) === sizeOf(batch) ? sizeOf(batch) : 1;
+}
+
+export const arithmeticKernels = {
+  Neg: unary('neg'),
+  Abs: unary('abs'),
+  Square: unary('square'),
+  Sqrt: unary('sqrt'),
+  Rsqrt: unary('rsqrt'),
+  Reciprocal: unary('reciprocal'),
+  Exp: unary('exp'),
+  Log: unary('log'),
+  Log1p: unary('log1p'),
+  Expm1: unary('expm1'),
+  Sigmoid: unary('sigmoid'),
+  Tanh: unary('tanh'),
+  Relu: unary('relu'),
+  Relu6: unary('relu6'),
+  LeakyRelu: unary('leakyRelu', ({ alpha }) => [alpha as number, 0]),
+  Elu: unary('elu'),
+  Softplus: unary('softplus'),
+  Sign: unary('sign'),
+  Floor: unary('floor'),
+  Ceil: unary('ceil'),
+  Round: unary('round'),
+  ClipByValue: unary('clip', ({ clipValueMin, clipValueMax }) => [clipValueMin as number, clipValueMax as number]),
+  Step: unary('step', ({ alpha }) => [alpha as number, 0]),
+
+  Add: binary('add'),
+  Sub: binary('sub'),
+  Multiply: binary('mul'),
+  RealDiv: binary('div'),
+  Maximum: binary('max'),
+  Minimum: binary('min'),
+  Pow: binary('pow'),
+  SquaredDifference: binary('squaredDifference'),
+
+  AddN(host, inputs) {
+    const tensors = Object.values(inputs) as TensorInfo[];
+    const code = binaryCode.get('add')!;
+    let sum = host.view(tensors[0]!, tensors[0]!.shape);
+    for (const tensor of tensors.slice(1)) {
+      const previous = sum;
+      try {
+        sum = applyBinary(host, code, previous, tensor);
+      } finally {
+        host.release(previous);
+      }
+    }
+    return sum;
+  },
+
+  BatchMatMul(host, inputs, { transposeA, transposeB }) {
+    const a = input(inputs, 'a');
+    const b = input(inputs, 'b');
+    const [aRows, aColumns] = a.shape.slice(-2) as [number, number];
+    const [bRows, bColumns] = b.shape.slice(-2) as [number, number];
+    const [m, k] = transposeA ? [aColumns, aRows] : [aRows, aColumns];
+    const n = transposeB ? bRows : bColumns;
+    const batchShape = backend_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
+    const batch = sizeOf(batchShape);
+    const shared = [a, b].map(({ shape }) => batch > 1 && totalOf(shape, batchShape) === 1);
+    if ([a, b].some(({ shape }, i) => shared[i] && sizeOf(shape.slice(0, -2)) !== 1))
+      throw new Refused('partly broadcast batch axes');
+    return host.call(
+      'matmul',
+      [a, b],
+      [[...batchShape, m, n]],
+      [batch, m, k, n, Number(transposeA), Number(transposeB), shared[0] ? 0 : m * k, shared[1] ? 0 : k * n],
+    )[0]!;
+  },
+} satisfies Record<string, TableKernel>;

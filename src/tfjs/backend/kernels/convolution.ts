@@ -1,0 +1,41 @@
+import type { NamedAttrMap } from '@tensorflow/tfjs-core';
+import type { Triple } from '../../../volume/volume.js';
+import { type ConvolutionProblem, convolutionProblem } from '../convolution-problem.js';
+import { input, Refused, type TableKernel } from '../kernel-host.js';
+
+function problem(
+  inputShape: readonly number[],
+  weightShape: readonly number[],
+  attributes: NamedAttrMap,
+): ConvolutionProblem {
+  const { strides, pad, dilations = 1, dataFormat = 'NDHWC' } = attributes;
+  if (dataFormat !== 'NDHWC') throw new Refused(`data format ${dataFormat}`);
+  if ([dilations].flat().some((dilation) => dilation !== 1)) throw new Refused(`dilations ${dilations}`);
+  const triple = typeof strides === 'number' ? [strides, strides, strides] : (strides as number[]);
+  return convolutionProblem(inputShape, weightShape, triple as unknown as Triple, pad as 'same' | 'valid' | number);
+}
+
+/** TF.js's 3-D convolution family. */
+export const convolutionKernels = {
+  Conv3D(host, inputs, attributes) {
+    const x = input(inputs, 'x');
+    const filter = input(inputs, 'filter');
+    const { attributes: sizes, outputShape } = problem(x.shape, filter.shape, attributes);
+    return host.call('conv3d_forward', [x, filter, null], [outputShape], sizes)[0]!;
+  },
+
+  Conv3DBackpropInputV2(host, inputs, attributes) {
+    const dy = input(inputs, 'dy');
+    const filter = input(inputs, 'filter');
+    const inputShape = attributes.inputShape as number[];
+    const { attributes: sizes } = problem(inputShape, filter.shape, attributes);
+    return host.call('conv3d_grad_input', [dy, filter, null], [inputShape], sizes)[0]!;
+  },
+
+  Conv3DBackpropFilterV2(host, inputs, attributes) {
+    const x = input(inputs, 'x');
+    const filterShape = attributes.filterShape as number[];
+    const { attributes: sizes } = problem(x.shape, filterShape, attributes);
+    return host.call('conv3d_grad_weight', [x, inputs.dy], [filterShape, null], sizes)[0]!;
+  },
+} satisfies Record<string, TableKernel>;

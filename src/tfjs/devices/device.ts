@@ -1,0 +1,86 @@
+import type { KernelName } from '../table/kernel-table.js';
+
+/** Handle of a buffer on a device; 0 means "none". */
+export type BufferId = number;
+
+/** Precision of the operands of convolutions; sums are float32 in every one (int32 for int8). */
+export type Precision = 'float32' | 'tf32' | 'bfloat16' | 'int8';
+
+/** What a device is made with. */
+export interface DeviceSettings {
+  /** Default: VERSEMI_THREADS, else all cores that this process may use. */
+  readonly threads?: number;
+  /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
+  readonly exact?: boolean;
+  /**
+   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu has float32, bfloat16 and int8 (both for
+   * inference only), wasm float32 alone. Anything below float32 contradicts `exact`.
+   */
+  readonly precision?: Precision;
+}
+
+/** Memory of a device, bytes. */
+export interface DeviceMemory {
+  /** Live buffers. */
+  readonly buffers: number;
+  readonly bytesInUse: number;
+  /** Freed, kept for reuse. */
+  readonly bytesPooled: number;
+  /** Largest bytesInUse since the device was made or trimmed; on cuda with what kernels need besides their tensors. */
+  readonly bytesPeak: number;
+}
+
+/** Kernel calls that a device recorded once and runs again as a whole; see `Device.record`. */
+export interface Recording {
+  /** @returns false where it is no longer valid: a buffer that it uses is gone, or its memory was needed elsewhere */
+  replay(): boolean;
+  dispose(): void;
+}
+
+/**
+ * What a backend needs of a device. Implemented by NativeDevice (addon: cpu, cuda) and WasmDevice. Calls are in
+ * order; on an asynchronous device only `read`, `readSync` and `synchronize` wait.
+ */
+export interface Device {
+  readonly name: 'cpu' | 'wasm' | 'cuda';
+  readonly threads: number;
+  /** One line for people: instruction set or chip, threads. */
+  readonly description: string;
+  /** Of the operands of convolutions and of stored activations; absent: float32. */
+  readonly precision?: Precision;
+  /** @throws VERSEMI_DEVICE_OUT_OF_MEMORY. Contents are undefined (and poisoned with NaN when VERSEMI_POISON=1). */
+  allocate(bytes: number): BufferId;
+  release(buffer: BufferId): void;
+  write(buffer: BufferId, source: ArrayBufferView): void;
+  read(buffer: BufferId, target: ArrayBufferView): Promise<void>;
+  readSync(buffer: BufferId, target: ArrayBufferView): void;
+  /** True where its precision is meant for inference: it computes gradients, but not of what it rounded. */
+  readonly inferenceOnly?: boolean;
+  /** null if the device has a kernel for this call, else the reason why not. */
+  refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null;
+  /** @throws VERSEMI_KERNEL_FAILED */
+  run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void;
+  synchronize(): Promise<void>;
+  /**
+   * Records the kernel calls of `work` instead of running them; absent where a device cannot. Buffers that were there before
+   * keep their place, so what they hold may be overwritten between replays; everything else that the host writes during
+   * `work` is constant.
+   * @throws NotRecordable where the work cannot be recorded; whatever `work` throws
+   */
+  record?(work: () => void): Recording;
+  /**
+   * Begins to bring values that `commit` then makes those of a buffer, beside kernels that still use what it holds; absent
+   * where a device has nothing to gain by it. `source` must not change before the promise is kept.
+   */
+  upload?(buffer: BufferId, source: ArrayBufferView): Promise<void>;
+  commit?(buffer: BufferId): void;
+  memory(): DeviceMemory;
+  /** Gives pooled memory back and begins to count the peak anew. */
+  trim(): void;
+  dispose(): void;
+}
+
+/** Why some work cannot be recorded; thrown by `Device.record`. */
+export class NotRecordable extends Error {
+  override readonly name = 'NotRecordable';
+}
