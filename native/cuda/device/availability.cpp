@@ -7,8 +7,6 @@
 
 #if defined(VERSEMI_CUDA_EMULATED)
 #define VERSEMI_CUDA_ARCHITECTURES "emulated"
-#elif !defined(VERSEMI_CUDA_ARCHITECTURES)
-#define VERSEMI_CUDA_ARCHITECTURES "unknown"
 #endif
 
 namespace versemi {
