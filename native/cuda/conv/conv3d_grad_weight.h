@@ -31,8 +31,8 @@ versemi_status run_grad_weight(context& device, const tensor* tensors, std::int3
   call.input = tensors[0].data;
   call.grad_output = tensors[1].data;
   call.format = tensors[0].format;
-  call.grad_weight = static_cast<float*>(tensors[2].data);
-  call.grad_bias = static_cast<float*>(tensors[3].data);
+  call.grad_weight = floats(tensors[2]);
+  call.grad_bias = floats(tensors[3]);
   return Kernel(device, call);
 }
 

@@ -144,8 +144,8 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   job.view = v;
   job.source = tensors[0].data;
   job.source_format = tensors[0].format;
-  job.weight = static_cast<const float*>(tensors[1].data);
-  job.bias = fused || !tensors[2].present() ? nullptr : static_cast<const float*>(tensors[2].data);
+  job.weight = floats(tensors[1]);
+  job.bias = fused || !tensors[2].present() ? nullptr : floats(tensors[2]);
   job.result = raw.data;
   job.result_format = raw.format;
   if (!fused) return family.convolve(device, job, nullptr);
@@ -168,8 +168,8 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   norm.raw = raw.data;
   norm.skip = tensors[2].present() ? tensors[2].data : nullptr;
   norm.result = tensors[3].data;
-  norm.mean = tensors[5].present() ? static_cast<float*>(tensors[5].data) : own;
-  norm.rstd = tensors[6].present() ? static_cast<float*>(tensors[6].data) : own + moments;
+  norm.mean = tensors[5].present() ? floats(tensors[5]) : own;
+  norm.rstd = tensors[6].present() ? floats(tensors[6]) : own + moments;
   return finish_norm(device, norm, slots);
 }
 

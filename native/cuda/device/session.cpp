@@ -110,7 +110,7 @@ const kernel* session::choose(std::int32_t op, const double* attributes, std::in
   const kernel* const* rows = rows_of(op, &count);
   for (std::int32_t i = 0; i < count; i++) {
     const kernel* row = rows[i];
-    const char* reason = row->refuses == nullptr ? nullptr : row->refuses(*this, attributes, attribute_count);
+    const char* reason = row->refuses(*this, attributes, attribute_count);
     if (reason == nullptr) return row;
     reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " + reason;
   }

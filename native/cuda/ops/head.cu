@@ -290,8 +290,8 @@ void plan_gradient(const context& device, tensor* tensors, std::int32_t, const d
 }
 
 versemi_status run_forward_mma(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  return head_forward_mma(device, problem_of(attributes), tensors[0].data, static_cast<const float*>(tensors[1].data),
-                          static_cast<float*>(tensors[2].data));
+  return head_forward_mma(device, problem_of(attributes), tensors[0].data, floats(tensors[1]),
+                          floats(tensors[2]));
 }
 
 versemi_status run_forward_8(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -301,7 +301,7 @@ versemi_status run_forward_8(context& device, const tensor* tensors, std::int32_
     const dim3 grid(static_cast<unsigned>(divide_up(p.voxels, threads * voxels_at_once)), static_cast<unsigned>(p.n));
     return launch(device, "dynamic head", forward_8<T>, grid, dim3(threads),
                   static_cast<std::size_t>(p.prompts * packed_count) * sizeof(float), p, static_cast<const T*>(tensors[0].data),
-                  static_cast<const float*>(tensors[1].data), static_cast<float*>(tensors[2].data));
+                  floats(tensors[1]), floats(tensors[2]));
   });
 }
 
@@ -312,7 +312,7 @@ versemi_status run_forward_any(context& device, const tensor* tensors, std::int3
     const dim3 grid(static_cast<unsigned>(divide_up(p.voxels, forward_voxels)), static_cast<unsigned>(p.n));
     const std::size_t shared = static_cast<std::size_t>(3 * p.width * voxel_block<forward_voxels>::pitch) * sizeof(float);
     return launch(device, "dynamic head", forward_any<T>, grid, dim3(threads), shared, p, static_cast<const T*>(tensors[0].data),
-                  static_cast<const float*>(tensors[1].data), static_cast<float*>(tensors[2].data));
+                  floats(tensors[1]), floats(tensors[2]));
   });
 }
 
@@ -320,7 +320,7 @@ versemi_status run_forward_any(context& device, const tensor* tensors, std::int3
 versemi_status end_gradient(context& device, const head_problem& p, std::int64_t chunks, const float* partials, const tensor* tensors) {
   const std::int64_t parameters = p.n * p.prompts * head_parameters(p.width).count;
   return launch(device, "dynamic head, parameter gradients", finish_gradient, dim3(static_cast<unsigned>(divide_up(parameters, threads))),
-                dim3(threads), 0, p, static_cast<int>(chunks), partials, static_cast<float*>(tensors[4].data));
+                dim3(threads), 0, p, static_cast<int>(chunks), partials, floats(tensors[4]));
 }
 
 versemi_status run_gradient_any(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -340,8 +340,8 @@ versemi_status run_gradient_any(context& device, const tensor* tensors, std::int
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
     const std::size_t shared = static_cast<std::size_t>((6 * p.width + 1) * voxel_block<gradient_voxels>::pitch) * sizeof(float);
     return launch(device, "dynamic head, gradient", gradient_any<T>, dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(p.n)),
-                  dim3(threads), shared, p, static_cast<int>(blocks_per_chunk), static_cast<const float*>(tensors[0].data),
-                  static_cast<const T*>(tensors[1].data), static_cast<const float*>(tensors[2].data),
+                  dim3(threads), shared, p, static_cast<int>(blocks_per_chunk), floats(tensors[0]),
+                  static_cast<const T*>(tensors[1].data), floats(tensors[2]),
                   static_cast<T*>(tensors[3].data), partials);
   });
   return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
@@ -354,8 +354,8 @@ versemi_status run_gradient_mma(context& device, const tensor* tensors, std::int
   float* partials = device.scratch_of<float>(scratch_slot::partials, partial_count);
   if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
   const versemi_status status =
-      head_gradient_mma(device, p, static_cast<const float*>(tensors[0].data), tensors[1].data,
-                        static_cast<const float*>(tensors[2].data), tensors[3].data, partials, chunks);
+      head_gradient_mma(device, p, floats(tensors[0]), tensors[1].data,
+                        floats(tensors[2]), tensors[3].data, partials, chunks);
   return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
 }
 

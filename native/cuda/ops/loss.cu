@@ -14,9 +14,6 @@ constexpr int threads = 256;
 constexpr int sums = 5;
 constexpr std::int64_t most_blocks = 1056;
 
-std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-float* floats(const tensor& t) { return static_cast<float*>(t.data); }
-
 // --- sums -------------------------------------------------------------------------------------------------------------
 
 // sigmoid(x) and 1 - sigmoid(x), each to full relative precision; e^-|x| besides.
@@ -271,13 +268,11 @@ versemi_status run_aggregate(context& device, const tensor* tensors, std::int32_
 
 // --- rows ---------------------------------------------------------------------------------------------------------------
 
-const char* refuses_nothing(const context&, const double*, std::int32_t) { return nullptr; }
-
 const kernel rows[] = {
-    {VERSEMI_OVERLAP_SUMS, "loss", refuses_nothing, nullptr, run_overlap_sums},
-    {VERSEMI_OVERLAP_SUMS_GRAD, "loss", refuses_nothing, nullptr, run_overlap_sums_grad},
-    {VERSEMI_AGGREGATE_MAX, "loss", refuses_nothing, nullptr, run_aggregate<false>},
-    {VERSEMI_AGGREGATE_MAX_GRAD, "loss", refuses_nothing, nullptr, run_aggregate<true>},
+    {VERSEMI_OVERLAP_SUMS, "loss", takes_all, nullptr, run_overlap_sums},
+    {VERSEMI_OVERLAP_SUMS_GRAD, "loss", takes_all, nullptr, run_overlap_sums_grad},
+    {VERSEMI_AGGREGATE_MAX, "loss", takes_all, nullptr, run_aggregate<false>},
+    {VERSEMI_AGGREGATE_MAX_GRAD, "loss", takes_all, nullptr, run_aggregate<true>},
 };
 
 }  // namespace

@@ -274,11 +274,6 @@ versemi_status run_gradient(context& device, const column_layout& l, std::int64_
 
 // --- rows -------------------------------------------------------------------------------------------------------------
 
-std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-float* floats(const tensor& t) { return static_cast<float*>(t.data); }
-
-const char* refuses_nothing(const context&, const double*, std::int32_t) { return nullptr; }
-
 // The full-size tensors share one format; what belongs to channels is float32.
 void plan_instance(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   tensors[1].format = tensors[0].format = common_storage(device.operands(), tensors, 1);
@@ -351,10 +346,10 @@ versemi_status run_batch_grad(context& device, const tensor* tensors, std::int32
 }
 
 const kernel rows[] = {
-    {VERSEMI_INSTANCE_NORM_RELU, "norm", refuses_nothing, plan_instance, run_instance},
-    {VERSEMI_INSTANCE_NORM_RELU_GRAD, "norm", refuses_nothing, plan_instance_grad, run_instance_grad},
-    {VERSEMI_BATCH_NORM_RELU, "norm", refuses_nothing, plan_batch, run_batch},
-    {VERSEMI_BATCH_NORM_RELU_GRAD, "norm", refuses_nothing, plan_batch_grad, run_batch_grad},
+    {VERSEMI_INSTANCE_NORM_RELU, "norm", takes_all, plan_instance, run_instance},
+    {VERSEMI_INSTANCE_NORM_RELU_GRAD, "norm", takes_all, plan_instance_grad, run_instance_grad},
+    {VERSEMI_BATCH_NORM_RELU, "norm", takes_all, plan_batch, run_batch},
+    {VERSEMI_BATCH_NORM_RELU_GRAD, "norm", takes_all, plan_batch_grad, run_batch_grad},
 };
 
 }  // namespace

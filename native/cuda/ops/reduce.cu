@@ -162,10 +162,10 @@ versemi_status run(context& device, const tensor* tensors, std::int32_t, const d
   const std::int64_t outer = whole(attributes[1]), reduced = whole(attributes[2]), inner = whole(attributes[3]);
   if (outer * inner == 0) return ok();
   const double divisor = kind == mean_kind ? static_cast<double>(reduced) : 1;
-  auto* y = static_cast<float*>(tensors[1].data);
+  auto* y = floats(tensors[1]);
   if (tensors[0].format == storage::bfloat16)
     return reduce_from(device, kind, static_cast<const bf16*>(tensors[0].data), y, outer, reduced, inner, divisor);
-  return reduce_from(device, kind, static_cast<const float*>(tensors[0].data), y, outer, reduced, inner, divisor);
+  return reduce_from(device, kind, floats(tensors[0]), y, outer, reduced, inner, divisor);
 }
 
 const kernel rows[] = {{VERSEMI_REDUCE, "pieces", refuses, plan, run}};
