@@ -13,7 +13,7 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-// Of bfloat16 matrix instructions and asynchronous copies: A100.
+// The first with matrix instructions for bfloat16 and with asynchronous copies: A100.
 constexpr int least_capability = 80;
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }

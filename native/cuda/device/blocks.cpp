@@ -55,10 +55,10 @@ memory_block* block_pool::obtain(std::int64_t capacity, int size_class) {
   const std::size_t bytes = static_cast<std::size_t>(capacity);
   const cudaError_t error = stream_ordered_ ? cudaMallocAsync(&data, bytes, side_stream_) : cudaMalloc(&data, bytes);
   if (error != cudaSuccess) {
-    cudaGetLastError();  // this one is dealt with
+    cudaGetLastError();  // the caller handles it, so later calls must not see it
     return nullptr;
   }
-  // Once per block: from here on it may be used on any stream.
+  // Waits once per block, so that from here on the block may be used on any stream.
   if (stream_ordered_) cudaStreamSynchronize(side_stream_);
   all_.push_back(std::make_unique<memory_block>());
   memory_block* block = all_.back().get();
@@ -125,7 +125,7 @@ void block_pool::begin_capture(held_blocks* graph) { capture_ = graph; }
 
 void block_pool::end_capture() {
   capture_ = nullptr;
-  for (std::vector<memory_block*>& list : captured_free_) list.clear();  // they rest with the graph
+  for (std::vector<memory_block*>& list : captured_free_) list.clear();  // the graph holds these blocks
 }
 
 void block_pool::hold(memory_block* block) {
@@ -144,7 +144,7 @@ void block_pool::drop(held_blocks* graph) {
 }
 
 void block_pool::trim() {
-  // What is running may use them still. (In a capture nothing is: see begin_capture.)
+  // A kernel that runs may still use a free block. (In a capture no kernel runs: see begin_capture.)
   if (capture_ == nullptr) cudaStreamSynchronize(stream_);
   bool any = false;
   for (std::vector<memory_block*>& list : free_) {

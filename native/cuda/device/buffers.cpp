@@ -51,7 +51,7 @@ versemi_status buffer_table::allocate(std::int64_t bytes, buffer_id* id) {
   *id = 0;
   if (bytes < 0 || bytes > largest_buffer)
     return failure(VERSEMI_INVALID_ARGUMENT, "a buffer of %.0f bytes", static_cast<double>(bytes));
-  // Nothing is taken yet, but what can never be had is refused at once.
+  // No memory is taken yet, but a size that can never be had is refused at once.
   if (bytes / 2 > std::min(limit_bytes_, properties_.memory_bytes)) return no_memory(bytes);
   if (free_numbers_.empty()) {
     if (static_cast<std::int64_t>(slots_.size()) >= number_mask)
@@ -97,7 +97,7 @@ versemi_status buffer_table::fill(buffer& slot, storage format, bool constant) {
   if (slot.memory == nullptr) return no_memory(bytes);
   slot.format = format;
   if (!poisoned_) return ok();
-  // A constant is written now; the others when the kernels are.
+  // The host writes a constant during the capture, so it is poisoned at once; other buffers in order with the kernels.
   const cudaStream_t stream = constant ? streams_.copies : streams_.kernels;
   poison(*slot.memory, bytes, stream);
   return constant ? check(cudaStreamSynchronize(stream), "filling a buffer") : ok();
@@ -137,7 +137,7 @@ versemi_status buffer_table::no_memory(std::int64_t bytes) const {
   if (cudaMemGetInfo(&free, &total) != cudaSuccess) cudaGetLastError();
   const device_memory_use now = use();
   const double limit = static_cast<double>(std::min(limit_bytes_, static_cast<std::int64_t>(total)));
-  // What the pool keeps counts as free.
+  // Blocks that the pool keeps for reuse count as free.
   const double reusable = static_cast<double>(now.pooled - now.scratch);
   const double available =
       std::min(limit - static_cast<double>(now.in_use + now.scratch), static_cast<double>(free) + reusable);

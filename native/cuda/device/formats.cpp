@@ -8,7 +8,7 @@ versemi_status buffer_formats::store_as_float32(buffer& slot) {
   if (slot.format == storage::float32) return ok();
   memory_block* before = slot.memory;
   const storage format_before = slot.format;
-  // Graphs have the old address.
+  // Captured graphs have the present address baked in.
   const std::int64_t number = buffers_.number_of(slot);
   if (before->holders > 0 || graphs_.uses_buffer(number)) {
     if (graphs_.capturing()) return graphs_.refuse("the format of a buffer that it uses changes");

@@ -7,7 +7,7 @@ namespace cuda {
 
 versemi_status graph_table::begin_capture() {
   if (capturing()) return failure(VERSEMI_INVALID_ARGUMENT, "a capture within a capture");
-  // The pool relies on it: see begin_capture there.
+  // block_pool::begin_capture relies on this wait.
   versemi_status status = check(cudaStreamSynchronize(kernels_), "waiting for the GPU");
   // Relaxed: memory is allocated and constants are written on other streams meanwhile.
   if (status.code == VERSEMI_OK)
@@ -89,7 +89,7 @@ bool graph_table::uses_buffer(std::int64_t number) const {
   return static_cast<std::size_t>(number) < users_.size() && users_[static_cast<std::size_t>(number)] > 0;
 }
 
-// Its memory is free again; replay says that it is gone.
+// Frees the memory of a graph; replaying the graph then says that it is gone.
 void graph_table::invalidate(graph& each) {
   if (each.program != nullptr) {
     cudaStreamSynchronize(kernels_);

@@ -57,7 +57,7 @@ std::unique_ptr<session> session::create(const session_settings& settings, verse
   properties.level2_bytes = found.l2CacheSize;
   std::snprintf(properties.name, sizeof properties.name, "%s", found.name);
   if (pools != 0) {
-    // What was freed stays with the process until trim.
+    // The runtime keeps freed memory for this process until trim.
     cudaMemPool_t pool = nullptr;
     std::uint64_t threshold = ~std::uint64_t{0};
     if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess)

@@ -28,8 +28,8 @@ versemi_status transfer_queue::write(buffer_id id, const void* host, std::int64_
   versemi_status status = buffers_.check_range(*slot, bytes);
   if (status.code != VERSEMI_OK || bytes == 0) return status;  // the host pointer of an empty view may be null
   if (graphs_.capturing()) {
-    // A copy would be replayed with whatever the staging memory holds by then. So the values are written once, now, into
-    // memory that nothing else in the graph uses.
+    // A recorded copy would be replayed with whatever the staging memory holds by then. So the values are written once, at
+    // once, into memory that nothing else in the graph uses.
     if (slot->memory == nullptr) status = buffers_.fill(*slot, storage::float32, true);
     else if (!slot->memory->constant || !graphs_.took(*slot->memory))
       return graphs_.refuse("the host writes into a buffer that was there before");
@@ -103,7 +103,7 @@ versemi_status transfer_queue::begin_upload(buffer_id id, const void* host, std:
     if (*event == nullptr && status.code == VERSEMI_OK)
       status = check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "cudaEventCreate");
   if (status.code != VERSEMI_OK) return status;
-  // The block may have served a kernel that still runs.
+  // The shadow's block may be in use by a kernel that still runs.
   if (!slot->committed) status = check(cudaEventRecord(slot->consumed, streams_.kernels), "cudaEventRecord");
   if (status.code != VERSEMI_OK) return status;
   slot->uploading = true;
@@ -127,7 +127,7 @@ void transfer_queue::end_upload(const upload& job, bool arrived) {
     slot->uploaded = arrived;
     return;
   }
-  // It was released meanwhile.
+  // The buffer was released while the upload ran.
   cudaStreamWaitEvent(streams_.kernels, job.arrived, 0);
   pool_.give(job.shadow);
   cudaEventDestroy(job.arrived);
