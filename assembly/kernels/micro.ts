@@ -4,11 +4,10 @@
 // arithmetic, so that an unrolled body would need more than the 15 registers there are; the early `break` in the middle of
 // the body splits it into blocks that fit (see README.md for what that gives).
 
-/** sum + a * b: two roundings, the same on every engine; in the relaxed build one or two, as the processor likes it. */
+/** sum + a * b with two roundings, which gives the same number on every engine. */
 // @ts-ignore: decorator
 @inline
 function multiplyAdd(sum: v128, a: v128, b: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, sum);
   return f32x4.add(sum, f32x4.mul(a, b));
 }
 
