@@ -1,5 +1,4 @@
 import type { Triple, VoxelArray } from '../volume/volume.js';
-import { gaussianKernel } from './gaussian.js';
 import { bytesOf, checkLength, chunkElements, type HostCore, Scope, voxelKind } from './host-core.js';
 import { type GridMap, type LinearTable, linearTable, sliceCache } from './host-resample.js';
 import type { Box } from './host-volume.js';
@@ -194,7 +193,7 @@ export class SliceStream {
     this.core.run((scope) => {
       const mask = scope.allocate(chunkElements);
       const state = scope.zeros(1024);
-      this.chunks((address, _, count) => {
+      this.chunks((address, count) => {
         wasm.threshold(address, mask, count, 0, 0);
         wasm.countLabels(mask, count, state);
       });
@@ -253,11 +252,23 @@ export class SliceStream {
           held += count;
           from += count;
           if (held < chunkElements) continue;
-          body(chunk, 0, held);
+          body(chunk, held);
           held = 0;
         }
       }
-      if (held > 0) body(chunk, 0, held);
+      if (held > 0) body(chunk, held);
     });
   };
+}
+
+/** Below this standard deviation a Gaussian changes a voxel by less than a thousandth of its neighbours. */
+const negligibleSigma = 0.25;
+
+/** One half of a normalised Gaussian kernel, the middle first, cut at three standard deviations. */
+function gaussianKernel(sigmaVoxels: number): Float32Array {
+  if (!(sigmaVoxels > negligibleSigma)) return Float32Array.of(1);
+  const radius = Math.ceil(3 * sigmaVoxels);
+  const half = Array.from({ length: radius + 1 }, (_, i) => Math.exp(-0.5 * (i / sigmaVoxels) ** 2));
+  const sum = half.reduce((total, weight, i) => total + (i === 0 ? weight : 2 * weight), 0);
+  return Float32Array.from(half, (weight) => weight / sum);
 }

@@ -43,7 +43,9 @@ function blend(
   begins: readonly [readonly number[], readonly number[], readonly number[]],
   mirrors: Mirror[],
 ) {
+  const before = host.memory().bytesInUse;
   const slab = host.slabAccumulator(tasks, size, window);
+  const bytesHeld = host.memory().bytesInUse - before;
   const placed: { begin: Triple; logits: Float32Array; mirror: Mirror }[] = [];
   const plane = size[0] * size[1];
   const bytes = new Uint8Array(tasks * voxelCount(size));
@@ -66,7 +68,6 @@ function blend(
         }
   }
   takeUntil(size[2]);
-  const { bytes: bytesHeld } = slab;
   slab.dispose();
   return { bytes, expected: reference(size, placed), bytesHeld };
 }
