@@ -94,7 +94,10 @@ export const MODE_STRIP: i32 = 2;
 export const MODE_WINOGRAD: i32 = 3;
 
 export let mode: i32 = 0;
-/** A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends). */
+/**
+ * A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends); with minimal filtering
+ * `tileDepths` x `tileRows` x `tileColumns` blocks.
+ */
 export let tileDepths: i32 = 1;
 export let tileRows: i32 = 0;
 export let tileColumns: i32 = 0;
@@ -122,8 +125,21 @@ const PADDED_LIMIT: f64 = 33554432;
 const LARGEST_TILE: i32 = 512;
 const FEW_ITEMS: i32 = 64;
 
-function ceilDivide(a: i32, b: i32): i32 {
+export function ceilDivide(a: i32, b: i32): i32 {
   return (a + b - 1) / b;
+}
+
+/** First grid position of the tile that locateTile found (in blocks with minimal filtering). */
+export let tileDepth: i32 = 0;
+export let tileRow: i32 = 0;
+export let tileColumn: i32 = 0;
+
+/** Finds tile `place` of a sample. */
+export function locateTile(place: i32): void {
+  tileColumn = (place % columnTiles) * tileColumns;
+  const rest = place / columnTiles;
+  tileRow = (rest % rowTiles) * tileRows;
+  tileDepth = (rest / rowTiles) * tileDepths;
 }
 
 /** Cuts the pass into tiles and groups. */
@@ -248,7 +264,7 @@ export function setPanelsPerGroup(count: i32): void {
   groups = ceilDivide(panels, count);
 }
 
-/** Scratch bytes that each part needs for this pass (areas in the order of engine.ts). */
+/** Scratch bytes that each part needs for this pass (areas in the order of direct.ts). */
 export function partBytes(): f64 {
   const voxels = <f64>tileRows * tileColumns + 4;
   return (

@@ -11,7 +11,7 @@
 import { barrier, buffer, endItem, firstItem, integer, part, scratch } from './call';
 import { addPieces, columnSumBytes, sumPieces } from './column-sums';
 import { planForward } from './convolution';
-import { mode, MODE_WINOGRAD } from './geometry';
+import { ceilDivide, mode, MODE_WINOGRAD } from './geometry';
 import { fillFloats, loadPartial, storeFirst } from './memory';
 import { outerBlock } from './micro';
 import { filteredGradient, filteredGradientScratch } from './winograd-gradient';
@@ -59,10 +59,6 @@ const LARGEST_TILE: i32 = 384;
 const PARTIAL_LIMIT: f64 = 16777216;
 const MOST_SEGMENTS: i32 = 16;
 const ITEMS: i32 = 32;
-
-function ceilDivide(a: i32, b: i32): i32 {
-  return (a + b - 1) / b;
-}
 
 function plan(): void {
   n = integer(0);

@@ -162,7 +162,8 @@ t.test('memory is bounded by the window, not by the volume', async (t) => {
     [[false, false, false]],
   );
   t.equal(tall.bytesHeld, short.bytesHeld);
-  t.equal(short.bytesHeld, (tasks + 1) * window[2] * 120 * 4);
+  const ring = (tasks + 1) * window[2] * 120 * 4;
+  t.ok(short.bytesHeld >= ring && short.bytesHeld < ring + 2 * 64, 'two blocks of whole cache lines');
 });
 
 t.test('bytes: above 127 exactly where above one half', async (t) => {
