@@ -294,8 +294,8 @@ function addSegments(partials: usize, target: usize): void {
         high = f32x4.add(high, v128.load(from + <usize>s * partialBytes, 16));
       }
       const to = target + ((j * <usize>outC + (<usize>panel << 3)) << 2);
-      storeFirst(to, low, min(4, outC - panel * 8));
-      if (outC - panel * 8 > 4) storeFirst(to + 16, high, min(4, outC - panel * 8 - 4));
+      storeFirst(to, low, <usize>(outC - panel * 8));
+      if (outC - panel * 8 > 4) storeFirst(to + 16, high, <usize>(outC - panel * 8 - 4));
     }
   }
 }
