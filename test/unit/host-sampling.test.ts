@@ -140,24 +140,39 @@ t.test('CutMix is a * m + b * (1 - m)', async (t) => {
   forEachVoxel(patch, (x, y, z, i) => {
     mask[i] = isInside(x, y, z) ? 1 : 0;
   });
-  const check = (name: string, expected: Float32Array, outside: Float32Array | number, inside: Float32Array | number) => {
+  const check = (
+    name: string,
+    expected: Float32Array,
+    outside: Float32Array | number,
+    inside: Float32Array | number,
+  ) => {
     const into = new Float32Array(a.length).fill(NaN);
     t.equal(host.cutMix(outside, inside, patch, box, into), into);
     sameArray(t, into, expected, name);
   };
   const mixed = a.map((value, i) => (mask[i] ? b[i]! : value));
   check('two patches', mixed, a, b);
-  check('a patch without its box', a.map((value, i) => (mask[i] ? 0 : value)), a, 0);
-  check('a box alone', a.map((value, i) => (mask[i] ? value : 0)), 0, a);
+  check(
+    'a patch without its box',
+    a.map((value, i) => (mask[i] ? 0 : value)),
+    a,
+    0,
+  );
+  check(
+    'a box alone',
+    a.map((value, i) => (mask[i] ? value : 0)),
+    0,
+    a,
+  );
   check('the mask of a box', mask, 0, 1);
   const inPlace = a.slice();
-  t.same(
-    host.cutMix(inPlace, b, patch, box, inPlace),
-    mixed,
-    'over a itself',
-  );
+  t.same(host.cutMix(inPlace, b, patch, box, inPlace), mixed, 'over a itself');
   const whole = { begin: [0, 0, 0], sizeVoxels: patch } as const;
-  t.same(host.cutMix(a, b, patch, whole, new Float32Array(a.length)), b, 'a cube as large as the patch reaches the last voxel');
+  t.same(
+    host.cutMix(a, b, patch, whole, new Float32Array(a.length)),
+    b,
+    'a cube as large as the patch reaches the last voxel',
+  );
   for (const wrong of [
     { begin: [-1, 0, 0], sizeVoxels: [1, 1, 1] },
     { begin: [5, 0, 0], sizeVoxels: [4, 1, 1] },
