@@ -81,7 +81,7 @@ function logarithm(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function cosineOfTurns(turns: v128): v128 {
-  // cos(2 pi w) = sin(2 pi (1/4 - w)) for the distance w of `turns` from the nearest whole number: exact so far.
+  // cos(2 pi w) = sin(2 pi (1/4 - w)) for the distance w of `turns` from the nearest whole number, which is exact.
   const w = f64x2.abs(f64x2.sub(turns, f64x2.nearest(turns)));
   const angle = f64x2.mul(f64x2.sub(f64x2.splat(0.25), w), f64x2.splat(6.283185307179586));
   const q = f64x2.mul(angle, angle);

@@ -118,11 +118,14 @@ export let stripBytes: usize = 0;
 export let paddedHeight: i32 = 0;
 export let paddedWidth: i32 = 0;
 
-// Half of the level-2 cache of a laptop core for input, half for weights.
+/** Bytes of input under a tile and of weights of a group: together they fit the level-2 cache of a laptop core. */
 const INPUT_BUDGET: f64 = 131072;
 const WEIGHT_BUDGET: f64 = 262144;
+/** Bytes of the largest padded copy. */
 const PADDED_LIMIT: f64 = 33554432;
+/** Grid positions of the largest tile. */
 const LARGEST_TILE: i32 = 512;
+/** Groups are made smaller until a pass has about so many items, so that many threads find work. */
 const FEW_ITEMS: i32 = 64;
 
 export function ceilDivide(a: i32, b: i32): i32 {
@@ -184,15 +187,15 @@ export function planTiles(): void {
   stripRows = (tileRows - 1) * strideHeight + kernelHeight;
   stripColumns = (tileColumns - 1) * strideWidth + kernelWidth;
 
-  // few tiles: smaller groups, so that there is work for many threads
   const tiles = <f64>samples * tilesPerSample;
   panelsPerGroup = max(1, min(panelsPerGroup, <i32>((<f64>panels * tiles) / FEW_ITEMS)));
   groups = ceilDivide(panels, panelsPerGroup);
   stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 : 0;
 }
 
-/** Transformed inputs and products of a tile, bytes. */
+/** Bytes of the transformed inputs and products of a tile. */
 const WINOGRAD_BUDGET: i32 = 1048576;
+/** As FEW_ITEMS, for minimal filtering, whose items are longer. */
 const WINOGRAD_ITEMS: i32 = 16;
 
 let plainSums: bool = false;

@@ -49,12 +49,12 @@ export function winogradPartBytes(): f64 {
   );
 }
 
-/** Zeros as long as the input columns of a tile, or the output channels. */
+/** Bytes of a run of zeros that stands in for rows of input and for output voxels outside the tensor. */
 function zeroBytes(): usize {
   return (max(<usize>(2 * tileColumns + 2) * <usize>channels, <usize>outChannels) * 4 + 63) & ~63;
 }
 
-/** Columns of a tile after depth and height, 16 vectors each; also what the other maps need. */
+/** Bytes of working space: a row of columns transformed along depth and height (16 vectors each), or what the other maps need. */
 function workBytes(): usize {
   return max(WORK_BYTES, <usize>(2 * tileColumns + 2) << 8);
 }
@@ -62,7 +62,7 @@ function workBytes(): usize {
 /** Transforms this part's share of the weights: tap k of (channel c, panel p) at source + k * tapStep + c * row + p * panel. */
 export function packWinograd(source: usize, tapStep: usize, row: usize, panelStep: usize, packed: usize, work: usize): void {
   const step = weightStep();
-  // eight channels of a panel after another: whole cache lines are read and written while they are there
+  // An item is eight channels of one panel: their cache lines are read and written whole.
   const rows = <usize>(channels + 7) >> 3;
   const total = <usize>panels * rows;
   const end = endItem(total);
@@ -241,8 +241,8 @@ export function finishPanel(out: usize, inGroup: i32, start: usize): void {
 }
 
 /**
- * Addresses of a block's 2 x 2 x 2 output voxels in a tensor, 8 x u32; voxels outside it are a place that nobody reads (for
- * writing) or zeros (for reading).
+ * Addresses of a block's 2 x 2 x 2 output voxels in a tensor, 8 x u32. In place of a voxel outside the tensor stands, for
+ * writing, a place that nobody reads, and for reading, a run of zeros.
  */
 export function fillOutputs(block: i32, base: usize, writing: bool): usize {
   const outside = writing ? waste : zeros;

@@ -1,7 +1,6 @@
 // Exact Euclidean distances to the nearest source voxel, separable (Felzenszwalb & Huttenlocher 2012; Maurer et al.
-// 2003), anisotropic. The volume keeps, per voxel, the offset (dx, dy) to the nearest source of its slice packed in 32
-// bits, so that distances are computed from whole numbers, in double, once.
-
+// 2003), for voxels of any spacing. First each voxel gets the offset (dx, dy) to the nearest source of its own slice, packed
+// in 32 bits; then a search across the slices compares distances that are computed in double from these whole numbers.
 
 // @ts-ignore: decorator
 @inline
@@ -71,8 +70,8 @@ export function listSurface(
  * One slice: for every voxel of columns [beginX, endX), rows [beginY, endY), the offset to the nearest source of this
  * slice, packed dx | dy << 16, into nearest u32 [endY - beginY, endX - beginX]. `sources` (u32, `count` > 0 of them,
  * ascending) are linear indices of a volume with rows of sizeX; `firstRow` = linear row number of the slice's row 0.
- * Scratch, per row of the volume's slice: rowY i32, offsets u16[endX - beginX]; stack u32, bounds and heights f64, one more
- * each. halves f64: halves[d] = 1 / (2 d).
+ * Scratch, for as many rows as a slice has: rowY i32[rows], offsets u16[rows, endX - beginX], stack u32[rows + 1], bounds and
+ * heights f64[rows + 1]. halves f64[rows + 1]: halves[d] = 1 / (2 d).
  */
 export function nearestInSlice(
   sources: usize,
@@ -114,7 +113,7 @@ export function nearestInSlice(
       offset += <usize>width << 1;
       const height = <f64>(dx * dx) * ratio + <f64>(y * y);
       let bound = (height - topHeight) * load<f64>(halves + (<usize>(y - topY) << 3));
-      // The first parabola's part begins at -Infinity: it is never left for want of others.
+      // The first parabola's part begins at -Infinity, so that the stack never becomes empty.
       while (bound <= topBound) {
         top--;
         topY = <i32>(load<u32>(stack + (top << 2)) >> 16);

@@ -105,10 +105,10 @@ function constructorOf<T extends VoxelArray>(array: T): VoxelArrayConstructor<T>
   return array.constructor as unknown as VoxelArrayConstructor<T>;
 }
 
-/** Order gives the number that assembly/volume/intensity.ts takes. */
+/** The place in this list is the number of an element type for toFloat32 in assembly/volume/intensity.ts. */
 const kinds = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array];
 
-/** Number of an element type in WebAssembly. */
+/** Place of an array's element type among `kinds`. */
 export function voxelKind(data: VoxelArray): number {
   return kinds.findIndex((type) => data instanceof type);
 }

@@ -19,7 +19,7 @@ export interface Box {
   readonly end: Triple;
 }
 
-/** Of a volume whose slices do not stay slices when it is turned, so much is in linear memory, twice. */
+/** A volume whose slices do not stay slices when it is turned goes through linear memory in slabs of so many bytes. */
 const slabBytes = 16 * 2 ** 20;
 
 /** How a turned box is read, in elements: from voxel to voxel along each axis of the result, and where its first voxel lies. */

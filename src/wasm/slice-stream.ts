@@ -10,17 +10,17 @@ export interface VoxelSource {
   /** A value is its voxel * slope + intercept, computed in double; default 1 and 0. */
   readonly slope?: number;
   readonly intercept?: number;
-  /** Voxels [z, y, x] of the slices begin <= z < end, of any type; read before the next call. */
+  /** Voxels [z, y, x] of the slices begin <= z < end, of any type; read before the next call, which may reuse the array. */
   slices(begin: number, end: number): VoxelArray;
 }
 
-/** Writes slice z [y, x] as float32 to an address. Slices are asked for in ascending order; going back costs more. */
+/** Writes slice z [y, x] as float32 to an address. Slices in ascending order cost least: steps keep only a few of them. */
 type Load = (z: number, address: number) => void;
 
 /**
- * A volume as a chain of steps that are done slice by slice when a slice is asked for: what a step needs beyond one slice
- * lies in linear memory (two slices for resampling, a ring as deep as the kernel for smoothing), never the volume. Each step
- * gives a new stream over the same memory; `dispose` of any of them gives the memory of all back.
+ * A volume as a chain of steps. When a slice is asked for, each step makes it from slices of the step before and keeps in
+ * linear memory only what it needs again (two slices for resampling, a ring as deep as the kernel for smoothing), never the
+ * volume. Each step gives a new stream over the same memory; `dispose` of any of them gives the memory of all back.
  */
 export class SliceStream {
   private constructor(
