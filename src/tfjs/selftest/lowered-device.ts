@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { VersemiBackend } from '../backend/backend.js';
 import { registerKernels } from '../backend/register.js';
 import type { BufferId, Device } from '../devices/device.js';
-import { plainKernels } from '../reference/plain-kernels.js';
+import { runPlain } from '../reference/plain-kernels.js';
 import { inputCount } from '../table/call-check.js';
 import type { KernelName } from '../table/kernel-table.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
@@ -40,7 +40,7 @@ export class LoweredDevice extends PlainDevice {
       if (precision === 'int8') {
         const inputs = inputCount(row, buffers.length);
         const operands = quantizedInputs(row, attributes, live.slice(0, inputs));
-        plainKernels[row]([...operands, ...live.slice(inputs)], attributes);
+        runPlain(row, [...operands, ...live.slice(inputs)], attributes);
         return;
       }
       const stored = storesLowered(this.like);
