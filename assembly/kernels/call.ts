@@ -41,6 +41,15 @@ export function buffer(i: i32): usize {
   return <usize>load<u32>(buffersAddress + (<usize>i << 2));
 }
 
+/** Address of buffer i, or `other` where it is absent. */
+// @ts-ignore: decorator
+@inline
+export function bufferOr(i: i32, other: usize): usize {
+  const address = buffer(i);
+  return address != 0 ? address : other;
+}
+
+/** Attribute i; the places of attributes and buffers have names in table.ts. */
 // @ts-ignore: decorator
 @inline
 export function attribute(i: i32): f64 {
