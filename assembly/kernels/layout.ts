@@ -11,8 +11,8 @@ import {
   CONCAT_BUFFER_INPUT, CONCAT_INNER, CONCAT_N, CONCAT_OUTER, FILL_BUFFER_OUTPUT, FILL_COUNT, FILL_VALUE, PAD_BUFFER_INPUT,
   PAD_BUFFER_OUTPUT, PAD_RANK, PAD_SHAPE, SLICE_BUFFER_INPUT, SLICE_BUFFER_OUTPUT, SLICE_RANK, SLICE_SHAPE,
   TILE_BUFFER_INPUT, TILE_BUFFER_OUTPUT, TILE_RANK, TILE_SHAPE, TRANSPOSE_BUFFER_INPUT, TRANSPOSE_BUFFER_OUTPUT,
-  TRANSPOSE_RANK, TRANSPOSE_SHAPE, padAfter, padBefore, padValue, sliceBegin, sliceSize, tileRepetitions,
-  transposePermutation,
+  TRANSPOSE_RANK, TRANSPOSE_SHAPE, concatBufferOutput, padAfter, padBefore, padValue, sliceBegin, sliceSize,
+  tileRepetitions, transposePermutation,
 } from './table';
 
 /** Copies this part's share of the walk's positions (axes.ts): input by strides a, output by strides b. */
@@ -153,7 +153,7 @@ export function concat(): void {
     addAxis(outer, inner, row);
     addAxis(inner, 1, 1);
     endAxes();
-    copyWalk(buffer(CONCAT_BUFFER_INPUT + i), buffer(n) + (first << 2));
+    copyWalk(buffer(CONCAT_BUFFER_INPUT + i), buffer(concatBufferOutput(n)) + (first << 2));
     first += inner;
   }
 }

@@ -6,7 +6,8 @@ import {
   ADAM_STEP_BETA1, ADAM_STEP_BETA2, ADAM_STEP_BUFFER_ARENA, ADAM_STEP_BUFFER_FIRST_MOMENT, ADAM_STEP_BUFFER_PARAMETER,
   ADAM_STEP_BUFFER_SECOND_MOMENT, ADAM_STEP_EPSILON, ADAM_STEP_GRADIENT_SCALE, ADAM_STEP_LEARNING_RATE, ADAM_STEP_N,
   ADAM_STEP_SIZE, ADAM_STEP_STEP, ADAM_STEP_WEIGHT_DECAY, EMA_STEP_BUFFER_PARAMETER, EMA_STEP_DECAY, EMA_STEP_N,
-  EMA_STEP_SIZE, PACK_GRADIENTS_BUFFER_GRADIENT, PACK_GRADIENTS_N, PACK_GRADIENTS_SIZE,
+  EMA_STEP_SIZE, PACK_GRADIENTS_BUFFER_GRADIENT, PACK_GRADIENTS_N, PACK_GRADIENTS_SIZE, emaStepBufferAverage,
+  packGradientsBufferArena, packGradientsBufferSquaredNorm,
 } from './table';
 
 /** Elements per piece of the squared norm; pieces do not cross tensors. */
@@ -30,9 +31,7 @@ export function packScratch(): f64 {
 /** pack_gradients. */
 export function packGradients(): void {
   const n = integer(PACK_GRADIENTS_N);
-  // behind the n gradients
-  const arena = buffer(n);
-  const squaredNorm = buffer(n + 1);
+  const arena = buffer(packGradientsBufferArena(n));
   const total = allPieces();
   const first = firstItem(total);
   const end = endItem(total);
@@ -60,7 +59,7 @@ export function packGradients(): void {
   if (part != 0) return;
   let sum: f64 = 0;
   for (let p: usize = 0; p < total; p++) sum += load<f64>(scratch + (p << 3));
-  store<f32>(squaredNorm, <f32>sum);
+  store<f32>(buffer(packGradientsBufferSquaredNorm(n)), <f32>sum);
 }
 
 function sumSquares(source: usize, count: usize): f64 {
@@ -171,7 +170,7 @@ export function emaStep(): void {
     const to = min(end, start + size);
     if (from < to) {
       let weights = buffer(EMA_STEP_BUFFER_PARAMETER + i) + ((from - start) << 2);
-      let average = buffer(n) + (from << 2);
+      let average = buffer(emaStepBufferAverage(n)) + (from << 2);
       let left = to - from;
       for (; left >= 4; left -= 4) {
         v128.store(average, f32x4.add(f32x4.mul(keep, v128.load(average)), f32x4.mul(take, v128.load(weights))));
