@@ -4,7 +4,7 @@
  * whatever the size of a volume. Imports no `node:` module.
  */
 import type { Triple } from '../volume/volume.js';
-import { applyInside, applyOutside, cutMix, insideMask } from './host-box.js';
+import { cutMix } from './host-box.js';
 import { checkLength, HostCore, Scope } from './host-core.js';
 import { crop, cropInto } from './host-crop.js';
 import { maskOperations } from './host-mask.js';
@@ -80,9 +80,6 @@ export function createHost() {
     crop,
     cropInto,
     cutMix,
-    applyOutside,
-    applyInside,
-    insideMask,
     ...metricOperations(core, volume),
     /** An array in linear memory, e.g. allocate(Float32Array, 96 ** 3): operations use it in place. */
     allocate: core.allocate,
