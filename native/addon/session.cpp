@@ -8,7 +8,7 @@
 #include "../cpu/context.h"
 #include "../cpu/dispatch.h"
 #include "../cpu/dot_products.h"
-#include "buffer_sizes.h"
+#include "check.h"
 
 namespace versemi {
 namespace {

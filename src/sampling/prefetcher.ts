@@ -3,7 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
-import { shareCase } from '../preprocessing/share.js';
+import { shareCase } from '../preprocessing/preprocessed-case.js';
 import { batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
 import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';

@@ -1,10 +1,11 @@
 import { augmentationOf, type Plan } from '../config/plan.js';
 import { stageOf, totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
-import type { Region } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { Triple } from '../volume/volume.js';
+import type { PatchBox } from '../wasm/host.js';
 import { BalancedSchedule } from './schedule.js';
 
 /** How a patch is turned and its intensities changed after it has been cut. */
@@ -51,7 +52,7 @@ export interface UnlabeledRecipe extends PatchRecipe {
 export interface MixRecipe {
   readonly outside: number;
   readonly inside: number;
-  readonly cube: Region;
+  readonly cube: PatchBox;
 }
 
 /** Every decision of one step; cutting the voxels adds nothing random but the noise. */
@@ -127,7 +128,7 @@ export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Tripl
 }
 
 /** A CutMix cube: side floor(patch * ratio) along each axis, all positions inside the patch equally likely. */
-export function randomCube(random: RandomStream, patch: Triple, ratio: number): Region {
+export function randomCube(random: RandomStream, patch: Triple, ratio: number): PatchBox {
   // The small number mends products such as 0.29 * 100 = 28.999999999999996.
   const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio + 1e-9));
   const sizeVoxels: Triple = [along(0), along(1), along(2)];
@@ -263,7 +264,7 @@ export class RecipeMaker {
     };
   }
 
-  private cube(step: number, sample: number): Region {
+  private cube(step: number, sample: number): PatchBox {
     const { seed, cutmix, patchSizeVoxels, training } = this.plan;
     const random = new RandomStream(seed, streams.cutmix, step, sample);
     const ratio = stageOf(step, training) === 1 ? cutmix.stage1Ratio : random.uniformBetween(...cutmix.stage2Ratio);

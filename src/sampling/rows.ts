@@ -1,8 +1,8 @@
 import type { Plan } from '../config/plan.js';
-import type { Region } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { streams } from '../random.js';
-import type { IntensityAugmentation, PatchCut } from '../wasm/host.js';
+import type { IntensityAugmentation, PatchBox, PatchCut } from '../wasm/host.js';
 import { type Field, type FieldName, fields, fieldsOf, type PatchSource, type PatchSources, zeros } from './fields.js';
 import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
 import { turned, warpMatrix } from './turn.js';
@@ -34,7 +34,7 @@ export interface TargetRow {
 export interface MixRow {
   readonly outside: PatchSource;
   readonly inside: PatchSource;
-  readonly cube: Region;
+  readonly cube: PatchBox;
 }
 
 /** A field is patches of the rows as they are, or mixes of them. */

@@ -9,9 +9,9 @@ import { createSampler } from '../../src/sampling/sampler.js';
 import type { Device } from '../../src/tfjs/devices/device.js';
 import { selectDevice } from '../../src/tfjs/index.js';
 import type { TrainingEvent } from '../../src/training/events.js';
-import { train } from '../../src/training/train.js';
 import { createState, disposeState, runStep } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
+import { train } from '../../src/training/train.js';
 import { noEmulator } from './cuda-support.js';
 import { shapes, tinyPlan } from './training-support.js';
 

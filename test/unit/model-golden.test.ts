@@ -3,17 +3,16 @@ import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import t, { type Test } from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
+import { stepTerms } from '../../src/config/steps.js';
 import { bufferSpecs, elementCount, type NetworkConfig, parameterSpecs } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { fromPyTorchConvolution, fromPyTorchMatrix } from '../../src/model/pytorch-layout.js';
 import type { FieldName, StepBatch } from '../../src/sampling/fields.js';
 import { madeBatch } from '../../src/sampling/made-batch.js';
-import { stepTerms } from '../../src/config/steps.js';
 import { lossGroups } from '../../src/training/groups.js';
 import { StepInputs, stepValues } from '../../src/training/inputs.js';
 import { createState, disposeState, runStep } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
-import { availableBackends, wave } from './model-support.js';
+import { availableBackends, fromPyTorchConvolution, fromPyTorchMatrix, wave } from './model-support.js';
 
 interface Sampled {
   norm: number;
@@ -246,7 +245,13 @@ for (const backend of await availableBackends()) {
       const averaged = [...state.network.parameters.keys()].map((name) => average.get(name)!);
       t.ok(close(norm(averaged), averageNorm, 1e-4), 'moving average');
       const logits = tf.tidy(() => {
-        const image = tf.tensor(batch(plan, 0).fields['labeled.image']!.subarray(0, voxels), [1, depth, height, width, 1]);
+        const image = tf.tensor(batch(plan, 0).fields['labeled.image']!.subarray(0, voxels), [
+          1,
+          depth,
+          height,
+          width,
+          1,
+        ]);
         return state.network.logits(state.network.trunk(image as tf.Tensor5D), [[0, 1, 2]], 'moving');
       });
       compare(t, 'evaluation', logits.dataSync(), evaluation, 1e-2);

@@ -34,11 +34,7 @@ t.test('the numbers are those of the sampler, bit by bit, whatever the number of
     }
     // Out of order, as after resuming.
     for (const step of [6, 1, 7, 0, 5]) {
-      t.same(
-        batchDigest(await prefetcher.batch(step)),
-        expected[step],
-        `${workers}: step ${step} again`,
-      );
+      t.same(batchDigest(await prefetcher.batch(step)), expected[step], `${workers}: step ${step} again`);
     }
     await prefetcher.close();
   }
