@@ -41,11 +41,6 @@ versemi_status read_problem(versemi_conv_problem* problem, const double* attribu
 
 }  // namespace
 
-const char* refuses_conv3d(versemi_context*, const double* attributes, int32_t attribute_count) noexcept {
-  versemi_conv_problem problem;
-  return versemi_read_conv_problem(&problem, attributes, attribute_count);
-}
-
 versemi_status read_conv3d_forward(conv3d_call* call, const versemi_buffer* buffers, int32_t buffer_count,
                                    const double* attributes, int32_t attribute_count) noexcept {
   const versemi_status status = read_problem(&call->problem, attributes, attribute_count, VERSEMI_CONV_ATTRIBUTES);

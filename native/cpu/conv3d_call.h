@@ -50,9 +50,6 @@ versemi_status read_conv3d_grad_weight(conv3d_call* call, const versemi_buffer* 
 versemi_status read_conv3d_norm_relu(conv3d_norm_call* call, const versemi_buffer* buffers, int32_t buffer_count,
                                      const double* attributes, int32_t attribute_count) noexcept;
 
-// For the `refuses` of a row: nullptr if the attributes describe a convolution, else what is wrong.
-const char* refuses_conv3d(versemi_context* context, const double* attributes, int32_t attribute_count) noexcept;
-
 }  // namespace versemi
 
 #endif

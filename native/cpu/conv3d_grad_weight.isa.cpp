@@ -1,5 +1,5 @@
-// Row of the table: conv3d_grad_weight; here the direct sum. Images have conv_grad_image.h, and
-// winograd_gradient.h serves where it pays.
+// Rows of the table: conv3d_grad_weight, for images (conv_grad_image.h), by minimal filtering where it pays
+// (winograd_gradient.h), and as a direct sum, which stands here.
 //
 // The output voxels are cut into slices whose number follows from the problem alone; each slice has its own copy of the
 // gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
@@ -15,6 +15,7 @@
 #include "conv_pass.h"
 #include "conv_slices.h"
 #include "dispatch.h"
+#include "kernel_row.h"
 #include "winograd_gradient.h"
 
 namespace versemi {
@@ -262,25 +263,43 @@ class worker {
   int64_t first_column_ = 0;
 };
 
+// How the gradient is computed: one of the three ways that the rows name.
+using gradient_method = versemi_status (*)(versemi_context*, const conv3d_call&);
+
+template <gradient_method method>
 versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
                                const double* attributes, int32_t attribute_count) {
   conv3d_call call;
   const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
+  return method(context, call);
+}
+
+const char* image_refuses(versemi_context*, const double* attributes, int32_t attribute_count) {
+  versemi_conv_problem problem;
+  const char* reason = versemi_read_conv_problem(&problem, attributes, attribute_count);
+  return reason != nullptr ? reason : grad_image_refuses(problem);
+}
+
+const char* filtering_refuses(versemi_context* context, const double* attributes, int32_t attribute_count) {
+  versemi_conv_problem problem;
+  const char* reason = versemi_read_conv_problem(&problem, attributes, attribute_count);
+  winograd_gradient_plan plan;
+  return reason != nullptr ? reason : plan_winograd_gradient(context, problem, &plan);
+}
+
+versemi_status run_direct_gradient(versemi_context* context, const conv3d_call& call) {
   const versemi_conv_problem& p = call.problem;
-  if (takes_grad_image(p)) return run_grad_image(context, call);
-  winograd_gradient_plan filtering;
-  if (plan_winograd_gradient(context, p, &filtering)) return run_winograd_gradient(context, call, filtering);
   schedule s = make_schedule(p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
-  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
   s.slice_weight = call.weight;
   s.slice_bias = call.bias;
   const int64_t weights = versemi_conv_weight_count(&p);
   if (s.slices > 1) {
     const int64_t floats = s.slices * (weights + p.out_channels);
-    s.slice_weight = scratch_floats(context, conv_scratch_slices, (std::size_t)floats);
+    s.slice_weight = scratch_floats(context, scratch_slot::slices, (std::size_t)floats);
     if (s.slice_weight == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
     if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   }
@@ -296,7 +315,9 @@ versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* b
 }
 
 const versemi_kernel rows[] = {
-    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_grad_weight},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("image"), image_refuses, run_grad_weight<run_grad_image>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("winograd"), filtering_refuses, run_grad_weight<run_winograd_gradient>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("direct"), takes_all, run_grad_weight<run_direct_gradient>},
 };
 
 }  // namespace

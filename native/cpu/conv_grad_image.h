@@ -8,7 +8,8 @@
 namespace versemi {
 namespace VERSEMI_ISA {
 
-bool takes_grad_image(const versemi_conv_problem& problem);
+// nullptr, or why this kernel does not serve.
+const char* grad_image_refuses(const versemi_conv_problem& problem);
 
 versemi_status run_grad_image(versemi_context* context, const conv3d_call& call);
 

@@ -157,8 +157,9 @@ void copy_image(versemi_context* context, const versemi_conv_problem& p, const f
 
 }  // namespace
 
-bool takes_grad_image(const versemi_conv_problem& p) {
-  return p.in_channels == 1 && p.kernel[0] == 3 && p.kernel[1] == 3 && p.kernel[2] == 3;
+const char* grad_image_refuses(const versemi_conv_problem& p) {
+  if (p.in_channels != 1) return "the input has more than one channel";
+  return p.kernel[0] == 3 && p.kernel[1] == 3 && p.kernel[2] == 3 ? nullptr : "the kernel is not 3 x 3 x 3";
 }
 
 versemi_status run_grad_image(versemi_context* context, const conv3d_call& call) {
@@ -173,13 +174,13 @@ versemi_status run_grad_image(versemi_context* context, const conv3d_call& call)
   s.thread_floats = round_up(28 * lanes + s.copy_floats + 2 * 9 * s.run_lines, 1024);
   const int64_t weights = versemi_conv_weight_count(&p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
-  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
   const std::size_t image = (std::size_t)((s.in_lines + 1) * s.pitch);
   const std::size_t partial = (std::size_t)(s.slices * (weights + p.out_channels));
-  s.image = scratch_floats(context, conv_scratch_image, image);
+  s.image = scratch_floats(context, scratch_slot::mapped, image);
   if (s.image == nullptr) return out_of_memory(image * sizeof(float));
-  s.slice_weight = scratch_floats(context, conv_scratch_slices, partial);
+  s.slice_weight = scratch_floats(context, scratch_slot::slices, partial);
   if (s.slice_weight == nullptr) return out_of_memory(partial * sizeof(float));
   if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   copy_image(context, p, call.input, s);

@@ -180,7 +180,7 @@ template <typename Function>
 versemi_status combine_rows(versemi_context* context, const float* rows, const float* row, std::int64_t count,
                             std::int64_t width, bool row_first, float* y, Function function) {
   const std::int64_t length = divide_up(1024, width) * width, lengths = larger<std::int64_t>(1, task_elements / length);
-  float* copies = scratch_floats(context, 7, static_cast<std::size_t>(length));
+  float* copies = scratch_floats(context, scratch_slot::repeated, static_cast<std::size_t>(length));
   if (copies == nullptr) return out_of_memory(static_cast<std::size_t>(length) * 4);
   for (std::int64_t i = 0; i < length; i++) copies[i] = row[i % width];
   const std::int64_t step = length * lengths;

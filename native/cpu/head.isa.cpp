@@ -188,8 +188,10 @@ struct problem {
 
 // Work space per thread: `arrays` blocks [width][block].
 vfloat* work_space(versemi_context* context, const problem& p, int arrays) {
-  return static_cast<vfloat*>(scratch(context, 5, static_cast<std::size_t>(thread_count(context)) *
-                                                      static_cast<std::size_t>(arrays * p.width * block_voxels) * sizeof(float)));
+  return static_cast<vfloat*>(
+      scratch(context, scratch_slot::per_thread,
+              static_cast<std::size_t>(thread_count(context)) *
+                  static_cast<std::size_t>(arrays * p.width * block_voxels) * sizeof(float)));
 }
 
 template <int Width>
@@ -321,9 +323,9 @@ versemi_status gradient(versemi_context* context, const problem& p, const float*
   const std::int64_t chunks = divide_up(p.voxels, chunk);
   vfloat* work = work_space(context, p, 6);
   const std::size_t sum_bytes = static_cast<std::size_t>(all_sums * thread_count(context)) * sizeof(vfloat);
-  vfloat* vector_sums = static_cast<vfloat*>(scratch(context, 6, sum_bytes));
+  vfloat* vector_sums = static_cast<vfloat*>(scratch(context, scratch_slot::slices, sum_bytes));
   const std::size_t partial_bytes = static_cast<std::size_t>(p.n * chunks * all_sums) * sizeof(double);
-  double* partials = static_cast<double*>(scratch(context, 7, partial_bytes));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, partial_bytes));
   if (work == nullptr || vector_sums == nullptr || partials == nullptr) return out_of_memory(sum_bytes + partial_bytes);
   parallel_for(context, p.n * chunks, [&](std::int64_t first, std::int64_t last, int thread) {
     const int array = width * block;

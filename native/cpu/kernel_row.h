@@ -5,11 +5,9 @@
 #include "context.h"
 #include "simd.h"
 
-#define VERSEMI_STRINGIFY_(name) #name
-#define VERSEMI_STRINGIFY(name) VERSEMI_STRINGIFY_(name)
 // Row of a kernel that refuses nothing, named after its instruction set.
 #define VERSEMI_ROW(op, run) \
-  { op, "vector-" VERSEMI_STRINGIFY(VERSEMI_ISA), takes_all, run }
+  { op, VERSEMI_ROW_NAME("vector"), takes_all, run }
 
 // For lambdas that take or give vectors: a call out of line would go through memory.
 #define VERSEMI_INLINE_LAMBDA __attribute__((always_inline))

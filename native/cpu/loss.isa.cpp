@@ -60,7 +60,7 @@ versemi_status overlap_sums(versemi_context* context, const versemi_buffer* buff
   float* result = output(buffers[3]);
   const std::int64_t count = whole(attributes[0]), pieces = divide_up(count, task_elements);
   const std::size_t bytes = static_cast<std::size_t>(pieces * sums) * sizeof(double);
-  double* partials = static_cast<double*>(scratch(context, 6, bytes));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, bytes));
   if (partials == nullptr) return out_of_memory(bytes);
   parallel_for(context, pieces, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t piece = first; piece < last; piece++) {

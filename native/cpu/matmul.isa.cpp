@@ -67,7 +67,7 @@ versemi_status matmul(versemi_context* context, const versemi_buffer* buffers, s
   if (batch * m * n == 0) return ok();
   const std::int64_t panels = divide_up(n, panel_columns), row_tasks = divide_up(m, task_rows);
   const std::size_t bytes = static_cast<std::size_t>(larger<std::int64_t>(1, panels * k) * panel_columns) * sizeof(float);
-  float* packed = static_cast<float*>(scratch(context, 6, bytes));
+  float* packed = static_cast<float*>(scratch(context, scratch_slot::packed, bytes));
   if (packed == nullptr) return out_of_memory(bytes);
   for (std::int64_t i = 0; i < batch; i++) {
     const float *a = input(buffers[0]) + i * a_step, *b = input(buffers[1]) + i * b_step;

@@ -89,7 +89,7 @@ VERSEMI_INLINE void sum_columns(const row_layout& l, std::int64_t elements, doub
 
 double* partial_sums(versemi_context* context, const row_layout& l) {
   return static_cast<double*>(
-      scratch(context, norm_scratch_partials, static_cast<std::size_t>(l.n * l.chunks * 2 * l.period) * sizeof(double)));
+      scratch(context, scratch_slot::partials, static_cast<std::size_t>(l.n * l.chunks * 2 * l.period) * sizeof(double)));
 }
 
 // Adds up the chunks of each sample in order: totals(sample, channel, first, second).
@@ -143,7 +143,7 @@ struct row_constants {
 
 // `sets` arrays of [n, period] floats.
 float* constant_rows(versemi_context* context, const row_layout& l, int sets) {
-  return scratch_floats(context, norm_scratch_constants, static_cast<std::size_t>(l.n * l.period * sets));
+  return scratch_floats(context, scratch_slot::repeated, static_cast<std::size_t>(l.n * l.period * sets));
 }
 
 // rows[n, period] <- value(sample, channel)
@@ -277,9 +277,12 @@ versemi_status instance_norm_relu(versemi_context* context, const versemi_buffer
     if (mean == nullptr) mean = spare + 2 * n * l.period;
     if (rstd == nullptr) rstd = spare + 3 * n * l.period;
   }
-  const versemi_status status =
-      instance_statistics(context, input(buffers[0]), n, voxels, channels, attributes[4], mean, rstd);
-  if (status.code != VERSEMI_OK) return status;
+  const double epsilon = attributes[4];
+  const auto keep = [&](std::int64_t s, std::int64_t c, double m, double v) {
+    mean[s * channels + c] = static_cast<float>(m);
+    rstd[s * channels + c] = reciprocal_root(v, epsilon);
+  };
+  if (!statistics(context, l, input(buffers[0]), keep)) return out_of_memory(0);
   return normalize_relu(context, input(buffers[0]), mean, rstd, nullptr, output(buffers[1]), n, voxels, channels,
                         attributes[3] != 0);
 }
@@ -362,16 +365,6 @@ const versemi_kernel rows[] = {
 };
 
 }  // namespace
-
-versemi_status instance_statistics(versemi_context* context, const float* input, std::int64_t n, std::int64_t voxels,
-                                   std::int64_t channels, double epsilon, float* mean, float* rstd) {
-  const row_layout l(n, voxels, channels);
-  const auto keep = [&](std::int64_t s, std::int64_t c, double m, double v) {
-    mean[s * channels + c] = static_cast<float>(m);
-    rstd[s * channels + c] = reciprocal_root(v, epsilon);
-  };
-  return statistics(context, l, input, keep) ? ok() : out_of_memory(0);
-}
 
 versemi_status normalize_relu(versemi_context* context, const float* input, const float* mean, const float* rstd,
                               const float* skip, float* output, std::int64_t n, std::int64_t voxels,

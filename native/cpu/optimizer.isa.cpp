@@ -9,8 +9,8 @@ namespace {
 
 // starts[n + 1]: where each parameter begins in the arena, and the end; nullptr when there is no scratch.
 std::int64_t* starts_of(versemi_context* context, const double* sizes, std::int64_t n) {
-  std::int64_t* starts =
-      static_cast<std::int64_t*>(scratch(context, 6, static_cast<std::size_t>(n + 1) * sizeof(std::int64_t)));
+  std::int64_t* starts = static_cast<std::int64_t*>(
+      scratch(context, scratch_slot::starts, static_cast<std::size_t>(n + 1) * sizeof(std::int64_t)));
   if (starts == nullptr) return nullptr;
   starts[0] = 0;
   for (std::int64_t i = 0; i < n; i++) starts[i + 1] = starts[i] + whole(sizes[i]);
@@ -44,7 +44,7 @@ versemi_status pack_gradients(versemi_context* context, const versemi_buffer* bu
   const std::int64_t* starts = starts_of(context, attributes + 1, n);
   if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
   const std::int64_t pieces = divide_up(starts[n], task_elements);
-  double* partials = static_cast<double*>(scratch(context, 7, static_cast<std::size_t>(pieces) * sizeof(double)));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, static_cast<std::size_t>(pieces) * sizeof(double)));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
   for (std::int64_t i = 0; i < pieces; i++) partials[i] = 0;
   for_each_stretch(context, starts, n, [&](std::int64_t piece, std::int64_t parameter, std::int64_t offset,

@@ -65,7 +65,7 @@ versemi_status reduce_by(versemi_context* context, const float* x, float* y, std
   const std::size_t bytes = static_cast<std::size_t>(outer * pieces * inner) * sizeof(double);
   double* partials = nullptr;
   if (pieces > 1) {
-    partials = static_cast<double*>(scratch(context, 6, bytes));
+    partials = static_cast<double*>(scratch(context, scratch_slot::partials, bytes));
     if (partials == nullptr) return out_of_memory(bytes);
   }
   const auto finish = [=](double total) { return static_cast<float>(total / divisor); };

@@ -171,7 +171,7 @@ versemi_status run(versemi_context* context, const conv3d_call& call, const wino
   const versemi_conv_problem& p = call.problem;
   const int64_t pairs = s.row_slices * s.column_slices;
   const int64_t floats = l.v_floats + l.d_floats + (sums_go_on(s) ? pairs * l.sum_floats : 0);
-  float* const v = scratch_floats(context, conv_scratch_winograd_group, (std::size_t)floats);
+  float* const v = scratch_floats(context, scratch_slot::mapped, (std::size_t)floats);
   if (v == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
   float* const d = v + l.v_floats;
   float* const sums = d + l.d_floats;
@@ -221,14 +221,17 @@ versemi_status run(versemi_context* context, const conv3d_call& call, const wino
 
 }  // namespace
 
-versemi_status run_winograd_gradient(versemi_context* context, const conv3d_call& call, const winograd_gradient_plan& s) {
+versemi_status run_winograd_gradient(versemi_context* context, const conv3d_call& call) {
+  winograd_gradient_plan s;
+  const char* reason = plan_winograd_gradient(context, call.problem, &s);
+  if (reason != nullptr) return failure(VERSEMI_UNSUPPORTED, "%s", reason);
   layout l = make_layout(call, s);
   const std::size_t bytes = (std::size_t)(l.thread_floats * thread_count(context)) * sizeof(float);
-  l.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  l.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (l.thread_memory == nullptr) return out_of_memory(bytes);
   const int64_t chunks = s.parts * s.chunks;
   if (call.bias != nullptr) {
-    l.bias = scratch_floats(context, conv_scratch_bias, (std::size_t)(chunks * s.width));
+    l.bias = scratch_floats(context, scratch_slot::bias, (std::size_t)(chunks * s.width));
     if (l.bias == nullptr) return out_of_memory((std::size_t)(chunks * s.width) * sizeof(float));
   }
   const versemi_status status = run(context, call, s, l);
