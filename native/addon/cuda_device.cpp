@@ -6,7 +6,7 @@
 #include "buffer_sizes.h"
 
 #if defined(VERSEMI_HAS_CUDA)
-#include "../cuda/session.h"
+#include "cuda/device/session.h"
 #endif
 
 namespace versemi {

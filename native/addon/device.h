@@ -64,7 +64,7 @@ class device {
   virtual versemi_status commit(buffer_pool::buffer_id id);
   virtual std::unique_ptr<task> begin_synchronize(versemi_status* status);
 
-  // Kernels between the two are recorded as a graph, not run; see native/cuda/session.h.
+  // Kernels between the two are recorded as a graph, not run; see native/cuda/device/session.h.
   virtual versemi_status begin_capture();
   virtual versemi_status end_capture(int64_t* graph);
   virtual versemi_status replay(int64_t graph);

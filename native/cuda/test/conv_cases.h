@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "harness.h"
+#include "test/harness.h"
 
 namespace versemi_test {
 

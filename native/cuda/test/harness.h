@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/context.h"
+#include "core/context.h"
 #include "test/kernel_test.h"  // native/test: check, compare, generator, finish
 
 namespace versemi_test {

@@ -1,6 +1,6 @@
 // unary and binary: the cases of every device, the functions over their whole range, and bfloat16 in memory.
-#include "harness.h"
 #include "test/elementwise_cases.h"
+#include "test/harness.h"
 
 using namespace versemi_test;
 

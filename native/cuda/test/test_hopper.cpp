@@ -2,9 +2,9 @@
 // against sums in double over the same bfloat16 operands.
 #include <set>
 
-#include "cuda/conv_hopper_plan.h"
-#include "cuda/tensor_map.h"
-#include "harness.h"
+#include "conv/hopper/conv_hopper_plan.h"
+#include "conv/hopper/tensor_map.h"
+#include "test/harness.h"
 
 using namespace versemi::cuda;
 using namespace versemi::cuda::hopper;

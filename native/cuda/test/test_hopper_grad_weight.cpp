@@ -1,7 +1,7 @@
 // Weight gradients by wgmma: the descriptor of MN-major operands, and every shape of tile, with voxels split or not, against
 // sums in double over the same bfloat16 operands.
-#include "cuda/conv_hopper_plan.h"
-#include "harness.h"
+#include "conv/hopper/conv_hopper_plan.h"
+#include "test/harness.h"
 
 using namespace versemi::cuda;
 using namespace versemi::cuda::hopper;

@@ -1,9 +1,9 @@
 // Instance and batch normalisation with ReLU, and their gradients, against double; activations as float32 and as bfloat16.
 #include <algorithm>
 
-#include "harness.h"
+#include "test/harness.h"
 
-#include "cuda/norm.h"
+#include "ops/norm.h"
 #include "test/norm_reference.h"
 
 using namespace versemi_test;

@@ -1,8 +1,8 @@
 // How convolutions are cut and which row is chosen for them, by counted cycles: the levels of the network at batch 1 to 16 on an
 // H200. No device is needed.
-#include "../conv_hopper_plan.h"
-#include "../grad_weight_tiles.h"
-#include "harness.h"
+#include "conv/grad_weight_tiles.h"
+#include "conv/hopper/conv_hopper_plan.h"
+#include "test/harness.h"
 
 using namespace versemi_test;
 using namespace versemi::cuda;

@@ -1,0 +1,72 @@
+// Rows of conv3d_grad_weight.
+#include "conv/conv3d_grad_weight.h"
+
+#include "conv/grad_weight_tiles.h"
+
+namespace versemi {
+namespace cuda {
+namespace {
+
+// Voxels and offsets inside a tensor's channels are counted in 32 bits.
+const char* refuses_problem(const double* attributes, std::int32_t attribute_count, versemi_conv_problem* p) {
+  const char* wrong = versemi_read_conv_problem(p, attributes, attribute_count);
+  if (wrong != nullptr) return wrong;
+  if (p->n * p->out[0] * p->out[1] * p->out[2] > 2147483647 - 65536) return "more than 2^31 voxels";
+  if (versemi_conv_weight_count(p) > 2147483647) return "more than 2^31 weights";
+  return nullptr;
+}
+
+const char* refuses_plain(const context&, const double* attributes, std::int32_t attribute_count) {
+  versemi_conv_problem p;
+  return refuses_problem(attributes, attribute_count, &p);
+}
+
+const char* refuses_mma(const context& device, const double* attributes, std::int32_t attribute_count) {
+  versemi_conv_problem p;
+  const char* wrong = refuses_problem(attributes, attribute_count, &p);
+  if (wrong != nullptr) return wrong;
+  if (device.operands() == precision::float32) return "operands are to be float32";
+  grad_weight_tiles tiles;
+  if (!grad_weight_cut(device, p, device.operands() == precision::bfloat16, &tiles)) return "channels are not multiples of 8, or the kernel is too large";
+  return nullptr;
+}
+
+void plan_mma(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  const storage format = device.operands() == precision::bfloat16 ? storage::bfloat16 : storage::float32;
+  tensors[0].format = tensors[1].format = format;
+  tensors[2].format = tensors[3].format = storage::float32;
+}
+
+void plan_plain(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  storage format = storage::float32;
+  if (device.operands() == precision::bfloat16 &&
+      (tensors[0].format == storage::bfloat16 || tensors[1].format == storage::bfloat16))
+    format = storage::bfloat16;
+  tensors[0].format = tensors[1].format = format;
+  tensors[2].format = tensors[3].format = storage::float32;
+}
+
+template <versemi_status (*Kernel)(context&, const grad_weight_call&)>
+versemi_status run(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t attribute_count) {
+  grad_weight_call call;
+  const char* wrong = versemi_read_conv_problem(&call.problem, attributes, attribute_count);
+  if (wrong != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", wrong);
+  call.input = tensors[0].data;
+  call.grad_output = tensors[1].data;
+  call.format = tensors[0].format;
+  call.grad_weight = static_cast<float*>(tensors[2].data);
+  call.grad_bias = static_cast<float*>(tensors[3].data);
+  return Kernel(device, call);
+}
+
+const kernel rows[] = {
+    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-mma", refuses_mma, plan_mma, run<grad_weight_mma>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-plain", refuses_plain, plan_plain, run<grad_weight_plain>},
+};
+
+}  // namespace
+
+kernel_rows conv3d_grad_weight_kernels() { return {rows, static_cast<std::int32_t>(sizeof rows / sizeof rows[0])}; }
+
+}  // namespace cuda
+}  // namespace versemi
