@@ -32,9 +32,9 @@ export async function chooseDevice(options: DeviceArguments, terminal: Terminal)
   return { ...selected, settings };
 }
 
-/** The kernels of cuda and those of a lower precision know no minimal filtering: there the operands alone are worth a word. */
+/** The kernels of cuda know no minimal filtering: there the operands alone are worth a word. */
 function describeSettings(device: Device['name'], { exact, precision }: UsedSettings): string {
   if (exact) return `Operands ${precision}, plain sums only (--exact).`;
-  if (device === 'cuda' || precision !== 'float32') return `Operands of the convolutions ${precision}.`;
+  if (device === 'cuda') return `Operands of the convolutions ${precision}.`;
   return `Operands ${precision}, minimal filtering where it is faster.`;
 }

@@ -7,6 +7,7 @@ import { isVersemiError } from '../../src/errors.js';
 import { packageRoot } from '../../src/root.js';
 import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
+import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
 import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
 
 const unavailable = nativeUnavailableReason();
@@ -276,6 +277,18 @@ t.test('a number of threads that makes no sense is an error', needsAddon, async 
   }
 });
 
+t.test('a precision that a device does not have is an error', needsAddon, async (t) => {
+  const refusal = { code: 'VERSEMI_DEVICE_UNAVAILABLE', details: { expected: /^float32/, found: 'bfloat16' } };
+  t.match(
+    coded(() => loadNativeDevice({ precision: 'bfloat16' })),
+    refusal,
+  );
+  await t.rejects(createWasmDevice({ precision: 'bfloat16' }), refusal);
+  const device = loadNativeDevice({ precision: 'float32', exact: true });
+  t.teardown(() => device.dispose());
+  t.equal(device.precision, 'float32');
+});
+
 t.test('worker threads load the addon again, each with devices of its own', needsAddon, async (t) => {
   const device = loadNativeDevice({ threads: 2 });
   t.teardown(() => device.dispose());
@@ -333,6 +346,7 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
+    'tfjs/devices/settings.js',
     'tfjs/table/kernel-table.js',
   ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));

@@ -9,6 +9,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import type { BufferId, Device } from '../devices/device.js';
 import type { KernelName } from '../table/kernel-table.js';
+import { logRow, logsDispatch } from './dispatch-log.js';
 import { type KernelHost, type OutputSpec, Refused, sizeOf } from './kernel-host.js';
 
 type Values = backend_util.BackendValues;
@@ -29,6 +30,8 @@ interface Entry {
  */
 export class VersemiBackend extends KernelBackend implements KernelHost {
   private readonly entries: DataStorage<Entry>;
+  /** Asked once: to read the environment takes longer than the smallest kernel. */
+  private readonly logsRows = logsDispatch();
 
   constructor(
     readonly name: string,
@@ -123,6 +126,10 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     const packed = Float64Array.from(attributes);
     const reason = this.device.refuses(row, packed);
     if (reason !== null) throw new Refused(`${row}: ${reason}`);
+    if (this.logsRows && this.device.rows !== undefined) {
+      const first = [...inputs, ...outputs].find((each) => each) as TensorInfo | readonly number[];
+      logRow(row, 'dataId' in first ? first.shape : first, this.device.rows(row, packed));
+    }
 
     const buffers: BufferId[] = [];
     const results: TensorInfo[] = [];
