@@ -68,7 +68,8 @@ function countByRow(results: readonly CaseResult[]): Record<string, RowCount> {
   const rows: Record<string, RowCount> = {};
   for (const { row, ok } of results) {
     if (row === undefined) continue;
-    const count = (rows[row] ??= { passed: 0, failed: 0 });
+    rows[row] ??= { passed: 0, failed: 0 };
+    const count = rows[row];
     if (ok) count.passed++;
     else count.failed++;
   }
