@@ -38,7 +38,7 @@ A first run:
 
 Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
 writing, 70 a defect of versemi, 130 interrupted.
-VERSEMI_LOG=dispatch shows every operation that a device hands to another; VERSEMI_THREADS limits the threads.`,
+VERSEMI_LOG=dispatch shows which kernel takes each operation, and those handed to another device; VERSEMI_THREADS limits the threads.`,
   );
 
 const asked = process.argv[2] ?? '';
