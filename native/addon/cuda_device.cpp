@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "../cpu/context.h"
-#include "buffer_sizes.h"
+#include "check.h"
 
 #if defined(VERSEMI_HAS_CUDA)
 #include "cuda/device/session.h"

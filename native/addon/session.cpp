@@ -7,7 +7,7 @@
 
 #include "../cpu/context.h"
 #include "../cpu/dispatch.h"
-#include "buffer_sizes.h"
+#include "check.h"
 
 namespace versemi {
 namespace {

@@ -2,8 +2,8 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Plan, parsePlan } from '../config/plan.js';
-import { planGrid, wholeRegion } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import { planGrid, wholeBox } from '../preprocessing/grid.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import { createSampler, type SamplingData, type StepBatch } from '../sampling/index.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
@@ -34,7 +34,7 @@ function volumeSize(patch: number): Triple {
 /** Volumes of noise: a patch from elsewhere is another patch. */
 function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
   const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] as const;
-  const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeRegion(sizeVoxels), [1, 1, 1]);
+  const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeBox(sizeVoxels), [1, 1, 1]);
   return datasets.flatMap((dataset, d) =>
     Array.from({ length: casesPerDataset }, (_, i) => {
       const random = new RandomStream(2 * (casesPerDataset * d + i) + (labeled ? 1 : 0), streams.test);

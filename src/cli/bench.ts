@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { benchCases, runBench } from '../bench/cases.js';
 import type { BenchRow } from '../bench/run.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from '../bench/training-peers.js';
+import { environment } from '../environment.js';
 import { packageRoot } from '../root.js';
 import { chooseDevice, type DeviceArguments } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
@@ -27,9 +28,9 @@ export function addBench(program: Command): void {
       ),
     )
     .addOption(
-      new Option('--data <folder>', 'folder of the dataset left-atrium, for evaluate-left-atrium')
-        .env('VERSEMI_DATA')
-        .default('../shared/data'),
+      new Option('--data <folder>', 'folder of the dataset left-atrium, for evaluate-left-atrium').default(
+        environment('VERSEMI_DATA') ?? '../shared/data',
+      ),
     )
     .option(
       '--training',

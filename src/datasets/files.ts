@@ -46,13 +46,13 @@ export interface Inflated {
 
 /** Bytes read from the file and given by the decompressor at a time. */
 const chunkBytes = 1 << 20;
-/** What deflate can reach: the promise of a damaged file's trailer may be anything. */
+/** The best ratio that deflate can reach. The size in the trailer of a damaged file may be anything, and is checked by it. */
 const largestRatio = 1032;
 
 /**
  * All bytes of a file, inflated if they are gzip by their content (several members are joined, bytes after the last are
  * ignored). The compressed bytes are read in chunks and never held as a whole. A stream that ends too early is not an
- * error here: the caller knows how many bytes there should be.
+ * error here, because only the caller knows how many bytes there should be.
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT when the stream or its checksum is damaged
  */
 export async function readInflated(file: string): Promise<Inflated> {

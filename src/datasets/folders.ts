@@ -1,8 +1,8 @@
 import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { caseId, hdf5Names, niftiNames } from './case-files.js';
-import type { CaseFiles, DatasetCases } from './dataset.js';
 import { hdf5Keys } from './hdf5.js';
+import type { CaseFiles, DatasetCases } from './types.js';
 
 /**
  * Cases of a folder of HDF5 files, ID.h5 or ID/anything.h5, each with the array `image` and, where labelled, `label`.

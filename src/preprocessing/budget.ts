@@ -8,12 +8,12 @@ export interface PlanningOptions {
   /** Name of the plan. Default 'plan'. */
   readonly name?: string;
   readonly seed?: number;
-  /** Given: used as it is. */
+  /** Where given, it is taken as it is. */
   readonly patchSizeVoxels?: Triple;
   readonly baseWidth?: number;
-  /** Given: the spacing of every dataset. */
+  /** Where given, it is the spacing of every dataset. */
   readonly spacingMm?: Triple;
-  /** Wall time for both stages. Given: patch, width, spacing and steps are made to fit. */
+  /** Wall time for both stages. Where given, patch, width, spacing and steps are made to fit. */
   readonly minutes?: number;
   /** Memory for training. Default 8 GiB. */
   readonly deviceMemoryBytes?: number;
@@ -28,11 +28,11 @@ export type Numbers3 = [number, number, number];
 
 const axes = [0, 1, 2] as const;
 const GiB = 2 ** 30;
-/** Share of the memory that activations may take: the rest is for weights, moments, and what the model leaves out. */
+/** Share of the memory that activations may take: the rest is for weights, moments, and all that the cost model does not count. */
 const memoryShare = 0.7;
 /** The paper's patch; larger ones cost more than they give. */
 const largestPatchVoxels = 96 ** 3;
-/** Below this number of steps per stage a run is not worth its name: patch and width shrink first. */
+/** A stage gets at least this number of steps: patch and width shrink first. */
 const fewestSteps = 1000;
 const paperSteps = 13000;
 /** A patch should see this share of a case (nnU-Net's threshold for a low-resolution stage). */

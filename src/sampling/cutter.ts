@@ -1,5 +1,5 @@
 import type { Plan } from '../config/plan.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { streams } from '../random.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type PatchCut } from '../wasm/host.js';

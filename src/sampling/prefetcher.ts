@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
-import { shareCase } from '../preprocessing/share.js';
+import { shareCase } from '../preprocessing/preprocessed-case.js';
 import { type BatchArrays, batchArrays, batchBytes, stepBatch } from './buffers.js';
 import type { SamplingData } from './cutter.js';
 import type { Answer, Job, WorkerStart } from './prefetch-messages.js';

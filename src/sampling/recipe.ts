@@ -1,7 +1,6 @@
 import { augmentationOf, type Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import type { Region } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { Triple } from '../volume/volume.js';
 import { BalancedSchedule } from './schedule.js';
@@ -46,11 +45,17 @@ export interface UnlabeledRecipe extends PatchRecipe {
   readonly tasks: readonly number[];
 }
 
+/** The cuboid that a mix takes from the other patch, by its first voxel and its size. */
+export interface Cube {
+  readonly begin: Triple;
+  readonly sizeVoxels: Triple;
+}
+
 /** One mix: `outside` and `inside` index the patches of the step. */
 export interface MixRecipe {
   readonly outside: number;
   readonly inside: number;
-  readonly cube: Region;
+  readonly cube: Cube;
 }
 
 /** Every decision of one step; cutting the voxels adds nothing random but the noise. */
@@ -113,7 +118,7 @@ export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Tripl
 }
 
 /** A CutMix cube: side floor(patch * ratio) along each axis, all positions inside the patch equally likely. */
-export function randomCube(random: RandomStream, patch: Triple, ratio: number): Region {
+export function randomCube(random: RandomStream, patch: Triple, ratio: number): Cube {
   // The small number mends products such as 0.29 * 100 = 28.999999999999996.
   const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio + 1e-9));
   const sizeVoxels: Triple = [along(0), along(1), along(2)];
@@ -251,7 +256,7 @@ export class RecipeMaker {
     };
   }
 
-  private cube(step: number, stage: 1 | 2, sample: number): Region {
+  private cube(step: number, stage: 1 | 2, sample: number): Cube {
     const { seed, cutmix, patchSizeVoxels } = this.plan;
     const random = new RandomStream(seed, streams.cutmix, step, sample);
     const ratio = stage === 1 ? cutmix.stage1Ratio : random.uniformBetween(...cutmix.stage2Ratio);

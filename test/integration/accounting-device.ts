@@ -1,6 +1,7 @@
 // A device that computes nothing and counts bytes, so that the memory of a step is known at any size.
 import type { BufferId, Device, DeviceMemory, Precision } from '../../src/tfjs/devices/device.js';
-import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
+import { inputCount } from '../../src/tfjs/table/call-check.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 
 type Format = 'float32' | 'bfloat16';
 
@@ -60,11 +61,7 @@ export class AccountingDevice implements Device {
       const tensor = this.tensors.get(id);
       return { tensor, wanted: tensor?.format ?? 'float32' };
     });
-    const { inputs, outputs } = kernelTable[kernel];
-    const count = (outputs as readonly string[]).some((name) => name.includes('['))
-      ? buffers.length - inputs.length
-      : outputs.length;
-    const first = buffers.length - count;
+    const first = inputCount(kernel, buffers.length);
     for (const operand of operands.slice(first)) operand.wanted = 'float32';
     plan(kernel, operands, attributes, this.precision);
     let converted = 0;

@@ -1,6 +1,6 @@
 // train() from datasets on disk: what is read, what is not, and where the model says that it comes from.
 import t from 'tap';
-import { loadModel } from '../../src/checkpoints/index.js';
+import { loadModel } from '../../src/checkpoints/files.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { type TrainingEvent, train } from '../../src/training/index.js';

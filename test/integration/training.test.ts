@@ -5,7 +5,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { loadModel } from '../../src/checkpoints/index.js';
+import { loadModel } from '../../src/checkpoints/files.js';
 import { parseSafetensors } from '../../src/checkpoints/safetensors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';

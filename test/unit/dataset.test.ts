@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
 import t from 'tap';
-import { type Dataset, openDataset } from '../../src/datasets/dataset.js';
+import { openDataset } from '../../src/datasets/dataset.js';
 import { channelIndex, loadCase } from '../../src/datasets/load-case.js';
+import type { Dataset } from '../../src/datasets/types.js';
 import { failure, niftiBytes, noData, realData, writeTree } from './datasets-support.js';
 
 const zeros = niftiBytes({ voxels: new Uint8Array(24) });

@@ -198,7 +198,7 @@ t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed'
   const stop = new AbortController();
   stop.abort();
   await t.rejects(fingerprintDatasets([{ path: join(folder, kinds[1]!) }], { signal: stop.signal }), {
-    code: 'VERSEMI_TRAINING_INTERRUPTED',
+    code: 'VERSEMI_ABORTED',
   });
   const nothing = { labeled: [], unlabeled: 'none' };
   await t.rejects(fingerprintDatasets([{ path: join(folder, kinds[0]!), split: nothing }]), {

@@ -1,6 +1,6 @@
 // Metrics, distance transform, components, resampling and percentiles against scipy and numpy (test/golden/metrics.py).
 import t from 'tap';
-import { distanceNames, segmentationMetrics } from '../../src/metrics/index.js';
+import { distanceNames, segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { createHost } from '../../src/wasm/host.js';
 import { makeImage, makeMask, readGolden, relativeError, sha256 } from './metrics-support.js';
 

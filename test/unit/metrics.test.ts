@@ -1,13 +1,7 @@
 // Properties of the metrics, the empty cases, and summaries.
 import t from 'tap';
-import {
-  type CaseMetrics,
-  type CaseResult,
-  distanceNames,
-  segmentationMetrics,
-  summarize,
-  summarizeValues,
-} from '../../src/metrics/index.js';
+import { type CaseMetrics, distanceNames, segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
+import { type CaseResult, summarize, summarizeValues } from '../../src/metrics/summary.js';
 import { RandomStream, streams } from '../../src/random.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { createHost } from '../../src/wasm/host.js';

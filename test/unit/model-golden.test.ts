@@ -5,12 +5,11 @@ import t, { type Test } from 'tap';
 import { parsePlan } from '../../src/config/plan.js';
 import { bufferSpecs, elementCount, type NetworkConfig, parameterSpecs } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { fromPyTorchConvolution, fromPyTorchMatrix } from '../../src/model/pytorch-layout.js';
 import type { StepBatch } from '../../src/sampling/index.js';
 import { lossGroups, stepTerms } from '../../src/training/groups.js';
 import { StepInputs, stepValues } from '../../src/training/inputs.js';
 import { createState, disposeState, trainingStep } from '../../src/training/step.js';
-import { availableBackends, wave } from './model-support.js';
+import { availableBackends, fromPyTorchConvolution, fromPyTorchMatrix, wave } from './model-support.js';
 
 interface Sampled {
   norm: number;

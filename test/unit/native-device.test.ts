@@ -1,26 +1,23 @@
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { packageRoot } from '../../src/root.js';
 import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
-import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
+import {
+  binaryKinds,
+  type KernelName,
+  kernelTable,
+  reduceKinds,
+  unaryKinds,
+} from '../../src/tfjs/table/kernel-table.js';
 import { coded, get, put } from './device-support.js';
+import { callOfTwos } from './table-support.js';
 
 const unavailable = nativeUnavailableReason();
 const needsAddon = { skip: unavailable ?? false };
 
-t.test('the op codes of the C header are those of the table', async (t) => {
-  const header = readFileSync(`${packageRoot}native/include/versemi/kernel_table.h`, 'utf8');
-  const codes = Object.fromEntries(
-    [...header.matchAll(/^ {2}VERSEMI_([A-Z0-9_]+) = (\d+),?$/gm)]
-      .map(([, name, code]) => [name!.toLowerCase(), Number(code)] as const)
-      .filter(([name]) => name in kernelTable),
-  );
-  t.same(codes, Object.fromEntries(Object.entries(kernelTable).map(([name, { code }]) => [name, code])));
-});
 
 t.test('buffers are counted, reused and given back', needsAddon, async (t) => {
   const device = loadNativeDevice({ threads: 2 });
@@ -119,32 +116,12 @@ t.test('every op checks its buffers and attributes before it runs', needsAddon, 
   const device = loadNativeDevice({ threads: 1 });
   t.teardown(() => device.dispose());
   const tiny = device.allocate(0);
-  for (const [name, row] of Object.entries(kernelTable)) {
-    const kernel = name as keyof typeof kernelTable;
-    // 2 everywhere is a legal problem for most attributes; flags and paddings want 1 or 0.
-    const one: Record<string, number> = { transposed: 0, relu: 1, training: 1, transposeA: 0, transposeB: 0, kind: 0 };
-    const attributes = row.attributes.flatMap((attribute) => {
-      const list = /^(\w+)\[/.exec(attribute)?.[1];
-      if (list === 'permutation') return [1, 0];
-      if (list === 'begin') return [0, 0];
-      if (list !== undefined) return [2, 2];
-      return attribute.startsWith('out') || attribute.startsWith('pad')
-        ? [attribute === 'outC' ? 2 : 1]
-        : [one[attribute] ?? 2];
-    });
-    const repeated = (names: readonly string[]) =>
-      names.flatMap((input) => (input.endsWith('[n]') ? [input, input] : [input]));
-    if (kernel.startsWith('conv3d')) for (const i of [15, 16, 17]) attributes[i] = 0;
-    const buffers = [...repeated(row.inputs), ...repeated(row.outputs)];
+  for (const kernel of Object.keys(kernelTable) as KernelName[]) {
+    const { attributes, buffers: count } = callOfTwos(kernel);
+    const buffers = new Array<number>(count).fill(tiny);
     t.equal(device.refuses(kernel, attributes), null, `${kernel} takes these attributes`);
     t.match(
-      coded(() =>
-        device.run(
-          kernel,
-          buffers.map(() => tiny),
-          attributes,
-        ),
-      ),
+      coded(() => device.run(kernel, buffers, attributes)),
       { code: 'VERSEMI_KERNEL_FAILED', message: /expected \d+ bytes, found 0/ },
       `${kernel}: empty buffers`,
     );
@@ -156,7 +133,7 @@ t.test('every op checks its buffers and attributes before it runs', needsAddon, 
           attributes,
         ),
       ),
-      { code: 'VERSEMI_KERNEL_FAILED', message: /must not be absent/ },
+      { code: 'VERSEMI_KERNEL_FAILED', message: /expected one, found none/ },
       `${kernel}: no buffers`,
     );
     t.match(
@@ -324,6 +301,7 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
     'tfjs/devices/native-device.js',
     'tfjs/devices/settings.js',
     'tfjs/table/kernel-table.js',
+    'tfjs/table/rules.js',
   ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }

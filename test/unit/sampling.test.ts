@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
-import type { PreprocessedCase } from '../../src/preprocessing/types.js';
+import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { createSampler } from '../../src/sampling/index.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { chiSquare, chiSquareLimit, makeCase, makePlan } from './sampling-support.js';

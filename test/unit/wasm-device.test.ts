@@ -11,6 +11,7 @@ import { opCases } from '../../src/tfjs/selftest/index.js';
 import { normal, type OpCase } from '../../src/tfjs/selftest/op-case.js';
 import { type KernelName, kernelTable, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
 import { coded, get, put } from './device-support.js';
+import { callOfTwos } from './table-support.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
 process.env.VERSEMI_POISON = '1';
@@ -272,35 +273,19 @@ t.test('buffers are counted, reused, poisoned, and dead ids are errors', (t) => 
 
 t.test('every op checks its buffers and attributes before it runs', (t) => {
   const tiny = single.allocate(0);
-  // 2 everywhere is a legal problem for most attributes; flags and paddings want 1 or 0.
-  const special: Record<string, number> = {
-    transposed: 0,
-    relu: 1,
-    training: 1,
-    transposeA: 0,
-    transposeB: 0,
-    kind: 0,
-  };
-  for (const [name, row] of Object.entries(kernelTable)) {
-    const kernel = name as KernelName;
-    const attributes = row.attributes.flatMap((attribute) => {
-      const list = /^(\w+)\[/.exec(attribute)?.[1];
-      if (list === 'permutation') return [1, 0];
-      if (list === 'begin') return [0, 0];
-      if (list !== undefined) return [2, 2];
-      if (attribute.startsWith('pad')) return [0];
-      if (attribute.startsWith('out') && attribute.length === 4) return [attribute === 'outC' ? 2 : 1];
-      return [special[attribute] ?? 2];
-    });
-    const buffers = [...row.inputs, ...row.outputs].flatMap((buffer) =>
-      buffer.endsWith('[n]') ? [tiny, tiny] : [tiny],
-    );
+  for (const kernel of Object.keys(kernelTable) as KernelName[]) {
+    const { attributes, buffers: count } = callOfTwos(kernel);
+    const buffers = new Array<BufferId>(count).fill(tiny);
     t.equal(single.refuses(kernel, attributes), null, `${kernel} takes these attributes`);
     const failure = (ids: readonly BufferId[], numbers: readonly number[]) =>
       coded(() => single.run(kernel, ids, numbers));
     const code = 'VERSEMI_KERNEL_FAILED';
     t.match(failure(buffers, attributes), { code, message: /expected \d+ bytes, found 0/ }, `${kernel}: empty buffers`);
-    t.match(failure(buffers.fill(0), attributes), { code, message: /must not be absent/ }, `${kernel}: no buffers`);
+    t.match(
+      failure(buffers.fill(0), attributes),
+      { code, message: /must not be absent, found none/ },
+      `${kernel}: no buffers`,
+    );
     t.match(failure([...buffers, tiny], attributes), { code }, `${kernel}: one buffer too many`);
     t.match(failure(buffers, attributes.slice(0, -1)), { code }, `${kernel}: one attribute too few`);
     for (let i = 0; i < attributes.length; i++) {

@@ -4,7 +4,7 @@ import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
 import { LinearMemory } from '../../wasm/linear-memory.js';
 import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
-import { type BufferNeed, bufferNeeds, CallError } from '../table/call-check.js';
+import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
 import { checkForbiddenRows, environment, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
@@ -166,6 +166,10 @@ class WasmDevice implements Device {
   private call: Buffer;
   private pool: ThreadPool | null = null;
   private disposed = false;
+  /** The call that `refuses` was asked about last: the backend runs it next, with the same array of attributes. */
+  private checked:
+    | { readonly kernel: KernelName; readonly attributes: ArrayLike<number>; readonly needs: readonly BufferNeed[] }
+    | undefined;
   private readonly poison = environment('VERSEMI_POISON') === '1';
   private readonly forbidden = forbiddenRows().includes(onlyRow);
   private wanted = '';
@@ -241,7 +245,7 @@ class WasmDevice implements Device {
     if (this.forbidden) return `${onlyRow}: ${forbiddenReason}`;
     if (this.wanted !== '' && this.wanted !== onlyRow) return `${onlyRow}: another row was asked for`;
     try {
-      bufferNeeds(kernel, attributes);
+      this.checked = { kernel, attributes, needs: bufferNeeds(kernel, attributes) };
       return null;
     } catch (error) {
       if (error instanceof CallError) return error.message;
@@ -313,7 +317,10 @@ class WasmDevice implements Device {
     this.bytesInUse = 0;
   }
 
-  private needs(kernel: KernelName, attributes: ArrayLike<number>): BufferNeed[] {
+  private needs(kernel: KernelName, attributes: ArrayLike<number>): readonly BufferNeed[] {
+    const { checked } = this;
+    this.checked = undefined;
+    if (checked?.kernel === kernel && checked.attributes === attributes) return checked.needs;
     try {
       return bufferNeeds(kernel, attributes);
     } catch (error) {
@@ -405,12 +412,5 @@ function isDense(kernel: KernelName): boolean {
 
 /** False where every output is empty: kernels may count on sizes that are not 0. */
 function hasWork(kernel: KernelName, needs: readonly BufferNeed[]): boolean {
-  const outputs = needs.slice(needs.length - outputCount(kernel, needs));
-  return outputs.some(({ elements }) => elements > 0);
-}
-
-function outputCount(kernel: KernelName, needs: readonly BufferNeed[]): number {
-  const { inputs, outputs } = kernelTable[kernel];
-  // a list among the outputs (`parameter[n]`) takes what the inputs leave
-  return outputs.some((name) => name.endsWith(']')) ? needs.length - inputs.length : outputs.length;
+  return needs.slice(inputCount(kernel, needs.length)).some(({ elements }) => elements > 0);
 }

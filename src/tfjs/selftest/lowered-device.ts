@@ -2,7 +2,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { VersemiBackend } from '../backend/backend.js';
 import { registerKernels } from '../backend/register.js';
 import type { BufferId, Device } from '../devices/device.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { inputCount } from '../table/call-check.js';
+import type { KernelName } from '../table/kernel-table.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
 import { loweredPositions, runLowered } from './lowered-kernels.js';
 import { PlainDevice } from './plain-device.js';
@@ -41,12 +42,12 @@ export class LoweredDevice extends PlainDevice {
     }
     super.run(row, buffers, attributes);
     if (!following.has(row)) return;
-    const { outputs } = kernelTable[row];
-    const output = buffers.at(-outputs.length)!;
+    const first = inputCount(row, buffers.length);
+    const output = buffers[first]!;
     const values = this.get(output);
     // Small operands that are broadcast do not count.
     const operands = buffers
-      .slice(0, -outputs.length)
+      .slice(0, first)
       .filter((buffer) => row !== 'binary' || this.get(buffer).length === values.length);
     if (operands.length === 0 || !operands.every((buffer) => this.roundedBuffers.has(buffer))) return;
     for (let i = 0; i < values.length; i++) values[i] = this.round(values[i]!);

@@ -1,35 +1,22 @@
 import type { NumberArray } from '../reference/plain-kernel.js';
 import { plainKernels } from '../reference/plain-kernels.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { buffersOf } from '../table/call-check.js';
+import type { KernelName } from '../table/kernel-table.js';
 import type { Rounding } from './precision.js';
 
-/**
- * Rows that a device may compute with rounded operands, and which of their tensors it may keep in that precision: weights as
- * operands only, activations in memory. Statistics and parameters are float32 everywhere.
- */
-const loweredTensors: Partial<Record<KernelName, readonly string[]>> = {
-  conv3d_forward: ['input', 'weight', 'output'],
-  conv3d_grad_input: ['gradOutput', 'weight', 'gradInput'],
-  conv3d_grad_weight: ['input', 'gradOutput'],
-  conv3d_norm_relu: ['input', 'weight', 'skip?', 'output', 'raw?'],
-  instance_norm_relu: ['input', 'output'],
-  instance_norm_relu_grad: ['gradOutput', 'raw', 'gradRaw'],
-  batch_norm_relu: ['input', 'output'],
-  batch_norm_relu_grad: ['gradOutput', 'input', 'gradInput'],
-  dynamic_head: ['features'],
-  dynamic_head_grad: ['features', 'gradFeatures'],
-};
+/** Rows that a device of lower precision computes with rounded operands: weights as operands only, activations in memory too. */
+const loweredRows = /^(conv3d|instance_norm|batch_norm|dynamic_head)/;
 
 export function isLowered(row: KernelName): boolean {
-  return loweredTensors[row] !== undefined;
+  return loweredRows.test(row);
 }
 
-/** Positions of the tensors of a row that are rounded, inputs or outputs. */
+/** Positions of the tensors of a row that are rounded, inputs or outputs: its activations, and the weights of convolutions. */
 export function loweredPositions(row: KernelName, of: 'inputs' | 'outputs'): number[] {
-  const { inputs, outputs } = kernelTable[row];
-  const [names, first] = of === 'inputs' ? [inputs, 0] : [outputs, inputs.length];
-  const lowered = loweredTensors[row] ?? [];
-  return names.flatMap((name, i) => (lowered.includes(name) ? [first + i] : []));
+  if (!isLowered(row)) return [];
+  return buffersOf(row).flatMap(({ name, output, narrow }, i) =>
+    output === (of === 'outputs') && (narrow || name === 'weight') ? [i] : [],
+  );
 }
 
 /**

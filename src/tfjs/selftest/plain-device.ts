@@ -1,6 +1,7 @@
 import type { BufferId, Device, DeviceMemory } from '../devices/device.js';
 import { plainKernels } from '../reference/plain-kernels.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { bufferNeeds } from '../table/call-check.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** A device over the plain kernels: what stands above devices runs without one; `refuse` makes it refuse rows. */
 export class PlainDevice implements Device {
@@ -34,8 +35,7 @@ export class PlainDevice implements Device {
     return this.refuse.has(kernel) ? 'told to refuse' : null;
   }
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
-    const { attributes: names } = kernelTable[kernel];
-    if (attributes.length < names.length && !names.some((name) => name.includes('['))) throw new Error('attributes');
+    bufferNeeds(kernel, attributes);
     plainKernels[kernel](
       buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer))),
       attributes,

@@ -4,7 +4,7 @@ import { createGzip } from 'node:zlib';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { type Volume, voxelCount } from '../volume/volume.js';
-import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-write.js';
+import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 
 export interface WriteNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
@@ -47,7 +47,7 @@ export async function writeNifti(
   if (!pair) return writeParts(file, joined([header], voxels), level);
   const base = file.slice(0, ending.index);
   const suffix = ending[2] ?? '';
-  // The voxels first: a header without voxels would look like a damaged scan.
+  // The voxels are written first, because a header without voxels would look like a damaged scan.
   await writeParts(`${base}.img${suffix}`, voxels, level);
   await writeParts(`${base}.hdr${suffix}`, [header], level);
 }
