@@ -8,7 +8,7 @@
 // With few input channels a block would have too few sums to fill the registers. Then the line of every tap and channel is
 // copied first ("tap lines": kD * kH * kW * inC lines of outW values), and the kernel of the forward convolution multiplies
 // them with the gradient: tap lines are its voxels, the position along W is its reduction.
-#include "conv3d_call.h"
+#include "conv_grad_call.h"
 #include "conv_grad_image.h"
 #include "conv_grad_tile.h"
 #include "conv_panel.h"
@@ -263,55 +263,52 @@ class worker {
   int64_t first_column_ = 0;
 };
 
-// How the gradient is computed: one of the three ways that the rows name.
-using gradient_method = versemi_status (*)(versemi_context*, const conv3d_call&);
-
-template <gradient_method method>
-versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
-                               const double* attributes, int32_t attribute_count) {
-  conv3d_call call;
-  const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
-  return method(context, call);
-}
-
-const char* image_refuses(versemi_context*, const double* attributes, int32_t attribute_count) {
-  versemi_conv_problem problem;
-  const char* reason = versemi_read_conv_problem(&problem, attributes, attribute_count);
-  return reason != nullptr ? reason : grad_image_refuses(problem);
-}
-
-const char* filtering_refuses(versemi_context* context, const double* attributes, int32_t attribute_count) {
-  versemi_conv_problem problem;
-  const char* reason = versemi_read_conv_problem(&problem, attributes, attribute_count);
-  winograd_gradient_plan plan;
-  return reason != nullptr ? reason : plan_winograd_gradient(context, problem, &plan);
-}
-
-versemi_status run_direct_gradient(versemi_context* context, const conv3d_call& call) {
+versemi_status run_direct_gradient(versemi_context* context, const grad_weight_call& call) {
   const versemi_conv_problem& p = call.problem;
   schedule s = make_schedule(p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
   s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
-  s.slice_weight = call.weight;
-  s.slice_bias = call.bias;
+  s.slice_weight = call.grad_weight;
+  s.slice_bias = call.grad_bias;
   const int64_t weights = versemi_conv_weight_count(&p);
   if (s.slices > 1) {
     const int64_t floats = s.slices * (weights + p.out_channels);
     s.slice_weight = scratch_floats(context, scratch_slot::slices, (std::size_t)floats);
     if (s.slice_weight == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
-    if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
+    if (call.grad_bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   }
   parallel_for(context, s.slices * s.tap_rows * s.blocks, [&](int64_t begin, int64_t end, int thread) {
-    worker work(p, call.input, call.output, s, thread);
+    worker work(p, call.input, call.grad_output, s, thread);
     for (int64_t task = begin; task < end; task++) work.run_task(task);
   });
   if (s.slices > 1) {
-    sum_slices(context, s.slice_weight, s.slices, weights, call.weight);
-    if (call.bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.bias);
+    sum_slices(context, s.slice_weight, s.slices, weights, call.grad_weight);
+    if (call.grad_bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.grad_bias);
   }
   return ok();
+}
+
+// How the gradient is computed: one of the three ways that the rows name.
+using gradient_method = versemi_status (*)(versemi_context*, const grad_weight_call&);
+
+template <gradient_method method>
+versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t, const double* attributes,
+                               int32_t) {
+  namespace buffer = conv3d_grad_weight_buffer;
+  const grad_weight_call call = {conv_problem_of(conv3d_grad_weight_attributes(attributes)), input(buffers[buffer::input]),
+                                 input(buffers[buffer::grad_output]), output(buffers[buffer::grad_weight]),
+                                 output(buffers[buffer::grad_bias])};
+  return method(context, call);
+}
+
+const char* image_refuses(versemi_context*, const double* attributes, int32_t) {
+  return grad_image_refuses(conv_problem_of(conv3d_grad_weight_attributes(attributes)));
+}
+
+const char* filtering_refuses(versemi_context* context, const double* attributes, int32_t) {
+  winograd_gradient_plan plan;
+  return plan_winograd_gradient(context, conv_problem_of(conv3d_grad_weight_attributes(attributes)), &plan);
 }
 
 const versemi_kernel rows[] = {

@@ -162,7 +162,7 @@ const char* grad_image_refuses(const versemi_conv_problem& p) {
   return p.kernel[0] == 3 && p.kernel[1] == 3 && p.kernel[2] == 3 ? nullptr : "the kernel is not 3 x 3 x 3";
 }
 
-versemi_status run_grad_image(versemi_context* context, const conv3d_call& call) {
+versemi_status run_grad_image(versemi_context* context, const grad_weight_call& call) {
   const versemi_conv_problem& p = call.problem;
   schedule s = {};
   s.lines = p.n * p.out[0] * p.out[1];
@@ -182,15 +182,15 @@ versemi_status run_grad_image(versemi_context* context, const conv3d_call& call)
   if (s.image == nullptr) return out_of_memory(image * sizeof(float));
   s.slice_weight = scratch_floats(context, scratch_slot::slices, partial);
   if (s.slice_weight == nullptr) return out_of_memory(partial * sizeof(float));
-  if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
+  if (call.grad_bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   copy_image(context, p, call.input, s);
   const int64_t vectors = divide_up(p.out_channels, lanes);
   parallel_for(context, s.slices * vectors, [&](int64_t begin, int64_t end, int thread) {
-    worker work(p, s, call.output, thread);
+    worker work(p, s, call.grad_output, thread);
     for (int64_t task = begin; task < end; task++) work.run(task / vectors, task % vectors);
   });
-  sum_slices(context, s.slice_weight, s.slices, weights, call.weight);
-  if (call.bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.bias);
+  sum_slices(context, s.slice_weight, s.slices, weights, call.grad_weight);
+  if (call.grad_bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.grad_bias);
   return ok();
 }
 

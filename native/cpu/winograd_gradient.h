@@ -5,7 +5,7 @@
 #ifndef VERSEMI_CPU_WINOGRAD_GRADIENT_H
 #define VERSEMI_CPU_WINOGRAD_GRADIENT_H
 
-#include "conv3d_call.h"
+#include "conv_grad_call.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -29,7 +29,7 @@ const char* plan_winograd_gradient(const versemi_context* context, const versemi
                                    winograd_gradient_plan* plan);
 
 // VERSEMI_UNSUPPORTED where plan_winograd_gradient refuses.
-versemi_status run_winograd_gradient(versemi_context* context, const conv3d_call& call);
+versemi_status run_winograd_gradient(versemi_context* context, const grad_weight_call& call);
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi
