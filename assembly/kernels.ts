@@ -34,8 +34,8 @@ export function heapBase(): usize {
 let controlBlock: usize = 0;
 
 /**
- * Names the control block, and how this thread works: `mayWait`: it may sleep (a browser's main thread may not); `exact`:
- * plain sums only. The same `exact` in every thread.
+ * Sets this thread up, once: the address of the control block; whether the thread may sleep (a browser's main thread may
+ * not); and whether only plain sums are allowed (`exact`), which must be the same in every thread.
  */
 export function bind(control: usize, mayWait: bool, exact: bool): void {
   controlBlock = control;

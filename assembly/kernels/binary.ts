@@ -6,7 +6,7 @@ import {
   positions,
 } from './axes';
 import { buffer, endAligned, firstAligned, integer } from './call';
-import { loadPartial, storePartial } from './memory';
+import { loadFirst, storePartial } from './memory';
 
 // @ts-ignore: decorator
 @inline
@@ -40,7 +40,7 @@ function powerOf(a: f32, b: f32): f32 {
 @inline
 function gather(source: usize, step: usize, count: usize): v128 {
   if (step == 0) return v128.load32_splat(source);
-  if (step == 4) return count >= 4 ? v128.load(source) : loadPartial(source, count);
+  if (step == 4) return loadFirst(source, count);
   let value = v128.load32_zero(source);
   if (count > 1) value = f32x4.replace_lane(value, 1, load<f32>(source + step));
   if (count > 2) value = f32x4.replace_lane(value, 2, load<f32>(source + 2 * step));

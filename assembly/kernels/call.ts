@@ -3,7 +3,7 @@
 //
 // Call block, written by the host (src/tfjs/devices/wasm-device.ts):
 //   u32 buffer count, u32 attribute count, u32 scratch address, u32 unused, f64 attributes[], u32 buffer addresses[]
-// Control block, shared by the threads, one 64-byte line per word that is written often: see the offsets below.
+// The control block, which the threads share, is described in control.ts.
 
 import { CONTROL_ARRIVED, CONTROL_FAILED, CONTROL_GENERATION } from './control';
 
@@ -88,7 +88,7 @@ export function lines(bytes: f64): f64 {
   return ceil(bytes / 64) * 64;
 }
 
-/** Waits until all parts have come here; what they wrote before is then visible to all. */
+/** Waits until every part has called this; what each wrote before is then visible to all. */
 export function barrier(): void {
   if (ASC_FEATURE_THREADS) {
     if (parts < 2) return;
@@ -104,8 +104,8 @@ export function barrier(): void {
 }
 
 /**
- * Waits while the control word keeps `value`: first spinning (the others are usually microseconds away), then asleep
- * where the thread may sleep (a browser's main thread may not). A thread that failed would never come: then this traps.
+ * Waits while the control word keeps `value`: first spinning, because the other threads are usually microseconds away,
+ * then asleep where this thread may sleep. Traps when another thread has failed, because that thread will never arrive.
  */
 export function awaitChange(word: usize, value: i32): void {
   if (ASC_FEATURE_THREADS) {

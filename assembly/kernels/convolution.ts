@@ -2,15 +2,16 @@
 // Attributes 0 to 17: n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW.
 
 import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { padInput, runPass } from './engine';
+import { padInput } from './direct';
 import {
   mode, MODE_WINOGRAD, packedBytes, paddedBytes, partBytes, patch, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride,
   tilesPerSample,
 } from './geometry';
 import { normalize, statisticsToMoments } from './moments';
 import { packBias, packRows, packTransposed } from './pack';
+import { runPass } from './pass';
 import { setPieces, statisticsBytes } from './tile-statistics';
-import { packWinograd, runWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
+import { packWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
 
 /** Plans the forward convolution of the call. */
 export function planForward(): void {
@@ -166,7 +167,7 @@ function convolve(transposed: bool, input: usize, weight: usize, bias: usize, ou
     } else packRows(weight, patch, integer(8), packed);
     padInput(input, padded);
     barrier();
-    runPlanned(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0);
+    runPass(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0, pieces);
     return;
   }
   eachPhase(PREPARE, input, weight, packed, biasPanels, padded, output, area, statistics);
@@ -178,13 +179,6 @@ function convolve(transposed: bool, input: usize, weight: usize, bias: usize, ou
     barrier();
   }
   eachPhase(RUN, input, weight, packed, biasPanels, padded, output, area, statistics);
-}
-
-function runPlanned(
-  input: usize, packed: usize, bias: usize, output: usize, area: usize, statistics: usize, firstPiece: i32,
-): void {
-  if (mode == MODE_WINOGRAD) runWinograd(input, packed, bias, output, area, statistics, firstPiece, pieces);
-  else runPass(input, packed, bias, output, area, statistics, firstPiece, pieces);
 }
 
 const PREPARE: bool = true;
@@ -205,7 +199,7 @@ function eachPhase(
           packPhase(weight, d, h, w, plain);
           padInput(input, padded);
         } else {
-          runPlanned(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece);
+          runPass(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece, pieces);
         }
         firstPiece += tilesPerSample;
         packed += <usize>passPackedBytes();

@@ -11,7 +11,7 @@
 import { barrier, buffer, endItem, firstItem, integer, part, scratch } from './call';
 import { addPieces, columnSumBytes, sumPieces } from './column-sums';
 import { planForward } from './convolution';
-import { mode, MODE_WINOGRAD } from './geometry';
+import { ceilDivide, mode, MODE_WINOGRAD } from './geometry';
 import { fillFloats, loadPartial, storeFirst } from './memory';
 import { outerBlock } from './micro';
 import { filteredGradient, filteredGradientScratch } from './winograd-gradient';
@@ -59,10 +59,6 @@ const LARGEST_TILE: i32 = 384;
 const PARTIAL_LIMIT: f64 = 16777216;
 const MOST_SEGMENTS: i32 = 16;
 const ITEMS: i32 = 32;
-
-function ceilDivide(a: i32, b: i32): i32 {
-  return (a + b - 1) / b;
-}
 
 function plan(): void {
   n = integer(0);
@@ -298,8 +294,8 @@ function addSegments(partials: usize, target: usize): void {
         high = f32x4.add(high, v128.load(from + <usize>s * partialBytes, 16));
       }
       const to = target + ((j * <usize>outC + (<usize>panel << 3)) << 2);
-      storeFirst(to, low, min(4, outC - panel * 8));
-      if (outC - panel * 8 > 4) storeFirst(to + 16, high, min(4, outC - panel * 8 - 4));
+      storeFirst(to, low, <usize>(outC - panel * 8));
+      if (outC - panel * 8 > 4) storeFirst(to + 16, high, <usize>(outC - panel * 8 - 4));
     }
   }
 }

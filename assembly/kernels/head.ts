@@ -58,7 +58,7 @@ function bindArea(area: usize): void {
   line = gradFeatures + matrixBytes();
   difference = line + ROW;
   small = difference + <usize>lines(<f64>rowsPadded * 4);
-  // rows beyond the width are computed along with the others and never used; they start from numbers, not from poison
+  // Rows beyond the width are computed with the others and never used; zeros keep what lay in the memory out of the sums.
   fillFloats(area, 6 * matrixBytes() >> 2, 0);
 }
 

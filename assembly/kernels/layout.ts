@@ -8,7 +8,7 @@ import { attribute, barrier, buffer, endAligned, endItem, firstAligned, firstIte
 import { copyFloats, fillFloats } from './memory';
 import { transposeQuad } from './pack';
 
-/** output[b walk] = input[a walk] for this part's share of the positions. */
+/** Copies this part's share of the walk's positions (axes.ts): input by strides a, output by strides b. */
 function copyWalk(input: usize, output: usize): void {
   const axis = axisCount() - 1;
   const aStep = axisStrideA(axis);
@@ -51,7 +51,7 @@ function copySegment(from: usize, fromStep: usize, to: usize, toStep: usize, cou
   }
 }
 
-/** The input is contiguous along axis `inner`, the output along the last: 4 x 4 blocks between the two. */
+/** As copyWalk where the input is contiguous along axis `inner` and the output along the last: copies blocks of 4 x 4. */
 function transposeWalk(input: usize, output: usize, inner: i32): void {
   const last = axisCount() - 1;
   const length = axisSize(last);

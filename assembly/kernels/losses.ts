@@ -2,7 +2,7 @@
 
 import { barrier, buffer, endAligned, endItem, firstAligned, firstItem, integer, part, scratch } from './call';
 import { exp, log1p } from './math';
-import { loadPartial, storePartial, sumDoubles, upperHalf } from './memory';
+import { loadFirst, storeFirst, sumDoubles, upperHalf } from './memory';
 
 /** Elements per piece of the sums. */
 const PIECE: usize = 8192;
@@ -16,17 +16,11 @@ export function overlapScratch(): f64 {
   return <f64>pieces() * 40;
 }
 
-// @ts-ignore: decorator
-@inline
-function read(address: usize, count: usize): v128 {
-  return count >= 4 ? v128.load(address) : loadPartial(address, count);
-}
-
 /** A mask's elements; ones where there is no mask (zeros above a partial vector, so that they add nothing). */
 // @ts-ignore: decorator
 @inline
 function readMask(mask: usize, offset: usize, count: usize): v128 {
-  if (mask != 0) return read(mask + offset, count);
+  if (mask != 0) return loadFirst(mask + offset, count);
   const lanes = i32x4(0, 1, 2, 3);
   return v128.and(f32x4.splat(1), i32x4.lt_s(lanes, i32x4.splat(<i32>min(count, 4))));
 }
@@ -65,8 +59,8 @@ function sumPiece(first: usize, count: usize, target: usize): void {
   let weight = overlap;
   for (let i: usize = 0; i < count; i += 4) {
     const offset = (first + i) << 2;
-    const x = read(buffer(0) + offset, count - i);
-    const y = read(buffer(1) + offset, count - i);
+    const x = loadFirst(buffer(0) + offset, count - i);
+    const y = loadFirst(buffer(1) + offset, count - i);
     const m = readMask(mask, offset, count - i);
     const e = exp(f32x4.neg(f32x4.abs(x)));
     const sigmoid = f32x4.div(v128.bitselect(e, one, f32x4.lt(x, zero)), f32x4.add(one, e));
@@ -105,8 +99,8 @@ export function overlapSumsGrad(): void {
   for (let i = firstAligned(count, 16); i < end; i += 4) {
     const offset = i << 2;
     const left = end - i;
-    const x = read(buffer(1) + offset, left);
-    const y = read(buffer(2) + offset, left);
+    const x = loadFirst(buffer(1) + offset, left);
+    const y = loadFirst(buffer(2) + offset, left);
     const m = readMask(mask, offset, left);
     const e = exp(f32x4.neg(f32x4.abs(x)));
     const reciprocal = f32x4.div(one, f32x4.add(one, e));
@@ -117,20 +111,13 @@ export function overlapSumsGrad(): void {
       // s * (1 - s) = e / (1 + e)^2, without cancellation
       const slope = f32x4.mul(f32x4.mul(e, reciprocal), reciprocal);
       const dice = f32x4.mul(f32x4.add(f32x4.mul(g0, t), f32x4.mul(g1, p)), slope);
-      write(buffer(4) + offset, f32x4.mul(m, f32x4.add(dice, f32x4.mul(g3, f32x4.sub(s, y)))), left);
+      storeFirst(buffer(4) + offset, f32x4.mul(m, f32x4.add(dice, f32x4.mul(g3, f32x4.sub(s, y)))), left);
     }
     if (buffer(5) != 0) {
       const dice = f32x4.add(f32x4.mul(g0, p), f32x4.mul(g2, t));
-      write(buffer(5) + offset, f32x4.mul(m, f32x4.sub(dice, f32x4.mul(g3, x))), left);
+      storeFirst(buffer(5) + offset, f32x4.mul(m, f32x4.sub(dice, f32x4.mul(g3, x))), left);
     }
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function write(address: usize, value: v128, count: usize): void {
-  if (count >= 4) v128.store(address, value);
-  else storePartial(address, value, count);
 }
 
 /** logits, aggregate. attributes: n, prompts, voxels, real. */
@@ -145,9 +132,9 @@ export function aggregateMax(): void {
     const logits = buffer(0) + ((sample * prompts * voxels) << 2);
     const aggregate = buffer(1) + ((sample * voxels) << 2);
     for (let v = first; v < end; v += 4) {
-      let best = read(logits + (v << 2), end - v);
-      for (let k: usize = 1; k < real; k++) best = f32x4.max(best, read(logits + ((k * voxels + v) << 2), end - v));
-      write(aggregate + (v << 2), f32x4.div(one, f32x4.add(one, exp(f32x4.neg(best)))), end - v);
+      let best = loadFirst(logits + (v << 2), end - v);
+      for (let k: usize = 1; k < real; k++) best = f32x4.max(best, loadFirst(logits + ((k * voxels + v) << 2), end - v));
+      storeFirst(aggregate + (v << 2), f32x4.div(one, f32x4.add(one, exp(f32x4.neg(best)))), end - v);
     }
   }
 }
@@ -164,10 +151,10 @@ export function aggregateMaxGrad(): void {
     const logits = buffer(1) + ((sample * prompts * voxels) << 2);
     const gradLogits = buffer(2) + ((sample * prompts * voxels) << 2);
     for (let v = first; v < end; v += 4) {
-      let best = read(logits + (v << 2), end - v);
+      let best = loadFirst(logits + (v << 2), end - v);
       let winner = i32x4.splat(0);
       for (let k: usize = 1; k < real; k++) {
-        const x = read(logits + ((k * voxels + v) << 2), end - v);
+        const x = loadFirst(logits + ((k * voxels + v) << 2), end - v);
         const better = f32x4.gt(x, best);
         best = v128.bitselect(x, best, better);
         winner = v128.bitselect(i32x4.splat(<i32>k), winner, better);
@@ -175,9 +162,9 @@ export function aggregateMaxGrad(): void {
       const e = exp(f32x4.neg(f32x4.abs(best)));
       const reciprocal = f32x4.div(one, f32x4.add(one, e));
       const slope = f32x4.mul(f32x4.mul(e, reciprocal), reciprocal);
-      const g = f32x4.mul(read(buffer(0) + ((sample * voxels + v) << 2), end - v), slope);
+      const g = f32x4.mul(loadFirst(buffer(0) + ((sample * voxels + v) << 2), end - v), slope);
       for (let k: usize = 0; k < prompts; k++) {
-        write(gradLogits + ((k * voxels + v) << 2), v128.and(g, i32x4.eq(winner, i32x4.splat(<i32>k))), end - v);
+        storeFirst(gradLogits + ((k * voxels + v) << 2), v128.and(g, i32x4.eq(winner, i32x4.splat(<i32>k))), end - v);
       }
     }
   }

@@ -2,10 +2,10 @@
 // attributes: batch, m, k, n, transposeA, transposeB, aStep, bStep.
 
 import { barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { runPass } from './engine';
 import { packedBytes, partBytes, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride } from './geometry';
 import { fillFloats } from './memory';
 import { packRows, packTransposed, transposeQuad } from './pack';
+import { runPass } from './pass';
 
 function plan(): void {
   const m = integer(1);

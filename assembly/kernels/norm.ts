@@ -2,7 +2,7 @@
 // instance norm has gain = rstd and no shift; batch norm is one sample of all rows with gain = gamma * rstd, shift = beta.
 
 import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { copyFloats, loadPartial, storePartial } from './memory';
+import { copyFloats, loadFirst, loadPartial, storeFirst } from './memory';
 import { gatherStatistics, normalize, piecesOf, rowsPerPiece, statisticsToMoments } from './moments';
 import { statisticsBytes } from './tile-statistics';
 
@@ -135,10 +135,10 @@ function sumPiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32, t
   const distance = input - gradOutput;
   for (let c: usize = 0; c < rowBytes; c += 16) {
     const width = min(4, (rowBytes - c) >> 2);
-    const mean = constant(means + constants + c, width);
-    const rstd = constant(rstds + constants + c, width);
-    const gain = constant(gains + constants + c, width);
-    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
+    const mean = loadFirst(means + constants + c, width);
+    const rstd = loadFirst(rstds + constants + c, width);
+    const gain = loadFirst(gains + constants + c, width);
+    const shift = shifts != 0 ? loadFirst(shifts + c, width) : f32x4.splat(0);
     let sum = f32x4.splat(0);
     let product = sum;
     let p = gradOutput + start + c;
@@ -161,12 +161,6 @@ function sumPiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32, t
     storeDoubles(target + (c << 1), sum, width);
     storeDoubles(target + (rowBytes << 1) + (c << 1), product, width);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function constant(address: usize, width: usize): v128 {
-  return width == 4 ? v128.load(address) : loadPartial(address, width);
 }
 
 function storeDoubles(target: usize, value: v128, width: usize): void {
@@ -204,21 +198,20 @@ function writePiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32)
   const toTarget = gradTarget - gradOutput;
   for (let c: usize = 0; c < rowBytes; c += 16) {
     const width = min(4, (rowBytes - c) >> 2);
-    const mean = constant(means + constants + c, width);
-    const rstd = constant(rstds + constants + c, width);
-    const gain = constant(gains + constants + c, width);
-    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
-    const average = constant(averages + constants + c, width);
-    const product = constant(products + constants + c, width);
+    const mean = loadFirst(means + constants + c, width);
+    const rstd = loadFirst(rstds + constants + c, width);
+    const gain = loadFirst(gains + constants + c, width);
+    const shift = shifts != 0 ? loadFirst(shifts + c, width) : f32x4.splat(0);
+    const average = loadFirst(averages + constants + c, width);
+    const product = loadFirst(products + constants + c, width);
     let p = gradOutput + start + c;
     const end = p + <usize>count * rowBytes;
     for (; p < end; p += rowBytes) {
-      const centred = f32x4.sub(constant(p + distance, width), mean);
-      const g = masked(constant(p, width), centred, gain, shift);
+      const centred = f32x4.sub(loadFirst(p + distance, width), mean);
+      const g = masked(loadFirst(p, width), centred, gain, shift);
       const rest = f32x4.sub(f32x4.sub(g, average), f32x4.mul(f32x4.mul(centred, rstd), product));
       const value = f32x4.mul(gain, rest);
-      if (width == 4) v128.store(p + toTarget, value);
-      else storePartial(p + toTarget, value, width);
+      storeFirst(p + toTarget, value, width);
     }
   }
 }

@@ -7,7 +7,7 @@ const patchRow: usize = 13;
 const mixRow: usize = 8;
 const lookupLength: i64 = 256;
 
-/** A whole number of a table; NaN and what is far out of any range become one that is. */
+/** A whole number of a table; NaN and numbers beyond a billion become -1e9, which lies outside of every volume. */
 function tableNumber(row: usize, i: usize): i64 {
   const value = load<f32>(row + (i << 2));
   return value >= -1e9 && value <= 1e9 ? <i64>value : -1000000000;

@@ -135,8 +135,8 @@ export class BatchCutter {
     const [targetA, targetB] = [this.at(into.mixedTargetA, i), this.at(into.mixedTargetB, i)];
     const datasetOf = ({ caseIndex }: PatchRecipe) => this.data.labeled[caseIndex]!.dataset;
     if (datasetOf(recipeA) !== datasetOf(recipeB)) {
-      host().applyOutside(target(a), patch, cube, targetA);
-      host().applyInside(target(b), patch, cube, targetB);
+      host().cutMix(target(a), 0, patch, cube, targetA);
+      host().cutMix(0, target(b), patch, cube, targetB);
       return;
     }
     // The other patch is labelled for this task too: what lies in it is known, and leaving it out would call it background.
@@ -153,9 +153,9 @@ export class BatchCutter {
     this.cutImage(this.data.unlabeled[unlabeled.caseIndex]!, unlabeled, recipe.step, image);
     if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(image);
     host().cutMix(image, this.at(into.labeledImage, mix.inside), patch, mix.cube, image);
-    host().insideMask(patch, mix.cube, this.at(into.unlabeledInside, i));
+    host().cutMix(0, 1, patch, mix.cube, this.at(into.unlabeledInside, i));
     const any = this.anyForeground(recipe, mix.inside, into, scratchA);
-    host().applyInside(any, patch, mix.cube, this.at(into.unlabeledCubeLabel, i));
+    host().cutMix(0, any, patch, mix.cube, this.at(into.unlabeledCubeLabel, i));
   }
 
   private mixUnlabeledPairs({ step, unlabeled, unlabeledMixes }: StepRecipe, into: BatchArrays): void {
@@ -168,7 +168,7 @@ export class BatchCutter {
     }
     for (const [i, { outside, inside, cube }] of unlabeledMixes.entries()) {
       host().cutMix(image(outside), image(inside), this.patch, cube, this.at(into.unlabeledImage, i));
-      host().insideMask(this.patch, cube, this.at(into.unlabeledInside, i));
+      host().cutMix(0, 1, this.patch, cube, this.at(into.unlabeledInside, i));
     }
     into.unlabeledCubeLabel.fill(0);
   }

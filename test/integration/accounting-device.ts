@@ -20,7 +20,7 @@ interface Operand {
 const bytesOf = ({ elements }: Tensor, format: Format) => elements * (format === 'bfloat16' ? 2 : 4);
 
 /**
- * Counts as the device `cuda` does (native/cuda/device/session_run.cpp): memory is taken when a tensor is first filled, activations lie
+ * Counts as the device `cuda` does (native/cuda/device): memory is taken when a tensor is first filled, activations lie
  * in the format that the precision says, and what a kernel wants in another format is converted for the call. Scratch of
  * kernels and the rounding of blocks are left out.
  */

@@ -69,7 +69,7 @@ versemi_status run(context& device, const conv_job& job, const gemm_plan& plan, 
   gemm.result_data = job.result;
   if (plan.splits > 1) {
     const std::size_t values = static_cast<std::size_t>(plan.splits * gemm.result_elements);
-    gemm.partials = device.scratch_of<float>(conv_scratch_partials, values);
+    gemm.partials = device.scratch_of<float>(scratch_slot::partials, values);
     if (gemm.partials == nullptr) return out_of_memory(values * 4);
   } else {
     gemm.bias = job.bias;

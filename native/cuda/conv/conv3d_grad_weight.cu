@@ -31,12 +31,6 @@ const char* refuses_mma(const context& device, const double* attributes, std::in
   return nullptr;
 }
 
-void plan_mma(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
-  const storage format = device.operands() == precision::bfloat16 ? storage::bfloat16 : storage::float32;
-  tensors[0].format = tensors[1].format = format;
-  tensors[2].format = tensors[3].format = storage::float32;
-}
-
 void plan_plain(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   storage format = storage::float32;
   if (device.operands() == precision::bfloat16 &&
@@ -46,25 +40,18 @@ void plan_plain(const context& device, tensor* tensors, std::int32_t, const doub
   tensors[2].format = tensors[3].format = storage::float32;
 }
 
-template <versemi_status (*Kernel)(context&, const grad_weight_call&)>
-versemi_status run(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t attribute_count) {
-  grad_weight_call call;
-  const char* wrong = versemi_read_conv_problem(&call.problem, attributes, attribute_count);
-  if (wrong != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", wrong);
-  call.input = tensors[0].data;
-  call.grad_output = tensors[1].data;
-  call.format = tensors[0].format;
-  call.grad_weight = static_cast<float*>(tensors[2].data);
-  call.grad_bias = static_cast<float*>(tensors[3].data);
-  return Kernel(device, call);
-}
-
 const kernel rows[] = {
-    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-mma", refuses_mma, plan_mma, run<grad_weight_mma>},
-    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-plain", refuses_plain, plan_plain, run<grad_weight_plain>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-mma", refuses_mma, plan_grad_weight, run_grad_weight<grad_weight_mma>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, "grad-weight-plain", refuses_plain, plan_plain, run_grad_weight<grad_weight_plain>},
 };
 
 }  // namespace
+
+void plan_grad_weight(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
+  const storage format = device.operands() == precision::bfloat16 ? storage::bfloat16 : storage::float32;
+  tensors[0].format = tensors[1].format = format;
+  tensors[2].format = tensors[3].format = storage::float32;
+}
 
 kernel_rows conv3d_grad_weight_kernels() { return {rows, static_cast<std::int32_t>(sizeof rows / sizeof rows[0])}; }
 

@@ -12,14 +12,29 @@
 namespace versemi {
 namespace cuda {
 
-constexpr int grad_weight_partial_slot = 6;
-
 struct grad_weight_call {
   versemi_conv_problem problem;
   const void *input, *grad_output;
   storage format;  // of both
   float *grad_weight, *grad_bias;  // grad_bias: nullptr if nobody wants it
 };
+
+// What the functions of a row do: activations in the format of the operands, and the call with the tensors' data.
+void plan_grad_weight(const context& device, tensor* tensors, std::int32_t tensor_count, const double* attributes,
+                      std::int32_t attribute_count);
+template <versemi_status (*Kernel)(context&, const grad_weight_call&)>
+versemi_status run_grad_weight(context& device, const tensor* tensors, std::int32_t, const double* attributes,
+                               std::int32_t attribute_count) {
+  grad_weight_call call;
+  const char* wrong = versemi_read_conv_problem(&call.problem, attributes, attribute_count);
+  if (wrong != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", wrong);
+  call.input = tensors[0].data;
+  call.grad_output = tensors[1].data;
+  call.format = tensors[0].format;
+  call.grad_weight = floats(tensors[2]);
+  call.grad_bias = floats(tensors[3]);
+  return Kernel(device, call);
+}
 
 // As ints, for device code: axes D, H, W.
 struct grad_weight_shape {

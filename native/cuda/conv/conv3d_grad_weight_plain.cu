@@ -11,7 +11,6 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int tile_rows = 64, tile_columns = 32, tile_voxels = 32;
-constexpr int bias_slot = 5;
 
 template <typename T>
 __global__ void __launch_bounds__(threads) multiply_plain(grad_weight_shape shape, int voxels_per_chunk, const T* input,
@@ -128,7 +127,7 @@ versemi_status grad_bias(context& device, const grad_weight_call& call) {
   const versemi_conv_problem& p = call.problem;
   const bool narrow = call.format == storage::bfloat16;
   const column_layout l(1, p.n * p.out[0] * p.out[1] * p.out[2], p.out_channels, narrow ? packet_size<bf16> : packet_size<float>);
-  double* partials = device.scratch_of<double>(bias_slot, static_cast<std::size_t>(l.partials()));
+  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(l.partials()));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(l.partials()) * sizeof(double));
   const auto sum = [&](auto* kernel_function, auto* grad_output) {
     return launch(device, "gradBias", kernel_function, l.grid(), dim3(column_threads), 0, l, grad_output, partials);
@@ -147,7 +146,7 @@ versemi_status grad_bias(context& device, const grad_weight_call& call) {
 
 float* grad_weight_partials(context& device, const grad_weight_call& call, std::int64_t chunks) {
   if (chunks == 1) return call.grad_weight;
-  return device.scratch_of<float>(grad_weight_partial_slot,
+  return device.scratch_of<float>(scratch_slot::partials,
                                   static_cast<std::size_t>(chunks * versemi_conv_weight_count(&call.problem)));
 }
 

@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(threads) convolve_plainly(conv_view v, const S
                                                             const float* bias, Result* result, std::int64_t count) {
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   if (i >= count) return;
-  const int channel_parts = (v.result_channels + row_channels - 1) / row_channels;
-  const int row_parts = (v.result[2] + row_voxels - 1) / row_voxels;
+  const int channel_parts = divide_up(v.result_channels, row_channels);
+  const int row_parts = divide_up(v.result[2], row_voxels);
   const int channel = static_cast<int>(i % channel_parts) * row_channels;
   std::int64_t rest = i / channel_parts;
   const int w = static_cast<int>(rest % row_parts) * row_voxels;

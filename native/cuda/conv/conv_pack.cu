@@ -21,7 +21,7 @@ __device__ __forceinline__ float weight_at(const pack_job& job, const float* wei
   const conv_view& v = job.view;
   int tap = 0, source_channel = 0, result_channel = column;
   if (job.order == pack_order::halo) {
-    const int channel_steps = (v.source_channels + job.depth - 1) / job.depth;
+    const int channel_steps = divide_up(v.source_channels, job.depth);
     const int kh = step % 3, channel_step = step / 3 % channel_steps, kw = step / 3 / channel_steps % 3, kd = step / 9 / channel_steps;
     tap = (kd * 3 + kh) * 3 + kw;
     source_channel = channel_step * job.depth + row;
@@ -91,7 +91,7 @@ versemi_status pack_weights(context& device, const conv_job& job, pack_order ord
   packed->steps = pack.steps;
   packed->groups = static_cast<int>(divide_up(columns, 8 * tiles));
   const std::int64_t words = std::int64_t{packed->groups} * pack.steps * step_words(tiles);
-  packed->words = device.scratch_of<std::uint32_t>(conv_scratch_weights, static_cast<std::size_t>(words));
+  packed->words = device.scratch_of<std::uint32_t>(scratch_slot::weights, static_cast<std::size_t>(words));
   if (packed->words == nullptr) return out_of_memory(static_cast<std::size_t>(words) * 4);
   const dim3 grid(static_cast<unsigned>(divide_up(words, threads)));
   return launch(device, "pack weights", narrow ? pack_fragments<true> : pack_fragments<false>, grid, dim3(threads), 0, pack,
@@ -102,7 +102,7 @@ versemi_status pack_plain_weights(context& device, const conv_job& job, bool nar
   *packed = job.weight;
   if (!narrow && !job.view.transposed) return ok();
   const std::int64_t count = std::int64_t{job.view.taps()} * job.view.source_channels * job.view.result_channels;
-  float* words = device.scratch_of<float>(conv_scratch_weights, static_cast<std::size_t>(count));
+  float* words = device.scratch_of<float>(scratch_slot::weights, static_cast<std::size_t>(count));
   if (words == nullptr) return out_of_memory(static_cast<std::size_t>(count) * 4);
   *packed = words;
   return launch(device, "pack weights", pack_rows, dim3(static_cast<unsigned>(divide_up(count, threads))), dim3(threads), 0,

@@ -1,10 +1,10 @@
-// Index arithmetic of the convolution kernels, as functions that host and device share and that test_conv_tiles.cpp checks.
+// Index arithmetic of the convolution kernels, as functions that host and device share.
 #ifndef VERSEMI_CUDA_CONV_TILES_H
 #define VERSEMI_CUDA_CONV_TILES_H
 
 #include <cstdint>
 
-#include "core/target.h"
+#include "core/rounding.h"
 
 namespace versemi {
 namespace cuda {
@@ -62,7 +62,7 @@ VERSEMI_TILE_FUNCTION std::int64_t block_of_unit(std::int64_t units, std::int64_
 }
 // At most so many blocks share `column` consecutive units.
 VERSEMI_TILE_FUNCTION std::int64_t most_sharers(std::int64_t units, std::int64_t blocks, std::int64_t column) {
-  return (column * blocks + units - 1) / units + 1;
+  return divide_up(column * blocks, units) + 1;
 }
 
 }  // namespace cuda

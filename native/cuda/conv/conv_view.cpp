@@ -79,7 +79,7 @@ conv_view grad_input_view(const versemi_conv_problem& p) noexcept {
 bool take_moments(context& device, const conv_view& view, int per_sample, conv_moment_slots* slots) {
   const std::size_t count = static_cast<std::size_t>(view.n) * static_cast<std::size_t>(per_sample) *
                             static_cast<std::size_t>(view.result_channels);
-  slots->moments = device.scratch_of<conv_moments>(conv_scratch_moments, count);
+  slots->moments = device.scratch_of<conv_moments>(scratch_slot::moments, count);
   slots->per_sample = per_sample;
   return slots->moments != nullptr;
 }
@@ -144,8 +144,8 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   job.view = v;
   job.source = tensors[0].data;
   job.source_format = tensors[0].format;
-  job.weight = static_cast<const float*>(tensors[1].data);
-  job.bias = fused || !tensors[2].present() ? nullptr : static_cast<const float*>(tensors[2].data);
+  job.weight = floats(tensors[1]);
+  job.bias = fused || !tensors[2].present() ? nullptr : floats(tensors[2]);
   job.result = raw.data;
   job.result_format = raw.format;
   if (!fused) return family.convolve(device, job, nullptr);
@@ -155,7 +155,7 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   if (status.code != VERSEMI_OK) return status;
   float* own = nullptr;
   if (!tensors[5].present() || !tensors[6].present()) {
-    own = device.scratch_of<float>(conv_scratch_statistics, static_cast<std::size_t>(moments) * 2);
+    own = device.scratch_of<float>(scratch_slot::statistics, static_cast<std::size_t>(moments) * 2);
     if (own == nullptr) return out_of_memory(static_cast<std::size_t>(moments) * 8);
   }
   norm_job norm;
@@ -168,8 +168,8 @@ versemi_status conv_run(context& device, const conv_family& family, std::int32_t
   norm.raw = raw.data;
   norm.skip = tensors[2].present() ? tensors[2].data : nullptr;
   norm.result = tensors[3].data;
-  norm.mean = tensors[5].present() ? static_cast<float*>(tensors[5].data) : own;
-  norm.rstd = tensors[6].present() ? static_cast<float*>(tensors[6].data) : own + moments;
+  norm.mean = tensors[5].present() ? floats(tensors[5]) : own;
+  norm.rstd = tensors[6].present() ? floats(tensors[6]) : own + moments;
   return finish_norm(device, norm, slots);
 }
 

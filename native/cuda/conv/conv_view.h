@@ -57,9 +57,6 @@ struct conv_moments {
   float shift, sum, squares, count;
 };
 
-// Where the parts of a call's scratch memory live.
-enum conv_scratch : int { conv_scratch_weights, conv_scratch_moments, conv_scratch_statistics, conv_scratch_partials };
-
 // One convolution to run. `moments` is wanted where slots != nullptr: the family takes scratch for it, fills it and says how
 // many slots there are per sample.
 struct conv_job {

@@ -31,13 +31,12 @@ struct grad_weight_tiles {
   // Few input channels: the numbers of all (tap, channel) rows are copied side by side for every voxel, `gathered` of them.
   bool gather;
   int gathered, gather_offset;  // offset: of the halo in a stage, one number per voxel and channel
-  double cycles;  // counted, of the whole gradient; on the host only
 
   grad_weight_tiles() = default;
   explicit grad_weight_tiles(const grad_weight_shape& s) : shape(s) {}
 
   // Tiles (pairs of units) of a warp.
-  __host__ __device__ int own_tiles() const { return ((units + 1) / 2 + groups - 1) / groups; }
+  __host__ __device__ int own_tiles() const { return divide_up(divide_up(units, 2), groups); }
   // Position of a tap relative to that of a window's first voxel, in rows.
   __host__ __device__ int tap_offset(int tap) const {
     const int kw = tap % shape.kernel[2], kh = tap / shape.kernel[2] % shape.kernel[1], kd = tap / shape.kernel[2] / shape.kernel[1];
@@ -76,8 +75,6 @@ constexpr int grad_weight_block(std::int64_t channels) {
   return channels % 32 == 0 ? 32 : channels % 16 == 0 ? 16 : channels % 8 == 0 ? 8 : 0;
 }
 
-constexpr int grad_weight_up(int value, int step) { return (value + step - 1) / step * step; }
-
 // Tiles of 16 rows that one warp of conv3d_grad_weight_mma.cu can hold.
 constexpr int grad_weight_most_tiles = 7;
 
@@ -87,23 +84,23 @@ inline void set_brick(grad_weight_tiles* t, int d, int h, int w, bool narrow) {
   for (int i = 0; i < 3; i++) {
     t->brick[i] = size[i];
     t->halo[i] = (size[i] - 1) * s.stride[i] + s.kernel[i];
-    t->bricks[i] = (s.out[i] + size[i] - 1) / size[i];
+    t->bricks[i] = divide_up(s.out[i], size[i]);
   }
   t->all_bricks = s.voxels / (s.out[0] * s.out[1] * s.out[2]) * t->bricks[0] * t->bricks[1] * t->bricks[2];
-  t->residue = (t->halo[2] + s.stride[2] - 1) / s.stride[2];
+  t->residue = divide_up(t->halo[2], s.stride[2]);
   const int length = t->residue * s.stride[2];
   t->line = w % 8 == 0 ? length : grad_weight_line(length, s.stride[1], w);
   t->plane = w % 8 == 0 ? t->line * t->halo[1] : grad_weight_line(t->line * t->halo[1], s.stride[0], h * w);
   t->halo_rows = t->plane * t->halo[0];
-  t->brick_rows = grad_weight_up(d * h * w, 16);
+  t->brick_rows = round_up(d * h * w, 16);
   const int channel_bytes = narrow ? 2 : 4;
   // The gathered rows stand where the halo would, and that behind gradOutput.
   t->in_pitch = grad_weight_pitch(t->gather ? t->gathered : t->in_block, narrow);
   t->out_pitch = grad_weight_pitch(t->out_block, narrow);
   t->grad_offset = (t->gather ? t->brick_rows : t->halo_rows) * t->in_pitch;
   t->gather_offset = t->grad_offset + t->brick_rows * t->out_pitch;
-  t->stage_bytes = t->gather_offset + (t->gather ? grad_weight_up(t->halo_rows * s.in_channels * channel_bytes, 16) : 0);
-  t->table_bytes = grad_weight_up(t->halo_rows * 8 + t->brick_rows * 12 + (t->gather ? t->gathered * 4 : 0), 16);
+  t->stage_bytes = t->gather_offset + (t->gather ? round_up(t->halo_rows * s.in_channels * channel_bytes, 16) : 0);
+  t->table_bytes = round_up(t->halo_rows * 8 + t->brick_rows * 12 + (t->gather ? t->gathered * 4 : 0), 16);
 }
 
 // Fills in everything. false: the channels or the kernel do not fit.
@@ -113,7 +110,7 @@ inline bool cut_grad_weight(grad_weight_tiles* t, bool narrow, int shared_bytes,
   t->in_block = grad_weight_block(s.in_channels);
   t->gather = t->in_block == 0;
   const int rows = s.taps * (t->gather ? s.in_channels : t->in_block);
-  t->gathered = grad_weight_up(rows, 16);
+  t->gathered = round_up(rows, 16);
   if (t->out_block == 0 || rows > grad_weight_warps * grad_weight_most_tiles * 16) return false;
   if (t->gather) {
     if (t->gathered > grad_weight_most_tiles * 16) return false;
@@ -153,13 +150,8 @@ inline bool cut_grad_weight(grad_weight_tiles* t, bool narrow, int shared_bytes,
   const int pairs = (t->gather ? 1 : s.in_channels / t->in_block) * (s.out_channels / t->out_block);
   const std::int64_t weights = static_cast<std::int64_t>(s.taps) * s.in_channels * s.out_channels;
   t->chunks = static_cast<int>(grad_weight_chunks(pairs, t->all_bricks, weights * t->splits, multiprocessors * at_once));
-  t->bricks_per_chunk = (t->all_bricks + t->chunks - 1) / t->chunks;
-  t->chunks = (t->all_bricks + t->bricks_per_chunk - 1) / t->bricks_per_chunk;
-  // Partial sums are written and read as float32, about 16 bytes per cycle and multiprocessor each way, by a second kernel whose
-  // launch costs about 4000 cycles.
-  const int rounds = (t->chunks * pairs + multiprocessors - 1) / multiprocessors, sums = t->chunks * t->splits;
-  t->cycles = rounds * (t->bricks_per_chunk * best / t->all_bricks) + 3000;
-  if (sums > 1) t->cycles += 4000 + static_cast<double>(sums) * static_cast<double>(weights) * 8 / 16 / multiprocessors;
+  t->bricks_per_chunk = divide_up(t->all_bricks, t->chunks);
+  t->chunks = divide_up(t->all_bricks, t->bricks_per_chunk);
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "core/packets.h"
+#include "core/rounding.h"
 
 namespace versemi {
 namespace cuda {
@@ -37,18 +38,18 @@ struct column_layout {
     period = static_cast<int>(wide ? whole : channels_);
     rows = voxels * channels_ / period;
     const int packets = period / packet;
-    tiles = (packets + column_threads - 1) / column_threads;
-    groups = (packets + tiles - 1) / tiles;
+    tiles = divide_up(packets, column_threads);
+    groups = divide_up(packets, tiles);
     block_rows = column_threads / groups;
-    const std::int64_t steps = (rows + block_rows - 1) / block_rows;
+    const std::int64_t steps = divide_up(rows, block_rows);
     // At least two steps per thread, and not more blocks than wanted.
     std::int64_t most = wanted_blocks / (n * tiles);
     if (most < 1) most = 1;
     std::int64_t wanted = (steps + 1) / 2;
     if (wanted > most) wanted = most;
-    const std::int64_t steps_per_chunk = (steps + wanted - 1) / wanted;
+    const std::int64_t steps_per_chunk = divide_up(steps, wanted);
     rows_per_chunk = steps_per_chunk * block_rows;
-    chunks = static_cast<int>((rows + rows_per_chunk - 1) / rows_per_chunk);
+    chunks = static_cast<int>(divide_up(rows, rows_per_chunk));
   }
 
   dim3 grid() const { return dim3(static_cast<unsigned>(n * chunks), static_cast<unsigned>(tiles), 1); }

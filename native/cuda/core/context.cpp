@@ -27,7 +27,7 @@ versemi_status out_of_memory(std::size_t bytes) noexcept {
 
 versemi_status check(cudaError_t error, const char* what) noexcept {
   if (error == cudaSuccess) return ok();
-  // An error that does not stay would otherwise be found by a later call that has no part in it.
+  // Forgets an error that does not stay, so that no later call reports it as its own.
   cudaGetLastError();
   const char* words = cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) return failure(VERSEMI_OUT_OF_MEMORY, "%s: %s", what, words);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/kernel.h"
+#include "core/rounding.h"
 #include "core/target.h"
 
 namespace versemi {
@@ -23,6 +24,18 @@ struct device_properties {
   char name[256] = {0};
 };
 
+// What scratch memory is used for. What one call needs at the same time stands in slots of different names; calls that follow
+// one another share them.
+enum class scratch_slot {
+  weights,      // of a convolution, packed in the order in which its kernel reads them
+  moments,      // of a convolution's result, before they are joined
+  statistics,   // per channel: means and deviations that no output asks for, averages of a gradient
+  partials,     // partial sums of blocks
+  sums_of_partials,  // of a second pass, which reads the partials
+  count
+};
+constexpr int scratch_slots = static_cast<int>(scratch_slot::count);
+
 class context {
  public:
   virtual ~context() = default;
@@ -34,10 +47,9 @@ class context {
   // Scratch of the device, at least `bytes`, 256-byte aligned, contents undefined; kept and reused: valid until the next call
   // of a kernel's run asks for the same slot. Work that uses it is ordered by the stream. nullptr when there is none left
   // (return out_of_memory(bytes)).
-  static constexpr int scratch_slots = 8;
-  virtual void* scratch(int slot, std::size_t bytes) = 0;
+  virtual void* scratch(scratch_slot slot, std::size_t bytes) = 0;
   template <typename T>
-  T* scratch_of(int slot, std::size_t count) {
+  T* scratch_of(scratch_slot slot, std::size_t count) {
     return static_cast<T*>(scratch(slot, count * sizeof(T)));
   }
 };
@@ -58,8 +70,6 @@ versemi_status launch(context& device, const char* name, void (*function)(Parame
 
 // Blocks of `threads` that cover `elements` with grid-stride loops: at most a few waves of the device.
 unsigned grid_for(const context& device, std::int64_t elements, int threads);
-
-inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace cuda
 }  // namespace versemi

@@ -1,5 +1,4 @@
-// What the families over plain elements share: attributes as whole numbers, several elements at a time in either format, sums
-// of a block in a fixed order.
+// What the families over plain elements share: several elements at a time in either format, sums of a block in a fixed order.
 #ifndef VERSEMI_CUDA_ELEMENTS_H
 #define VERSEMI_CUDA_ELEMENTS_H
 
@@ -8,11 +7,6 @@
 
 namespace versemi {
 namespace cuda {
-
-inline std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-
-// For rows that take every call of their op.
-inline const char* takes_all(const context&, const double*, std::int32_t) { return nullptr; }
 
 // Number of elements of a shape given as attributes.
 inline std::int64_t product_of(const double* shape, int rank) {

@@ -48,6 +48,13 @@ struct kernel {
                         std::int32_t attribute_count);
 };
 
+// `refuses` of a row that takes every call of its op.
+inline const char* takes_all(const context&, const double*, std::int32_t) { return nullptr; }
+
+// What rows read: an attribute as a whole number, the data of a tensor that lies as float32 (nullptr where it is absent).
+inline std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
+inline float* floats(const tensor& t) { return static_cast<float*>(t.data); }
+
 struct kernel_rows {
   const kernel* rows;
   std::int32_t count;
@@ -74,10 +81,6 @@ struct kernel_rows {
 #define VERSEMI_CUDA_DECLARE(name) kernel_rows name##_kernels();
 VERSEMI_CUDA_FAMILIES(VERSEMI_CUDA_DECLARE)
 #undef VERSEMI_CUDA_DECLARE
-
-// The reason of a row that could run a call, where one that comes later is counted to be faster. This very pointer, so that
-// tests can run the row all the same. table.cpp.
-extern const char counted_slower[];
 
 // Rows of one op in the order of the families: rows(op, &count) -> pointers that live as long as the program. table.cpp.
 const kernel* const* rows_of(std::int32_t op, std::int32_t* count);

@@ -7,8 +7,6 @@
 namespace versemi {
 namespace cuda {
 
-const char counted_slower[] = "for so small a problem another kernel is counted to be faster";
-
 const kernel* const* rows_of(std::int32_t op, std::int32_t* count) {
   static const std::map<std::int32_t, std::vector<const kernel*>> table = [] {
     std::map<std::int32_t, std::vector<const kernel*>> rows;

@@ -2,20 +2,18 @@
 // looks for the driver when it is first called: a machine without one gets here and not into a loader's error.
 #include <cstdio>
 
-#include "device/convert.h"
+#include "device/formats.h"
 #include "device/session.h"
 
 #if defined(VERSEMI_CUDA_EMULATED)
 #define VERSEMI_CUDA_ARCHITECTURES "emulated"
-#elif !defined(VERSEMI_CUDA_ARCHITECTURES)
-#define VERSEMI_CUDA_ARCHITECTURES "unknown"
 #endif
 
 namespace versemi {
 namespace cuda {
 namespace {
 
-// Of bfloat16 matrix instructions and asynchronous copies: A100.
+// The first with matrix instructions for bfloat16 and with asynchronous copies: A100.
 constexpr int least_capability = 80;
 
 std::string version(int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); }

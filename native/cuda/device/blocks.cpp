@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/rounding.h"
+
 namespace versemi {
 namespace cuda {
 namespace {
@@ -18,14 +20,14 @@ int floor_log2(std::int64_t value) {
 // block is unused).
 std::int64_t class_capacity(std::int64_t bytes, int* size_class) {
   if (bytes <= 64 * granule) {
-    const std::int64_t granules = bytes <= 0 ? 1 : (bytes + granule - 1) / granule;
+    const std::int64_t granules = bytes <= 0 ? 1 : divide_up(bytes, granule);
     *size_class = static_cast<int>(granules - 1);
     return granules * granule;
   }
   // bytes in (2^k, 2^(k+1)]: steps of 2^(k-3)
   const int k = floor_log2(bytes - 1);
   const std::int64_t step = std::int64_t{1} << (k - 3);
-  const std::int64_t steps = (bytes + step - 1) / step;  // 9..16
+  const std::int64_t steps = divide_up(bytes, step);  // 9..16
   *size_class = 64 + (k - 14) * 8 + static_cast<int>(steps - 9);
   return steps * step;
 }
@@ -53,10 +55,10 @@ memory_block* block_pool::obtain(std::int64_t capacity, int size_class) {
   const std::size_t bytes = static_cast<std::size_t>(capacity);
   const cudaError_t error = stream_ordered_ ? cudaMallocAsync(&data, bytes, side_stream_) : cudaMalloc(&data, bytes);
   if (error != cudaSuccess) {
-    cudaGetLastError();  // this one is dealt with
+    cudaGetLastError();  // the caller handles it, so later calls must not see it
     return nullptr;
   }
-  // Once per block: from here on it may be used on any stream.
+  // Waits once per block, so that from here on the block may be used on any stream.
   if (stream_ordered_) cudaStreamSynchronize(side_stream_);
   all_.push_back(std::make_unique<memory_block>());
   memory_block* block = all_.back().get();
@@ -123,7 +125,7 @@ void block_pool::begin_capture(held_blocks* graph) { capture_ = graph; }
 
 void block_pool::end_capture() {
   capture_ = nullptr;
-  for (std::vector<memory_block*>& list : captured_free_) list.clear();  // they rest with the graph
+  for (std::vector<memory_block*>& list : captured_free_) list.clear();  // the graph holds these blocks
 }
 
 void block_pool::hold(memory_block* block) {
@@ -142,7 +144,7 @@ void block_pool::drop(held_blocks* graph) {
 }
 
 void block_pool::trim() {
-  // What is running may use them still. (In a capture nothing is: see begin_capture.)
+  // A kernel that runs may still use a free block. (In a capture no kernel runs: see begin_capture.)
   if (capture_ == nullptr) cudaStreamSynchronize(stream_);
   bool any = false;
   for (std::vector<memory_block*>& list : free_) {

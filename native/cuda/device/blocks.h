@@ -23,7 +23,7 @@ struct memory_block {
   std::int64_t capacity = 0;
   std::int64_t asked = 0;      // bytes of the request that it serves
   int size_class = 0;
-  int holders = 0;             // graphs that have its address
+  int holders = 0;             // number of graphs that hold the block
   bool in_use = false;
   bool constant = false;       // written by the host during a capture: its contents are part of the graph
   const void* graph = nullptr; // the one whose capture took it
@@ -49,8 +49,8 @@ class block_pool {
   block_pool& operator=(const block_pool&) = delete;
 
   // 256-byte aligned; nullptr when there is no memory left, even after everything that is free was given back and
-  // `reclaim` was asked (which may drop graphs; true if it dropped one). constant: what the host writes into it during a
-  // capture must stay, so it is none that the graph has used before, nor will it be one.
+  // `reclaim` was asked (which may drop graphs; true if it dropped one). constant: the host writes into the block during a
+  // capture and its values must stay, so no kernel of the graph uses this block for anything else.
   memory_block* take(std::int64_t bytes, bool constant = false);
   void give(memory_block* block);
   std::function<bool()> reclaim;
@@ -61,7 +61,7 @@ class block_pool {
   bool capturing() const { return capture_ != nullptr; }
   // The graph being captured needs this block, whoever took it.
   void hold(memory_block* block);
-  // A graph ends: its blocks are free again, or belong to their user alone.
+  // A graph ends: each of its blocks is free again, or stays with the buffer that uses it.
   void drop(held_blocks* graph);
 
   // Gives free blocks back to the system; waits for the device.
@@ -69,7 +69,6 @@ class block_pool {
   // Counts `peak` anew.
   void restart_peak() { use_.peak = use_.in_use; }
   const block_use& use() const { return use_; }
-  std::int64_t free_bytes() const { return use_.reserved - use_.in_use; }
 
  private:
   static constexpr int class_count = 64 + 8 * 40;

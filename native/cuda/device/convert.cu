@@ -1,6 +1,6 @@
 // float32 <-> bfloat16, eight elements per thread and turn: 16 bytes of the narrow side, two times 16 of the wide one. Moves
 // 6 bytes per element, nothing else: the floor is the memory.
-#include "device/convert.h"
+#include "device/formats.h"
 
 #include "core/intrinsics.h"
 

@@ -1,23 +1,31 @@
 #include "device/session.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <cstring>
-
-#include "device/convert.h"
 
 namespace versemi {
 namespace cuda {
 namespace {
 
-// An id fits a JavaScript number: number + 1 in the low 24 bits, the generation of that number above, so that the id of a
-// released buffer is recognised when its number is used again. 0 is never an id.
-constexpr int number_bits = 24;
-constexpr std::int64_t number_mask = (std::int64_t{1} << number_bits) - 1;
-constexpr std::int64_t generations = std::int64_t{1} << 28;
-constexpr std::int64_t largest_buffer = std::int64_t{1} << 50;
-constexpr std::size_t write_segment = std::size_t{4} << 20;
-constexpr std::size_t upload_segment = std::size_t{16} << 20;
+// How many of a call's buffers are outputs; they stand last. The order is that of src/tfjs/table/kernel-table.ts.
+std::int32_t output_count(std::int32_t op, std::int32_t count) {
+  switch (op) {
+    case VERSEMI_CONV3D_GRAD_WEIGHT:
+    case VERSEMI_DYNAMIC_HEAD_GRAD:
+    case VERSEMI_OVERLAP_SUMS_GRAD:
+    case VERSEMI_PACK_GRADIENTS:
+      return 2;
+    case VERSEMI_INSTANCE_NORM_RELU:
+    case VERSEMI_BATCH_NORM_RELU:
+    case VERSEMI_BATCH_NORM_RELU_GRAD:
+      return 3;
+    case VERSEMI_CONV3D_NORM_RELU:
+      return 4;
+    case VERSEMI_ADAM_STEP:
+      return count - 1;
+    default:
+      return 1;
+  }
+}
 
 }  // namespace
 
@@ -31,19 +39,16 @@ std::unique_ptr<session> session::create(const session_settings& settings, verse
   device_properties properties;
   cudaDeviceProp found;
   int pools = 0;
-  cudaStream_t stream = nullptr, copies = nullptr;
+  auto streams = std::make_unique<device_streams>();
   *status = check(cudaSetDevice(device), "cudaSetDevice");
   const auto step = [&](cudaError_t error, const char* what) {
     if (status->code == VERSEMI_OK) *status = check(error, what);
   };
   step(cudaGetDeviceProperties(&found, device), "the properties of the GPU");
   step(cudaDeviceGetAttribute(&pools, cudaDevAttrMemoryPoolsSupported, device), "the properties of the GPU");
-  if (status->code == VERSEMI_OK) step(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
-  if (status->code == VERSEMI_OK) step(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking), "a stream");
-  if (status->code != VERSEMI_OK) {
-    if (stream != nullptr) cudaStreamDestroy(stream);
-    return nullptr;
-  }
+  for (cudaStream_t* stream : {&streams->kernels, &streams->copies})
+    if (status->code == VERSEMI_OK) step(cudaStreamCreateWithFlags(stream, cudaStreamNonBlocking), "a stream");
+  if (status->code != VERSEMI_OK) return nullptr;
   properties.ordinal = device;
   properties.compute_capability = found.major * 10 + found.minor;
   properties.multiprocessors = found.multiProcessorCount;
@@ -52,151 +57,118 @@ std::unique_ptr<session> session::create(const session_settings& settings, verse
   properties.level2_bytes = found.l2CacheSize;
   std::snprintf(properties.name, sizeof properties.name, "%s", found.name);
   if (pools != 0) {
-    // What was freed stays with the process until trim.
+    // The runtime keeps freed memory for this process until trim.
     cudaMemPool_t pool = nullptr;
     std::uint64_t threshold = ~std::uint64_t{0};
     if (cudaDeviceGetDefaultMemPool(&pool, device) == cudaSuccess)
       cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &threshold);
   }
-  return std::unique_ptr<session>(new session(settings, properties, stream, copies, pools != 0));
+  return std::unique_ptr<session>(new session(settings, properties, std::move(streams), pools != 0));
 }
 
-session::session(const session_settings& settings, const device_properties& properties, cudaStream_t stream,
-                 cudaStream_t copies, bool stream_ordered)
+session::session(const session_settings& settings, const device_properties& properties, std::unique_ptr<device_streams> streams,
+                 bool stream_ordered)
     : settings_(settings),
       properties_(properties),
-      stream_{stream},
-      copies_{copies},
-      pool_(stream, stream_ordered, settings.memory_limit_bytes),
-      writes_(write_segment),
-      uploads_(upload_segment) {
-  pool_.reclaim = [this] { return drop_idle_graph(); };
+      owned_streams_(std::move(streams)),
+      streams_(*owned_streams_),
+      pool_(streams_.kernels, stream_ordered, settings.memory_limit_bytes),
+      graphs_(streams_.kernels, pool_),
+      buffers_(properties_, streams_, pool_, graphs_, settings.memory_limit_bytes, settings.poison),
+      formats_(*this, buffers_, pool_, graphs_),
+      transfers_(*this, streams_, pool_, graphs_, buffers_, formats_) {
+  pool_.reclaim = [this] { return graphs_.drop_idle(); };
 }
 
 session::~session() {
-  if (capture_ != nullptr) {
-    std::int64_t id = 0;
-    fail_capture("the device was disposed of");
-    end_capture(&id);
-  }
-  cudaStreamSynchronize(copies_);
-  cudaStreamSynchronize(stream_);
-  for (auto& [id, each] : graphs_) invalidate(*each);
-  for (buffer& each : buffers_) {
-    if (each.arrived != nullptr) cudaEventDestroy(each.arrived);
-    if (each.consumed != nullptr) cudaEventDestroy(each.consumed);
-  }
-}
-
-session::buffer* session::at(buffer_id id) {
-  const std::int64_t number = (id & number_mask) - 1;
-  if (id <= 0 || number < 0 || number >= static_cast<std::int64_t>(buffers_.size())) return nullptr;
-  buffer& slot = buffers_[static_cast<std::size_t>(number)];
-  return slot.live && slot.generation == id >> number_bits ? &slot : nullptr;
-}
-
-versemi_status session::not_live(double id) {
-  return failure(VERSEMI_INVALID_ARGUMENT, "buffer %.0f is not live (released before?)", id);
-}
-
-versemi_status session::allocate(std::int64_t bytes, buffer_id* id) {
-  *id = 0;
-  if (bytes < 0 || bytes > largest_buffer)
-    return failure(VERSEMI_INVALID_ARGUMENT, "a buffer of %.0f bytes", static_cast<double>(bytes));
-  // Nothing is taken yet, but what can never be had is refused at once.
-  if (bytes / 2 > std::min(settings_.memory_limit_bytes, properties_.memory_bytes)) return no_memory(bytes);
-  if (free_numbers_.empty()) {
-    if (static_cast<std::int64_t>(buffers_.size()) >= number_mask)
-      return failure(VERSEMI_OUT_OF_MEMORY, "%lld live buffers", static_cast<long long>(live_));
-    free_numbers_.push_back(static_cast<std::int64_t>(buffers_.size()));
-    buffers_.emplace_back();
-  }
-  const std::int64_t number = free_numbers_.back();
-  free_numbers_.pop_back();
-  buffer& slot = buffers_[static_cast<std::size_t>(number)];
-  const std::int64_t generation = slot.generation;
-  slot = buffer();
-  slot.generation = generation;
-  slot.bytes = bytes;
-  slot.live = true;
-  live_++;
-  *id = generation << number_bits | (number + 1);
-  return ok();
+  graphs_.close();
+  cudaStreamSynchronize(streams_.copies);
+  cudaStreamSynchronize(streams_.kernels);
 }
 
 versemi_status session::release(buffer_id id) {
-  buffer* slot = at(id);
-  if (slot == nullptr) return not_live(static_cast<double>(id));
-  const std::int64_t number = number_of(*slot);
-  const versemi_status guard = check_guard(*slot);
-  if (slot->graphs > 0) invalidate_users(number);
-  if (slot->memory != nullptr) pool_.give(slot->memory);
-  if (!slot->uploading) {  // else these belong to the upload, see end_upload
-    if (slot->shadow != nullptr) {
-      if (slot->uploaded) cudaStreamWaitEvent(stream_, slot->arrived, 0);
-      pool_.give(slot->shadow);
-    }
-    if (slot->arrived != nullptr) cudaEventDestroy(slot->arrived);
-    if (slot->consumed != nullptr) cudaEventDestroy(slot->consumed);
-  }
-  slot->memory = slot->shadow = nullptr;
-  slot->arrived = slot->consumed = nullptr;
-  slot->live = false;
-  slot->generation = (slot->generation + 1) % generations;
-  free_numbers_.push_back(number);
-  live_--;
-  return guard;
+  buffer* slot = buffers_.at(id);
+  if (slot == nullptr) return buffer_table::not_live(id);
+  transfers_.abandon(*slot);
+  return buffers_.release(*slot);
 }
 
-bool session::find(buffer_id id, std::int64_t* bytes) const {
+bool session::find(buffer_id id, std::int64_t* bytes) {
   *bytes = 0;
   if (id == 0) return true;
-  const buffer* slot = const_cast<session*>(this)->at(id);
+  const buffer* slot = buffers_.at(id);
   if (slot == nullptr) return false;
   *bytes = slot->bytes;
   return true;
 }
 
-versemi_status session::check_range(const buffer& slot, std::int64_t bytes) const {
-  if (bytes <= slot.bytes) return ok();
-  return failure(VERSEMI_INVALID_ARGUMENT, "a buffer of %lld bytes does not hold %lld bytes",
-                 static_cast<long long>(slot.bytes), static_cast<long long>(bytes));
-}
-
-void* session::scratch(int slot, std::size_t bytes) {
-  memory_block*& block = scratch_[slot];
-  if (block == nullptr || block->capacity < static_cast<std::int64_t>(bytes)) {
-    if (block != nullptr) pool_.give(block);
-    block = pool_.take(static_cast<std::int64_t>(bytes));
-    if (block == nullptr) {
-      scratch_refused_ = static_cast<std::int64_t>(bytes);
-      return nullptr;
-    }
+// The first row that does not refuse, or nullptr with every reason in `status`.
+const kernel* session::choose(std::int32_t op, const double* attributes, std::int32_t attribute_count,
+                              versemi_status* status) const {
+  std::string reasons;
+  std::int32_t count = 0;
+  const kernel* const* rows = rows_of(op, &count);
+  for (std::int32_t i = 0; i < count; i++) {
+    const kernel* row = rows[i];
+    const char* reason = row->refuses(*this, attributes, attribute_count);
+    if (reason == nullptr) return row;
+    reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " + reason;
   }
-  if (pool_.capturing()) pool_.hold(block);
-  return block->data;
+  *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.empty() ? "the device has no kernel for this op" : reasons.c_str());
+  return nullptr;
 }
 
-session_memory session::memory() const {
-  session_memory result;
-  for (const memory_block* block : scratch_)
-    if (block != nullptr) result.scratch += block->asked;
-  result.buffers = live_;
-  result.in_use = pool_.use().in_use - result.scratch;
-  result.pooled = pool_.use().reserved - result.in_use;
-  result.peak = pool_.use().peak;
-  return result;
+versemi_status session::refuses(std::int32_t op, const double* attributes, std::int32_t attribute_count) const {
+  versemi_status status = ok();
+  choose(op, attributes, attribute_count, &status);
+  return status;
 }
 
-void session::trim() {
-  if (capture_ != nullptr) return;
-  cudaStreamSynchronize(stream_);
-  for (memory_block*& block : scratch_) {
-    if (block != nullptr) pool_.give(block);
-    block = nullptr;
+versemi_status session::run(std::int32_t op, const buffer_id* ids, const std::int64_t* elements, std::int32_t count,
+                            const double* attributes, std::int32_t attribute_count) {
+  versemi_status status = graphs_.state();
+  if (status.code != VERSEMI_OK) return status;
+  const kernel* row = choose(op, attributes, attribute_count, &status);
+  if (row == nullptr) return status;
+  const std::int32_t inputs = count - output_count(op, count);
+  tensors_.assign(static_cast<std::size_t>(count), tensor());
+  operands_.assign(static_cast<std::size_t>(count), operand());
+  for (std::int32_t i = 0; i < count; i++) {
+    if (ids[i] == 0) continue;
+    const buffer* slot = buffers_.at(ids[i]);
+    if (slot == nullptr) return buffer_table::not_live(ids[i]);
+    operands_[static_cast<std::size_t>(i)].number = buffers_.number_of(*slot);
+    tensor& each = tensors_[static_cast<std::size_t>(i)];
+    each.elements = slot->elements();
+    each.data = slot->memory == nullptr ? nullptr : slot->memory->data;
+    if (i < inputs) each.format = slot->format;
   }
-  pool_.trim();
-  pool_.restart_peak();
+  if (row->plan != nullptr) {
+    row->plan(*this, tensors_.data(), count, attributes, attribute_count);
+  } else {
+    for (tensor& each : tensors_) each.format = storage::float32;
+  }
+  for (std::int32_t i = 0; i < count && status.code == VERSEMI_OK; i++) {
+    operand& each = operands_[static_cast<std::size_t>(i)];
+    tensor& wanted = tensors_[static_cast<std::size_t>(i)];
+    if (wanted.present()) status = formats_.borrow(buffers_.by_number(each.number), i >= inputs, &wanted, &each.converted);
+  }
+  buffers_.forget_refused_scratch();
+  if (status.code == VERSEMI_OK) status = row->run(*this, tensors_.data(), count, attributes, attribute_count);
+  if (status.code == VERSEMI_OUT_OF_MEMORY && buffers_.refused_scratch() > 0)
+    status = buffers_.no_memory(buffers_.refused_scratch());
+  for (std::int32_t i = 0; i < count; i++) {
+    const operand& each = operands_[static_cast<std::size_t>(i)];
+    if (each.converted == nullptr) continue;
+    // Of an output the elements that the op writes; what stands behind them stays.
+    const std::int64_t written = i >= inputs && status.code == VERSEMI_OK ? elements[i] : 0;
+    const versemi_status given = formats_.give_back(buffers_.by_number(each.number), written,
+                                                    tensors_[static_cast<std::size_t>(i)], each.converted);
+    if (status.code == VERSEMI_OK) status = given;
+  }
+  if (settings_.blocking && !graphs_.capturing() && status.code == VERSEMI_OK)
+    status = check(cudaStreamSynchronize(streams_.kernels), row->name);
+  return status;
 }
 
 std::string session::description() const {

@@ -1,63 +1,63 @@
-// Copies between host and device through pinned memory.
+// Values between host and device: writes, reads, and uploads beside the kernels.
 #ifndef VERSEMI_CUDA_TRANSFERS_H
 #define VERSEMI_CUDA_TRANSFERS_H
 
 #include <cstdint>
-#include <mutex>
-#include <vector>
 
 #include "core/context.h"
+#include "device/buffers.h"
+#include "device/formats.h"
+#include "device/pinned.h"
 
 namespace versemi {
 namespace cuda {
 
-// Host to device: the bytes go through a ring of pinned segments, so that the caller may change its memory as soon as `copy`
-// returns, while the copy itself waits for its turn on the stream. May be called by several threads.
-class pinned_ring {
- public:
-  explicit pinned_ring(std::size_t segment_bytes) : segment_bytes_(segment_bytes) {}
-  ~pinned_ring();
-  pinned_ring(const pinned_ring&) = delete;
-  pinned_ring& operator=(const pinned_ring&) = delete;
-
-  versemi_status copy(void* device, const void* host, std::size_t bytes, cudaStream_t stream);
-
- private:
-  static constexpr int segments = 8;
-  struct segment {
-    unsigned char* memory = nullptr;
-    std::size_t used = 0;
-    cudaEvent_t free = nullptr;  // after the last copy out of it
-    bool pending = false;
-  };
-
-  versemi_status next(cudaStream_t stream);
-
-  std::mutex mutex_;
-  std::size_t segment_bytes_;
-  segment ring_[segments];
-  int current_ = 0;
-};
-
-// A read that is under way: the bytes arrive in pinned memory when the event has passed.
-struct host_read {
-  void* pinned = nullptr;
-  std::size_t capacity = 0;
+// An upload on the stream of the copies.
+struct upload {
+  buffer_id target = 0;
+  memory_block* shadow = nullptr;
+  const void* host = nullptr;
   std::int64_t bytes = 0;
-  cudaEvent_t arrived = nullptr;
+  cudaEvent_t arrived = nullptr;   // recorded by run_upload
+  cudaEvent_t consumed = nullptr;  // the last commit of this buffer; before the first: the kernels that used the shadow's memory
 };
 
-// Pinned memory and events of reads, kept for the next ones. One thread.
-class read_cache {
+// Everything on the session's thread, unless said otherwise.
+class transfer_queue {
  public:
-  ~read_cache();
-  versemi_status take(std::int64_t bytes, host_read* read);
-  void give(const host_read& read);
+  transfer_queue(context& device, const device_streams& streams, block_pool& pool, graph_table& graphs, buffer_table& buffers,
+                 buffer_formats& formats);
+
+  // Host bytes to the start of the buffer. The host memory may change as soon as it returns.
+  versemi_status write(buffer_id id, const void* host, std::int64_t bytes);
+  // Waits.
+  versemi_status read(buffer_id id, void* host, std::int64_t bytes);
+  // The same in three parts; wait_read on any thread. Buffer 0, 0 bytes: waits for the kernels.
+  versemi_status begin_read(buffer_id id, std::int64_t bytes, host_read* read);
+  versemi_status wait_read(const host_read& read, void* host) const;
+  void end_read(const host_read& read) { reads_.give(read); }
+
+  // Uploads what the buffer will hold next, while kernels still use what it holds now. run_upload on any thread: the host
+  // memory must not change before it returns. commit, after end_upload, makes the values those of the buffer, in order with
+  // the kernels.
+  versemi_status begin_upload(buffer_id id, const void* host, std::int64_t bytes, upload* job);
+  versemi_status run_upload(const upload& job);
+  void end_upload(const upload& job, bool arrived);
+  versemi_status commit(buffer_id id);
+  // The buffer is about to go: its shadow is free, or belongs to the upload that is under way.
+  void abandon(buffer& slot);
 
  private:
-  static constexpr std::size_t kept_bytes = std::size_t{256} << 20;
-  std::vector<host_read> free_;
-  std::size_t free_bytes_ = 0;
+  versemi_status use_device() const { return check(cudaSetDevice(device_.properties().ordinal), "cudaSetDevice"); }
+
+  context& device_;
+  const device_streams& streams_;
+  block_pool& pool_;
+  graph_table& graphs_;
+  buffer_table& buffers_;
+  buffer_formats& formats_;
+  pinned_ring writes_, uploads_;
+  read_cache reads_;
 };
 
 }  // namespace cuda

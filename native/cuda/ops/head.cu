@@ -12,7 +12,6 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int partial_slot = 6;
 constexpr int most_width = 64;
 
 __device__ __forceinline__ float relu(float v) { return v < 0.0f ? 0.0f : v; }  // NaN stays
@@ -291,8 +290,8 @@ void plan_gradient(const context& device, tensor* tensors, std::int32_t, const d
 }
 
 versemi_status run_forward_mma(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  return head_forward_mma(device, problem_of(attributes), tensors[0].data, static_cast<const float*>(tensors[1].data),
-                          static_cast<float*>(tensors[2].data));
+  return head_forward_mma(device, problem_of(attributes), tensors[0].data, floats(tensors[1]),
+                          floats(tensors[2]));
 }
 
 versemi_status run_forward_8(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -302,7 +301,7 @@ versemi_status run_forward_8(context& device, const tensor* tensors, std::int32_
     const dim3 grid(static_cast<unsigned>(divide_up(p.voxels, threads * voxels_at_once)), static_cast<unsigned>(p.n));
     return launch(device, "dynamic head", forward_8<T>, grid, dim3(threads),
                   static_cast<std::size_t>(p.prompts * packed_count) * sizeof(float), p, static_cast<const T*>(tensors[0].data),
-                  static_cast<const float*>(tensors[1].data), static_cast<float*>(tensors[2].data));
+                  floats(tensors[1]), floats(tensors[2]));
   });
 }
 
@@ -313,7 +312,7 @@ versemi_status run_forward_any(context& device, const tensor* tensors, std::int3
     const dim3 grid(static_cast<unsigned>(divide_up(p.voxels, forward_voxels)), static_cast<unsigned>(p.n));
     const std::size_t shared = static_cast<std::size_t>(3 * p.width * voxel_block<forward_voxels>::pitch) * sizeof(float);
     return launch(device, "dynamic head", forward_any<T>, grid, dim3(threads), shared, p, static_cast<const T*>(tensors[0].data),
-                  static_cast<const float*>(tensors[1].data), static_cast<float*>(tensors[2].data));
+                  floats(tensors[1]), floats(tensors[2]));
   });
 }
 
@@ -321,7 +320,7 @@ versemi_status run_forward_any(context& device, const tensor* tensors, std::int3
 versemi_status end_gradient(context& device, const head_problem& p, std::int64_t chunks, const float* partials, const tensor* tensors) {
   const std::int64_t parameters = p.n * p.prompts * head_parameters(p.width).count;
   return launch(device, "dynamic head, parameter gradients", finish_gradient, dim3(static_cast<unsigned>(divide_up(parameters, threads))),
-                dim3(threads), 0, p, static_cast<int>(chunks), partials, static_cast<float*>(tensors[4].data));
+                dim3(threads), 0, p, static_cast<int>(chunks), partials, floats(tensors[4]));
 }
 
 versemi_status run_gradient_any(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -335,14 +334,14 @@ versemi_status run_gradient_any(context& device, const tensor* tensors, std::int
   const std::int64_t blocks_per_chunk = divide_up(blocks, chunks);
   chunks = divide_up(blocks, blocks_per_chunk);
   const std::size_t partial_count = static_cast<std::size_t>(p.n * chunks * sums);
-  float* partials = device.scratch_of<float>(partial_slot, partial_count);
+  float* partials = device.scratch_of<float>(scratch_slot::partials, partial_count);
   if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
   const versemi_status status = with_features(tensors[1].format, [&](auto* type) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
     const std::size_t shared = static_cast<std::size_t>((6 * p.width + 1) * voxel_block<gradient_voxels>::pitch) * sizeof(float);
     return launch(device, "dynamic head, gradient", gradient_any<T>, dim3(static_cast<unsigned>(chunks), static_cast<unsigned>(p.n)),
-                  dim3(threads), shared, p, static_cast<int>(blocks_per_chunk), static_cast<const float*>(tensors[0].data),
-                  static_cast<const T*>(tensors[1].data), static_cast<const float*>(tensors[2].data),
+                  dim3(threads), shared, p, static_cast<int>(blocks_per_chunk), floats(tensors[0]),
+                  static_cast<const T*>(tensors[1].data), floats(tensors[2]),
                   static_cast<T*>(tensors[3].data), partials);
   });
   return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
@@ -352,11 +351,11 @@ versemi_status run_gradient_mma(context& device, const tensor* tensors, std::int
   const head_problem p = problem_of(attributes);
   const std::int64_t chunks = head_gradient_chunks(device, p);
   const std::size_t partial_count = static_cast<std::size_t>(p.n * chunks * p.prompts * head_sums(8).count);
-  float* partials = device.scratch_of<float>(partial_slot, partial_count);
+  float* partials = device.scratch_of<float>(scratch_slot::partials, partial_count);
   if (partials == nullptr) return out_of_memory(partial_count * sizeof(float));
   const versemi_status status =
-      head_gradient_mma(device, p, static_cast<const float*>(tensors[0].data), tensors[1].data,
-                        static_cast<const float*>(tensors[2].data), tensors[3].data, partials, chunks);
+      head_gradient_mma(device, p, floats(tensors[0]), tensors[1].data,
+                        floats(tensors[2]), tensors[3].data, partials, chunks);
   return status.code != VERSEMI_OK ? status : end_gradient(device, p, chunks, partials, tensors);
 }
 

@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(flat_threads)
   __shared__ T memory[tile][tile + 1];
   const int across = static_cast<int>(threadIdx.x) % tile, down = static_cast<int>(threadIdx.x) / tile;
   const std::int64_t columns = c.shape[c.rank - 1], rows = c.shape[c.rank - 2];
-  const std::int64_t column_tiles = (columns + tile - 1) / tile, row_tiles = (rows + tile - 1) / tile;
+  const std::int64_t column_tiles = divide_up(columns, tile), row_tiles = divide_up(rows, tile);
   for (std::int64_t index = blockIdx.x; index < tiles; index += gridDim.x) {
     std::int64_t in, out;
     locate(c, c.rank - 2, index / (column_tiles * row_tiles), &in, &out);

@@ -12,11 +12,7 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int sums = 5;
-constexpr int partial_slot = 6;
 constexpr std::int64_t most_blocks = 1056;
-
-std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-float* floats(const tensor& t) { return static_cast<float*>(t.data); }
 
 // --- sums -------------------------------------------------------------------------------------------------------------
 
@@ -100,7 +96,7 @@ versemi_status run_overlap_sums(context& device, const tensor* tensors, std::int
   std::int64_t blocks = divide_up(count, threads * 8);
   if (blocks > most_blocks) blocks = most_blocks;
   if (blocks < 1) blocks = 1;
-  double* partials = device.scratch_of<double>(partial_slot, static_cast<std::size_t>(blocks * sums));
+  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(blocks * sums));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(blocks * sums) * sizeof(double));
   const bool masked = tensors[2].present();
   const versemi_status status =
@@ -272,13 +268,11 @@ versemi_status run_aggregate(context& device, const tensor* tensors, std::int32_
 
 // --- rows ---------------------------------------------------------------------------------------------------------------
 
-const char* refuses_nothing(const context&, const double*, std::int32_t) { return nullptr; }
-
 const kernel rows[] = {
-    {VERSEMI_OVERLAP_SUMS, "loss", refuses_nothing, nullptr, run_overlap_sums},
-    {VERSEMI_OVERLAP_SUMS_GRAD, "loss", refuses_nothing, nullptr, run_overlap_sums_grad},
-    {VERSEMI_AGGREGATE_MAX, "loss", refuses_nothing, nullptr, run_aggregate<false>},
-    {VERSEMI_AGGREGATE_MAX_GRAD, "loss", refuses_nothing, nullptr, run_aggregate<true>},
+    {VERSEMI_OVERLAP_SUMS, "loss", takes_all, nullptr, run_overlap_sums},
+    {VERSEMI_OVERLAP_SUMS_GRAD, "loss", takes_all, nullptr, run_overlap_sums_grad},
+    {VERSEMI_AGGREGATE_MAX, "loss", takes_all, nullptr, run_aggregate<false>},
+    {VERSEMI_AGGREGATE_MAX_GRAD, "loss", takes_all, nullptr, run_aggregate<true>},
 };
 
 }  // namespace

@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(Threads)
   __shared__ float b_slice[slice][Columns + 4];
   const int thread = static_cast<int>(threadIdx.x);
   const int row_of = thread / (Columns / Each), column_of = thread % (Columns / Each);
-  const std::int64_t column_tiles = (p.n + Columns - 1) / Columns, row_tiles = (p.m + Rows - 1) / Rows;
+  const std::int64_t column_tiles = divide_up(p.n, Columns), row_tiles = divide_up(p.m, Rows);
   const std::int64_t tile = blockIdx.x % (column_tiles * row_tiles), batch = blockIdx.x / (column_tiles * row_tiles);
   const std::int64_t first_row = tile / column_tiles * Rows, first_column = tile % column_tiles * Columns;
   a += batch * p.a_step;
@@ -122,8 +122,8 @@ versemi_status run(context& device, const tensor* tensors, std::int32_t, const d
   const bool transpose_a = attributes[4] != 0, transpose_b = attributes[5] != 0;
   const product p = {batch, m, k, n, transpose_a ? 1 : k, transpose_a ? m : 1, whole(attributes[6]),
                      transpose_b ? 1 : n, transpose_b ? k : 1, whole(attributes[7])};
-  const auto *a = static_cast<const float*>(tensors[0].data), *b = static_cast<const float*>(tensors[1].data);
-  auto* y = static_cast<float*>(tensors[2].data);
+  const auto *a = floats(tensors[0]), *b = floats(tensors[1]);
+  auto* y = floats(tensors[2]);
   // Few rows, or too few large tiles to fill the device: small ones.
   const std::int64_t large = batch * divide_up(m, 64) * divide_up(n, 64);
   if (m <= 16 || large < 2 * device.properties().multiprocessors) return run_tiles<16, 32, 2, 128>(device, a, b, y, p);

@@ -1,8 +1,6 @@
 // Instance and batch normalisation with ReLU, and their gradients; formulas in src/tfjs/table/kernel-table.ts. Each is a pass that
 // sums per channel, a small kernel that finishes the sums, and a pass that applies one formula per element; columns.h says
 // how the passes are cut. Batch normalisation is one sample of n * voxels rows.
-#include "ops/norm.h"
-
 #include <cmath>
 #include <type_traits>
 
@@ -76,7 +74,7 @@ __global__ void __launch_bounds__(column_threads) sum_squares(column_layout l, c
       squares[i] += difference * difference;
     }
   });
-  const double count = part.begin < part.end ? static_cast<double>((part.end - part.begin + part.step - 1) / part.step) : 0.0;
+  const double count = part.begin < part.end ? static_cast<double>(divide_up(part.end - part.begin, part.step)) : 0.0;
   double quantities[2][Size];
 #pragma unroll
   for (int i = 0; i < Size; i++) {
@@ -105,38 +103,26 @@ __global__ void __launch_bounds__(128) finish_statistics(column_layout l, const 
 // --- normalise --------------------------------------------------------------------------------------------------------
 
 template <typename T, int Size, bool Affine>
-__global__ void __launch_bounds__(column_threads) normalize(column_layout l, channel_numbers numbers, const T* input,
-                                                            const T* skip, T* output, bool relu) {
+__global__ void __launch_bounds__(column_threads) normalize(column_layout l, channel_numbers numbers, const T* input, T* output,
+                                                            bool relu) {
   const column_part part(l, true);
   if (part.begin >= part.end) return;
   column_numbers<Size, Affine> own;
   own.read(numbers, l, part);
   const float floor = floor_of(relu);
-  const auto apply = [&](std::int64_t offset, const packet<T, Size>& x, const packet<T, Size>* added) {
-    float values[Size], more[Size];
-    x.get(values);
-    if (added != nullptr) added->get(more);
+  const T* const tensors[1] = {input};
+  for_each_row<T, Size>(l, part, tensors, [&](std::int64_t offset, const packet<T, Size>(&loaded)[1]) {
+    float values[Size];
+    loaded[0].get(values);
 #pragma unroll
     for (int i = 0; i < Size; i++) {
       const float y = own.normalized(i, values[i]);
       values[i] = y < floor ? floor : y;
-      if (added != nullptr) values[i] += more[i];
     }
     packet<T, Size> result;
     result.set(values);
     result.store(output + offset);
-  };
-  if (skip != nullptr) {
-    const T* const tensors[2] = {input, skip};
-    for_each_row<T, Size>(l, part, tensors, [&](std::int64_t offset, const packet<T, Size>(&loaded)[2]) {
-      apply(offset, loaded[0], &loaded[1]);
-    });
-  } else {
-    const T* const tensors[1] = {input};
-    for_each_row<T, Size>(l, part, tensors, [&](std::int64_t offset, const packet<T, Size>(&loaded)[1]) {
-      apply(offset, loaded[0], nullptr);
-    });
-  }
+  });
 }
 
 // --- gradient ---------------------------------------------------------------------------------------------------------
@@ -241,7 +227,7 @@ unsigned finish_grid(const column_layout& l) { return static_cast<unsigned>(divi
 
 versemi_status statistics(context& device, const column_layout& l, std::int64_t voxels, const void* input, storage format,
                           double epsilon, float* mean, float* rstd, float* variance) {
-  double* partials = device.scratch_of<double>(norm_scratch_partials, static_cast<std::size_t>(l.partials()));
+  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(l.partials()));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(l.partials()) * sizeof(double));
   const versemi_status status = with_packets(format, l, [&](auto* type, auto size) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
@@ -255,11 +241,11 @@ versemi_status statistics(context& device, const column_layout& l, std::int64_t 
 
 template <bool Affine>
 versemi_status run_normalize(context& device, const column_layout& l, const channel_numbers& numbers, const void* input,
-                             const void* skip, void* output, storage format, bool relu) {
+                             void* output, storage format, bool relu) {
   return with_packets(format, l, [&](auto* type, auto size) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
     return launch(device, "normalise", normalize<T, decltype(size)::value, Affine>, l.grid(), dim3(column_threads), 0, l, numbers,
-                  static_cast<const T*>(input), static_cast<const T*>(skip), static_cast<T*>(output), relu);
+                  static_cast<const T*>(input), static_cast<T*>(output), relu);
   });
 }
 
@@ -268,8 +254,8 @@ versemi_status run_gradient(context& device, const column_layout& l, std::int64_
                             const void* grad_output, const void* input, void* grad_input, float* grad_gamma, float* grad_beta,
                             storage format, bool relu) {
   const std::size_t sums = static_cast<std::size_t>(l.partials()), constants = static_cast<std::size_t>(2 * l.n * l.channels);
-  double* partials = device.scratch_of<double>(norm_scratch_partials, sums);
-  float* averages = device.scratch_of<float>(norm_scratch_constants, constants);
+  double* partials = device.scratch_of<double>(scratch_slot::partials, sums);
+  float* averages = device.scratch_of<float>(scratch_slot::statistics, constants);
   if (partials == nullptr || averages == nullptr) return out_of_memory(sums * sizeof(double) + constants * sizeof(float));
   return with_packets(format, l, [&](auto* type, auto size) {
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
@@ -287,11 +273,6 @@ versemi_status run_gradient(context& device, const column_layout& l, std::int64_
 }
 
 // --- rows -------------------------------------------------------------------------------------------------------------
-
-std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
-float* floats(const tensor& t) { return static_cast<float*>(t.data); }
-
-const char* refuses_nothing(const context&, const double*, std::int32_t) { return nullptr; }
 
 // The full-size tensors share one format; what belongs to channels is float32.
 void plan_instance(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
@@ -316,17 +297,17 @@ versemi_status run_instance(context& device, const tensor* tensors, std::int32_t
   float *mean = floats(tensors[2]), *rstd = floats(tensors[3]);
   if (mean == nullptr || rstd == nullptr) {
     const std::size_t count = static_cast<std::size_t>(n * channels);
-    float* spare = device.scratch_of<float>(norm_scratch_constants, 2 * count);
+    float* spare = device.scratch_of<float>(scratch_slot::statistics, 2 * count);
     if (spare == nullptr) return out_of_memory(2 * count * sizeof(float));
     if (mean == nullptr) mean = spare;
     if (rstd == nullptr) rstd = spare + count;
   }
   const storage format = tensors[0].format;
-  const versemi_status status =
-      instance_statistics(device, tensors[0].data, format, n, voxels, channels, attributes[4], mean, rstd);
+  const column_layout l(n, voxels, channels, full_packet(format));
+  const versemi_status status = statistics(device, l, voxels, tensors[0].data, format, attributes[4], mean, rstd, nullptr);
   if (status.code != VERSEMI_OK) return status;
-  return normalize_relu(device, tensors[0].data, mean, rstd, nullptr, tensors[1].data, format, n, voxels, channels,
-                        attributes[3] != 0);
+  return run_normalize<false>(device, l, {mean, rstd, nullptr, nullptr, nullptr, 0}, tensors[0].data, tensors[1].data, format,
+                              attributes[3] != 0);
 }
 
 versemi_status run_instance_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -351,7 +332,7 @@ versemi_status run_batch(context& device, const tensor* tensors, std::int32_t, c
   }
   const channel_numbers numbers = {floats(mean),       nullptr, floats(variance), floats(tensors[1]), floats(tensors[2]),
                                    static_cast<float>(attributes[4])};
-  return run_normalize<true>(device, l, numbers, tensors[0].data, nullptr, tensors[5].data, format, attributes[3] != 0);
+  return run_normalize<true>(device, l, numbers, tensors[0].data, tensors[5].data, format, attributes[3] != 0);
 }
 
 versemi_status run_batch_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -365,25 +346,13 @@ versemi_status run_batch_grad(context& device, const tensor* tensors, std::int32
 }
 
 const kernel rows[] = {
-    {VERSEMI_INSTANCE_NORM_RELU, "norm", refuses_nothing, plan_instance, run_instance},
-    {VERSEMI_INSTANCE_NORM_RELU_GRAD, "norm", refuses_nothing, plan_instance_grad, run_instance_grad},
-    {VERSEMI_BATCH_NORM_RELU, "norm", refuses_nothing, plan_batch, run_batch},
-    {VERSEMI_BATCH_NORM_RELU_GRAD, "norm", refuses_nothing, plan_batch_grad, run_batch_grad},
+    {VERSEMI_INSTANCE_NORM_RELU, "norm", takes_all, plan_instance, run_instance},
+    {VERSEMI_INSTANCE_NORM_RELU_GRAD, "norm", takes_all, plan_instance_grad, run_instance_grad},
+    {VERSEMI_BATCH_NORM_RELU, "norm", takes_all, plan_batch, run_batch},
+    {VERSEMI_BATCH_NORM_RELU_GRAD, "norm", takes_all, plan_batch_grad, run_batch_grad},
 };
 
 }  // namespace
-
-versemi_status instance_statistics(context& device, const void* input, storage format, std::int64_t n, std::int64_t voxels,
-                                   std::int64_t channels, double epsilon, float* mean, float* rstd) {
-  const column_layout l(n, voxels, channels, full_packet(format));
-  return statistics(device, l, voxels, input, format, epsilon, mean, rstd, nullptr);
-}
-
-versemi_status normalize_relu(context& device, const void* input, const float* mean, const float* rstd, const void* skip,
-                              void* output, storage format, std::int64_t n, std::int64_t voxels, std::int64_t channels, bool relu) {
-  const column_layout l(n, voxels, channels, full_packet(format));
-  return run_normalize<false>(device, l, {mean, rstd, nullptr, nullptr, nullptr, 0}, input, skip, output, format, relu);
-}
 
 kernel_rows norm_kernels() { return {rows, static_cast<std::int32_t>(sizeof rows / sizeof rows[0])}; }
 

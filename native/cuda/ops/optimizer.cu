@@ -193,10 +193,10 @@ versemi_status for_each_list(const tensor* parameters, const double* sizes, std:
 
 versemi_status pack_gradients(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const std::int64_t n = whole(attributes[0]);
-  auto *arena = static_cast<float*>(tensors[n].data), *squared_norm = static_cast<float*>(tensors[n + 1].data);
+  auto *arena = floats(tensors[n]), *squared_norm = floats(tensors[n + 1]);
   std::int64_t pieces = 0;
   for (std::int64_t i = 0; i < n; i++) pieces += divide_up(whole(attributes[1 + i]), piece_elements);
-  auto* partials = device.scratch_of<double>(5, static_cast<std::size_t>(pieces));
+  auto* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(pieces));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
   const versemi_status status = for_each_list(
       tensors, attributes + 1, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t before) {
@@ -216,8 +216,8 @@ versemi_status adam_step(context& device, const tensor* tensors, std::int32_t, c
                                     constant(1 - beta2), constant(1 - learning_rate * weight_decay),
                                     constant(learning_rate / (1 - std::pow(beta1, step))),
                                     constant(1 / std::sqrt(1 - std::pow(beta2, step))), constant(epsilon)};
-  const auto* arena = static_cast<const float*>(tensors[0].data);
-  auto *first = static_cast<float*>(tensors[1].data), *second = static_cast<float*>(tensors[2].data);
+  const auto* arena = floats(tensors[0]);
+  auto *first = floats(tensors[1]), *second = floats(tensors[2]);
   return for_each_list(tensors + 3, attributes + 8, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
     return launch(device, "adam_step", adam_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, arena, first, second,
                   constants);
@@ -226,7 +226,7 @@ versemi_status adam_step(context& device, const tensor* tensors, std::int32_t, c
 
 versemi_status ema_step(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const std::int64_t n = whole(attributes[0]);
-  auto* average = static_cast<float*>(tensors[n].data);
+  auto* average = floats(tensors[n]);
   return for_each_list(tensors, attributes + 2, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
     return launch(device, "ema_step", average_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, average,
                   static_cast<float>(attributes[1]), static_cast<float>(1 - attributes[1]));

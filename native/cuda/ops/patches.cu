@@ -58,19 +58,17 @@ const char* refuses_grid(const context&, const double* attributes, std::int32_t)
   return attributes[2] <= 1 << 30 && attributes[3] <= 1 << 30 ? nullptr : "more than 2^30 voxels along an axis";
 }
 
-const float* floats(const tensor& t) { return static_cast<const float*>(t.data); }
-
 versemi_status cut_patches(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const patch_shape shape = shape_of(attributes);
   return launch(device, "cut patches", cut_kernel, grid_of(shape), dim3(lines_per_block * lanes), 0,
-                floats(tensors[0]), floats(tensors[1]), floats(tensors[2]), static_cast<float*>(tensors[3].data),
+                floats(tensors[0]), floats(tensors[1]), floats(tensors[2]), floats(tensors[3]),
                 whole(attributes[4]), whole(attributes[5]), shape);
 }
 
 versemi_status cut_mix(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const patch_shape shape = shape_of(attributes);
   return launch(device, "CutMix", mix_kernel, grid_of(shape), dim3(lines_per_block * lanes), 0, floats(tensors[0]),
-                floats(tensors[1]), static_cast<float*>(tensors[2].data), whole(attributes[4]), shape);
+                floats(tensors[1]), floats(tensors[2]), whole(attributes[4]), shape);
 }
 
 // Everything float32: images stay exact, and nothing is converted.

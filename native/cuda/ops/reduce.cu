@@ -70,7 +70,7 @@ __device__ void reduce_pieces(const T* x, double* partials, float* y, const redu
   __shared__ double memory[flat_threads];
   const int column_of = static_cast<int>(threadIdx.x) % p.columns, row_of = static_cast<int>(threadIdx.x) / p.columns;
   const int rows = flat_threads / p.columns;
-  const std::int64_t blocks = (p.inner + p.columns - 1) / p.columns, tasks = p.outer * p.pieces * blocks;
+  const std::int64_t blocks = divide_up(p.inner, p.columns), tasks = p.outer * p.pieces * blocks;
   for (std::int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
     const std::int64_t outer_piece = task / blocks, piece = outer_piece % p.pieces, outer = outer_piece / p.pieces;
     const std::int64_t column = task % blocks * p.columns + column_of;
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(flat_threads)
 
 template <typename T>
 versemi_status reduce_from(context& device, int kind, const T* x, float* y, std::int64_t outer, std::int64_t reduced,
-                           std::int64_t inner, double divisor, int slot = 5) {
+                           std::int64_t inner, double divisor, scratch_slot slot = scratch_slot::partials) {
   if (reduced <= short_reduction && outer * inner >= 1024)
     return launch(device, "reduce, short", reduce_short_kernel<T>, grid_for(device, outer * inner, flat_threads), flat_threads,
                   0, kind, x, y, outer, reduced, inner, divisor);
@@ -144,7 +144,8 @@ versemi_status reduce_from(context& device, int kind, const T* x, float* y, std:
       launch(device, "reduce", reduce_kernel<T>, static_cast<unsigned>(tasks < most ? tasks : most), flat_threads, 0, kind, x,
              partials, y, p);
   if (status.code != VERSEMI_OK || p.pieces == 1) return status;
-  return reduce_from<double>(device, kind, partials, y, outer, p.pieces, inner, divisor, slot == 5 ? 6 : 5);
+  return reduce_from<double>(device, kind, partials, y, outer, p.pieces, inner, divisor,
+                             slot == scratch_slot::partials ? scratch_slot::sums_of_partials : scratch_slot::partials);
 }
 
 const char* refuses(const context&, const double* attributes, std::int32_t) {
@@ -161,10 +162,10 @@ versemi_status run(context& device, const tensor* tensors, std::int32_t, const d
   const std::int64_t outer = whole(attributes[1]), reduced = whole(attributes[2]), inner = whole(attributes[3]);
   if (outer * inner == 0) return ok();
   const double divisor = kind == mean_kind ? static_cast<double>(reduced) : 1;
-  auto* y = static_cast<float*>(tensors[1].data);
+  auto* y = floats(tensors[1]);
   if (tensors[0].format == storage::bfloat16)
     return reduce_from(device, kind, static_cast<const bf16*>(tensors[0].data), y, outer, reduced, inner, divisor);
-  return reduce_from(device, kind, static_cast<const float*>(tensors[0].data), y, outer, reduced, inner, divisor);
+  return reduce_from(device, kind, floats(tensors[0]), y, outer, reduced, inner, divisor);
 }
 
 const kernel rows[] = {{VERSEMI_REDUCE, "pieces", refuses, plan, run}};

@@ -26,14 +26,6 @@ const callHeadBytes = 16;
 
 export interface WasmDeviceOptions extends DeviceSettings {
   readonly smallestSharedWork?: number;
-  readonly relaxed?: boolean;
-}
-
-/** How the kernels of a device compute. */
-interface Arithmetic {
-  readonly exact: boolean;
-  /** Fused multiply-add where the engine and the processor have it. */
-  readonly relaxed: boolean;
 }
 
 /**
@@ -45,8 +37,6 @@ interface Arithmetic {
  *   and the head) run on the calling thread alone, which gives the same numbers. Default 131072: waking the others costs
  *   about as much.
  * @param options.exact plain sums only, no minimal filtering
- * @param options.relaxed relaxed SIMD where the engine has it, and not `exact`; default: VERSEMI_WASM_RELAXED=1. Results then
- *   depend on engine and processor in the last digits
  * @throws VERSEMI_DEVICE_UNAVAILABLE for a number of threads that makes no sense, a precision other than float32, or without
  *   WebAssembly SIMD
  */
@@ -55,30 +45,15 @@ export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise
   requireFloat32('wasm', options);
   checkForbiddenRows('wasm', forbiddenRows(), [onlyRow]);
   const exact = options.exact ?? false;
-  const asked = options.relaxed ?? environment('VERSEMI_WASM_RELAXED') === '1';
-  const arithmetic = { exact, relaxed: asked && !exact && hasRelaxedSimd() };
   let reason: string | null = null;
   if (threads > 1) {
     try {
-      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, arithmetic);
+      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact);
     } catch (error) {
       reason = (error as Error).message;
     }
   }
-  return startSingle(reason, arithmetic);
-}
-
-/** A module with one f32x4.relaxed_madd: valid only where the engine has relaxed SIMD. */
-const relaxedProbe = Uint8Array.of(
-  0, 97, 115, 109, 1, 0, 0, 0, // magic, version
-  1, 8, 1, 96, 3, 123, 123, 123, 1, 123, // type: (v128, v128, v128) -> v128
-  3, 2, 1, 0, // one function of it
-  10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2, 253, 133, 2, 11, // local.get 0, 1, 2; f32x4.relaxed_madd
-); // biome-ignore format: sections of the module
-
-/** Whether this engine has relaxed SIMD (Node 20 with --experimental-wasm-relaxed-simd, newer ones by themselves). */
-export function hasRelaxedSimd(): boolean {
-  return WebAssembly.validate(relaxedProbe);
+  return startSingle(reason, exact);
 }
 
 function threadCount(asked: number | undefined): number {
@@ -93,29 +68,23 @@ function threadCount(asked: number | undefined): number {
   return Math.min(threads, mostThreads);
 }
 
-async function startSingle(reason: string | null, arithmetic: Arithmetic): Promise<Device> {
+async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
   const { memory, maximum } = createMemory(false);
-  // Only when it is asked for, as few ask for it; so too below.
-  const base64 = arithmetic.relaxed
-    ? (await import('../../wasm/generated/kernels-relaxed.js')).moduleBase64
-    : moduleBase64;
-  const kernels = await instantiate(await compile(base64), memory);
+  const kernels = await instantiate(await compile(moduleBase64), memory);
   const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, arithmetic, why);
+  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, exact, why);
 }
 
-async function startThreaded(threads: number, smallestSharedWork: number, arithmetic: Arithmetic): Promise<Device> {
+async function startThreaded(threads: number, smallestSharedWork: number, exact: boolean): Promise<Device> {
   if (typeof SharedArrayBuffer === 'undefined')
     throw new Error('no threads: SharedArrayBuffer is missing; a page needs cross-origin isolation for it');
   // Only now, so that a page without threads need not load it.
-  const { moduleBase64: threadedBase64 } = arithmetic.relaxed
-    ? await import('../../wasm/generated/kernels-threads-relaxed.js')
-    : await import('../../wasm/generated/kernels-threads.js');
+  const { moduleBase64: threadedBase64 } = await import('../../wasm/generated/kernels-threads.js');
   const module = await compile(threadedBase64);
   const { memory, maximum } = createMemory(true);
   const kernels = await instantiate(module, memory);
   const linear = new LinearMemory(memory, kernels.heapBase(), maximum);
-  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, arithmetic, '');
+  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, '');
   await device.startWorkers(module);
   return device;
 }
@@ -179,18 +148,18 @@ class WasmDevice implements Device {
     private readonly linear: LinearMemory,
     private readonly threadsWanted: number,
     private readonly smallestSharedWork: number,
-    private readonly arithmetic: Arithmetic,
+    private readonly exact: boolean,
     private readonly why: string,
   ) {
     this.control = linear.allocate(controlBytes);
     linear.uint8(this.control, controlBytes).fill(0);
     this.call = { address: linear.allocate(4096), bytes: 4096 };
-    kernels.bind(this.control, mayWait() ? 1 : 0, arithmetic.exact ? 1 : 0);
+    kernels.bind(this.control, mayWait() ? 1 : 0, exact ? 1 : 0);
   }
 
   async startWorkers(module: WebAssembly.Module): Promise<void> {
     const { memory } = this.linear;
-    const start = { module, memory, control: this.control, exact: this.arithmetic.exact };
+    const start = { module, memory, control: this.control, exact: this.exact };
     this.pool = await ThreadPool.start(start, this.threadsWanted - 1);
   }
 
@@ -200,8 +169,7 @@ class WasmDevice implements Device {
 
   get description(): string {
     const { threads } = this;
-    const { exact, relaxed } = this.arithmetic;
-    const kind = `WebAssembly ${relaxed ? 'relaxed ' : ''}SIMD${exact ? ', plain sums' : ''}`;
+    const kind = `WebAssembly SIMD${this.exact ? ', plain sums' : ''}`;
     return `${kind}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${this.why}`;
   }
 

@@ -18,11 +18,6 @@ namespace {
 
 using namespace hopper;
 
-// wgmma is in sm_90a only; other architectures get empty kernels, which `refuses` keeps from being launched.
-#if defined(VERSEMI_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define VERSEMI_HOPPER 1
-#endif
-
 constexpr int consumer_threads = consumers * 128, block_threads = consumer_threads + 64;
 
 struct conv_arguments {
@@ -173,42 +168,34 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
 
   if (warp() == consumer_threads / 32) {  // boxes of voxels
     if (lane() != 0) return;
-    int slot = 0;
-    unsigned parity = 0;
+    ring<boxes_in_flight> box;
     for (int unit = static_cast<int>(blockIdx.x); unit < units; unit += static_cast<int>(gridDim.x)) {
       const tile t = tile_of<Shape>(g, unit);
       for (int i = t.split * boxes; i < (t.split + 1) * boxes; i++) {
         const int stage = i % stages, channel = i / stages * 64;
-        mbarrier_wait(box_empty + slot, parity ^ 1u);
-        mbarrier_arrive_expect(box_full + slot, Shape::box_bytes);
-        tensor_copy(memory + slot * Shape::box_bytes, &source, channel,
+        mbarrier_wait(box_empty + box.at, box.parity ^ 1u);
+        mbarrier_arrive_expect(box_full + box.at, Shape::box_bytes);
+        tensor_copy(memory + box.at * Shape::box_bytes, &source, channel,
                     t.at[row] + g.origin[row] + (g.shifted == row ? stage : 0), t.at[run] + g.origin[run],
                     t.at[line] + g.origin[line], t.at[slice] + g.origin[slice] + (g.shifted == slice ? stage : 0),
-                    box_full + slot);
-        if (++slot == boxes_in_flight) {
-          slot = 0;
-          parity ^= 1u;
-        }
+                    box_full + box.at);
+        box.advance();
       }
     }
     return;
   }
   if (warp() == consumer_threads / 32 + 1) {  // weights
     if (lane() != 0) return;
-    int slot = 0;
-    unsigned parity = 0;
+    ring<Shape::weights_in_flight> tap;
     for (int unit = static_cast<int>(blockIdx.x); unit < units; unit += static_cast<int>(gridDim.x)) {
       const tile t = tile_of<Shape>(g, unit);
       const unsigned char* from =
           a.weights + static_cast<std::int64_t>(t.block * g.chunks * stages + t.split * boxes) * stage_taps * weight_bytes;
       for (int i = 0; i < boxes * stage_taps; i++, from += weight_bytes) {
-        mbarrier_wait(weights_empty + slot, parity ^ 1u);
-        mbarrier_arrive_expect(weights_full + slot, weight_bytes);
-        bulk_copy(memory + Shape::weights_at + slot * weight_bytes, from, weight_bytes, weights_full + slot);
-        if (++slot == Shape::weights_in_flight) {
-          slot = 0;
-          parity ^= 1u;
-        }
+        mbarrier_wait(weights_empty + tap.at, tap.parity ^ 1u);
+        mbarrier_arrive_expect(weights_full + tap.at, weight_bytes);
+        bulk_copy(memory + Shape::weights_at + tap.at * weight_bytes, from, weight_bytes, weights_full + tap.at);
+        tap.advance();
       }
     }
     return;
@@ -221,8 +208,8 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
   const std::uint64_t lines_at =
       advanced(matrix_descriptor(shared_address(memory), atom_bytes), static_cast<std::uint32_t>(consumer * Shape::lines * line_bytes));
   float d[Shape::lines][Shape::columns / 2];
-  int slot = 0, box = 0;
-  unsigned parity = 0, box_parity = 0;
+  ring<Shape::weights_in_flight> weight;
+  ring<boxes_in_flight> box;
   for (int unit = static_cast<int>(blockIdx.x); unit < units; unit += static_cast<int>(gridDim.x)) {
     const tile t = tile_of<Shape>(g, unit);
     std::uint64_t *weights_done = nullptr, *box_done = nullptr;
@@ -231,11 +218,11 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
 #pragma unroll
       for (int k = 0; k < Shape::columns / 2; k++) d[i][k] = 0;
     for (int i = 0; i < boxes; i++) {
-      mbarrier_wait(box_full + box, box_parity);
-      std::uint64_t tap_at = advanced(lines_at, static_cast<std::uint32_t>(box * Shape::box_bytes));
+      mbarrier_wait(box_full + box.at, box.parity);
+      std::uint64_t tap_at = advanced(lines_at, static_cast<std::uint32_t>(box.at * Shape::box_bytes));
       for (int tap = 0; tap < stage_taps; tap++) {
-        mbarrier_wait(weights_full + slot, parity);
-        const std::uint64_t weights = advanced(weights_at, static_cast<std::uint32_t>(slot * weight_bytes));
+        mbarrier_wait(weights_full + weight.at, weight.parity);
+        const std::uint64_t weights = advanced(weights_at, static_cast<std::uint32_t>(weight.at * weight_bytes));
         wgmma_fence();
 #pragma unroll
         for (int step = 0; step < 64 / step_elements; step++)
@@ -247,18 +234,12 @@ __global__ void __launch_bounds__(block_threads, 1) convolve(const __grid_consta
         // The products before these are done: their memory may be overwritten.
         if (lane() == 0 && weights_done != nullptr) mbarrier_arrive(weights_done);
         if (lane() == 0 && box_done != nullptr) mbarrier_arrive(box_done);
-        box_done = tap == stage_taps - 1 ? box_empty + box : nullptr;
-        weights_done = weights_empty + slot;
+        box_done = tap == stage_taps - 1 ? box_empty + box.at : nullptr;
+        weights_done = weights_empty + weight.at;
         tap_at = advanced(tap_at, tap % 3 == 2 ? line_bytes - 2 * atom_bytes : atom_bytes);
-        if (++slot == Shape::weights_in_flight) {
-          slot = 0;
-          parity ^= 1u;
-        }
+        weight.advance();
       }
-      if (++box == boxes_in_flight) {
-        box = 0;
-        box_parity ^= 1u;
-      }
+      box.advance();
     }
     wgmma_wait<0>();
     if (lane() == 0) {
@@ -317,7 +298,7 @@ versemi_status run_plan(context& device, const conv_job& job, const plan& chosen
   if (status.code != VERSEMI_OK) return status;
   const std::size_t image_bytes =
       static_cast<std::size_t>(g.row_blocks) * static_cast<std::size_t>(g.chunks) * taps * weight_bytes;
-  auto* images = static_cast<unsigned char*>(device.scratch(conv_scratch_weights, image_bytes));
+  auto* images = static_cast<unsigned char*>(device.scratch(scratch_slot::weights, image_bytes));
   if (images == nullptr) return out_of_memory(image_bytes);
   status = launch(device, "weights for wgmma", pack_images, grid_for(device, static_cast<std::int64_t>(image_bytes / 16), 256),
                   256, 0, job.weight, v, chosen.by_samples, images);
@@ -332,7 +313,7 @@ versemi_status run_plan(context& device, const conv_job& job, const plan& chosen
   }
   if (g.splits > 1) {
     const std::size_t values = static_cast<std::size_t>(units) * consumers * Shape::lines * Shape::columns * 64;
-    a.parts = device.scratch_of<float>(conv_scratch_partials, values);
+    a.parts = device.scratch_of<float>(scratch_slot::partials, values);
     if (a.parts == nullptr) return out_of_memory(values * sizeof(float));
   }
   status = launch(device, "conv3d by wgmma", convolve<Shape>,
@@ -347,8 +328,6 @@ const char* refuses(const context& device, const conv_view& v) {
   const char* reason = refuses_device(device);
   if (reason == nullptr) reason = refuses_view(v);
   if (reason == nullptr && v.result_voxels() == 1) reason = "results of one voxel are float32";
-  if (reason == nullptr && gemm_is_faster(v, device.properties().multiprocessors))
-    reason = counted_slower;
   return reason;
 }
 

@@ -9,7 +9,6 @@
 // warpgroups has one tap across lines, so nine taps in all. One warp copies: a box of input and one of gradOutput per tile, two
 // or three pairs in flight. Blocks that share sums leave them in scratch memory for the ordered end.
 // Boxes, axes, stages: conv_hopper_plan.h.
-#include "conv/grad_weight_tiles.h"
 #include "conv/hopper/conv_hopper_plan.h"
 #include "conv/hopper/intrinsics_hopper.h"
 
@@ -17,10 +16,6 @@ namespace versemi {
 namespace cuda {
 namespace hopper {
 namespace {
-
-#if defined(VERSEMI_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define VERSEMI_HOPPER 1
-#endif
 
 constexpr int consumer_threads = consumers * 128, block_threads = consumer_threads + 32;
 
@@ -39,7 +34,7 @@ struct gradient_memory {
 struct gradient_arguments {
   geometry g;
   bool by_samples;
-  int in_channels, out_channels, positions, splits;
+  int in_channels, out_channels;
   float* to;  // [split, tap, in_channels, out_channels]
 };
 
@@ -82,26 +77,23 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
   }
   barrier();
   const unit u = unit_of(a, static_cast<int>(blockIdx.x));
-  const int first = static_cast<int>(std::int64_t{a.positions} * u.split / a.splits);
-  const int last = static_cast<int>(std::int64_t{a.positions} * (u.split + 1) / a.splits);
-  int slot = 0;
-  unsigned parity = 0;
+  const std::int64_t positions = position_count(a.g);
+  const int first = static_cast<int>(positions * u.split / a.g.splits);
+  const int last = static_cast<int>(positions * (u.split + 1) / a.g.splits);
+  ring<layout::in_flight> pair;
 
   if (warp() == consumer_threads / 32) {
     if (lane() != 0) return;
     for (int position = first; position < last; position++) {
       const tile t = tile_of<Shape>(a.g, position);
-      unsigned char* const pair = memory + slot * layout::pair_bytes;
-      mbarrier_wait(empty + slot, parity ^ 1u);
-      mbarrier_arrive_expect(full + slot, layout::pair_bytes);
-      tensor_copy(pair, &input, u.ci, t.at[row] + a.g.origin[row] + (a.g.shifted == row ? u.stage : 0),
+      unsigned char* const boxes = memory + pair.at * layout::pair_bytes;
+      mbarrier_wait(empty + pair.at, pair.parity ^ 1u);
+      mbarrier_arrive_expect(full + pair.at, layout::pair_bytes);
+      tensor_copy(boxes, &input, u.ci, t.at[row] + a.g.origin[row] + (a.g.shifted == row ? u.stage : 0),
                   t.at[run] + a.g.origin[run], t.at[line] + a.g.origin[line],
-                  t.at[slice] + a.g.origin[slice] + (a.g.shifted == slice ? u.stage : 0), full + slot);
-      tensor_copy(pair + Shape::box_bytes, &grad_output, u.co, t.at[row], t.at[run], t.at[line], t.at[slice], full + slot);
-      if (++slot == layout::in_flight) {
-        slot = 0;
-        parity ^= 1u;
-      }
+                  t.at[slice] + a.g.origin[slice] + (a.g.shifted == slice ? u.stage : 0), full + pair.at);
+      tensor_copy(boxes + Shape::box_bytes, &grad_output, u.co, t.at[row], t.at[run], t.at[line], t.at[slice], full + pair.at);
+      pair.advance();
     }
     return;
   }
@@ -117,8 +109,8 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
   for (int i = 0; i < columns / 2; i++) d[i] = 0;
   std::uint64_t* done = nullptr;
   for (int position = first; position < last; position++) {
-    mbarrier_wait(full + slot, parity);
-    const auto offset = static_cast<std::uint32_t>(slot * layout::pair_bytes);
+    mbarrier_wait(full + pair.at, pair.parity);
+    const auto offset = static_cast<std::uint32_t>(pair.at * layout::pair_bytes);
     std::uint64_t from_output = advanced(output_at, offset), from_input = advanced(input_at, offset);
     // Not unrolled: the addresses of all lines would take the registers that the sums need.
 #pragma unroll 1
@@ -135,11 +127,8 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
       from_output = advanced(from_output, Shape::run * atom_bytes);
       from_input = advanced(from_input, line_bytes);
     }
-    done = empty + slot;
-    if (++slot == layout::in_flight) {
-      slot = 0;
-      parity ^= 1u;
-    }
+    done = empty + pair.at;
+    pair.advance();
   }
   wgmma_wait<0>();
   // Accumulator i of 32 per tap: rows (co) accumulator_row, columns (ci) accumulator_column of a tile of 64.
@@ -158,31 +147,8 @@ __global__ void __launch_bounds__(block_threads, 1) correlate(const __grid_const
 
 // --- host -------------------------------------------------------------------------------------------------------------
 
-using wide = wide_tile;
-using middle = tile_shape<8, 1>;
-using narrow = narrow_tile;
-
 template <typename Shape>
-gradient_plan plan_for(const conv_view& v, gradient_shape shape, bool by_samples, int splits, int multiprocessors) {
-  gradient_plan result;
-  result.shape = shape;
-  result.by_samples = by_samples;
-  result.g = geometry_of<Shape>(v, by_samples);
-  result.positions = position_count(result.g);
-  result.splits = splits < result.positions ? splits : result.positions;
-  const double weights = static_cast<double>(v.source_channels) * v.result_channels;
-  const double units = weights / 4096 * stages * result.splits;
-  const double rounds = static_cast<double>(divide_up(static_cast<std::int64_t>(units), multiprocessors));
-  // wgmma m64n192k16: 96 cycles; three warpgroups share the multiprocessor. Partial sums: written and read as float32 at about
-  // 16 bytes per cycle and multiprocessor each way, by a second kernel whose launch costs about 4000.
-  const double tile_cycles = Shape::all_lines * (Shape::run / 2) * 96.0 * consumers;
-  result.cycles = rounds * (static_cast<double>(divide_up(result.positions, result.splits)) * tile_cycles + 3000);
-  if (result.splits > 1) result.cycles += 4000 + result.splits * weights * taps * 8 / 16 / multiprocessors;
-  return result;
-}
-
-template <typename Shape>
-versemi_status run_gradient(context& device, const grad_weight_call& call, const gradient_plan& chosen) {
+versemi_status run_gradient(context& device, const grad_weight_call& call, const plan& chosen) {
   const conv_view v = forward_view(call.problem);
   tensor_map input, grad_output;
   versemi_status status = map_of(&input, call.input, v.n, v.source, v.source_channels, chosen.by_samples,
@@ -191,80 +157,38 @@ versemi_status run_gradient(context& device, const grad_weight_call& call, const
   status = map_of(&grad_output, call.grad_output, v.n, v.result, v.result_channels, chosen.by_samples,
                   {atom_rows, Shape::run, Shape::all_lines, 1});
   if (status.code != VERSEMI_OK) return status;
-  float* partials = grad_weight_partials(device, call, chosen.splits);
+  const int splits = chosen.g.splits;
+  float* partials = grad_weight_partials(device, call, splits);
   if (partials == nullptr)
-    return out_of_memory(static_cast<std::size_t>(chosen.splits * versemi_conv_weight_count(&call.problem)) * sizeof(float));
-  const gradient_arguments a = {chosen.g, chosen.by_samples, v.source_channels, v.result_channels, chosen.positions, chosen.splits, partials};
-  const int units = stages * (v.source_channels / 64) * (v.result_channels / 64) * chosen.splits;
+    return out_of_memory(static_cast<std::size_t>(splits * versemi_conv_weight_count(&call.problem)) * sizeof(float));
+  const gradient_arguments a = {chosen.g, chosen.by_samples, v.source_channels, v.result_channels, partials};
+  const int units = stages * (v.source_channels / 64) * (v.result_channels / 64) * splits;
   status = launch(device, "gradWeight by wgmma", correlate<Shape>, static_cast<unsigned>(units), block_threads,
                   gradient_memory<Shape>::shared_bytes, input, grad_output, a);
   if (status.code != VERSEMI_OK) return status;
-  return finish_grad_weight(device, call, partials, chosen.splits);
+  return finish_grad_weight(device, call, partials, splits);
 }
 
 const char* refuses(const context& device, const double* attributes, std::int32_t count) {
   versemi_conv_problem p;
   const char* reason = refuses_device(device);
   if (reason == nullptr) reason = versemi_read_conv_problem(&p, attributes, count);
-  if (reason == nullptr) reason = refuses_view(forward_view(p));
-  if (reason != nullptr) return reason;
-  grad_weight_tiles other;
-  if (grad_weight_cut(device, p, true, &other) && mma_is_faster(forward_view(p), other.cycles, device.properties().multiprocessors))
-    return counted_slower;
-  return nullptr;
+  return reason != nullptr ? reason : refuses_view(forward_view(p));
 }
 
-void plan_formats(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
-  tensors[0].format = tensors[1].format = storage::bfloat16;
-  tensors[2].format = tensors[3].format = storage::float32;
-}
-
-versemi_status run_best(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t count) {
-  grad_weight_call call;
-  const char* wrong = versemi_read_conv_problem(&call.problem, attributes, count);
-  if (wrong != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", wrong);
-  call.input = tensors[0].data;
-  call.grad_output = tensors[1].data;
-  call.format = storage::bfloat16;
-  call.grad_weight = static_cast<float*>(tensors[2].data);
-  call.grad_bias = static_cast<float*>(tensors[3].data);
+versemi_status convolve_best(context& device, const grad_weight_call& call) {
   return convolve_gradient_with(device, call, best_gradient_plan(forward_view(call.problem), device.properties().multiprocessors));
 }
 
 }  // namespace
 
-gradient_plan gradient_plan_of(const conv_view& v, gradient_shape shape, bool by_samples, int splits, int multiprocessors) {
-  if (shape == gradient_shape::wide) return plan_for<wide>(v, shape, by_samples, splits, multiprocessors);
-  if (shape == gradient_shape::middle) return plan_for<middle>(v, shape, by_samples, splits, multiprocessors);
-  return plan_for<narrow>(v, shape, by_samples, splits, multiprocessors);
+versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const plan& chosen) {
+  if (chosen.shape == shape_kind::wide) return run_gradient<wide_tile>(device, call, chosen);
+  if (chosen.shape == shape_kind::middle) return run_gradient<gradient_middle_tile>(device, call, chosen);
+  return run_gradient<narrow_tile>(device, call, chosen);
 }
 
-// At most two rounds of blocks, at most 64 MiB of partial sums.
-gradient_plan best_gradient_plan(const conv_view& v, int multiprocessors) {
-  gradient_plan best;
-  best.cycles = -1;
-  const std::int64_t blocks = std::int64_t{stages} * (v.source_channels / 64) * (v.result_channels / 64);
-  const std::int64_t weights = std::int64_t{taps} * v.source_channels * v.result_channels;
-  for (bool by_samples : {true, false})
-    for (gradient_shape shape : {gradient_shape::wide, gradient_shape::middle, gradient_shape::narrow})
-      for (int splits = 1; splits == 1 || (splits * blocks <= 2 * multiprocessors && splits * weights <= std::int64_t{16} << 20); splits++) {
-        const gradient_plan candidate = gradient_plan_of(v, shape, by_samples, splits, multiprocessors);
-        if (best.cycles < 0 || candidate.cycles < best.cycles) best = candidate;
-      }
-  return best;
-}
-
-versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const gradient_plan& chosen) {
-  if (chosen.shape == gradient_shape::wide) return run_gradient<wide>(device, call, chosen);
-  if (chosen.shape == gradient_shape::middle) return run_gradient<middle>(device, call, chosen);
-  return run_gradient<narrow>(device, call, chosen);
-}
-
-bool mma_is_faster(const conv_view& v, double mma_cycles, int multiprocessors) {
-  return mma_cycles < best_gradient_plan(v, multiprocessors).cycles / expected_share;
-}
-
-kernel hopper_grad_weight_row() { return {VERSEMI_CONV3D_GRAD_WEIGHT, "hopper-wgmma", refuses, plan_formats, run_best}; }
+kernel hopper_grad_weight_row() { return {VERSEMI_CONV3D_GRAD_WEIGHT, "hopper-wgmma", refuses, plan_grad_weight, run_grad_weight<convolve_best>}; }
 
 }  // namespace hopper
 }  // namespace cuda

@@ -1,4 +1,5 @@
-// How conv3d_hopper.cu cuts a 3^3 convolution of stride 1 into tiles: plain functions, for the host and for the kernel.
+// How the kernels for Hopper cut a 3^3 convolution of stride 1 and its weight gradient into tiles: plain functions, for the
+// host and for the kernels.
 //
 // A voxel of 64 channels is one row of 128 bytes in shared memory, and eight rows are a swizzle atom. The matrix engine takes
 // operands that begin with an atom, so a tap of the kernel may shift the tile by whole atoms only. Two ways to get there:
@@ -13,7 +14,6 @@
 #include <cstdint>
 
 #include "conv/conv3d_grad_weight.h"
-#include "conv/conv_gemm_plan.h"
 #include "conv/conv_view.h"
 #include "conv/hopper/hopper_layout.h"
 #include "conv/hopper/tensor_map.h"
@@ -50,6 +50,8 @@ struct tile_shape {
 using wide_tile = tile_shape<12, 1>;
 using middle_tile = tile_shape<8, 2>;
 using narrow_tile = tile_shape<6, 2>;
+// The weight gradient's sums take the registers of the second line.
+using gradient_middle_tile = tile_shape<8, 1>;
 
 enum axis { row, run, line, slice };
 
@@ -60,9 +62,9 @@ struct geometry {
   int tiles[4];      // along each axis
   int shifted;       // the axis that is shifted by copying: row or slice
   int samples_axis;  // row or slice: which axis counts samples
-  int row_blocks;    // 64 result channels each
+  int row_blocks;    // 64 result channels each; 1 in the weight gradient, whose units count channels themselves
   int chunks;        // 64 summed channels each
-  int splits;        // of the boxes of a tile, chunks * stages: each split sums boxes / splits of them
+  int splits;        // parts of a sum: of the boxes of a tile, chunks * stages (a divisor); in the weight gradient, of the tiles
 };
 
 struct tile {
@@ -115,6 +117,19 @@ __host__ __device__ inline kernel_tap tap_of(bool by_samples, int stage, int tap
   return by_samples ? kernel_tap{stage, line_tap, run_tap} : kernel_tap{line_tap, run_tap, stage};
 }
 
+// The place in a ring of copies that is used next, and the parity that its barriers' phases have then.
+template <int Count>
+struct ring {
+  int at = 0;
+  unsigned parity = 0;
+  __host__ __device__ void advance() {
+    if (++at == Count) {
+      at = 0;
+      parity ^= 1u;
+    }
+  }
+};
+
 // Offset in bytes of element (result channel m, summed channel k) in the image of one tap, both below 64.
 __host__ __device__ constexpr std::uint32_t weight_offset(int m, int k) {
   return swizzled(static_cast<std::uint32_t>(m * row_bytes + k * 2));
@@ -150,7 +165,7 @@ inline geometry geometry_of(const conv_view& v, bool by_samples) {
   for (int i = 0; i < 4; i++) {
     g.size[i] = size[i];
     g.origin[i] = -pad[i];
-    g.tiles[i] = (g.size[i] + step[i] - 1) / step[i];
+    g.tiles[i] = divide_up(g.size[i], step[i]);
   }
   g.shifted = by_samples ? slice : row;
   g.samples_axis = by_samples ? row : slice;
@@ -158,20 +173,17 @@ inline geometry geometry_of(const conv_view& v, bool by_samples) {
   return g;
 }
 
+// Filling the pipeline and writing a tile: about 2000 cycles. Parts of a split sum are written and read as float32, at about
+// 16 bytes per cycle and multiprocessor each way, by a second kernel whose launch costs about 4000.
 template <typename Shape>
 inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multiprocessors, shape_kind shape) {
-  plan result;
-  result.shape = shape;
-  result.by_samples = by_samples;
+  plan result{shape, by_samples, geometry_of<Shape>(v, by_samples), 0};
   geometry& g = result.g;
-  g = geometry_of<Shape>(v, by_samples);
   g.row_blocks = v.result_channels / 64;
   g.chunks = v.source_channels / 64;
   g.splits = splits;
   const double units = static_cast<double>(position_count(g)) * g.row_blocks * splits;
   const double rounds = units <= multiprocessors ? 1 : static_cast<double>(static_cast<std::int64_t>((units - 1) / multiprocessors) + 1);
-  // Filling the pipeline and writing a tile: about 2000 cycles. Parts of a split sum are written and read as float32, at
-  // about 16 bytes per cycle and multiprocessor each way, by a second kernel whose launch costs about 4000.
   double each = stage_taps * (g.chunks * stages / splits) * tap_cycles<Shape>() + 2000;
   const double part_bytes = 64.0 * Shape::columns * Shape::all_lines * 4;
   if (splits > 1) each += part_bytes / 16;
@@ -180,31 +192,69 @@ inline plan plan_with(const conv_view& v, bool by_samples, int splits, int multi
   return result;
 }
 
-// The plan with the fewest counted cycles; of equals the first.
-inline plan best_plan(const conv_view& v, int multiprocessors) {
-  plan best;
-  best.cycles = -1;
-  const auto consider = [&](const plan& candidate) {
-    if (best.cycles < 0 || candidate.cycles < best.cycles) best = candidate;
-  };
-  const int boxes = v.source_channels / 64 * stages;
-  for (int by_samples = 1; by_samples >= 0; by_samples--)
-    for (int splits = 1; splits <= boxes; splits++) {
-      if (boxes % splits != 0) continue;
-      consider(plan_with<wide_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::wide));
-      consider(plan_with<middle_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::middle));
-      consider(plan_with<narrow_tile>(v, by_samples != 0, splits, multiprocessors, shape_kind::narrow));
+// The same for the weight gradient, whose tiles are of gradOutput. wgmma m64n192k16: 96 cycles; three warpgroups share the
+// multiprocessor.
+template <typename Shape>
+inline plan gradient_plan_with(const conv_view& v, bool by_samples, int splits, int multiprocessors, shape_kind shape) {
+  plan result{shape, by_samples, geometry_of<Shape>(v, by_samples), 0};
+  geometry& g = result.g;
+  const int positions = position_count(g);
+  g.splits = splits < positions ? splits : positions;
+  const double weights = static_cast<double>(v.source_channels) * v.result_channels;
+  const double units = weights / 4096 * stages * g.splits;
+  const double rounds = static_cast<double>(divide_up(static_cast<std::int64_t>(units), multiprocessors));
+  const double tile_cycles = Shape::all_lines * (Shape::run / 2) * 96.0 * consumers;
+  result.cycles = rounds * (static_cast<double>(divide_up(positions, g.splits)) * tile_cycles + 3000);
+  if (g.splits > 1) result.cycles += 4000 + g.splits * weights * taps * 8 / 16 / multiprocessors;
+  return result;
+}
+
+inline plan plan_of(const conv_view& v, shape_kind shape, bool by_samples, int splits, int multiprocessors) {
+  return shape == shape_kind::wide     ? plan_with<wide_tile>(v, by_samples, splits, multiprocessors, shape)
+         : shape == shape_kind::middle ? plan_with<middle_tile>(v, by_samples, splits, multiprocessors, shape)
+                                       : plan_with<narrow_tile>(v, by_samples, splits, multiprocessors, shape);
+}
+inline plan gradient_plan_of(const conv_view& v, shape_kind shape, bool by_samples, int splits, int multiprocessors) {
+  return shape == shape_kind::wide     ? gradient_plan_with<wide_tile>(v, by_samples, splits, multiprocessors, shape)
+         : shape == shape_kind::middle ? gradient_plan_with<gradient_middle_tile>(v, by_samples, splits, multiprocessors, shape)
+                                       : gradient_plan_with<narrow_tile>(v, by_samples, splits, multiprocessors, shape);
+}
+
+// The plan with the fewest counted cycles, of those that make(shape, by_samples, splits) gives for splits that may_split;
+// of equals the first.
+template <typename Make, typename MaySplit>
+inline plan cheapest(int most_splits, MaySplit may_split, Make make) {
+  plan best{};
+  bool none = true;
+  for (bool by_samples : {true, false})
+    for (int splits = 1; splits <= most_splits; splits++) {
+      if (!may_split(splits)) continue;
+      for (shape_kind shape : {shape_kind::wide, shape_kind::middle, shape_kind::narrow}) {
+        const plan candidate = make(shape, by_samples, splits);
+        if (none || candidate.cycles < best.cycles) best = candidate;
+        none = false;
+      }
     }
   return best;
 }
 
-// Plans count products; copies from the L2 cache and the writes of shared memory beside them leave about 80 % of that rate.
-constexpr double expected_share = 0.8;
+inline plan best_plan(const conv_view& v, int multiprocessors) {
+  const int boxes = v.source_channels / 64 * stages;
+  return cheapest(boxes, [&](int splits) { return boxes % splits == 0; }, [&](shape_kind shape, bool by_samples, int splits) {
+    return plan_of(v, shape, by_samples, splits, multiprocessors);
+  });
+}
 
-// Few samples of a small volume leave most of an atom or of a tile empty: whether conv3d-gemm, whose tiles are rows of one
-// sample, is counted to be faster then.
-inline bool gemm_is_faster(const conv_view& v, int multiprocessors) {
-  return plan_gemm(v, true, multiprocessors, 90).cycles < best_plan(v, multiprocessors).cycles / expected_share;
+// At most two rounds of blocks, at most 64 MiB of partial sums.
+inline plan best_gradient_plan(const conv_view& v, int multiprocessors) {
+  const std::int64_t blocks = std::int64_t{stages} * (v.source_channels / 64) * (v.result_channels / 64);
+  const std::int64_t weights = std::int64_t{taps} * v.source_channels * v.result_channels;
+  std::int64_t most = 2 * multiprocessors / blocks;
+  if (most * weights > std::int64_t{16} << 20) most = (std::int64_t{16} << 20) / weights;
+  const auto make = [&](shape_kind shape, bool by_samples, int splits) {
+    return gradient_plan_of(v, shape, by_samples, splits, multiprocessors);
+  };
+  return cheapest(most < 1 ? 1 : static_cast<int>(most), [](int) { return true; }, make);
 }
 
 // A tensor [n, D, H, W, channels] by the axes of a plan; box: rows, run, lines, slices.
@@ -242,26 +292,11 @@ inline const char* refuses_view(const conv_view& v) {
   return nullptr;
 }
 
-// The row of conv3d_grad_weight (conv3d_hopper_grad_weight.cu), and one call of it with a given plan.
-enum class gradient_shape { wide, middle, narrow };
-struct gradient_plan {
-  gradient_shape shape;
-  bool by_samples;
-  geometry g;        // of gradOutput
-  int positions;     // tiles of voxels
-  int splits;        // of them: each is summed by blocks of its own
-  double cycles;
-};
-gradient_plan best_gradient_plan(const conv_view& v, int multiprocessors);
-// Whether grad-weight-mma, which is counted to take `mma_cycles`, is faster than the best plan.
-bool mma_is_faster(const conv_view& v, double mma_cycles, int multiprocessors);
-gradient_plan gradient_plan_of(const conv_view& v, gradient_shape shape, bool by_samples, int splits, int multiprocessors);
-versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const gradient_plan& chosen);
-kernel hopper_grad_weight_row();
-
-// One convolution with a plan: what the rows of the table run with the best one. Source and result are bfloat16.
-// conv3d_hopper.cu.
+// One call with a plan; the rows of the table run it with the best one. Activations are bfloat16. conv3d_hopper.cu,
+// conv3d_hopper_grad_weight.cu.
 versemi_status convolve_with(context& device, const conv_job& job, const plan& chosen, conv_moment_slots* slots);
+versemi_status convolve_gradient_with(context& device, const grad_weight_call& call, const plan& chosen);
+kernel hopper_grad_weight_row();
 
 }  // namespace hopper
 }  // namespace cuda

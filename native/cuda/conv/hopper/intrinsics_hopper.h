@@ -24,6 +24,11 @@
 #include "conv/hopper/tensor_map.h"
 #include "core/intrinsics.h"
 
+// wgmma is in sm_90a only; other architectures get empty kernels, which `refuses` keeps from being launched.
+#if defined(VERSEMI_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define VERSEMI_HOPPER 1
+#endif
+
 #if defined(VERSEMI_CUDA_EMULATED)
 #include "emulator/hopper.h"
 #else

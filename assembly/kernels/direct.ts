@@ -1,16 +1,14 @@
-// The convolution engine: runs one planned pass (geometry.ts) over this part's share of (group of panels, tile) items.
+// A tile of a pass by direct sums: brings its input into place and sums the taps panel by panel (micro.ts).
 
 import { endItem, firstItem } from './call';
 import {
-  channels, columnTiles, gridHeight, gridWidth, groups, inDepth, inHeight, inWidth, kernelDepth,
-  kernelHeight, kernelWidth, mode, MODE_DIRECT, MODE_PADDED, outChannels, outOrigin, outStepDepth,
-  outStepHeight, outStepSample, outStepWidth, padDepth, paddedHeight, paddedWidth, padHeight, padWidth, panels,
-  panelsPerGroup, patch, rowTiles, samples, strideDepth, strideHeight, strideWidth, stripBytes, stripColumns, stripRows,
-  tileColumns, tileRows, tilesPerSample,
+  channels, gridHeight, gridWidth, inDepth, inHeight, inWidth, kernelDepth, kernelHeight, kernelWidth, mode, MODE_DIRECT,
+  MODE_PADDED, outStepDepth, outStepHeight, outStepWidth, padDepth, paddedHeight, paddedWidth, padHeight, padWidth, samples,
+  strideDepth, strideHeight, strideWidth, stripBytes, stripColumns, stripRows, tileColumn, tileColumns, tileDepth, tileRow,
+  tileRows,
 } from './geometry';
 import { copyFloats, fillFloats, storePartial } from './memory';
 import { convolutionBlock } from './micro';
-import { tileStatistics } from './tile-statistics';
 
 /** Weights of one panel that a pass over a tile may keep in the level-1 cache, bytes. */
 const TAP_BUDGET: usize = 24576;
@@ -27,18 +25,17 @@ let tableColumns: i32 = -1;
 let tapsEnd: usize = 0;
 
 // The tile in progress.
-let tileSample: i32 = 0;
-let tileDepth: i32 = 0;
-let tileRow: i32 = 0;
-let tileColumn: i32 = 0;
 let rows: i32 = 0;
 let columns: i32 = 0;
+/** Where the table's input offsets count from. */
+let base: usize = 0;
 
 function align(bytes: usize): usize {
   return (bytes + 63) & ~63;
 }
 
-function bindScratch(area: usize): void {
+/** Lays the areas out in this part's scratch. */
+export function bindDirect(area: usize): void {
   strip = area;
   voxelTable = strip + align(stripBytes);
   tapTable = voxelTable + (((<usize>(tileRows * tileColumns) + 11) >> 3) << 6);
@@ -77,58 +74,35 @@ function copyRow(target: usize, source: usize, height: i32, first: i32, count: i
   fillFloats(target + <usize>right * voxel, <usize>((count - right) * channels), 0);
 }
 
-/**
- * Runs this part's items. `input` is the padded copy in MODE_PADDED. `packed`: weights [panel][patch][8]; `bias`:
- * panels * 8 floats; `statistics`: 0, or where the pass's tile statistics go (see tile-statistics.ts).
- */
-export function runPass(
-  input: usize, packed: usize, bias: usize, output: usize, area: usize,
-  statistics: usize, statisticsFirst: i32, statisticsPerSample: i32,
-): void {
-  bindScratch(area);
-  const tiles = <usize>samples * <usize>tilesPerSample;
-  const total = tiles * <usize>groups;
-  const end = endItem(total);
-  for (let item = firstItem(total); item < end; item++) {
-    const group = <i32>(item / tiles);
-    const tile = <i32>(item % tiles);
-    locateTile(tile);
-    const base = prepareTile(input);
-    const out = output + outOrigin + <usize>tileSample * outStepSample + <usize>tileDepth * outStepDepth +
-      <usize>tileRow * outStepHeight + <usize>tileColumn * outStepWidth;
-    const lastPanel = min(panels, (group + 1) * panelsPerGroup);
-    for (let panel = group * panelsPerGroup; panel < lastPanel; panel++) {
-      const weights = packed + <usize>panel * (<usize>patch << 5);
-      const start = bias + (<usize>panel << 5);
-      const width = min(8, outChannels - panel * 8);
-      const voxels = rows * columns;
-      if (width == 8) runBlocks(base, out + (<usize>panel << 5), voxelTable, voxels, weights, start);
-      else {
-        contiguousOutputs(voxels);
-        runBlocks(base, tailTile, voxelTable, voxels, weights, start);
-        scatterTail(out + (<usize>panel << 5), voxels, width);
-      }
-      if (statistics != 0) {
-        const record = tileSample * statisticsPerSample + statisticsFirst + tile % tilesPerSample;
-        tileStatistics(out + (<usize>panel << 5), voxelTable, voxels, width, statistics, record, outChannels, panel * 8);
-      }
-    }
-  }
+/** Bytes from a sample's output to the tile's first voxel, from which the table's output offsets count. */
+export function directOutput(): usize {
+  return <usize>tileDepth * outStepDepth + <usize>tileRow * outStepHeight + <usize>tileColumn * outStepWidth;
 }
 
-function locateTile(tile: i32): void {
-  tileSample = tile / tilesPerSample;
-  let rest = tile % tilesPerSample;
-  tileColumn = (rest % columnTiles) * tileColumns;
-  rest /= columnTiles;
-  tileRow = (rest % rowTiles) * tileRows;
-  tileDepth = rest / rowTiles;
+/** The tile's voxels: pairs of u32 of which the second is the output offset. */
+export function directTable(): usize {
+  return voxelTable;
+}
+export function directVoxels(): i32 {
+  return rows * columns;
+}
+
+/** Sums one panel's `width` channels of the tile to `out`; `start`: eight biases. */
+export function sumPanel(out: usize, weights: usize, width: i32, start: usize): void {
+  const voxels = rows * columns;
+  if (width == 8) {
+    runBlocks(out, voxels, weights, start);
+    return;
+  }
+  contiguousOutputs(voxels);
+  runBlocks(tailTile, voxels, weights, start);
+  scatterTail(out, voxels, width);
+}
+
+/** Brings the input of the tile that locateTile found into place and fills the tables. */
+export function prepareDirect(input: usize, sample: i32): void {
   rows = min(tileRows, gridHeight - tileRow);
   columns = min(tileColumns, gridWidth - tileColumn);
-}
-
-/** Brings the tile's input into place and fills the tables; returns the address that input offsets count from. */
-function prepareTile(input: usize): usize {
   if (rows != tableRows || columns != tableColumns) fillVoxelTable();
   const voxel = <usize>channels << 2;
   const depth = tileDepth * strideDepth - padDepth;
@@ -139,8 +113,9 @@ function prepareTile(input: usize): usize {
     const firstColumn = tileColumn * strideWidth - (mode == MODE_PADDED ? 0 : padWidth);
     const row = <usize>width * voxel;
     fillTaps(depth, <usize>height * row, row);
-    return input + <usize>(tileSample * inDepth + depth) * (<usize>height * row) +
+    base = input + <usize>(sample * inDepth + depth) * (<usize>height * row) +
       <usize>firstRow * row + <usize>firstColumn * voxel;
+    return;
   }
   const row = <usize>stripColumns * voxel;
   const plane = <usize>stripRows * row;
@@ -151,12 +126,12 @@ function prepareTile(input: usize): usize {
     if (d < 0 || d >= inDepth) continue;
     for (let r = 0; r < usedRows; r++) {
       const h = tileRow * strideHeight - padHeight + r;
-      const source = input + ((<usize>(tileSample * inDepth + d) * <usize>inHeight + <usize>h) * <usize>inWidth) * voxel;
+      const source = input + ((<usize>(sample * inDepth + d) * <usize>inHeight + <usize>h) * <usize>inWidth) * voxel;
       copyRow(strip + <usize>k * plane + <usize>r * row, source, h, tileColumn * strideWidth - padWidth, usedColumns);
     }
   }
   fillTaps(depth, plane, row);
-  return strip;
+  base = strip;
 }
 
 /** One entry per (kernel depth, kernel height) whose plane lies inside the input. */
@@ -197,15 +172,15 @@ function fillVoxelTable(): void {
 }
 
 /** All blocks of the tile for one panel, the taps in groups whose weights stay in the level-1 cache. */
-function runBlocks(base: usize, out: usize, table: usize, voxels: i32, weights: usize, start: usize): void {
+function runBlocks(out: usize, voxels: i32, weights: usize, start: usize): void {
   const run = <usize>(kernelWidth * channels) << 2;
   const tapsPerGroup = max(1, TAP_BUDGET / (run << 3)) << 3;
-  const tableEnd = table + (<usize>voxels << 3);
+  const tableEnd = voxelTable + (<usize>voxels << 3);
   let first = tapTable;
   let from = start;
   do {
     const last = min(tapsEnd, first + tapsPerGroup);
-    for (let entry = table; entry < tableEnd; entry += 32) {
+    for (let entry = voxelTable; entry < tableEnd; entry += 32) {
       convolutionBlock(base, out, entry, weights, first, last, run, from);
     }
     first = last;
