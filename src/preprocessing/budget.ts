@@ -1,7 +1,8 @@
 import type { Plan } from '../config/plan.js';
 import { defaultConvolutions } from '../config/schema.js';
+import { forwardPasses, type StepTerms, trunkPasses } from '../config/steps.js';
 import type { Triple } from '../volume/volume.js';
-import { type NetworkShape, stepSeconds, trainingBytesPerVoxel, trunkPasses } from './cost-model.js';
+import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
 
 export interface PlanningOptions {
@@ -139,8 +140,8 @@ function mostVoxels(
   prompts: number,
   { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100, mode = 'semi-supervised' }: PlanningOptions,
 ): { most: number; limit: string } {
-  const [first, second] = trunkPasses({ mode, labeledBatchSize: batch, unlabeledBatchSize: batch });
-  const secondsPerVoxel = stepSeconds(network, 1, first + second, gflopsPerSecond);
+  const [first, second] = passesPerStep(mode, batch);
+  const secondsPerVoxel = passSeconds(network, 1, first + second, gflopsPerSecond);
   const limits = {
     'the patch of the paper': largestPatchVoxels,
     memory: (memoryShare * deviceMemoryBytes) / (batch * trainingBytesPerVoxel(network, prompts)),
@@ -148,6 +149,18 @@ function mostVoxels(
   };
   const most = Math.min(...Object.values(limits));
   return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };
+}
+
+/** Forward passes of the trunk in a step of the first and of the second stage, with the terms that derived plans have. */
+function passesPerStep(mode: Plan['training']['mode'], batch: number): [number, number] {
+  const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
+  const first: StepTerms = {
+    labeled: ['dice', 'crossEntropy'],
+    mixed: mode === 'supervised' ? [] : ['synthetic', 'auxiliary'],
+    unlabeled: [],
+  };
+  const second: StepTerms = { ...first, unlabeled: mode === 'supervised' ? [] : ['unsupervised', 'cube', 'teacher'] };
+  return [forwardPasses(trunkPasses(first, sizes)), forwardPasses(trunkPasses(second, sizes))];
 }
 
 /** Median size of the cases along each axis, of the dataset in which it is largest. */
@@ -208,8 +221,10 @@ function finish(
   const voxels = patch[0] * patch[1] * patch[2];
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
   const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);
-  const passes = trunkPasses({ mode, ...sizes });
-  const seconds = passes.map((count) => stepSeconds(network, voxels, count, gflopsPerSecond)) as [number, number];
+  const seconds = passesPerStep(mode, batch).map((passes) => passSeconds(network, voxels, passes, gflopsPerSecond)) as [
+    number,
+    number,
+  ];
   const perPair = seconds[0] + (unlabeled ? seconds[1] : seconds[0]);
   const steps =
     minutes === undefined

@@ -3,7 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { openDataset } from '../datasets/dataset.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
-import type { SamplingData } from '../sampling/index.js';
+import type { SamplingData } from '../sampling/rows.js';
 import type { CaseEvent } from './events.js';
 
 /** Everything a run learns from and is watched with. */

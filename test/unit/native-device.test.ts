@@ -18,7 +18,6 @@ import { callOfTwos } from './table-support.js';
 const unavailable = nativeUnavailableReason();
 const needsAddon = { skip: unavailable ?? false };
 
-
 t.test('buffers are counted, reused and given back', needsAddon, async (t) => {
   const device = loadNativeDevice({ threads: 2 });
   t.teardown(() => device.dispose());

@@ -8,7 +8,7 @@ import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
 import { caseData, checkCase } from '../../src/tfjs/selftest/check-case.js';
 import { opCases } from '../../src/tfjs/selftest/index.js';
-import { normal, type OpCase } from '../../src/tfjs/selftest/op-case.js';
+import { normal, type OpCase, packedAttributes } from '../../src/tfjs/selftest/op-case.js';
 import { type KernelName, kernelTable, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
 import { coded, get, put } from './device-support.js';
 import { callOfTwos } from './table-support.js';
@@ -37,7 +37,7 @@ function outputsOf(device: Device, opCase: OpCase): Uint32Array[] {
     const contents = typeof values === 'number' ? new Float32Array(values) : Float32Array.from(values);
     return { buffer: keep(contents), size: contents.length };
   });
-  device.run(opCase.row, [...inputs, ...outputs.map((output) => output?.buffer ?? 0)], opCase.attributes);
+  device.run(opCase.row, [...inputs, ...outputs.map((output) => output?.buffer ?? 0)], packedAttributes(opCase));
   const results = outputs.map((output) => {
     const values = new Uint32Array(output?.size ?? 0);
     if (output !== null) device.readSync(output.buffer, values);
@@ -57,7 +57,29 @@ function convolutionCases(
   pad: [number, number] = [0, 0],
 ): OpCase[] {
   const out = [d, h, w].map((size, i) => Math.floor((size + pad[0] + pad[1] - kernel[i]!) / stride[i]!) + 1);
-  const attributes = [n, d, h, w, inC, ...out, outC, ...kernel, ...stride, pad[0], pad[0], pad[0]];
+  const [outD, outH, outW] = out as [number, number, number];
+  const [[kD, kH, kW], [sD, sH, sW]] = [kernel, stride];
+  const [padD, padH, padW] = [pad[0], pad[0], pad[0]];
+  const attributes = {
+    n,
+    inD: d,
+    inH: h,
+    inW: w,
+    inC,
+    outD,
+    outH,
+    outW,
+    outC,
+    kD,
+    kH,
+    kW,
+    sD,
+    sH,
+    sW,
+    padD,
+    padH,
+    padW,
+  };
   const inSize = n * d * h * w * inC;
   const outSize = n * out[0]! * out[1]! * out[2]! * outC;
   const taps = kernel[0] * kernel[1] * kernel[2];
@@ -96,7 +118,7 @@ function convolutionCases(
         {
           row: 'conv3d_norm_relu',
           name: `${name}, transposed ${transposed}`,
-          attributes: [...attributes, transposed, 1, 1e-5],
+          attributes: { ...attributes, transposed, relu: 1, epsilon: 1e-5 },
           inputs: [normal(transposed ? outSize : inSize), weight, normal(size)],
           outputs: [size, size, channels, channels],
           terms: taps * (inC + outC),

@@ -8,7 +8,8 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import type { BufferId, Device } from '../devices/device.js';
-import type { KernelName } from '../table/kernel-table.js';
+import { packAttributes } from '../table/call-check.js';
+import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 import { logRow, logsDispatch } from './dispatch-log.js';
 import { type KernelHost, type OutputSpec, Refused, sizeOf } from './kernel-host.js';
 
@@ -111,11 +112,11 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
 
   // --- kernels -------------------------------------------------------------------------------------------------------
 
-  call(
-    row: KernelName,
+  call<Name extends KernelName>(
+    row: Name,
     inputs: readonly (TensorInfo | null | undefined)[],
     outputs: readonly OutputSpec[],
-    attributes: readonly number[],
+    attributes: AttributeValues<Name>,
   ): TensorInfo[] {
     for (const tensor of inputs) if (tensor) requireFloats(tensor.dtype, tensor.shape);
     for (const output of outputs) {
@@ -123,7 +124,7 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
       if ('dataId' in output) requireFloats(output.dtype, output.shape);
       else requireFloats('float32', output);
     }
-    const packed = Float64Array.from(attributes);
+    const packed = packAttributes(row, attributes);
     const reason = this.device.refuses(row, packed);
     if (reason !== null) throw new Refused(`${row}: ${reason}`);
     if (this.logsRows && this.device.rows !== undefined) {

@@ -22,7 +22,7 @@ const defaultSharedWork = 1 << 17;
 const onlyRow = 'simd';
 
 /** Bytes of the head of a call block; see assembly/kernels/call.ts. */
-const callHeadBytes = 16;
+const callHeadBytes = 8;
 
 export interface WasmDeviceOptions extends DeviceSettings {
   readonly smallestSharedWork?: number;
@@ -307,7 +307,7 @@ class WasmDevice implements Device {
     const block = this.writeCall(addresses, attributes);
     const scratchBytes = this.kernels.scratchBytes(code, block, parts);
     const scratch = scratchBytes > 0 ? this.linear.allocate(scratchBytes) : 0;
-    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 4)[2] = scratch;
+    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 2)[1] = scratch;
     try {
       this.kernels.run(code, block, parts);
     } catch (error) {
@@ -335,10 +335,9 @@ class WasmDevice implements Device {
     }
     const { address } = this.call;
     const { buffer } = this.linear.memory;
-    const head = new Uint32Array(buffer, address, 4);
-    head[0] = addresses.length;
-    head[1] = attributes.length;
-    head[2] = 0;
+    const head = new Uint32Array(buffer, address, 2);
+    head[0] = attributes.length;
+    head[1] = 0;
     const numbers = new Float64Array(buffer, address + callHeadBytes, attributes.length);
     for (let i = 0; i < attributes.length; i++) numbers[i] = attributes[i]!;
     const list = new Uint32Array(buffer, address + callHeadBytes + 8 * attributes.length, addresses.length);

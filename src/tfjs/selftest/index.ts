@@ -6,7 +6,7 @@ import { checkGraph } from './check-graph.js';
 import { convolutionCases } from './convolution-cases.js';
 import { graphCases } from './graph-cases.js';
 import { networkCases } from './network-cases.js';
-import type { OpCase } from './op-case.js';
+import { type OpCase, packedAttributes } from './op-case.js';
 import { patchCases } from './patch-cases.js';
 import { tensorCases } from './tensor-cases.js';
 
@@ -37,7 +37,7 @@ export async function* runSelftest(
 }
 
 function* onEveryRow(device: Device, opCase: OpCase): Generator<CaseResult> {
-  const rows = device.rows?.(opCase.row, Float64Array.from(opCase.attributes)) ?? [];
+  const rows = device.rows?.(opCase.row, packedAttributes(opCase)) ?? [];
   const taking = rows.filter(({ reason }) => reason === null);
   if (taking.length === 0) yield checkCase(device, opCase);
   for (const { name } of taking) {
