@@ -11,15 +11,15 @@
 namespace versemi {
 
 inline void check_conv3d_forward(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
+  const double n_value = call.whole("n", 1, 2147483647);
+  const double in_d_value = call.whole("inD", 1, 2147483647);
+  const double in_h_value = call.whole("inH", 1, 2147483647);
+  const double in_w_value = call.whole("inW", 1, 2147483647);
+  const double in_c_value = call.whole("inC", 1, 2147483647);
+  const double out_d_value = call.whole("outD", 1, 2147483647);
+  const double out_h_value = call.whole("outH", 1, 2147483647);
+  const double out_w_value = call.whole("outW", 1, 2147483647);
+  const double out_c_value = call.whole("outC", 1, 2147483647);
   const double k_d_value = call.whole("kD", 1, 1048576);
   const double k_h_value = call.whole("kH", 1, 1048576);
   const double k_w_value = call.whole("kW", 1, 1048576);
@@ -45,15 +45,15 @@ inline void check_conv3d_forward(call_check& call) {
 }
 
 inline void check_conv3d_grad_input(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
+  const double n_value = call.whole("n", 1, 2147483647);
+  const double in_d_value = call.whole("inD", 1, 2147483647);
+  const double in_h_value = call.whole("inH", 1, 2147483647);
+  const double in_w_value = call.whole("inW", 1, 2147483647);
+  const double in_c_value = call.whole("inC", 1, 2147483647);
+  const double out_d_value = call.whole("outD", 1, 2147483647);
+  const double out_h_value = call.whole("outH", 1, 2147483647);
+  const double out_w_value = call.whole("outW", 1, 2147483647);
+  const double out_c_value = call.whole("outC", 1, 2147483647);
   const double k_d_value = call.whole("kD", 1, 1048576);
   const double k_h_value = call.whole("kH", 1, 1048576);
   const double k_w_value = call.whole("kW", 1, 1048576);
@@ -79,15 +79,15 @@ inline void check_conv3d_grad_input(call_check& call) {
 }
 
 inline void check_conv3d_grad_weight(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
+  const double n_value = call.whole("n", 1, 2147483647);
+  const double in_d_value = call.whole("inD", 1, 2147483647);
+  const double in_h_value = call.whole("inH", 1, 2147483647);
+  const double in_w_value = call.whole("inW", 1, 2147483647);
+  const double in_c_value = call.whole("inC", 1, 2147483647);
+  const double out_d_value = call.whole("outD", 1, 2147483647);
+  const double out_h_value = call.whole("outH", 1, 2147483647);
+  const double out_w_value = call.whole("outW", 1, 2147483647);
+  const double out_c_value = call.whole("outC", 1, 2147483647);
   const double k_d_value = call.whole("kD", 1, 1048576);
   const double k_h_value = call.whole("kH", 1, 1048576);
   const double k_w_value = call.whole("kW", 1, 1048576);
@@ -113,15 +113,15 @@ inline void check_conv3d_grad_weight(call_check& call) {
 }
 
 inline void check_conv3d_norm_relu(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
+  const double n_value = call.whole("n", 1, 2147483647);
+  const double in_d_value = call.whole("inD", 1, 2147483647);
+  const double in_h_value = call.whole("inH", 1, 2147483647);
+  const double in_w_value = call.whole("inW", 1, 2147483647);
+  const double in_c_value = call.whole("inC", 1, 2147483647);
+  const double out_d_value = call.whole("outD", 1, 2147483647);
+  const double out_h_value = call.whole("outH", 1, 2147483647);
+  const double out_w_value = call.whole("outW", 1, 2147483647);
+  const double out_c_value = call.whole("outC", 1, 2147483647);
   const double k_d_value = call.whole("kD", 1, 1048576);
   const double k_h_value = call.whole("kH", 1, 1048576);
   const double k_w_value = call.whole("kW", 1, 1048576);
