@@ -1,7 +1,5 @@
 #include "device.h"
 
-#include "../cpu/context.h"
-
 namespace versemi {
 namespace {
 

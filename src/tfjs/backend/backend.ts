@@ -10,6 +10,7 @@ import {
 import type { BufferId, Device } from '../devices/device.js';
 import { packAttributes } from '../table/call-check.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';
+import { logRow, logsDispatch } from './dispatch-log.js';
 import { type KernelHost, type OutputSpec, Refused, sizeOf } from './kernel-host.js';
 
 type Values = backend_util.BackendValues;
@@ -30,6 +31,8 @@ interface Entry {
  */
 export class VersemiBackend extends KernelBackend implements KernelHost {
   private readonly entries: DataStorage<Entry>;
+  /** Asked once: to read the environment takes longer than the smallest kernel. */
+  private readonly logsRows = logsDispatch();
 
   constructor(
     readonly name: string,
@@ -124,6 +127,10 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     const packed = packAttributes(row, attributes);
     const reason = this.device.refuses(row, packed);
     if (reason !== null) throw new Refused(`${row}: ${reason}`);
+    if (this.logsRows && this.device.rows !== undefined) {
+      const first = [...inputs, ...outputs].find((each) => each) as TensorInfo | readonly number[];
+      logRow(row, 'dataId' in first ? first.shape : first, this.device.rows(row, packed));
+    }
 
     const buffers: BufferId[] = [];
     const results: TensorInfo[] = [];
