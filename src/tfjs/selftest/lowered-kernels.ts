@@ -1,3 +1,4 @@
+import type { Device, Precision } from '../devices/device.js';
 import type { NumberArray } from '../reference/plain-kernel.js';
 import { plainKernels, runPlain } from '../reference/plain-kernels.js';
 import { buffersOf, unpackAttributes } from '../table/call-check.js';
@@ -9,6 +10,11 @@ const loweredRows = /^(conv3d|instance_norm|batch_norm|dynamic_head)/;
 
 export function isLowered(row: KernelName): boolean {
   return loweredRows.test(row);
+}
+
+/** The precision in which a device may compute a row. */
+export function precisionOf({ precision = 'float32' }: Pick<Device, 'precision'>, row: KernelName): Precision {
+  return isLowered(row) ? precision : 'float32';
 }
 
 /** Positions of the tensors of a row that are rounded, inputs or outputs: its activations, and the weights of convolutions. */
