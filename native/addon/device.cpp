@@ -1,5 +1,7 @@
 #include "device.h"
 
+#include "../cpu/context.h"
+
 namespace versemi {
 namespace {
 

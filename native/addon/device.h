@@ -7,12 +7,21 @@
 #include <string>
 #include <vector>
 
-#include "../cpu/context.h"
 #include "buffers.h"
 #include "versemi/kernel_table.h"
 #include "versemi/row_filter.h"
 
 namespace versemi {
+
+// Above every code of kernel_table.h.
+constexpr int32_t largest_op = 63;
+
+// Rows of several ops share a name.
+inline void add_row_name(const char* name, std::vector<std::string>* names) {
+  for (const std::string& each : *names)
+    if (each == name) return;
+  names->push_back(name);
+}
 
 // Something that goes on beside the thread of the device: waited for on any thread, then ended on the device's own.
 class task {
@@ -36,11 +45,11 @@ class device {
   // VERSEMI_OK if a kernel takes this call, else the reasons of all.
   virtual versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) = 0;
   // What each row of an op says to a call, best first; the device takes the first that does not refuse.
-  virtual versemi_status rows(int32_t, const double*, int32_t, std::vector<row_answer>*) { return ok(); }
+  virtual versemi_status rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) = 0;
   // Takes only the row of this name from now on; "": any again.
-  virtual void use_row(const std::string&) {}
-  // Names of all rows that the device has.
-  virtual std::vector<std::string> row_names() const { return {}; }
+  virtual void use_row(const std::string& name) = 0;
+  // Names of all rows that the device has, each once.
+  virtual std::vector<std::string> row_names() const = 0;
   virtual memory_use use() const = 0;
   // Gives free memory back and begins to count the peak anew.
   virtual void trim() = 0;

@@ -1,6 +1,5 @@
 #include "session.h"
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <new>
@@ -25,8 +24,8 @@ struct row_range {
 
 // Rows of one op; they stand together. Looked up once per program.
 row_range rows_of(int32_t op) {
-  static const std::array<row_range, 64> ranges = [] {
-    std::array<row_range, 64> result{};
+  static const std::array<row_range, largest_op + 1> ranges = [] {
+    std::array<row_range, largest_op + 1> result{};
     int32_t count = 0;
     const versemi_kernel* table = versemi_cpu_kernels(&count);
     for (const versemi_kernel* row = table; row < table + count; row++) {
@@ -123,7 +122,7 @@ std::vector<std::string> session::row_names() const {
   const versemi_kernel* table = versemi_cpu_kernels(&count);
   std::vector<std::string> names;
   for (const versemi_kernel* row = table; row < table + count; row++)
-    if (std::find(names.begin(), names.end(), row->name) == names.end()) names.push_back(row->name);
+    add_row_name(row->name, &names);
   return names;
 }
 
