@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
+import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
@@ -82,7 +83,7 @@ interface Addon {
 }
 
 /** VERSEMI_ADDON: another build of the addon, for tests. */
-const addonFile = process.env.VERSEMI_ADDON || `${packageRoot}build/Release/versemi.node`;
+const addonFile = environment('VERSEMI_ADDON') || `${packageRoot}build/Release/versemi.node`;
 let loaded: Addon | { reason: string } | undefined;
 
 function loadAddon(): Addon | { reason: string } {
@@ -142,10 +143,10 @@ export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDevi
     device: name,
     threads: threadCount(settings.threads),
     memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
-    poison: process.env.VERSEMI_POISON === '1',
+    poison: environment('VERSEMI_POISON') === '1',
     exact: settings.exact ?? false,
     precision: settings.precision ?? '',
-    blocking: process.env.VERSEMI_CUDA_BLOCKING === '1',
+    blocking: environment('VERSEMI_CUDA_BLOCKING') === '1',
     forbiddenRows: forbidden.join(','),
   } as const;
   let device: AddonDevice;
@@ -174,7 +175,7 @@ function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, na
 }
 
 function threadCount(asked: number | undefined): number {
-  const fromEnvironment = process.env.VERSEMI_THREADS;
+  const fromEnvironment = environment('VERSEMI_THREADS');
   const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new VersemiError('DEVICE_UNAVAILABLE', {
@@ -194,7 +195,7 @@ function memoryLimitBytes(): number {
 
 /** VERSEMI_CUDA_MEMORY_MIB: how much of the GPU to use at most, where others share it. */
 function gpuMemoryLimitBytes(): number {
-  const text = process.env.VERSEMI_CUDA_MEMORY_MIB;
+  const text = environment('VERSEMI_CUDA_MEMORY_MIB');
   if (!text) return 0;
   const mebibytes = Number(text);
   if (Number.isFinite(mebibytes) && mebibytes >= 1) return mebibytes * 2 ** 20;
