@@ -8,22 +8,19 @@ namespace cuda {
 namespace {
 
 // Voxels and offsets inside a tensor's channels are counted in 32 bits.
-const char* refuses_problem(const double* attributes, std::int32_t attribute_count, versemi_conv_problem* p) {
-  const char* wrong = versemi_read_conv_problem(p, attributes, attribute_count);
-  if (wrong != nullptr) return wrong;
-  if (p->n * p->out[0] * p->out[1] * p->out[2] > 2147483647 - 65536) return "more than 2^31 voxels";
-  if (versemi_conv_weight_count(p) > 2147483647) return "more than 2^31 weights";
+const char* refuses_problem(const versemi_conv_problem& p) {
+  if (p.n * p.out[0] * p.out[1] * p.out[2] > 2147483647 - 65536) return "more than 2^31 voxels";
+  if (versemi_conv_weight_count(&p) > 2147483647) return "more than 2^31 weights";
   return nullptr;
 }
 
-const char* refuses_plain(const context&, const double* attributes, std::int32_t attribute_count) {
-  versemi_conv_problem p;
-  return refuses_problem(attributes, attribute_count, &p);
+const char* refuses_plain(const context&, const double* attributes, std::int32_t) {
+  return refuses_problem(conv_problem_of(convolution_attributes(attributes)));
 }
 
-const char* refuses_mma(const context& device, const double* attributes, std::int32_t attribute_count) {
-  versemi_conv_problem p;
-  const char* wrong = refuses_problem(attributes, attribute_count, &p);
+const char* refuses_mma(const context& device, const double* attributes, std::int32_t) {
+  const versemi_conv_problem p = conv_problem_of(convolution_attributes(attributes));
+  const char* wrong = refuses_problem(p);
   if (wrong != nullptr) return wrong;
   if (device.operands() == precision::float32) return "operands are to be float32";
   grad_weight_tiles tiles;

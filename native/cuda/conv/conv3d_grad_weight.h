@@ -24,10 +24,9 @@ void plan_grad_weight(const context& device, tensor* tensors, std::int32_t tenso
                       std::int32_t attribute_count);
 template <versemi_status (*Kernel)(context&, const grad_weight_call&)>
 versemi_status run_grad_weight(context& device, const tensor* tensors, std::int32_t, const double* attributes,
-                               std::int32_t attribute_count) {
+                               std::int32_t) {
   grad_weight_call call;
-  const char* wrong = versemi_read_conv_problem(&call.problem, attributes, attribute_count);
-  if (wrong != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", wrong);
+  call.problem = conv_problem_of(convolution_attributes(attributes));
   call.input = tensors[0].data;
   call.grad_output = tensors[1].data;
   call.format = tensors[0].format;

@@ -341,16 +341,16 @@ bool grad_weight_cut(const context& device, const versemi_conv_problem& problem,
     bool fits;
     grad_weight_tiles tiles;
   };
-  using cut_key = std::array<std::int64_t, VERSEMI_CONV_ATTRIBUTES + 3>;
+  constexpr std::size_t sizes = sizeof problem / sizeof(std::int64_t);
+  using cut_key = std::array<std::int64_t, sizes + 3>;
   static std::mutex mutex;
   static auto* const cuts = new std::map<cut_key, cut>;  // never destroyed: threads may outlive static objects
   const device_properties& properties = device.properties();
   cut_key key = {};
-  static_assert(sizeof problem == sizeof(std::int64_t) * VERSEMI_CONV_ATTRIBUTES, "a problem is its attributes");
   std::memcpy(key.data(), &problem, sizeof problem);
-  key[VERSEMI_CONV_ATTRIBUTES] = narrow ? 1 : 0;
-  key[VERSEMI_CONV_ATTRIBUTES + 1] = properties.shared_bytes_per_block;
-  key[VERSEMI_CONV_ATTRIBUTES + 2] = properties.multiprocessors;
+  key[sizes] = narrow ? 1 : 0;
+  key[sizes + 1] = properties.shared_bytes_per_block;
+  key[sizes + 2] = properties.multiprocessors;
   const std::lock_guard<std::mutex> lock(mutex);
   auto found = cuts->find(key);
   if (found == cuts->end()) {

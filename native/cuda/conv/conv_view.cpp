@@ -5,38 +5,22 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-constexpr std::int32_t norm_attributes = VERSEMI_CONV_ATTRIBUTES + 3;  // transposed, relu, epsilon
-
 struct conv_call {
-  versemi_conv_problem problem;
   conv_view view;
   bool relu = false;
   double epsilon = 0;
 };
 
-// nullptr, or what is wrong.
-const char* read_call(conv_call* call, std::int32_t op, const double* attributes, std::int32_t attribute_count) {
-  const bool fused = op == VERSEMI_CONV3D_NORM_RELU;
-  if (attribute_count != (fused ? norm_attributes : VERSEMI_CONV_ATTRIBUTES)) return "a wrong number of attributes";
-  const char* reason = versemi_read_conv_problem(&call->problem, attributes, attribute_count);
-  if (reason != nullptr) return reason;
-  const double* more = attributes + VERSEMI_CONV_ATTRIBUTES;
-  const bool transposed = op == VERSEMI_CONV3D_GRAD_INPUT || (fused && more[0] != 0);
-  call->view = transposed ? grad_input_view(call->problem) : forward_view(call->problem);
-  if (fused) {
-    call->relu = more[1] != 0;
-    call->epsilon = more[2];
-  }
-  return nullptr;
+conv_view view_of(const convolution_attributes& sizes, bool transposed) {
+  const versemi_conv_problem problem = conv_problem_of(sizes);
+  return transposed ? grad_input_view(problem) : forward_view(problem);
 }
 
-versemi_status take(const tensor& t, const char* name, std::int64_t elements, bool optional) {
-  if (!t.present() || t.data == nullptr)
-    return optional ? ok() : failure(VERSEMI_INVALID_ARGUMENT, "the tensor `%s` is missing", name);
-  if (t.elements < elements)
-    return failure(VERSEMI_INVALID_ARGUMENT, "the tensor `%s` has %lld elements, expected %lld", name,
-                   static_cast<long long>(t.elements), static_cast<long long>(elements));
-  return ok();
+conv_call read_call(std::int32_t op, const double* attributes) {
+  if (op != VERSEMI_CONV3D_NORM_RELU)
+    return {view_of(convolution_attributes(attributes), op == VERSEMI_CONV3D_GRAD_INPUT)};
+  const conv3d_norm_relu_attributes fused(attributes);
+  return {view_of(fused, fused.transposed), fused.relu, fused.epsilon};
 }
 
 }  // namespace
@@ -84,19 +68,15 @@ bool take_moments(context& device, const conv_view& view, int per_sample, conv_m
   return slots->moments != nullptr;
 }
 
-const char* conv_refuses(const context& device, const conv_family& family, std::int32_t op, const double* attributes,
-                         std::int32_t attribute_count) {
-  conv_call call;
-  const char* reason = read_call(&call, op, attributes, attribute_count);
-  return reason != nullptr ? reason : family.refuses(device, call.view);
+const char* conv_refuses(const context& device, const conv_family& family, std::int32_t op, const double* attributes) {
+  return family.refuses(device, read_call(op, attributes).view);
 }
 
 // Activations as the precision says: results, and with them source and skip; everything else is float32. Where a sample has
 // one voxel the result is no activation but a few numbers that others compute with: float32.
 void conv_plan(const context& device, const conv_family& family, std::int32_t op, tensor* tensors,
-               std::int32_t tensor_count, const double* attributes, std::int32_t attribute_count) {
-  conv_call call;
-  if (read_call(&call, op, attributes, attribute_count) != nullptr) return;
+               std::int32_t tensor_count, const double* attributes) {
+  const conv_call call = read_call(op, attributes);
   const bool fused = op == VERSEMI_CONV3D_NORM_RELU, narrow = device.operands() == precision::bfloat16;
   const storage source = narrow ? storage::bfloat16 : storage::float32;
   const storage result = narrow && call.view.result_voxels() > 1 ? storage::bfloat16 : storage::float32;
@@ -112,32 +92,11 @@ void conv_plan(const context& device, const conv_family& family, std::int32_t op
 }
 
 versemi_status conv_run(context& device, const conv_family& family, std::int32_t op, const tensor* tensors,
-                        std::int32_t tensor_count, const double* attributes, std::int32_t attribute_count) {
-  conv_call call;
-  const char* reason = read_call(&call, op, attributes, attribute_count);
-  if (reason != nullptr) return failure(VERSEMI_INVALID_ARGUMENT, "%s", reason);
+                        const double* attributes) {
+  const conv_call call = read_call(op, attributes);
   const bool fused = op == VERSEMI_CONV3D_NORM_RELU;
-  const std::int32_t expected = fused ? 7 : 4;
-  if (tensor_count != expected)
-    return failure(VERSEMI_INVALID_ARGUMENT, "expected %d tensors, found %d", expected, tensor_count);
   const conv_view& v = call.view;
-  const std::int64_t sources = v.n * v.source_voxels() * v.source_channels;
-  const std::int64_t results = v.n * v.result_voxels() * v.result_channels;
   const std::int64_t moments = static_cast<std::int64_t>(v.n) * v.result_channels;
-  struct rule {
-    const char* name;
-    std::int64_t elements;
-    bool optional;
-  };
-  const rule weights = {"weight", versemi_conv_weight_count(&call.problem), false};
-  const rule plain[] = {{"source", sources, false}, weights, {"bias", v.result_channels, true}, {"result", results, false}};
-  const rule with_norm[] = {{"input", sources, false}, weights,           {"skip", results, true}, {"output", results, false},
-                            {"raw", results, true},    {"mean", moments, true}, {"rstd", moments, true}};
-  for (std::int32_t i = 0; i < expected; i++) {
-    const rule& r = fused ? with_norm[i] : plain[i];
-    const versemi_status status = take(tensors[i], r.name, r.elements, r.optional);
-    if (status.code != VERSEMI_OK) return status;
-  }
 
   const tensor& raw = fused && tensors[4].present() ? tensors[4] : tensors[3];
   conv_job job;

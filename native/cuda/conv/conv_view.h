@@ -84,26 +84,24 @@ struct conv_family {
 };
 
 // What the functions of a row do, for a family (conv_view.cpp).
-const char* conv_refuses(const context& device, const conv_family& family, std::int32_t op, const double* attributes,
-                         std::int32_t attribute_count);
+const char* conv_refuses(const context& device, const conv_family& family, std::int32_t op, const double* attributes);
 void conv_plan(const context& device, const conv_family& family, std::int32_t op, tensor* tensors,
-               std::int32_t tensor_count, const double* attributes, std::int32_t attribute_count);
+               std::int32_t tensor_count, const double* attributes);
 versemi_status conv_run(context& device, const conv_family& family, std::int32_t op, const tensor* tensors,
-                        std::int32_t tensor_count, const double* attributes, std::int32_t attribute_count);
+                        const double* attributes);
 
 // The row of a family for one op.
 template <const conv_family& family, std::int32_t op>
 struct conv_row {
-  static const char* refuses(const context& device, const double* attributes, std::int32_t count) {
-    return conv_refuses(device, family, op, attributes, count);
+  static const char* refuses(const context& device, const double* attributes, std::int32_t) {
+    return conv_refuses(device, family, op, attributes);
   }
   static void plan(const context& device, tensor* tensors, std::int32_t tensor_count, const double* attributes,
-                   std::int32_t count) {
-    conv_plan(device, family, op, tensors, tensor_count, attributes, count);
+                   std::int32_t) {
+    conv_plan(device, family, op, tensors, tensor_count, attributes);
   }
-  static versemi_status run(context& device, const tensor* tensors, std::int32_t tensor_count, const double* attributes,
-                            std::int32_t count) {
-    return conv_run(device, family, op, tensors, tensor_count, attributes, count);
+  static versemi_status run(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+    return conv_run(device, family, op, tensors, attributes);
   }
   static constexpr kernel row(const char* name) { return kernel{op, name, refuses, plan, run}; }
 };

@@ -8,13 +8,6 @@
 namespace versemi {
 namespace cuda {
 
-// Number of elements of a shape given as attributes.
-inline std::int64_t product_of(const double* shape, int rank) {
-  std::int64_t product = 1;
-  for (int i = 0; i < rank; i++) product *= whole(shape[i]);
-  return product;
-}
-
 constexpr int flat_threads = 256;  // threads per block of flat kernels
 
 __device__ __forceinline__ std::int64_t flat_index() {

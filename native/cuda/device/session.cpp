@@ -4,31 +4,6 @@
 
 namespace versemi {
 namespace cuda {
-namespace {
-
-// How many of a call's buffers are outputs; they stand last. The order is that of src/tfjs/table/kernel-table.ts.
-std::int32_t output_count(std::int32_t op, std::int32_t count) {
-  switch (op) {
-    case VERSEMI_CONV3D_GRAD_WEIGHT:
-    case VERSEMI_DYNAMIC_HEAD_GRAD:
-    case VERSEMI_OVERLAP_SUMS_GRAD:
-    case VERSEMI_PACK_GRADIENTS:
-      return 2;
-    case VERSEMI_INSTANCE_NORM_RELU:
-    case VERSEMI_BATCH_NORM_RELU:
-    case VERSEMI_BATCH_NORM_RELU_GRAD:
-      return 3;
-    case VERSEMI_CONV3D_NORM_RELU:
-      return 4;
-    case VERSEMI_ADAM_STEP:
-      return count - 1;
-    default:
-      return 1;
-  }
-}
-
-}  // namespace
-
 std::unique_ptr<session> session::create(const session_settings& settings, versemi_status* status) {
   int device = 0;
   const std::string reason = unavailable_reason(&device);
@@ -143,7 +118,8 @@ versemi_status session::run(std::int32_t op, const buffer_id* ids, const std::in
   if (status.code != VERSEMI_OK) return status;
   const kernel* row = choose(op, attributes, attribute_count, &status);
   if (row == nullptr) return status;
-  const std::int32_t inputs = count - output_count(op, count);
+  const op_description& described = *describe_op(op);  // the code was checked
+  const std::int32_t inputs = described.inputs(count);
   tensors_.assign(static_cast<std::size_t>(count), tensor());
   operands_.assign(static_cast<std::size_t>(count), operand());
   for (std::int32_t i = 0; i < count; i++) {
@@ -160,6 +136,13 @@ versemi_status session::run(std::int32_t op, const buffer_id* ids, const std::in
     row->plan(*this, tensors_.data(), count, attributes, attribute_count);
   } else {
     for (tensor& each : tensors_) each.format = storage::float32;
+  }
+  // The table says which buffers are activations; all others hold what a rounded number would spoil.
+  for (std::int32_t i = 0; i < count; i++) {
+    const buffer_description& buffer = described.buffer(i, count);
+    if (tensors_[static_cast<std::size_t>(i)].format != storage::float32 && !buffer.narrow)
+      return failure(VERSEMI_DEVICE_FAILED, "row %s of %s plans bfloat16 for the buffer %s, which is float32 on every device",
+                     row->name, described.name, buffer.name);
   }
   for (std::int32_t i = 0; i < count && status.code == VERSEMI_OK; i++) {
     operand& each = operands_[static_cast<std::size_t>(i)];

@@ -10,18 +10,6 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-// Order of unaryKinds in kernel-table.ts.
-enum unary_kind {
-  identity_kind, neg_kind, abs_kind, square_kind, sqrt_kind, rsqrt_kind, reciprocal_kind, exp_kind, log_kind,
-  log1p_kind, expm1_kind, sigmoid_kind, tanh_kind, relu_kind, relu6_kind, leaky_relu_kind, elu_kind, softplus_kind,
-  sign_kind, floor_kind, ceil_kind, round_kind, clip_kind, step_kind, unary_kinds
-};
-
-// Order of binaryKinds in kernel-table.ts.
-enum binary_kind {
-  add_kind, sub_kind, mul_kind, div_kind, div_no_nan_kind, max_kind, min_kind, pow_kind, squared_difference_kind, binary_kinds
-};
-
 // --- unary ------------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ float relu(float x) { return x < 0.0f ? 0.0f : x; }
@@ -32,7 +20,7 @@ __device__ __forceinline__ float sigmoid(float x) {
 }
 
 #define VERSEMI_UNARY_CASE(kind, ...)            \
-  case kind:                                     \
+  case unary_kind::kind:                         \
     _Pragma("unroll") for (int i = 0; i < Width; i++) { \
       const float x = v[i];                      \
       v[i] = __VA_ARGS__;                        \
@@ -40,38 +28,38 @@ __device__ __forceinline__ float sigmoid(float x) {
     break;
 
 template <int Width>
-__device__ __forceinline__ void apply_unary(int kind, float (&v)[Width], float a, float b) {
+__device__ __forceinline__ void apply_unary(unary_kind kind, float (&v)[Width], float a, float b) {
   switch (kind) {
-    VERSEMI_UNARY_CASE(identity_kind, x)
-    VERSEMI_UNARY_CASE(neg_kind, -x)
-    VERSEMI_UNARY_CASE(abs_kind, fabsf(x))
-    VERSEMI_UNARY_CASE(square_kind, x * x)
-    VERSEMI_UNARY_CASE(sqrt_kind, sqrtf(x))
-    VERSEMI_UNARY_CASE(rsqrt_kind, 1.0f / sqrtf(x))
-    VERSEMI_UNARY_CASE(reciprocal_kind, 1.0f / x)
-    VERSEMI_UNARY_CASE(exp_kind, expf(x))
-    VERSEMI_UNARY_CASE(log_kind, logf(x))
-    VERSEMI_UNARY_CASE(log1p_kind, log1pf(x))
-    VERSEMI_UNARY_CASE(expm1_kind, expm1f(x))
-    VERSEMI_UNARY_CASE(sigmoid_kind, sigmoid(x))
-    VERSEMI_UNARY_CASE(tanh_kind, tanhf(x))
-    VERSEMI_UNARY_CASE(relu_kind, relu(x))
-    VERSEMI_UNARY_CASE(relu6_kind, x > 6.0f ? 6.0f : relu(x))
-    VERSEMI_UNARY_CASE(leaky_relu_kind, x < 0.0f ? x * a : x)
-    VERSEMI_UNARY_CASE(elu_kind, x < 0.0f ? expm1f(x) : x)
-    VERSEMI_UNARY_CASE(softplus_kind, relu(x) + log1pf(expf(-fabsf(x))))
-    VERSEMI_UNARY_CASE(sign_kind, x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f)
-    VERSEMI_UNARY_CASE(floor_kind, floorf(x))
-    VERSEMI_UNARY_CASE(ceil_kind, ceilf(x))
-    VERSEMI_UNARY_CASE(round_kind, rintf(x))
-    VERSEMI_UNARY_CASE(clip_kind, x > b ? b : x < a ? a : x)
-    VERSEMI_UNARY_CASE(step_kind, x > 0.0f ? 1.0f : x == x ? a : x)
+    VERSEMI_UNARY_CASE(identity, x)
+    VERSEMI_UNARY_CASE(neg, -x)
+    VERSEMI_UNARY_CASE(abs, fabsf(x))
+    VERSEMI_UNARY_CASE(square, x * x)
+    VERSEMI_UNARY_CASE(sqrt, sqrtf(x))
+    VERSEMI_UNARY_CASE(rsqrt, 1.0f / sqrtf(x))
+    VERSEMI_UNARY_CASE(reciprocal, 1.0f / x)
+    VERSEMI_UNARY_CASE(exp, expf(x))
+    VERSEMI_UNARY_CASE(log, logf(x))
+    VERSEMI_UNARY_CASE(log1p, log1pf(x))
+    VERSEMI_UNARY_CASE(expm1, expm1f(x))
+    VERSEMI_UNARY_CASE(sigmoid, sigmoid(x))
+    VERSEMI_UNARY_CASE(tanh, tanhf(x))
+    VERSEMI_UNARY_CASE(relu, relu(x))
+    VERSEMI_UNARY_CASE(relu6, x > 6.0f ? 6.0f : relu(x))
+    VERSEMI_UNARY_CASE(leaky_relu, x < 0.0f ? x * a : x)
+    VERSEMI_UNARY_CASE(elu, x < 0.0f ? expm1f(x) : x)
+    VERSEMI_UNARY_CASE(softplus, relu(x) + log1pf(expf(-fabsf(x))))
+    VERSEMI_UNARY_CASE(sign, x > 0.0f ? 1.0f : x < 0.0f ? -1.0f : 0.0f)
+    VERSEMI_UNARY_CASE(floor, floorf(x))
+    VERSEMI_UNARY_CASE(ceil, ceilf(x))
+    VERSEMI_UNARY_CASE(round, rintf(x))
+    VERSEMI_UNARY_CASE(clip, x > b ? b : x < a ? a : x)
+    VERSEMI_UNARY_CASE(step, x > 0.0f ? 1.0f : x == x ? a : x)
     default: break;
   }
 }
 
 template <int Width>
-__global__ void __launch_bounds__(flat_threads) unary_kernel(int kind, const void* x, storage x_format, void* y,
+__global__ void __launch_bounds__(flat_threads) unary_kernel(unary_kind kind, const void* x, storage x_format, void* y,
                                                              storage y_format, std::int64_t count, float a, float b) {
   for (std::int64_t first = flat_index() * Width; first < count; first += flat_threads_of_grid() * Width) {
     float v[Width];
@@ -94,25 +82,20 @@ void plan_unary(const context&, tensor* tensors, std::int32_t, const double*, st
   tensors[1].format = tensors[0].format;
 }
 
-const char* refuses_unary(const context&, const double* attributes, std::int32_t) {
-  return attributes[0] < unary_kinds ? nullptr : "a kind of unary that is not known";
-}
-
 versemi_status run_unary(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const tensor &x = tensors[0], &y = tensors[1];
-  const std::int64_t count = whole(attributes[1]);
+  const unary_attributes call(attributes);
   const bool halves = x.format == storage::bfloat16 && y.format == storage::bfloat16;
   const int width = halves ? 8 : 4;
   return launch(device, "unary", halves ? unary_kernel<8> : unary_kernel<4>,
-                grid_for(device, divide_up(count, width), flat_threads), flat_threads, 0, static_cast<int>(attributes[0]),
-                x.data, x.format, y.data, y.format, count, static_cast<float>(attributes[2]),
-                static_cast<float>(attributes[3]));
+                grid_for(device, divide_up(call.count, width), flat_threads), flat_threads, 0, call.kind, x.data, x.format,
+                y.data, y.format, call.count, static_cast<float>(call.parameter_a), static_cast<float>(call.parameter_b));
 }
 
 // --- binary -----------------------------------------------------------------------------------------------------------
 
 #define VERSEMI_BINARY_CASE(kind, ...)           \
-  case kind:                                     \
+  case binary_kind::kind:                        \
     _Pragma("unroll") for (int i = 0; i < Width; i++) { \
       const float x = a[i], y = b[i];            \
       a[i] = __VA_ARGS__;                        \
@@ -120,22 +103,20 @@ versemi_status run_unary(context& device, const tensor* tensors, std::int32_t, c
     break;
 
 template <int Width>
-__device__ __forceinline__ void apply_binary(int kind, float (&a)[Width], const float (&b)[Width]) {
+__device__ __forceinline__ void apply_binary(binary_kind kind, float (&a)[Width], const float (&b)[Width]) {
   switch (kind) {
-    VERSEMI_BINARY_CASE(add_kind, x + y)
-    VERSEMI_BINARY_CASE(sub_kind, x - y)
-    VERSEMI_BINARY_CASE(mul_kind, x * y)
-    VERSEMI_BINARY_CASE(div_kind, x / y)
-    VERSEMI_BINARY_CASE(div_no_nan_kind, y == 0.0f ? 0.0f : x / y)
-    VERSEMI_BINARY_CASE(max_kind, x > y || x != x ? x : y)
-    VERSEMI_BINARY_CASE(min_kind, x < y || x != x ? x : y)
-    VERSEMI_BINARY_CASE(pow_kind, powf(x, y))
-    VERSEMI_BINARY_CASE(squared_difference_kind, (x - y) * (x - y))
+    VERSEMI_BINARY_CASE(add, x + y)
+    VERSEMI_BINARY_CASE(sub, x - y)
+    VERSEMI_BINARY_CASE(mul, x * y)
+    VERSEMI_BINARY_CASE(div, x / y)
+    VERSEMI_BINARY_CASE(div_no_nan, y == 0.0f ? 0.0f : x / y)
+    VERSEMI_BINARY_CASE(max, x > y || x != x ? x : y)
+    VERSEMI_BINARY_CASE(min, x < y || x != x ? x : y)
+    VERSEMI_BINARY_CASE(pow, powf(x, y))
+    VERSEMI_BINARY_CASE(squared_difference, (x - y) * (x - y))
     default: break;
   }
 }
-
-constexpr int largest_rank = 8;
 
 // How an operand is walked along the output: every element of its own, or element (i / repeat) % size, which covers one value
 // for all (size 1), a vector over the last axes (repeat 1) and one over the first or middle axes.
@@ -178,7 +159,7 @@ __device__ __forceinline__ void load_operand(const operand& o, std::int64_t firs
 }
 
 template <int Width>
-__global__ void __launch_bounds__(flat_threads) binary_kernel(int kind, operand a, operand b, void* y, storage y_format,
+__global__ void __launch_bounds__(flat_threads) binary_kernel(binary_kind kind, operand a, operand b, void* y, storage y_format,
                                                               std::int64_t count) {
   for (std::int64_t first = flat_index() * Width; first < count; first += flat_threads_of_grid() * Width) {
     if (first + Width <= count) {
@@ -201,7 +182,7 @@ __global__ void __launch_bounds__(flat_threads) binary_kernel(int kind, operand 
 
 // Any strides: one element at a time.
 __global__ void __launch_bounds__(flat_threads)
-    binary_strided_kernel(int kind, const void* a, storage a_format, const void* b, storage b_format, void* y,
+    binary_strided_kernel(binary_kind kind, const void* a, storage a_format, const void* b, storage b_format, void* y,
                           storage y_format, std::int64_t count, const __grid_constant__ broadcast_axes axes) {
   for (std::int64_t i = flat_index(); i < count; i += flat_threads_of_grid()) {
     std::int64_t rest = i, a_at = 0, b_at = 0;
@@ -219,12 +200,10 @@ __global__ void __launch_bounds__(flat_threads)
 }
 
 // Axes of size 1 dropped, axes that are contiguous in both operands joined.
-broadcast_axes simplify(const double* attributes) {
-  const int rank = static_cast<int>(attributes[1]);
-  const double *shape = attributes + 2, *a = shape + rank, *b = a + rank;
+broadcast_axes simplify(const binary_attributes& call) {
   broadcast_axes p = {};
-  for (int i = 0; i < rank; i++) {
-    const std::int64_t size = whole(shape[i]), a_stride = whole(a[i]), b_stride = whole(b[i]);
+  for (std::int64_t i = 0; i < call.rank; i++) {
+    const std::int64_t size = call.shape[i], a_stride = call.a_stride[i], b_stride = call.b_stride[i];
     if (size == 1) continue;
     const int last = p.rank - 1;
     if (last >= 0 && p.a_stride[last] == a_stride * size && p.b_stride[last] == b_stride * size) {
@@ -253,11 +232,6 @@ bool describe(const broadcast_axes& p, const std::int64_t* stride, operand* o) {
   return axis < 0;
 }
 
-const char* refuses_binary(const context&, const double* attributes, std::int32_t) {
-  if (attributes[0] >= binary_kinds) return "a kind of binary that is not known";
-  return attributes[1] <= largest_rank ? nullptr : "more than 8 axes";
-}
-
 void plan_binary(const context&, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   const std::int64_t count = tensors[2].elements;
   int full = 0, halves = 0;
@@ -273,24 +247,25 @@ void plan_binary(const context&, tensor* tensors, std::int32_t, const double*, s
 }
 
 versemi_status run_binary(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const broadcast_axes axes = simplify(attributes);
+  const binary_attributes call(attributes);
+  const broadcast_axes axes = simplify(call);
   const tensor &a = tensors[0], &b = tensors[1], &y = tensors[2];
-  const int kind = static_cast<int>(attributes[0]);
-  const std::int64_t count = product_of(attributes + 2, static_cast<int>(attributes[1]));
+  std::int64_t count = 1;
+  for (int i = 0; i < axes.rank; i++) count *= axes.shape[i];
   operand left = {a.data, a.format, false, 1, 1}, right = {b.data, b.format, false, 1, 1};
   if (!describe(axes, axes.a_stride, &left) || !describe(axes, axes.b_stride, &right))
     return launch(device, "binary, strided", binary_strided_kernel, grid_for(device, count, flat_threads), flat_threads, 0,
-                  kind, a.data, a.format, b.data, b.format, y.data, y.format, count, axes);
+                  call.kind, a.data, a.format, b.data, b.format, y.data, y.format, count, axes);
   const bool halves = y.format == storage::bfloat16;
   const int width = halves ? 8 : 4;
   return launch(device, "binary", halves ? binary_kernel<8> : binary_kernel<4>,
-                grid_for(device, divide_up(count, width), flat_threads), flat_threads, 0, kind, left, right, y.data, y.format,
+                grid_for(device, divide_up(count, width), flat_threads), flat_threads, 0, call.kind, left, right, y.data, y.format,
                 count);
 }
 
 const kernel rows[] = {
-    {VERSEMI_UNARY, "elements", refuses_unary, plan_unary, run_unary},
-    {VERSEMI_BINARY, "elements", refuses_binary, plan_binary, run_binary},
+    {VERSEMI_UNARY, "elements", takes_all, plan_unary, run_unary},
+    {VERSEMI_BINARY, "elements", takes_all, plan_binary, run_binary},
 };
 
 }  // namespace

@@ -242,8 +242,8 @@ __global__ void __launch_bounds__(threads) finish_gradient(head_problem p, int c
 // --- rows ---------------------------------------------------------------------------------------------------------------
 
 head_problem problem_of(const double* attributes) {
-  return {static_cast<std::int64_t>(attributes[0]), static_cast<std::int64_t>(attributes[2]), static_cast<int>(attributes[1]),
-          static_cast<int>(attributes[3])};
+  const head_attributes call(attributes);
+  return {call.n, call.voxels, static_cast<int>(call.prompts), static_cast<int>(call.width)};
 }
 
 // run(null pointer to the type of the features)
@@ -255,20 +255,23 @@ versemi_status with_features(storage format, Run run) {
 }
 
 const char* refuses_any(const context&, const double* attributes, std::int32_t) {
-  if (attributes[3] > most_width) return "the dynamic head on CUDA is at most 64 wide";
-  if (attributes[0] > 65535) return "the dynamic head on CUDA takes at most 65535 samples";
+  const head_attributes call(attributes);
+  if (call.width > most_width) return "the dynamic head on CUDA is at most 64 wide";
+  if (call.n > 65535) return "the dynamic head on CUDA takes at most 65535 samples";
   return nullptr;
 }
 const char* refuses_8(const context& device, const double* attributes, std::int32_t attribute_count) {
-  if (attributes[3] != 8) return "not of width 8";
-  if (attributes[1] > 64) return "more prompts than weights fit the shared memory";
+  const head_attributes call(attributes);
+  if (call.width != 8) return "not of width 8";
+  if (call.prompts > 64) return "more prompts than weights fit the shared memory";
   return refuses_any(device, attributes, attribute_count);
 }
 
 const char* refuses_mma(const context& device, const double* attributes, std::int32_t attribute_count) {
   if (device.operands() != precision::bfloat16) return "operands are not to be bfloat16";
-  if (attributes[3] != 8) return "not of width 8";
-  if (!head_mma_fits(static_cast<std::int64_t>(attributes[1]))) return "more prompts than sums fit the shared memory";
+  const head_attributes call(attributes);
+  if (call.width != 8) return "not of width 8";
+  if (!head_mma_fits(call.prompts)) return "more prompts than sums fit the shared memory";
   return refuses_any(device, attributes, attribute_count);
 }
 

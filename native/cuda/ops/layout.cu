@@ -12,7 +12,7 @@ namespace versemi {
 namespace cuda {
 namespace {
 
-constexpr int largest_rank = 8, tile = 32;
+constexpr int tile = 32;
 
 // Copy of `shape` elements between two strided tensors; axes of size 1 and joinable axes are removed by add().
 struct strided_copy {
@@ -182,65 +182,65 @@ versemi_status set_all(context& device, const tensor& y, std::int64_t count, flo
 
 std::int64_t bytes_of(const tensor& t) { return t.format == storage::bfloat16 ? 2 : 4; }
 
-// Row-major strides of a shape given as attributes.
+// Row-major strides of a shape.
 struct strides {
   std::int64_t of[largest_rank], elements = 1;
-  strides(const double* shape, const double* before, const double* after, int rank) {
-    for (int i = rank - 1; i >= 0; i--) {
+  // size(i): elements along axis i
+  template <typename Size>
+  strides(std::int64_t rank, Size size) {
+    for (std::int64_t i = rank - 1; i >= 0; i--) {
       of[i] = elements;
-      elements *= whole(shape[i]) + (before == nullptr ? 0 : whole(before[i]) + whole(after[i]));
+      elements *= size(i);
     }
   }
 };
 
 versemi_status transpose(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *permutation = shape + rank;
-  double out_shape[largest_rank];
-  for (int i = 0; i < rank; i++) out_shape[i] = shape[static_cast<int>(permutation[i])];
-  const strides in(shape, nullptr, nullptr, rank), out(out_shape, nullptr, nullptr, rank);
+  const transpose_attributes call(attributes);
+  const auto out_size = [&](std::int64_t i) { return call.shape[call.permutation[i]]; };
+  const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; }), out(call.rank, out_size);
   strided_copy c;
-  for (int i = 0; i < rank; i++) c.add(whole(out_shape[i]), in.of[static_cast<int>(permutation[i])], out.of[i]);
+  for (std::int64_t i = 0; i < call.rank; i++) c.add(out_size(i), in.of[call.permutation[i]], out.of[i]);
   return copy(device, c, tensors[0].data, 0, tensors[1].data, 0, bytes_of(tensors[0]));
 }
 
 versemi_status slice(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *begin = shape + rank, *size = begin + rank;
-  const strides in(shape, nullptr, nullptr, rank), out(size, nullptr, nullptr, rank);
+  const slice_attributes call(attributes);
+  const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; });
+  const strides out(call.rank, [&](std::int64_t i) { return call.size[i]; });
   std::int64_t from = 0;
   strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(size[i]), in.of[i], out.of[i]);
-    from += whole(begin[i]) * in.of[i];
+  for (std::int64_t i = 0; i < call.rank; i++) {
+    c.add(call.size[i], in.of[i], out.of[i]);
+    from += call.begin[i] * in.of[i];
   }
   return copy(device, c, tensors[0].data, from, tensors[1].data, 0, bytes_of(tensors[0]));
 }
 
 versemi_status pad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *before = shape + rank, *after = before + rank;
-  const strides in(shape, nullptr, nullptr, rank), out(shape, before, after, rank);
-  const versemi_status filled = set_all(device, tensors[1], out.elements, static_cast<float>(after[rank]));
+  const pad_attributes call(attributes);
+  const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; });
+  const strides out(call.rank, [&](std::int64_t i) { return call.before[i] + call.shape[i] + call.after[i]; });
+  const versemi_status filled = set_all(device, tensors[1], out.elements, static_cast<float>(call.value));
   if (filled.code != VERSEMI_OK) return filled;
   std::int64_t to = 0;
   strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(shape[i]), in.of[i], out.of[i]);
-    to += whole(before[i]) * out.of[i];
+  for (std::int64_t i = 0; i < call.rank; i++) {
+    c.add(call.shape[i], in.of[i], out.of[i]);
+    to += call.before[i] * out.of[i];
   }
   return copy(device, c, tensors[0].data, 0, tensors[1].data, to, bytes_of(tensors[0]));
 }
 
 versemi_status concat(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]), outer = whole(attributes[1]);
-  const double* inner = attributes + 2;
+  const concat_attributes call(attributes);
+  const std::int64_t n = call.n;
   std::int64_t width = 0, to = 0;
-  for (std::int64_t i = 0; i < n; i++) width += whole(inner[i]);
+  for (std::int64_t i = 0; i < n; i++) width += call.inner[i];
   for (std::int64_t i = 0; i < n; i++) {
-    const std::int64_t own = whole(inner[i]);
+    const std::int64_t own = call.inner[i];
     strided_copy c;
-    c.add(outer, own, width);
+    c.add(call.outer, own, width);
     c.add(own, 1, 1);
     const versemi_status status = copy(device, c, tensors[i].data, 0, tensors[n].data, to, bytes_of(tensors[n]));
     if (status.code != VERSEMI_OK) return status;
@@ -250,25 +250,20 @@ versemi_status concat(context& device, const tensor* tensors, std::int32_t, cons
 }
 
 versemi_status repeat(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *repetitions = shape + rank;
-  double out_shape[largest_rank];
-  for (int i = 0; i < rank; i++) out_shape[i] = shape[i] * repetitions[i];
-  const strides in(shape, nullptr, nullptr, rank), out(out_shape, nullptr, nullptr, rank);
+  const tile_attributes call(attributes);
+  const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; });
+  const strides out(call.rank, [&](std::int64_t i) { return call.shape[i] * call.repetitions[i]; });
   strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(repetitions[i]), 0, out.of[i] * whole(shape[i]));
-    c.add(whole(shape[i]), in.of[i], out.of[i]);
+  for (std::int64_t i = 0; i < call.rank; i++) {
+    c.add(call.repetitions[i], 0, out.of[i] * call.shape[i]);
+    c.add(call.shape[i], in.of[i], out.of[i]);
   }
   return copy(device, c, tensors[0].data, 0, tensors[1].data, 0, bytes_of(tensors[0]));
 }
 
 versemi_status fill(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  return set_all(device, tensors[0], whole(attributes[0]), static_cast<float>(attributes[1]));
-}
-
-const char* refuses_rank(const context&, const double* attributes, std::int32_t) {
-  return attributes[0] <= largest_rank ? nullptr : "more than 8 axes";
+  const fill_attributes call(attributes);
+  return set_all(device, tensors[0], call.count, static_cast<float>(call.value));
 }
 
 // One input, one output of the same format.
@@ -278,7 +273,7 @@ void plan_move(const context&, tensor* tensors, std::int32_t, const double*, std
 
 // bfloat16 only if it holds the value of the padding too.
 void plan_pad(const context&, tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const float value = static_cast<float>(attributes[1 + 3 * static_cast<int>(attributes[0])]);
+  const float value = static_cast<float>(pad_attributes(attributes).value);
   std::uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
   if ((bits & 0xffffu) != 0) tensors[0].format = storage::float32;
@@ -294,11 +289,11 @@ void plan_concat(const context&, tensor* tensors, std::int32_t tensor_count, con
 }
 
 const kernel rows[] = {
-    {VERSEMI_TRANSPOSE, "strided-copy", refuses_rank, plan_move, transpose},
-    {VERSEMI_SLICE, "strided-copy", refuses_rank, plan_move, slice},
-    {VERSEMI_PAD, "strided-copy", refuses_rank, plan_pad, pad},
+    {VERSEMI_TRANSPOSE, "strided-copy", takes_all, plan_move, transpose},
+    {VERSEMI_SLICE, "strided-copy", takes_all, plan_move, slice},
+    {VERSEMI_PAD, "strided-copy", takes_all, plan_pad, pad},
     {VERSEMI_CONCAT, "strided-copy", takes_all, plan_concat, concat},
-    {VERSEMI_TILE, "strided-copy", refuses_rank, plan_move, repeat},
+    {VERSEMI_TILE, "strided-copy", takes_all, plan_move, repeat},
     {VERSEMI_FILL, "elements", takes_all, nullptr, fill},
 };
 

@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(32 * sums) finish_overlap(int blocks, const do
 }
 
 versemi_status run_overlap_sums(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t count = whole(attributes[0]);
+  const std::int64_t count = overlap_sums_attributes(attributes).count;
   // Of the problem alone, so that the sums do not depend on the device. At least two packets per thread.
   std::int64_t blocks = divide_up(count, threads * 8);
   if (blocks > most_blocks) blocks = most_blocks;
@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(threads) grad_overlap(std::int64_t count, over
 
 versemi_status run_overlap_sums_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes,
                                      std::int32_t) {
-  const std::int64_t count = whole(attributes[0]);
+  const std::int64_t count = overlap_sums_grad_attributes(attributes).count;
   const overlap_call call = {floats(tensors[0]), floats(tensors[1]), floats(tensors[2]),
                              floats(tensors[3]), floats(tensors[4]), floats(tensors[5])};
   return launch(device, "overlap sums, gradient", grad_overlap, dim3(grid_for(device, divide_up(count, 4), threads)),
@@ -249,10 +249,11 @@ __global__ void __launch_bounds__(threads) grad_aggregate(std::int64_t all, aggr
 
 template <bool Gradient>
 versemi_status run_aggregate(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+  const aggregate_attributes sizes(attributes);
   aggregate_call call;
-  call.voxels = whole(attributes[2]);
-  call.prompts = static_cast<int>(attributes[1]);
-  call.real = static_cast<int>(attributes[3]);
+  call.voxels = sizes.voxels;
+  call.prompts = static_cast<int>(sizes.prompts);
+  call.real = static_cast<int>(sizes.real);
   call.grad_aggregate = Gradient ? floats(tensors[0]) : nullptr;
   call.logits = floats(tensors[Gradient ? 1 : 0]);
   call.result = floats(tensors[Gradient ? 2 : 1]);
@@ -260,7 +261,7 @@ versemi_status run_aggregate(context& device, const tensor* tensors, std::int32_
   // Rows of the logits begin at multiples of 16 bytes only if they are whole packets.
   const bool wide = call.voxels % size == 0;
   call.packets = wide ? call.voxels / size : call.voxels;
-  const std::int64_t all = whole(attributes[0]) * call.packets;
+  const std::int64_t all = sizes.n * call.packets;
   const auto kernel = Gradient ? (wide ? grad_aggregate<size> : grad_aggregate<1>) : (wide ? aggregate<size> : aggregate<1>);
   return launch(device, Gradient ? "aggregate, gradient" : "aggregate", kernel, dim3(grid_for(device, all, threads)), dim3(threads),
                 0, all, call);

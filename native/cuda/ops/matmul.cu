@@ -118,10 +118,10 @@ versemi_status run_tiles(context& device, const float* a, const float* b, float*
 }
 
 versemi_status run(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t batch = whole(attributes[0]), m = whole(attributes[1]), k = whole(attributes[2]), n = whole(attributes[3]);
-  const bool transpose_a = attributes[4] != 0, transpose_b = attributes[5] != 0;
-  const product p = {batch, m, k, n, transpose_a ? 1 : k, transpose_a ? m : 1, whole(attributes[6]),
-                     transpose_b ? 1 : n, transpose_b ? k : 1, whole(attributes[7])};
+  const matmul_attributes call(attributes);
+  const std::int64_t batch = call.batch, m = call.m, k = call.k, n = call.n;
+  const product p = {batch, m, k, n, call.transpose_a ? 1 : k, call.transpose_a ? m : 1, call.a_step,
+                     call.transpose_b ? 1 : n, call.transpose_b ? k : 1, call.b_step};
   const auto *a = floats(tensors[0]), *b = floats(tensors[1]);
   auto* y = floats(tensors[2]);
   // Few rows, or too few large tiles to fill the device: small ones.

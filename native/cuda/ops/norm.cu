@@ -293,56 +293,58 @@ void plan_batch_grad(const context& device, tensor* tensors, std::int32_t, const
 }
 
 versemi_status run_instance(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]), voxels = whole(attributes[1]), channels = whole(attributes[2]);
+  const instance_norm_relu_attributes call(attributes);
   float *mean = floats(tensors[2]), *rstd = floats(tensors[3]);
   if (mean == nullptr || rstd == nullptr) {
-    const std::size_t count = static_cast<std::size_t>(n * channels);
+    const std::size_t count = static_cast<std::size_t>(call.n * call.channels);
     float* spare = device.scratch_of<float>(scratch_slot::statistics, 2 * count);
     if (spare == nullptr) return out_of_memory(2 * count * sizeof(float));
     if (mean == nullptr) mean = spare;
     if (rstd == nullptr) rstd = spare + count;
   }
   const storage format = tensors[0].format;
-  const column_layout l(n, voxels, channels, full_packet(format));
-  const versemi_status status = statistics(device, l, voxels, tensors[0].data, format, attributes[4], mean, rstd, nullptr);
+  const column_layout l(call.n, call.voxels, call.channels, full_packet(format));
+  const versemi_status status =
+      statistics(device, l, call.voxels, tensors[0].data, format, call.epsilon, mean, rstd, nullptr);
   if (status.code != VERSEMI_OK) return status;
   return run_normalize<false>(device, l, {mean, rstd, nullptr, nullptr, nullptr, 0}, tensors[0].data, tensors[1].data, format,
-                              attributes[3] != 0);
+                              call.relu);
 }
 
 versemi_status run_instance_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t voxels = whole(attributes[1]);
+  const instance_norm_relu_grad_attributes call(attributes);
   const storage format = tensors[0].format;
-  const column_layout l(whole(attributes[0]), voxels, whole(attributes[2]), full_packet(format));
+  const column_layout l(call.n, call.voxels, call.channels, full_packet(format));
   const channel_numbers numbers = {floats(tensors[2]), floats(tensors[3]), nullptr, nullptr, nullptr, 0};
-  return run_gradient<false>(device, l, voxels, numbers, tensors[0].data, tensors[1].data, tensors[4].data, nullptr, nullptr,
-                             format, attributes[3] != 0);
+  return run_gradient<false>(device, l, call.voxels, numbers, tensors[0].data, tensors[1].data, tensors[4].data, nullptr, nullptr,
+                             format, call.relu);
 }
 
 versemi_status run_batch(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t voxels = whole(attributes[0]);
-  const storage format = tensors[0].format;
-  const bool training = attributes[2] != 0;
-  const column_layout l(1, voxels, whole(attributes[1]), full_packet(format));
-  const tensor &mean = tensors[training ? 6 : 3], &variance = tensors[training ? 7 : 4];
-  if (training) {
-    const versemi_status status = statistics(device, l, voxels, tensors[0].data, format, attributes[4], floats(mean), nullptr,
-                                             floats(variance));
+  using namespace batch_norm_relu_buffer;
+  const batch_norm_relu_attributes call(attributes);
+  const storage format = tensors[input].format;
+  const column_layout l(1, call.rows, call.channels, full_packet(format));
+  const tensor &own_mean = tensors[call.training ? mean : moving_mean];
+  const tensor &own_variance = tensors[call.training ? variance : moving_variance];
+  if (call.training) {
+    const versemi_status status = statistics(device, l, call.rows, tensors[input].data, format, call.epsilon,
+                                             floats(own_mean), nullptr, floats(own_variance));
     if (status.code != VERSEMI_OK) return status;
   }
-  const channel_numbers numbers = {floats(mean),       nullptr, floats(variance), floats(tensors[1]), floats(tensors[2]),
-                                   static_cast<float>(attributes[4])};
-  return run_normalize<true>(device, l, numbers, tensors[0].data, tensors[5].data, format, attributes[3] != 0);
+  const channel_numbers numbers = {floats(own_mean),       nullptr, floats(own_variance), floats(tensors[gamma]),
+                                   floats(tensors[beta]), static_cast<float>(call.epsilon)};
+  return run_normalize<true>(device, l, numbers, tensors[input].data, tensors[output].data, format, call.relu);
 }
 
 versemi_status run_batch_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t voxels = whole(attributes[0]);
+  const batch_norm_relu_grad_attributes call(attributes);
   const storage format = tensors[0].format;
-  const column_layout l(1, voxels, whole(attributes[1]), full_packet(format));
+  const column_layout l(1, call.rows, call.channels, full_packet(format));
   const channel_numbers numbers = {floats(tensors[4]), nullptr, floats(tensors[5]), floats(tensors[2]), floats(tensors[3]),
-                                   static_cast<float>(attributes[3])};
-  return run_gradient<true>(device, l, voxels, numbers, tensors[0].data, tensors[1].data, tensors[6].data, floats(tensors[7]),
-                            floats(tensors[8]), format, attributes[2] != 0);
+                                   static_cast<float>(call.epsilon)};
+  return run_gradient<true>(device, l, call.rows, numbers, tensors[0].data, tensors[1].data, tensors[6].data, floats(tensors[7]),
+                            floats(tensors[8]), format, call.relu);
 }
 
 const kernel rows[] = {

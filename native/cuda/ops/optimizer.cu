@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(flat_threads)
 // Calls body(list, pieces of it, pieces before it) for all n parameters, as many at a time as a launch takes; parameters without
 // elements are left out.
 template <typename Body>
-versemi_status for_each_list(const tensor* parameters, const double* sizes, std::int64_t n, Body body) {
+versemi_status for_each_list(const tensor* parameters, const attribute_list& sizes, std::int64_t n, Body body) {
   parameter_list list = {};
   std::int64_t at = 0, pieces = 0, before = 0;
   const auto flush = [&] {
@@ -178,7 +178,7 @@ versemi_status for_each_list(const tensor* parameters, const double* sizes, std:
     return status;
   };
   for (std::int64_t i = 0; i < n; i++) {
-    const std::int64_t size = whole(sizes[i]);
+    const std::int64_t size = sizes[i];
     if (size == 0) continue;
     list.entries[list.count++] = {static_cast<float*>(parameters[i].data), at, pieces};
     at += size;
@@ -192,14 +192,15 @@ versemi_status for_each_list(const tensor* parameters, const double* sizes, std:
 }
 
 versemi_status pack_gradients(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  auto *arena = floats(tensors[n]), *squared_norm = floats(tensors[n + 1]);
+  const pack_gradients_attributes call(attributes);
+  auto* arena = floats(tensors[pack_gradients_buffer::arena_after(call.n)]);
+  auto* squared_norm = floats(tensors[pack_gradients_buffer::squared_norm_after(call.n)]);
   std::int64_t pieces = 0;
-  for (std::int64_t i = 0; i < n; i++) pieces += divide_up(whole(attributes[1 + i]), piece_elements);
+  for (std::int64_t i = 0; i < call.n; i++) pieces += divide_up(call.size[i], piece_elements);
   auto* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(pieces));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
   const versemi_status status = for_each_list(
-      tensors, attributes + 1, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t before) {
+      tensors + pack_gradients_buffer::gradient, call.size, call.n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t before) {
         return launch(device, "pack_gradients", pack_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, arena,
                       partials + before);
       });
@@ -208,28 +209,28 @@ versemi_status pack_gradients(context& device, const tensor* tensors, std::int32
 }
 
 versemi_status adam_step(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  const double learning_rate = attributes[1], beta1 = attributes[2], beta2 = attributes[3], epsilon = attributes[4],
-               weight_decay = attributes[5], step = attributes[6];
+  const adam_step_attributes call(attributes);
   const auto constant = [](double value) { return static_cast<float>(value); };
-  const adam_constants constants = {constant(attributes[7]), constant(beta1), constant(1 - beta1), constant(beta2),
-                                    constant(1 - beta2), constant(1 - learning_rate * weight_decay),
-                                    constant(learning_rate / (1 - std::pow(beta1, step))),
-                                    constant(1 / std::sqrt(1 - std::pow(beta2, step))), constant(epsilon)};
-  const auto* arena = floats(tensors[0]);
-  auto *first = floats(tensors[1]), *second = floats(tensors[2]);
-  return for_each_list(tensors + 3, attributes + 8, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
+  const double step = static_cast<double>(call.step);
+  const adam_constants constants = {constant(call.gradient_scale), constant(call.beta1), constant(1 - call.beta1),
+                                    constant(call.beta2), constant(1 - call.beta2),
+                                    constant(1 - call.learning_rate * call.weight_decay),
+                                    constant(call.learning_rate / (1 - std::pow(call.beta1, step))),
+                                    constant(1 / std::sqrt(1 - std::pow(call.beta2, step))), constant(call.epsilon)};
+  const auto* arena = floats(tensors[adam_step_buffer::arena]);
+  auto *first = floats(tensors[adam_step_buffer::first_moment]), *second = floats(tensors[adam_step_buffer::second_moment]);
+  return for_each_list(tensors + adam_step_buffer::parameter, call.size, call.n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
     return launch(device, "adam_step", adam_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, arena, first, second,
                   constants);
   });
 }
 
 versemi_status ema_step(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  auto* average = floats(tensors[n]);
-  return for_each_list(tensors, attributes + 2, n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
+  const ema_step_attributes call(attributes);
+  auto* average = floats(tensors[ema_step_buffer::average_after(call.n)]);
+  return for_each_list(tensors + ema_step_buffer::parameter, call.size, call.n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
     return launch(device, "ema_step", average_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, average,
-                  static_cast<float>(attributes[1]), static_cast<float>(1 - attributes[1]));
+                  static_cast<float>(call.decay), static_cast<float>(1 - call.decay));
   });
 }
 

@@ -43,8 +43,9 @@ __global__ void __launch_bounds__(lines_per_block* lanes)
     to[x] = patch_value(patches, count, voxels, x >= begin && x < end ? from.inside : from.outside, first + x);
 }
 
-patch_shape shape_of(const double* attributes) {
-  return {whole(attributes[0]), {whole(attributes[1]), whole(attributes[2]), whole(attributes[3])}};
+template <typename Call>
+patch_shape shape_of(const Call& call) {
+  return {call.n, {call.d, call.h, call.w}};
 }
 
 // Lines of a plane, planes, patches.
@@ -53,28 +54,32 @@ dim3 grid_of(const patch_shape& shape) {
               static_cast<unsigned>(shape.n));
 }
 
+template <typename Call>
 const char* refuses_grid(const context&, const double* attributes, std::int32_t) {
-  if (attributes[0] > 65535 || attributes[1] > 65535) return "more than 65535 patches or planes";
-  return attributes[2] <= 1 << 30 && attributes[3] <= 1 << 30 ? nullptr : "more than 2^30 voxels along an axis";
+  const Call call(attributes);
+  if (call.n > 65535 || call.d > 65535) return "more than 65535 patches or planes";
+  return call.h <= 1 << 30 && call.w <= 1 << 30 ? nullptr : "more than 2^30 voxels along an axis";
 }
 
 versemi_status cut_patches(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const patch_shape shape = shape_of(attributes);
+  const cut_patches_attributes call(attributes);
+  const patch_shape shape = shape_of(call);
   return launch(device, "cut patches", cut_kernel, grid_of(shape), dim3(lines_per_block * lanes), 0,
                 floats(tensors[0]), floats(tensors[1]), floats(tensors[2]), floats(tensors[3]),
-                whole(attributes[4]), whole(attributes[5]), shape);
+                call.total, call.lookups, shape);
 }
 
 versemi_status cut_mix(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const patch_shape shape = shape_of(attributes);
+  const cut_mix_attributes call(attributes);
+  const patch_shape shape = shape_of(call);
   return launch(device, "CutMix", mix_kernel, grid_of(shape), dim3(lines_per_block * lanes), 0, floats(tensors[0]),
-                floats(tensors[1]), floats(tensors[2]), whole(attributes[4]), shape);
+                floats(tensors[1]), floats(tensors[2]), call.sources, shape);
 }
 
 // Everything float32: images stay exact, and nothing is converted.
 const kernel rows[] = {
-    {VERSEMI_CUT_PATCHES, "lines", refuses_grid, nullptr, cut_patches},
-    {VERSEMI_CUT_MIX, "lines", refuses_grid, nullptr, cut_mix},
+    {VERSEMI_CUT_PATCHES, "lines", refuses_grid<cut_patches_attributes>, nullptr, cut_patches},
+    {VERSEMI_CUT_MIX, "lines", refuses_grid<cut_mix_attributes>, nullptr, cut_mix},
 };
 
 }  // namespace

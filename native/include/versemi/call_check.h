@@ -105,9 +105,10 @@ class call_check {
     return attributes_[attribute_++];
   }
 
-  void number_from(const char* name, double low) {
+  double number_from(const char* name, double low) {
     const double value = number(name);
     if (!failed() && !(value >= low)) fail("attribute %s: expected a number >= %g, found %g", name, low, value);
+    return value;
   }
 
   // Next attributes: `length` whole numbers.

@@ -23,36 +23,6 @@ typedef struct versemi_conv_problem {
   int64_t pad[3]; /* zeros before the first voxel */
 } versemi_conv_problem;
 
-enum { VERSEMI_CONV_ATTRIBUTES = 18 };
-
-/* Reads the first 18 attributes. Returns NULL, or what is wrong with them. Behind the last voxel as many zeros are read as
- * the size of the output asks for. */
-static inline const char* versemi_read_conv_problem(versemi_conv_problem* problem, const double* attributes,
-                                                    int32_t attribute_count) {
-  int64_t value[VERSEMI_CONV_ATTRIBUTES];
-  int i;
-  if (attribute_count < VERSEMI_CONV_ATTRIBUTES) return "a convolution has at least 18 attributes";
-  for (i = 0; i < VERSEMI_CONV_ATTRIBUTES; i++) {
-    if (!(attributes[i] >= 0 && attributes[i] <= 2147483647.0))
-      return "a convolution attribute is negative or too large";
-    value[i] = (int64_t)attributes[i];
-    if ((double)value[i] != attributes[i]) return "a convolution attribute is not an integer";
-  }
-  problem->n = value[0];
-  problem->in_channels = value[4];
-  problem->out_channels = value[8];
-  for (i = 0; i < 3; i++) {
-    problem->in[i] = value[1 + i];
-    problem->out[i] = value[5 + i];
-    problem->kernel[i] = value[9 + i];
-    problem->stride[i] = value[12 + i];
-    problem->pad[i] = value[15 + i];
-  }
-  for (i = 0; i < 15; i++)
-    if (value[i] < 1) return "a size, a channel count, a kernel size or a stride is zero";
-  return 0;
-}
-
 namespace versemi {
 
 /* Behind the last voxel as many zeros are read as the size of the output asks for. */

@@ -10,294 +10,210 @@
 
 namespace versemi {
 
+struct checked_convolution {
+  double n_, in_d_, in_h_, in_w_, in_c_, out_d_, out_h_, out_w_, out_c_, k_d_, k_h_, k_w_, s_d_, s_h_, s_w_, pad_d_,
+         pad_h_, pad_w_, input_size_, weight_size_, output_size_;
+  explicit checked_convolution(call_check& call)
+      : n_(call.whole("n", 1, 2147483647)), in_d_(call.whole("inD", 1, 2147483647)),
+        in_h_(call.whole("inH", 1, 2147483647)), in_w_(call.whole("inW", 1, 2147483647)),
+        in_c_(call.whole("inC", 1, 2147483647)), out_d_(call.whole("outD", 1, 2147483647)),
+        out_h_(call.whole("outH", 1, 2147483647)), out_w_(call.whole("outW", 1, 2147483647)),
+        out_c_(call.whole("outC", 1, 2147483647)), k_d_(call.whole("kD", 1, 1048576)),
+        k_h_(call.whole("kH", 1, 1048576)), k_w_(call.whole("kW", 1, 1048576)), s_d_(call.whole("sD", 1, 1048576)),
+        s_h_(call.whole("sH", 1, 1048576)), s_w_(call.whole("sW", 1, 1048576)), pad_d_(call.whole("padD", 0, 1048576)),
+        pad_h_(call.whole("padH", 0, 1048576)), pad_w_(call.whole("padW", 0, 1048576)),
+        input_size_(((((n_ * in_d_) * in_h_) * in_w_) * in_c_)),
+        weight_size_(((((k_d_ * k_h_) * k_w_) * in_c_) * out_c_)),
+        output_size_(((((n_ * out_d_) * out_h_) * out_w_) * out_c_)) {
+    call.require((pad_d_ < k_d_), "padD < kD");
+    call.require((pad_h_ < k_h_), "padH < kH");
+    call.require((pad_w_ < k_w_), "padW < kW");
+    call.require(((((out_d_ - 1.0) * s_d_) - pad_d_) < in_d_), "(outD - 1) * sD - padD < inD");
+    call.require(((((out_h_ - 1.0) * s_h_) - pad_h_) < in_h_), "(outH - 1) * sH - padH < inH");
+    call.require(((((out_w_ - 1.0) * s_w_) - pad_w_) < in_w_), "(outW - 1) * sW - padW < inW");
+  }
+};
+
+struct checked_instance_norm {
+  double n_, voxels_, channels_, relu_, all_, statistics_;
+  explicit checked_instance_norm(call_check& call)
+      : n_(call.whole("n", 1, largest_count)), voxels_(call.whole("voxels", 1, largest_count)),
+        channels_(call.whole("channels", 1, largest_count)), relu_(call.whole("relu", 0, 1)),
+        all_(((n_ * voxels_) * channels_)), statistics_((n_ * channels_)) {
+  }
+};
+
+struct checked_head {
+  double n_, prompts_, voxels_, width_, feature_size_, parameter_size_, logit_size_;
+  explicit checked_head(call_check& call)
+      : n_(call.whole("n", 1, largest_count)), prompts_(call.whole("prompts", 1, largest_count)),
+        voxels_(call.whole("voxels", 1, largest_count)), width_(call.whole("width", 1, 4096)),
+        feature_size_(((n_ * voxels_) * width_)),
+        parameter_size_(((n_ * prompts_) * ((((2.0 * width_) * width_) + (4.0 * width_)) + 2.0))),
+        logit_size_(((n_ * prompts_) * voxels_)) {
+  }
+};
+
+struct checked_aggregate {
+  double n_, prompts_, voxels_, real_, logit_size_, aggregate_size_;
+  explicit checked_aggregate(call_check& call)
+      : n_(call.whole("n", 1, largest_count)), prompts_(call.whole("prompts", 1, largest_count)),
+        voxels_(call.whole("voxels", 1, largest_count)), real_(call.whole("real", 1, largest_count)),
+        logit_size_(((n_ * prompts_) * voxels_)), aggregate_size_((n_ * voxels_)) {
+    call.require((real_ <= prompts_), "real <= prompts");
+  }
+};
+
 inline void check_conv3d_forward(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
-  const double k_d_value = call.whole("kD", 1, 1048576);
-  const double k_h_value = call.whole("kH", 1, 1048576);
-  const double k_w_value = call.whole("kW", 1, 1048576);
-  const double s_d_value = call.whole("sD", 1, 1048576);
-  const double s_h_value = call.whole("sH", 1, 1048576);
-  const double s_w_value = call.whole("sW", 1, 1048576);
-  const double pad_d_value = call.whole("padD", 0, 1048576);
-  const double pad_h_value = call.whole("padH", 0, 1048576);
-  const double pad_w_value = call.whole("padW", 0, 1048576);
-  const double input_size_value = ((((n_value * in_d_value) * in_h_value) * in_w_value) * in_c_value);
-  const double weight_size_value = ((((k_d_value * k_h_value) * k_w_value) * in_c_value) * out_c_value);
-  const double output_size_value = ((((n_value * out_d_value) * out_h_value) * out_w_value) * out_c_value);
-  call.require((pad_d_value < k_d_value), "padD < kD");
-  call.require((pad_h_value < k_h_value), "padH < kH");
-  call.require((pad_w_value < k_w_value), "padW < kW");
-  call.require(((((out_d_value - 1.0) * s_d_value) - pad_d_value) < in_d_value), "(outD - 1) * sD - padD < inD");
-  call.require(((((out_h_value - 1.0) * s_h_value) - pad_h_value) < in_h_value), "(outH - 1) * sH - padH < inH");
-  call.require(((((out_w_value - 1.0) * s_w_value) - pad_w_value) < in_w_value), "(outW - 1) * sW - padW < inW");
-  call.buffer("input", input_size_value, false);
-  call.buffer("weight", weight_size_value, false);
-  call.buffer("bias", out_c_value, true);
-  call.buffer("output", output_size_value, false);
+  const checked_convolution family(call);
+  call.buffer("input", family.input_size_, false);
+  call.buffer("weight", family.weight_size_, false);
+  call.buffer("bias", family.out_c_, true);
+  call.buffer("output", family.output_size_, false);
 }
 
 inline void check_conv3d_grad_input(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
-  const double k_d_value = call.whole("kD", 1, 1048576);
-  const double k_h_value = call.whole("kH", 1, 1048576);
-  const double k_w_value = call.whole("kW", 1, 1048576);
-  const double s_d_value = call.whole("sD", 1, 1048576);
-  const double s_h_value = call.whole("sH", 1, 1048576);
-  const double s_w_value = call.whole("sW", 1, 1048576);
-  const double pad_d_value = call.whole("padD", 0, 1048576);
-  const double pad_h_value = call.whole("padH", 0, 1048576);
-  const double pad_w_value = call.whole("padW", 0, 1048576);
-  const double input_size_value = ((((n_value * in_d_value) * in_h_value) * in_w_value) * in_c_value);
-  const double weight_size_value = ((((k_d_value * k_h_value) * k_w_value) * in_c_value) * out_c_value);
-  const double output_size_value = ((((n_value * out_d_value) * out_h_value) * out_w_value) * out_c_value);
-  call.require((pad_d_value < k_d_value), "padD < kD");
-  call.require((pad_h_value < k_h_value), "padH < kH");
-  call.require((pad_w_value < k_w_value), "padW < kW");
-  call.require(((((out_d_value - 1.0) * s_d_value) - pad_d_value) < in_d_value), "(outD - 1) * sD - padD < inD");
-  call.require(((((out_h_value - 1.0) * s_h_value) - pad_h_value) < in_h_value), "(outH - 1) * sH - padH < inH");
-  call.require(((((out_w_value - 1.0) * s_w_value) - pad_w_value) < in_w_value), "(outW - 1) * sW - padW < inW");
-  call.buffer("gradOutput", output_size_value, false);
-  call.buffer("weight", weight_size_value, false);
-  call.buffer("bias", in_c_value, true);
-  call.buffer("gradInput", input_size_value, false);
+  const checked_convolution family(call);
+  call.buffer("gradOutput", family.output_size_, false);
+  call.buffer("weight", family.weight_size_, false);
+  call.buffer("bias", family.in_c_, true);
+  call.buffer("gradInput", family.input_size_, false);
 }
 
 inline void check_conv3d_grad_weight(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
-  const double k_d_value = call.whole("kD", 1, 1048576);
-  const double k_h_value = call.whole("kH", 1, 1048576);
-  const double k_w_value = call.whole("kW", 1, 1048576);
-  const double s_d_value = call.whole("sD", 1, 1048576);
-  const double s_h_value = call.whole("sH", 1, 1048576);
-  const double s_w_value = call.whole("sW", 1, 1048576);
-  const double pad_d_value = call.whole("padD", 0, 1048576);
-  const double pad_h_value = call.whole("padH", 0, 1048576);
-  const double pad_w_value = call.whole("padW", 0, 1048576);
-  const double input_size_value = ((((n_value * in_d_value) * in_h_value) * in_w_value) * in_c_value);
-  const double weight_size_value = ((((k_d_value * k_h_value) * k_w_value) * in_c_value) * out_c_value);
-  const double output_size_value = ((((n_value * out_d_value) * out_h_value) * out_w_value) * out_c_value);
-  call.require((pad_d_value < k_d_value), "padD < kD");
-  call.require((pad_h_value < k_h_value), "padH < kH");
-  call.require((pad_w_value < k_w_value), "padW < kW");
-  call.require(((((out_d_value - 1.0) * s_d_value) - pad_d_value) < in_d_value), "(outD - 1) * sD - padD < inD");
-  call.require(((((out_h_value - 1.0) * s_h_value) - pad_h_value) < in_h_value), "(outH - 1) * sH - padH < inH");
-  call.require(((((out_w_value - 1.0) * s_w_value) - pad_w_value) < in_w_value), "(outW - 1) * sW - padW < inW");
-  call.buffer("input", input_size_value, false);
-  call.buffer("gradOutput", output_size_value, false);
-  call.buffer("gradWeight", weight_size_value, false);
-  call.buffer("gradBias", out_c_value, true);
+  const checked_convolution family(call);
+  call.buffer("input", family.input_size_, false);
+  call.buffer("gradOutput", family.output_size_, false);
+  call.buffer("gradWeight", family.weight_size_, false);
+  call.buffer("gradBias", family.out_c_, true);
 }
 
 inline void check_conv3d_norm_relu(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double in_d_value = call.whole("inD", 1, largest_count);
-  const double in_h_value = call.whole("inH", 1, largest_count);
-  const double in_w_value = call.whole("inW", 1, largest_count);
-  const double in_c_value = call.whole("inC", 1, largest_count);
-  const double out_d_value = call.whole("outD", 1, largest_count);
-  const double out_h_value = call.whole("outH", 1, largest_count);
-  const double out_w_value = call.whole("outW", 1, largest_count);
-  const double out_c_value = call.whole("outC", 1, largest_count);
-  const double k_d_value = call.whole("kD", 1, 1048576);
-  const double k_h_value = call.whole("kH", 1, 1048576);
-  const double k_w_value = call.whole("kW", 1, 1048576);
-  const double s_d_value = call.whole("sD", 1, 1048576);
-  const double s_h_value = call.whole("sH", 1, 1048576);
-  const double s_w_value = call.whole("sW", 1, 1048576);
-  const double pad_d_value = call.whole("padD", 0, 1048576);
-  const double pad_h_value = call.whole("padH", 0, 1048576);
-  const double pad_w_value = call.whole("padW", 0, 1048576);
-  const double transposed_value = call.whole("transposed", 0, 1);
+  const checked_convolution family(call);
+  const double transposed_ = call.whole("transposed", 0, 1);
   call.whole("relu", 0, 1);
   call.number_from("epsilon", 0);
-  const double input_size_value = ((((n_value * in_d_value) * in_h_value) * in_w_value) * in_c_value);
-  const double weight_size_value = ((((k_d_value * k_h_value) * k_w_value) * in_c_value) * out_c_value);
-  const double output_size_value = ((((n_value * out_d_value) * out_h_value) * out_w_value) * out_c_value);
-  const double source_size_value = (transposed_value != 0.0 ? output_size_value : input_size_value);
-  const double result_size_value = (transposed_value != 0.0 ? input_size_value : output_size_value);
-  const double statistics_value = (n_value * (transposed_value != 0.0 ? in_c_value : out_c_value));
-  call.require((pad_d_value < k_d_value), "padD < kD");
-  call.require((pad_h_value < k_h_value), "padH < kH");
-  call.require((pad_w_value < k_w_value), "padW < kW");
-  call.require(((((out_d_value - 1.0) * s_d_value) - pad_d_value) < in_d_value), "(outD - 1) * sD - padD < inD");
-  call.require(((((out_h_value - 1.0) * s_h_value) - pad_h_value) < in_h_value), "(outH - 1) * sH - padH < inH");
-  call.require(((((out_w_value - 1.0) * s_w_value) - pad_w_value) < in_w_value), "(outW - 1) * sW - padW < inW");
-  call.buffer("input", source_size_value, false);
-  call.buffer("weight", weight_size_value, false);
-  call.buffer("skip", result_size_value, true);
-  call.buffer("output", result_size_value, false);
-  call.buffer("raw", result_size_value, true);
-  call.buffer("mean", statistics_value, true);
-  call.buffer("rstd", statistics_value, true);
+  const double source_size_ = (transposed_ != 0.0 ? family.output_size_ : family.input_size_);
+  const double result_size_ = (transposed_ != 0.0 ? family.input_size_ : family.output_size_);
+  const double statistics_ = (family.n_ * (transposed_ != 0.0 ? family.in_c_ : family.out_c_));
+  call.buffer("input", source_size_, false);
+  call.buffer("weight", family.weight_size_, false);
+  call.buffer("skip", result_size_, true);
+  call.buffer("output", result_size_, false);
+  call.buffer("raw", result_size_, true);
+  call.buffer("mean", statistics_, true);
+  call.buffer("rstd", statistics_, true);
 }
 
 inline void check_instance_norm_relu(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double channels_value = call.whole("channels", 1, largest_count);
-  call.whole("relu", 0, 1);
+  const checked_instance_norm family(call);
   call.number_from("epsilon", 0);
-  const double all_value = ((n_value * voxels_value) * channels_value);
-  const double statistics_value = (n_value * channels_value);
-  call.buffer("input", all_value, false);
-  call.buffer("output", all_value, false);
-  call.buffer("mean", statistics_value, true);
-  call.buffer("rstd", statistics_value, true);
+  call.buffer("input", family.all_, false);
+  call.buffer("output", family.all_, false);
+  call.buffer("mean", family.statistics_, true);
+  call.buffer("rstd", family.statistics_, true);
 }
 
 inline void check_instance_norm_relu_grad(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double channels_value = call.whole("channels", 1, largest_count);
-  call.whole("relu", 0, 1);
-  const double all_value = ((n_value * voxels_value) * channels_value);
-  const double statistics_value = (n_value * channels_value);
-  call.buffer("gradOutput", all_value, false);
-  call.buffer("raw", all_value, false);
-  call.buffer("mean", statistics_value, false);
-  call.buffer("rstd", statistics_value, false);
-  call.buffer("gradRaw", all_value, false);
+  const checked_instance_norm family(call);
+  call.buffer("gradOutput", family.all_, false);
+  call.buffer("raw", family.all_, false);
+  call.buffer("mean", family.statistics_, false);
+  call.buffer("rstd", family.statistics_, false);
+  call.buffer("gradRaw", family.all_, false);
 }
 
 inline void check_batch_norm_relu(call_check& call) {
-  const double rows_value = call.whole("rows", 1, largest_count);
-  const double channels_value = call.whole("channels", 1, largest_count);
-  const double training_value = call.whole("training", 0, 1);
+  const double rows_ = call.whole("rows", 1, largest_count);
+  const double channels_ = call.whole("channels", 1, largest_count);
+  const double training_ = call.whole("training", 0, 1);
   call.whole("relu", 0, 1);
   call.number_from("epsilon", 0);
-  const double all_value = (rows_value * channels_value);
-  call.buffer("input", all_value, false);
-  call.buffer("gamma", channels_value, false);
-  call.buffer("beta", channels_value, false);
-  call.buffer("movingMean", channels_value, training_value != 0.0);
-  call.buffer("movingVariance", channels_value, training_value != 0.0);
-  call.buffer("output", all_value, false);
-  call.buffer("mean", channels_value, (1.0 - training_value) != 0.0);
-  call.buffer("variance", channels_value, (1.0 - training_value) != 0.0);
+  const double all_ = (rows_ * channels_);
+  call.buffer("input", all_, false);
+  call.buffer("gamma", channels_, false);
+  call.buffer("beta", channels_, false);
+  call.buffer("movingMean", channels_, training_ != 0.0);
+  call.buffer("movingVariance", channels_, training_ != 0.0);
+  call.buffer("output", all_, false);
+  call.buffer("mean", channels_, (1.0 - training_) != 0.0);
+  call.buffer("variance", channels_, (1.0 - training_) != 0.0);
 }
 
 inline void check_batch_norm_relu_grad(call_check& call) {
-  const double rows_value = call.whole("rows", 1, largest_count);
-  const double channels_value = call.whole("channels", 1, largest_count);
+  const double rows_ = call.whole("rows", 1, largest_count);
+  const double channels_ = call.whole("channels", 1, largest_count);
   call.whole("relu", 0, 1);
   call.number_from("epsilon", 0);
-  const double all_value = (rows_value * channels_value);
-  call.buffer("gradOutput", all_value, false);
-  call.buffer("input", all_value, false);
-  call.buffer("gamma", channels_value, false);
-  call.buffer("beta", channels_value, false);
-  call.buffer("mean", channels_value, false);
-  call.buffer("variance", channels_value, false);
-  call.buffer("gradInput", all_value, false);
-  call.buffer("gradGamma", channels_value, false);
-  call.buffer("gradBeta", channels_value, false);
+  const double all_ = (rows_ * channels_);
+  call.buffer("gradOutput", all_, false);
+  call.buffer("input", all_, false);
+  call.buffer("gamma", channels_, false);
+  call.buffer("beta", channels_, false);
+  call.buffer("mean", channels_, false);
+  call.buffer("variance", channels_, false);
+  call.buffer("gradInput", all_, false);
+  call.buffer("gradGamma", channels_, false);
+  call.buffer("gradBeta", channels_, false);
 }
 
 inline void check_dynamic_head(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double prompts_value = call.whole("prompts", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double width_value = call.whole("width", 1, 4096);
-  const double feature_size_value = ((n_value * voxels_value) * width_value);
-  const double parameter_size_value = ((n_value * prompts_value) * ((((2.0 * width_value) * width_value) + (4.0 * width_value)) + 2.0));
-  const double logit_size_value = ((n_value * prompts_value) * voxels_value);
-  call.buffer("features", feature_size_value, false);
-  call.buffer("parameters", parameter_size_value, false);
-  call.buffer("logits", logit_size_value, false);
+  const checked_head family(call);
+  call.buffer("features", family.feature_size_, false);
+  call.buffer("parameters", family.parameter_size_, false);
+  call.buffer("logits", family.logit_size_, false);
 }
 
 inline void check_dynamic_head_grad(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double prompts_value = call.whole("prompts", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double width_value = call.whole("width", 1, 4096);
-  const double feature_size_value = ((n_value * voxels_value) * width_value);
-  const double parameter_size_value = ((n_value * prompts_value) * ((((2.0 * width_value) * width_value) + (4.0 * width_value)) + 2.0));
-  const double logit_size_value = ((n_value * prompts_value) * voxels_value);
-  call.buffer("gradLogits", logit_size_value, false);
-  call.buffer("features", feature_size_value, false);
-  call.buffer("parameters", parameter_size_value, false);
-  call.buffer("gradFeatures", feature_size_value, false);
-  call.buffer("gradParameters", parameter_size_value, false);
+  const checked_head family(call);
+  call.buffer("gradLogits", family.logit_size_, false);
+  call.buffer("features", family.feature_size_, false);
+  call.buffer("parameters", family.parameter_size_, false);
+  call.buffer("gradFeatures", family.feature_size_, false);
+  call.buffer("gradParameters", family.parameter_size_, false);
 }
 
 inline void check_overlap_sums(call_check& call) {
-  const double count_value = call.whole("count", 0, largest_count);
-  call.buffer("logits", count_value, false);
-  call.buffer("target", count_value, false);
-  call.buffer("mask", count_value, true);
+  const double count_ = call.whole("count", 0, largest_count);
+  call.buffer("logits", count_, false);
+  call.buffer("target", count_, false);
+  call.buffer("mask", count_, true);
   call.buffer("sums", 5.0, false);
 }
 
 inline void check_overlap_sums_grad(call_check& call) {
-  const double count_value = call.whole("count", 0, largest_count);
+  const double count_ = call.whole("count", 0, largest_count);
   call.buffer("gradSums", 5.0, false);
-  call.buffer("logits", count_value, false);
-  call.buffer("target", count_value, false);
-  call.buffer("mask", count_value, true);
-  call.buffer("gradLogits", count_value, true);
-  call.buffer("gradTarget", count_value, true);
+  call.buffer("logits", count_, false);
+  call.buffer("target", count_, false);
+  call.buffer("mask", count_, true);
+  call.buffer("gradLogits", count_, true);
+  call.buffer("gradTarget", count_, true);
 }
 
 inline void check_aggregate_max(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double prompts_value = call.whole("prompts", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double real_value = call.whole("real", 1, largest_count);
-  const double logit_size_value = ((n_value * prompts_value) * voxels_value);
-  const double aggregate_size_value = (n_value * voxels_value);
-  call.require((real_value <= prompts_value), "real <= prompts");
-  call.buffer("logits", logit_size_value, false);
-  call.buffer("aggregate", aggregate_size_value, false);
+  const checked_aggregate family(call);
+  call.buffer("logits", family.logit_size_, false);
+  call.buffer("aggregate", family.aggregate_size_, false);
 }
 
 inline void check_aggregate_max_grad(call_check& call) {
-  const double n_value = call.whole("n", 1, largest_count);
-  const double prompts_value = call.whole("prompts", 1, largest_count);
-  const double voxels_value = call.whole("voxels", 1, largest_count);
-  const double real_value = call.whole("real", 1, largest_count);
-  const double logit_size_value = ((n_value * prompts_value) * voxels_value);
-  const double aggregate_size_value = (n_value * voxels_value);
-  call.require((real_value <= prompts_value), "real <= prompts");
-  call.buffer("gradAggregate", aggregate_size_value, false);
-  call.buffer("logits", logit_size_value, false);
-  call.buffer("gradLogits", logit_size_value, false);
+  const checked_aggregate family(call);
+  call.buffer("gradAggregate", family.aggregate_size_, false);
+  call.buffer("logits", family.logit_size_, false);
+  call.buffer("gradLogits", family.logit_size_, false);
 }
 
 inline void check_pack_gradients(call_check& call) {
-  const double n_value = call.whole("n", 0, 1048576);
-  const checked_list size_value = call.list("size", n_value);
-  for (int64_t i = 0; call.goes_on(i, n_value); i++) call.buffer("gradient", size_value[i], true);
-  call.buffer("arena", sum(size_value), false);
+  const double n_ = call.whole("n", 0, 1048576);
+  const checked_list size_ = call.list("size", n_);
+  for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("gradient", size_[i], true);
+  call.buffer("arena", sum(size_), false);
   call.buffer("squaredNorm", 1.0, false);
 }
 
 inline void check_adam_step(call_check& call) {
-  const double n_value = call.whole("n", 0, 1048576);
+  const double n_ = call.whole("n", 0, 1048576);
   call.number("learningRate");
   call.number("beta1");
   call.number("beta2");
@@ -305,137 +221,137 @@ inline void check_adam_step(call_check& call) {
   call.number("weightDecay");
   call.whole("step", 1, largest_count);
   call.number("gradientScale");
-  const checked_list size_value = call.list("size", n_value);
-  call.buffer("arena", sum(size_value), false);
-  call.buffer("firstMoment", sum(size_value), false);
-  call.buffer("secondMoment", sum(size_value), false);
-  for (int64_t i = 0; call.goes_on(i, n_value); i++) call.buffer("parameter", size_value[i], false);
+  const checked_list size_ = call.list("size", n_);
+  call.buffer("arena", sum(size_), false);
+  call.buffer("firstMoment", sum(size_), false);
+  call.buffer("secondMoment", sum(size_), false);
+  for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("parameter", size_[i], false);
 }
 
 inline void check_ema_step(call_check& call) {
-  const double n_value = call.whole("n", 0, 1048576);
+  const double n_ = call.whole("n", 0, 1048576);
   call.number("decay");
-  const checked_list size_value = call.list("size", n_value);
-  for (int64_t i = 0; call.goes_on(i, n_value); i++) call.buffer("parameter", size_value[i], false);
-  call.buffer("average", sum(size_value), false);
+  const checked_list size_ = call.list("size", n_);
+  for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("parameter", size_[i], false);
+  call.buffer("average", sum(size_), false);
 }
 
 inline void check_unary(call_check& call) {
   call.whole("kind", 0, 23);
-  const double count_value = call.whole("count", 0, largest_count);
+  const double count_ = call.whole("count", 0, largest_count);
   call.number("parameterA");
   call.number("parameterB");
-  call.buffer("input", count_value, false);
-  call.buffer("output", count_value, false);
+  call.buffer("input", count_, false);
+  call.buffer("output", count_, false);
 }
 
 inline void check_binary(call_check& call) {
   call.whole("kind", 0, 8);
-  const double rank_value = call.whole("rank", 0, 8);
-  const checked_list shape_value = call.list("shape", rank_value);
-  const checked_list a_stride_value = call.list("aStride", rank_value);
-  const checked_list b_stride_value = call.list("bStride", rank_value);
-  call.buffer("a", extent(shape_value, a_stride_value), false);
-  call.buffer("b", extent(shape_value, b_stride_value), false);
-  call.buffer("output", product(shape_value), false);
+  const double rank_ = call.whole("rank", 0, 8);
+  const checked_list shape_ = call.list("shape", rank_);
+  const checked_list a_stride_ = call.list("aStride", rank_);
+  const checked_list b_stride_ = call.list("bStride", rank_);
+  call.buffer("a", extent(shape_, a_stride_), false);
+  call.buffer("b", extent(shape_, b_stride_), false);
+  call.buffer("output", product(shape_), false);
 }
 
 inline void check_reduce(call_check& call) {
   call.whole("kind", 0, 4);
-  const double outer_value = call.whole("outer", 0, largest_count);
-  const double reduced_value = call.whole("reduced", 0, largest_count);
-  const double inner_value = call.whole("inner", 0, largest_count);
-  call.buffer("input", ((outer_value * reduced_value) * inner_value), false);
-  call.buffer("output", (outer_value * inner_value), false);
+  const double outer_ = call.whole("outer", 0, largest_count);
+  const double reduced_ = call.whole("reduced", 0, largest_count);
+  const double inner_ = call.whole("inner", 0, largest_count);
+  call.buffer("input", ((outer_ * reduced_) * inner_), false);
+  call.buffer("output", (outer_ * inner_), false);
 }
 
 inline void check_matmul(call_check& call) {
-  const double batch_value = call.whole("batch", 0, largest_count);
-  const double m_value = call.whole("m", 0, largest_count);
-  const double k_value = call.whole("k", 0, largest_count);
-  const double n_value = call.whole("n", 0, largest_count);
+  const double batch_ = call.whole("batch", 0, largest_count);
+  const double m_ = call.whole("m", 0, largest_count);
+  const double k_ = call.whole("k", 0, largest_count);
+  const double n_ = call.whole("n", 0, largest_count);
   call.whole("transposeA", 0, 1);
   call.whole("transposeB", 0, 1);
-  const double a_step_value = call.whole("aStep", 0, largest_count);
-  const double b_step_value = call.whole("bStep", 0, largest_count);
-  call.buffer("a", strided(batch_value, a_step_value, (m_value * k_value)), false);
-  call.buffer("b", strided(batch_value, b_step_value, (k_value * n_value)), false);
-  call.buffer("output", ((batch_value * m_value) * n_value), false);
+  const double a_step_ = call.whole("aStep", 0, largest_count);
+  const double b_step_ = call.whole("bStep", 0, largest_count);
+  call.buffer("a", strided(batch_, a_step_, (m_ * k_)), false);
+  call.buffer("b", strided(batch_, b_step_, (k_ * n_)), false);
+  call.buffer("output", ((batch_ * m_) * n_), false);
 }
 
 inline void check_transpose(call_check& call) {
-  const double rank_value = call.whole("rank", 0, 8);
-  const checked_list shape_value = call.list("shape", rank_value);
-  const checked_list permutation_value = call.list("permutation", rank_value);
-  call.require(is_permutation(permutation_value), "isPermutation(permutation)");
-  call.buffer("input", product(shape_value), false);
-  call.buffer("output", product(shape_value), false);
+  const double rank_ = call.whole("rank", 0, 8);
+  const checked_list shape_ = call.list("shape", rank_);
+  const checked_list permutation_ = call.list("permutation", rank_);
+  call.require(is_permutation(permutation_), "isPermutation(permutation)");
+  call.buffer("input", product(shape_), false);
+  call.buffer("output", product(shape_), false);
 }
 
 inline void check_slice(call_check& call) {
-  const double rank_value = call.whole("rank", 0, 8);
-  const checked_list shape_value = call.list("shape", rank_value);
-  const checked_list begin_value = call.list("begin", rank_value);
-  const checked_list size_value = call.list("size", rank_value);
-  call.require(is_within(begin_value, size_value, shape_value), "isWithin(begin, size, shape)");
-  call.buffer("input", product(shape_value), false);
-  call.buffer("output", product(size_value), false);
+  const double rank_ = call.whole("rank", 0, 8);
+  const checked_list shape_ = call.list("shape", rank_);
+  const checked_list begin_ = call.list("begin", rank_);
+  const checked_list size_ = call.list("size", rank_);
+  call.require(is_within(begin_, size_, shape_), "isWithin(begin, size, shape)");
+  call.buffer("input", product(shape_), false);
+  call.buffer("output", product(size_), false);
 }
 
 inline void check_pad(call_check& call) {
-  const double rank_value = call.whole("rank", 0, 8);
-  const checked_list shape_value = call.list("shape", rank_value);
-  const checked_list before_value = call.list("before", rank_value);
-  const checked_list after_value = call.list("after", rank_value);
+  const double rank_ = call.whole("rank", 0, 8);
+  const checked_list shape_ = call.list("shape", rank_);
+  const checked_list before_ = call.list("before", rank_);
+  const checked_list after_ = call.list("after", rank_);
   call.number("value");
-  call.buffer("input", product(shape_value), false);
-  call.buffer("output", product_of_sums(shape_value, before_value, after_value), false);
+  call.buffer("input", product(shape_), false);
+  call.buffer("output", product_of_sums(shape_, before_, after_), false);
 }
 
 inline void check_concat(call_check& call) {
-  const double n_value = call.whole("n", 1, 1048576);
-  const double outer_value = call.whole("outer", 0, largest_count);
-  const checked_list inner_value = call.list("inner", n_value);
-  for (int64_t i = 0; call.goes_on(i, n_value); i++) call.buffer("input", (outer_value * inner_value[i]), false);
-  call.buffer("output", (outer_value * sum(inner_value)), false);
+  const double n_ = call.whole("n", 1, 1048576);
+  const double outer_ = call.whole("outer", 0, largest_count);
+  const checked_list inner_ = call.list("inner", n_);
+  for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("input", (outer_ * inner_[i]), false);
+  call.buffer("output", (outer_ * sum(inner_)), false);
 }
 
 inline void check_tile(call_check& call) {
-  const double rank_value = call.whole("rank", 0, 8);
-  const checked_list shape_value = call.list("shape", rank_value);
-  const checked_list repetitions_value = call.list("repetitions", rank_value);
-  call.buffer("input", product(shape_value), false);
-  call.buffer("output", (product(shape_value) * product(repetitions_value)), false);
+  const double rank_ = call.whole("rank", 0, 8);
+  const checked_list shape_ = call.list("shape", rank_);
+  const checked_list repetitions_ = call.list("repetitions", rank_);
+  call.buffer("input", product(shape_), false);
+  call.buffer("output", (product(shape_) * product(repetitions_)), false);
 }
 
 inline void check_fill(call_check& call) {
-  const double count_value = call.whole("count", 0, largest_count);
+  const double count_ = call.whole("count", 0, largest_count);
   call.number("value");
-  call.buffer("output", count_value, false);
+  call.buffer("output", count_, false);
 }
 
 inline void check_cut_patches(call_check& call) {
-  const double n_value = call.whole("n", 0, largest_count);
-  const double d_value = call.whole("d", 0, largest_count);
-  const double h_value = call.whole("h", 0, largest_count);
-  const double w_value = call.whole("w", 0, largest_count);
-  const double total_value = call.whole("total", 0, largest_count);
-  const double lookups_value = call.whole("lookups", 0, largest_count);
-  call.buffer("volumes", total_value, false);
-  call.buffer("table", (n_value * 13.0), false);
-  call.buffer("lookup", (lookups_value * 256.0), (lookups_value == 0.0) != 0.0);
-  call.buffer("patches", (((n_value * d_value) * h_value) * w_value), false);
+  const double n_ = call.whole("n", 0, largest_count);
+  const double d_ = call.whole("d", 0, largest_count);
+  const double h_ = call.whole("h", 0, largest_count);
+  const double w_ = call.whole("w", 0, largest_count);
+  const double total_ = call.whole("total", 0, largest_count);
+  const double lookups_ = call.whole("lookups", 0, largest_count);
+  call.buffer("volumes", total_, false);
+  call.buffer("table", (n_ * 13.0), false);
+  call.buffer("lookup", (lookups_ * 256.0), (lookups_ == 0.0) != 0.0);
+  call.buffer("patches", (((n_ * d_) * h_) * w_), false);
 }
 
 inline void check_cut_mix(call_check& call) {
-  const double n_value = call.whole("n", 0, largest_count);
-  const double d_value = call.whole("d", 0, largest_count);
-  const double h_value = call.whole("h", 0, largest_count);
-  const double w_value = call.whole("w", 0, largest_count);
-  const double sources_value = call.whole("sources", 0, largest_count);
-  call.buffer("patches", (((sources_value * d_value) * h_value) * w_value), false);
-  call.buffer("table", (n_value * 8.0), false);
-  call.buffer("mixes", (((n_value * d_value) * h_value) * w_value), false);
+  const double n_ = call.whole("n", 0, largest_count);
+  const double d_ = call.whole("d", 0, largest_count);
+  const double h_ = call.whole("h", 0, largest_count);
+  const double w_ = call.whole("w", 0, largest_count);
+  const double sources_ = call.whole("sources", 0, largest_count);
+  call.buffer("patches", (((sources_ * d_) * h_) * w_), false);
+  call.buffer("table", (n_ * 8.0), false);
+  call.buffer("mixes", (((n_ * d_) * h_) * w_), false);
 }
 
 // Checks a call of `op`; false where there is no such row.

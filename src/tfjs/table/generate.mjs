@@ -26,6 +26,18 @@ async function loadTable() {
   return import(`data:text/javascript;base64,${Buffer.from(outputFiles[0].text).toString('base64')}`);
 }
 
+/** Items one after the other, in lines of at most 120 characters. */
+function wrapped(head, items, end) {
+  const indent = ' '.repeat(head.length);
+  const lines = [head];
+  items.forEach((item, i) => {
+    const text = i === items.length - 1 ? `${item}${end}` : `${item}, `;
+    if (lines.at(-1).length + text.trimEnd().length > 120) lines.push(indent);
+    lines[lines.length - 1] += text;
+  });
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
 /** @returns the text of each generated file, by its path from the root of the repository */
 export async function generate() {
   const table = await loadTable();
@@ -46,40 +58,43 @@ export async function generate() {
   const typeOf = (rule) => (kindOf(rule) === undefined ? plainTypes[rule.is] : `${kindOf(rule)}_kind`);
   const plainTypes = { whole: 'std::int64_t', flag: 'bool', number: 'double', list: 'attribute_list' };
   const constructorOf = (name, base, attributes, offset) => {
-    const lines = [];
+    const initializers = base === undefined ? [] : [`${base}(attributes)`];
     let fixed = offset;
     const lists = []; // lengths of the lists before
     for (const [each, rule] of attributes) {
-      const { is, length } = rule;
-      const at = [`${fixed}`, ...lists.map((one) => `${snakeCase(one)}`)].join(' + ');
+      const at = [`${fixed}`, ...lists.map(snakeCase)].join(' + ');
       const value = `attributes[${at}]`;
       const read = {
-        whole: `static_cast<${typeOf(rule)}>(${value})`,
+        whole: kindOf(rule) === undefined ? `integer(${value})` : `static_cast<${typeOf(rule)}>(${value})`,
         flag: `${value} != 0`,
         number: value,
         list: `attribute_list{attributes + ${at}}`,
-      }[is];
-      lines.push(`${snakeCase(each)}(${read})`);
-      if (is === 'list') lists.push(length);
+      }[rule.is];
+      initializers.push(`${snakeCase(each)}(${read})`);
+      if (rule.is === 'list') lists.push(rule.length);
       else fixed++;
     }
-    const initializers = [...(base === undefined ? [] : [`${base}(attributes)`]), ...lines];
-    return `  explicit ${name}(const double* attributes)\n      : ${initializers.join(',\n        ')} {}\n`;
+    return `  explicit ${name}(const double* attributes)\n${wrapped('      : ', initializers, ' {}')}`;
   };
   const struct = (name, base, attributes, offset) => {
-    const members = attributes.map(([each, rule]) => `  ${typeOf(rule)} ${snakeCase(each)};\n`).join('');
     const head = base === undefined ? `struct ${name} {` : `struct ${name} : ${base} {`;
-    if (base !== undefined && attributes.length === 0)
-      return `struct ${name} : ${base} {\n  using ${base}::${base};\n};\n`;
-    return `${head}\n${members}\n${constructorOf(name, base, attributes, offset)}};\n`;
+    if (base !== undefined && attributes.length === 0) return `${head}\n  using ${base}::${base};\n};\n`;
+    const members = [];
+    for (const [each, rule] of attributes) {
+      const type = typeOf(rule);
+      if (members.at(-1)?.type === type) members.at(-1).names.push(snakeCase(each));
+      else members.push({ type, names: [snakeCase(each)] });
+    }
+    const lines = members.map(({ type, names }) => wrapped(`  ${type} `, names, ';')).join('');
+    return `${head}\n${lines}${constructorOf(name, base, attributes, offset)}};\n`;
   };
   const bufferEnum = (name, row) => {
-    const lines = [];
+    const items = [];
     const functions = [];
     let before = '';
     let place = 0;
     for (const { name: each, repeated } of buffersOf(row)) {
-      if (before === '') lines.push(`  ${snakeCase(each)} = ${place},\n`);
+      if (before === '') items.push(`${snakeCase(each)} = ${place}`);
       else
         functions.push(
           `constexpr std::int32_t ${snakeCase(each)}_after(std::int64_t ${before}) { return static_cast<std::int32_t>(${place} + ${before}); }\n`,
@@ -87,7 +102,7 @@ export async function generate() {
       if (repeated === undefined) place++;
       else before = snakeCase(repeated);
     }
-    return `namespace ${name}_buffer {\nenum : std::int32_t {\n${lines.join('')}};\n${functions.join('')}}  // namespace ${name}_buffer\n`;
+    return `namespace ${name}_buffer {\n${wrapped('enum : std::int32_t { ', items, ' };')}${functions.join('')}}  // namespace ${name}_buffer\n`;
   };
   const header = [
     `// ${note}`,
@@ -107,24 +122,22 @@ export async function generate() {
     '',
     'namespace versemi {',
     '',
-    ...Object.entries(kinds).map(
-      ([name, list]) =>
-        `enum class ${name}_kind : std::int32_t {\n${list.map((each) => `  ${snakeCase(each)},\n`).join('')}};\n`,
+    ...Object.entries(kinds).map(([name, list]) =>
+      wrapped(`enum class ${name}_kind : std::int32_t { `, list.map(snakeCase), ' };'),
     ),
     ...Object.entries(table.constants).map(([name, value]) => `constexpr int ${snakeCase(name)} = ${value};`),
     'constexpr int largest_rank = 8;',
     '',
+    'inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }',
+    '',
     '// Whole numbers that stand one after the other among the attributes.',
     'struct attribute_list {',
     '  const double* at;',
-    '  std::int64_t operator[](std::int64_t i) const { return static_cast<std::int64_t>(at[i]); }',
+    '  std::int64_t operator[](std::int64_t i) const { return integer(at[i]); }',
     '};',
     '',
     ...Object.entries(table.families).map(([name, { attributes }]) =>
-      [
-        struct(`${name}_attributes`, undefined, Object.entries(attributes), 0),
-        `constexpr std::int32_t ${name}_attribute_count = ${Object.keys(attributes).length};\n`,
-      ].join(''),
+      struct(`${name}_attributes`, undefined, Object.entries(attributes), 0),
     ),
     ...rows.map(([name, row]) => {
       const inherited = familyAttributes(row).length;
@@ -174,13 +187,11 @@ export async function generate() {
       const buffers = buffersOf(row);
       const lines = buffers.map(
         ({ name: each, output, repeated, inPlace, narrow }) =>
-          `          {"${each}", ${output}, ${repeated !== undefined}, ${inPlace === true}, ${narrow === true}},`,
+          `{"${each}", ${output}, ${repeated !== undefined}, ${inPlace === true}, ${narrow === true}}`,
       );
       return [
         `    case VERSEMI_${name.toUpperCase()}: {`,
-        '      static constexpr buffer_description buffers[] = {',
-        ...lines,
-        '      };',
+        wrapped('      static constexpr buffer_description buffers[] = {', lines, '};').trimEnd(),
         `      static constexpr op_description op_row{"${name}", buffers, ${buffers.length}, ${Object.keys(row.inputs).length}};`,
         '      return &op_row;',
         '    }',
@@ -198,48 +209,64 @@ export async function generate() {
   ].join('\n');
 
   // --- kernel_checks.h ---------------------------------------------------------------------------------------------
+  const number = (value) => (value > 2 ** 31 - 1 ? 'largest_count' : `${value}`);
+  /** How a check reads an attribute. */
+  const readOf = ([name, rule]) => {
+    if (rule.is === 'list') return `call.list("${name}", ${snakeCase(rule.length)}_)`;
+    if (rule.is === 'number')
+      return rule.low === undefined ? `call.number("${name}")` : `call.number_from("${name}", ${number(rule.low)})`;
+    return `call.whole("${name}", ${rule.is === 'flag' ? '0, 1' : `${number(rule.low)}, ${number(rule.high)}`})`;
+  };
+  const localOf = (name) => `${snakeCase(name)}_`;
+  const expressionIn = (lists, inherited) => (text) =>
+    table.printExpression(table.parseExpression(text), (name, whole) => {
+      if (Object.hasOwn(table.constants, name)) return `${table.constants[name]}.0`;
+      const local = inherited.has(name) ? `family.${localOf(name)}` : localOf(name);
+      return lists.has(name) && !whole ? `${local}[i]` : local;
+    });
+  const familyCheckOf = ([name, { attributes, sizes = {}, requires = [] }]) => {
+    const express = expressionIn(new Set(), new Set());
+    const values = [
+      ...Object.entries(attributes).map((entry) => [entry[0], readOf(entry)]),
+      ...Object.entries(sizes).map(([each, text]) => [each, express(text)]),
+    ];
+    const conditions = requires.map((text) => `    call.require(${express(text)}, "${text}");\n`).join('');
+    return `struct checked_${name} {\n${wrapped(
+      '  double ',
+      values.map(([each]) => localOf(each)),
+      ';',
+    )}  explicit checked_${name}(call_check& call)\n${wrapped(
+      '      : ',
+      values.map(([each, value]) => `${localOf(each)}(${value})`),
+      ' {',
+    )}${conditions}  }\n};\n`;
+  };
   const checkOf = ([name, row]) => {
-    const family = row.family === undefined ? {} : table.families[row.family];
-    const lists = new Set();
-    const lines = [];
-    const print = (each, whole) => {
-      if (Object.hasOwn(table.constants, each)) return `${table.constants[each]}.0`;
-      return lists.has(each) && !whole ? `${snakeCase(each)}_value[i]` : `${snakeCase(each)}_value`;
-    };
-    const express = (text) => table.printExpression(table.parseExpression(text), print);
-    const number = (value) => (Number.isInteger(value) && value > 2 ** 31 - 1 ? 'largest_count' : `${value}`);
-    for (const [each, rule] of [...familyAttributes(row), ...Object.entries(row.attributes ?? {})]) {
-      const local = `${snakeCase(each)}_value`;
-      if (rule.is === 'list') {
-        lists.add(each);
-        lines.push(`const checked_list ${local} = call.list("${each}", ${snakeCase(rule.length)}_value);`);
-      } else if (rule.is === 'number')
-        lines.push(
-          rule.low === undefined ? `call.number("${each}");` : `call.number_from("${each}", ${number(rule.low)});`,
-        );
-      else
-        lines.push(
-          `const double ${local} = call.whole("${each}", ${rule.is === 'flag' ? '0, 1' : `${number(rule.low)}, ${number(rule.high)}`});`,
-        );
-    }
-    for (const [each, text] of Object.entries({ ...family.sizes, ...row.sizes }))
-      lines.push(`const double ${snakeCase(each)}_value = ${express(text)};`);
-    for (const text of [...(family.requires ?? []), ...(row.requires ?? [])])
-      lines.push(`call.require(${express(text)}, "${text}");`);
+    const { attributes = {}, sizes = {}, requires = [], family } = row;
+    const inherited = new Set(
+      family === undefined
+        ? []
+        : [...Object.keys(table.families[family].attributes), ...Object.keys(table.families[family].sizes ?? {})],
+    );
+    const lists = new Set(Object.keys(attributes).filter((each) => attributes[each].is === 'list'));
+    const express = expressionIn(lists, inherited);
+    const lines = family === undefined ? [] : [`const checked_${family} family(call);`];
+    for (const entry of Object.entries(attributes))
+      lines.push(`const ${lists.has(entry[0]) ? 'checked_list' : 'double'} ${localOf(entry[0])} = ${readOf(entry)};`);
+    for (const [each, text] of Object.entries(sizes)) lines.push(`const double ${localOf(each)} = ${express(text)};`);
+    for (const text of requires) lines.push(`call.require(${express(text)}, "${text}");`);
     for (const { name: each, count, optional, repeated } of buffersOf(row)) {
       const absent = optional === undefined ? 'false' : optional === '1' ? 'true' : `${express(optional)} != 0.0`;
       const line = `call.buffer("${each}", ${express(count)}, ${absent});`;
       lines.push(
-        repeated === undefined
-          ? line
-          : `for (int64_t i = 0; call.goes_on(i, ${snakeCase(repeated)}_value); i++) ${line}`,
+        repeated === undefined ? line : `for (int64_t i = 0; call.goes_on(i, ${localOf(repeated)}); i++) ${line}`,
       );
     }
     const used = lines.join('\n');
     // Attributes that no size depends on are checked all the same.
     const body = lines.map((line) => {
       const local = /^const \w+ (\w+) = (.*)$/.exec(line);
-      return local !== null && used.split(local[1]).length === 2 ? local[2] : line;
+      return local !== null && used.split(new RegExp(`\\b${local[1]}\\b`)).length === 2 ? local[2] : line;
     });
     return `inline void check_${name}(call_check& call) {\n${body.map((line) => `  ${line}\n`).join('')}}\n`;
   };
@@ -256,6 +283,7 @@ export async function generate() {
     '',
     'namespace versemi {',
     '',
+    ...Object.entries(table.families).map(familyCheckOf),
     ...rows.map(checkOf),
     '// Checks a call of `op`; false where there is no such row.',
     'inline bool check_row(std::int32_t op, call_check& call) {',

@@ -46,6 +46,8 @@ export const constants = { patchRowLength, mixRowLength, lookupLength } as const
 const largestStep = 2 ** 20;
 const largestRank = 8;
 const step = whole(1, largestStep);
+/** Along an axis of a convolution, and its channels: kernels count them in 32 bits. */
+const axis = whole(1, 2 ** 31 - 1);
 /** Number of the attributes or buffers that follow. */
 const length = (low: number) => whole(low, largestStep);
 const rank = whole(0, largestRank);
@@ -60,8 +62,8 @@ export const families = {
    */
   convolution: {
     attributes: {
-      n: whole(1), inD: whole(1), inH: whole(1), inW: whole(1), inC: whole(1),
-      outD: whole(1), outH: whole(1), outW: whole(1), outC: whole(1),
+      n: axis, inD: axis, inH: axis, inW: axis, inC: axis,
+      outD: axis, outH: axis, outW: axis, outC: axis,
       kD: step, kH: step, kW: step, sD: step, sH: step, sW: step,
       padD: whole(0, largestStep), padH: whole(0, largestStep), padW: whole(0, largestStep),
     }, // biome-ignore format: one line per group

@@ -169,11 +169,10 @@ versemi_status run_gradient(context& device, const grad_weight_call& call, const
   return finish_grad_weight(device, call, partials, splits);
 }
 
-const char* refuses(const context& device, const double* attributes, std::int32_t count) {
-  versemi_conv_problem p;
+const char* refuses(const context& device, const double* attributes, std::int32_t) {
   const char* reason = refuses_device(device);
-  if (reason == nullptr) reason = versemi_read_conv_problem(&p, attributes, count);
-  return reason != nullptr ? reason : refuses_view(forward_view(p));
+  if (reason != nullptr) return reason;
+  return refuses_view(forward_view(conv_problem_of(convolution_attributes(attributes))));
 }
 
 versemi_status convolve_best(context& device, const grad_weight_call& call) {
