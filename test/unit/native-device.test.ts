@@ -294,6 +294,7 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
   const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
   for (const file of [
+    'environment.js',
     'errors.js',
     'root.js',
     'tfjs/devices/device.js',
