@@ -54,7 +54,7 @@ function zeroBytes(): usize {
   return (max(<usize>(2 * tileColumns + 2) * <usize>channels, <usize>outChannels) * 4 + 63) & ~63;
 }
 
-/** Bytes of working space: a row of columns transformed along depth and height (16 vectors each), or what the other maps need. */
+/** Bytes of working space: a tile's columns after depth and height (16 vectors each), or what the other maps need. */
 function workBytes(): usize {
   return max(WORK_BYTES, <usize>(2 * tileColumns + 2) << 8);
 }

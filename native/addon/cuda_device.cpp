@@ -55,6 +55,22 @@ class cuda_device final : public device {
     return status.code != VERSEMI_OK ? status : session_->refuses(op, attributes, attribute_count);
   }
 
+  versemi_status rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) override {
+    const versemi_status status = check_attributes(op, attributes, attribute_count);
+    if (status.code == VERSEMI_OK) *answers = session_->rows(op, attributes, attribute_count);
+    return status;
+  }
+  void use_row(const std::string& name) override { session_->use_row(name); }
+  std::vector<std::string> row_names() const override {
+    std::vector<std::string> names;
+    for (int32_t op = 0; op <= largest_op; op++) {
+      int32_t count = 0;
+      const cuda::kernel* const* table = cuda::rows_of(op, &count);
+      for (int32_t i = 0; i < count; i++) add_row_name(table[i]->name, &names);
+    }
+    return names;
+  }
+
   memory_use use() const override {
     const cuda::device_memory_use memory = session_->memory();
     memory_use use;
@@ -137,13 +153,12 @@ std::unique_ptr<device> make_cuda_device(const cuda_settings& settings, std::str
   else if (settings.precision == "tf32") wanted.operands = cuda::precision::tf32;
   else if (settings.precision != "" && settings.precision != "bfloat16") {
     *reason = "the device cuda computes in bfloat16, tf32 or float32, not in " + settings.precision;
-    if (settings.precision == "int8")
-      *reason += ": on these GPUs bfloat16 convolutions are bound by memory, and int8 would save nothing worth its error";
     return nullptr;
   }
   if (settings.memory_limit_bytes > 0) wanted.memory_limit_bytes = settings.memory_limit_bytes;
   wanted.poison = settings.poison;
   wanted.blocking = settings.blocking;
+  wanted.forbidden_rows = settings.forbidden_rows;
   *reason = cuda::unavailable_reason();
   if (!reason->empty()) return nullptr;
   versemi_status status = ok();

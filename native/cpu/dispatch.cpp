@@ -53,7 +53,6 @@ constexpr std::size_t entry_count = sizeof entries / sizeof entries[0];
 std::vector<versemi_kernel> make_table(const instruction_set_entry& entry) {
   std::vector<versemi_kernel> table;
   entry.append(table);
-  append_rows(table, conv3d_reference_kernels());
   // Stable: within one op the order of preference stays.
   std::stable_sort(table.begin(), table.end(),
                    [](const versemi_kernel& a, const versemi_kernel& b) { return a.op < b.op; });

@@ -41,9 +41,6 @@ VERSEMI_KERNEL_FAMILIES(VERSEMI_DECLARE_FAMILY)
 }
 #undef VERSEMI_DECLARE_FAMILY
 
-// Plain rows, last in the table: what they compute is the specification.
-kernel_rows conv3d_reference_kernels();
-
 // Names of the instruction sets that are compiled in and that this processor has, best first; ends with nullptr.
 const char* const* available_instruction_sets();
 

@@ -42,7 +42,7 @@ struct cases : elementwise_cases<kernel_case> {
     for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) {
       versemi_context* context = versemi::create_context(2);
       guarded y(static_cast<int64_t>(x.size()));
-      run_row(row_of(*isa, VERSEMI_UNARY), context, {constant(x), y.buffer()}, {double(c.kind), double(x.size()), 0, 0}, c.name);
+      run_op(*isa, VERSEMI_UNARY, context, {constant(x), y.buffer()}, {double(c.kind), double(x.size()), 0, 0}, c.name);
       double worst = 0;
       std::size_t at = 0;
       for (std::size_t i = 0; i < x.size(); i++) {

@@ -5,7 +5,6 @@ import type { BenchRow } from '../bench/run.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from '../bench/training-peers.js';
 import { environment } from '../environment.js';
 import { packageRoot } from '../root.js';
-import { requireGradients } from '../tfjs/index.js';
 import { chooseDevice, type DeviceArguments } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
@@ -46,7 +45,6 @@ Examples:
   $ versemi bench --device wasm --threads 1 --only vnet-forward
   $ versemi bench --device cuda --training
   $ versemi bench --exact --only vnet-forward
-  $ versemi bench --device cpu --precision int8 --only vnet-forward
   $ versemi bench --json
 
 Peers that are not installed are left out. Where a peer does the same work with the same numbers, what both found is compared.
@@ -86,7 +84,6 @@ metrics-256 and batch-8-8 run on one thread in WebAssembly, whatever the device.
 /** Layers and steps, each with its floor, its peer and their ratio. */
 async function benchTraining(options: TrainingArguments & DeviceArguments, terminal: Terminal): Promise<void> {
   const { device } = await chooseDevice(options, terminal);
-  requireGradients();
   const rows: ComparedRow[] = [];
   for await (const row of runTrainingBench(device, options)) {
     rows.push(row);

@@ -32,9 +32,9 @@ export async function chooseDevice(options: DeviceArguments, terminal: Terminal)
   return { ...selected, settings };
 }
 
-/** Minimal filtering is only mentioned where there is any: not on cuda, and not in a lower precision. */
+/** Minimal filtering is mentioned only where there is any: not on cuda. */
 function describeSettings(device: Device['name'], { exact, precision }: UsedSettings): string {
   if (exact) return `Operands ${precision}, plain sums only (--exact).`;
-  if (device === 'cuda' || precision !== 'float32') return `Operands of the convolutions ${precision}.`;
+  if (device === 'cuda') return `Operands of the convolutions ${precision}.`;
   return `Operands ${precision}, minimal filtering where it is faster.`;
 }

@@ -49,7 +49,6 @@ Examples:
   $ versemi evaluate model.safetensors --data data/atrium --json out.json --protocol versemi
   $ versemi evaluate runs/first --data data/spleen data/atrium --out runs/first/evaluation
   $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
-  $ versemi evaluate runs/first --data data/spleen --device cpu --precision bfloat16
   $ versemi evaluate runs/first --data data/spleen --device cuda --precision tf32
 
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,

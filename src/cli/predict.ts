@@ -38,7 +38,6 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
-  $ versemi predict model.safetensors scan.nii.gz --out out --device cpu --precision int8
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
 
 With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed

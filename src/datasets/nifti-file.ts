@@ -75,8 +75,10 @@ async function writeParts(file: string, parts: Iterable<Uint8Array>, level: numb
 async function compressed(parts: Iterable<Uint8Array>, level: number): Promise<Uint8Array[]> {
   const result: Uint8Array[] = [];
   const gzip = createGzip({ level, chunkSize: chunkBytes });
-  gzip.on('data', (chunk: Uint8Array) => result.push(chunk));
-  await pipeline(Readable.from(chunks(parts), { objectMode: false }), gzip);
+  // A pipeline that ended with `gzip` would wait for what is written into it, not for what comes out.
+  await pipeline(Readable.from(chunks(parts), { objectMode: false }), gzip, async (compressed) => {
+    for await (const chunk of compressed) result.push(chunk as Uint8Array);
+  });
   return result;
 }
 

@@ -8,7 +8,7 @@ import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
-import { type DeviceChoice, type DeviceOptions, deviceOptions, requireGradients, selectDevice } from '../tfjs/index.js';
+import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import { openTrainingData, type TrainingData, validationCases } from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
@@ -52,7 +52,6 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   if (options.resume !== true) assertNewRun(runFolder);
   const checkpoint = resuming ? await loadCheckpoint(last, plan) : undefined;
   const { backend, why } = await device(options);
-  requireGradients();
   const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
 
   const state = startState(plan, checkpoint);

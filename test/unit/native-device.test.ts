@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { isVersemiError } from '../../src/errors.js';
-import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
+import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
 import {
   binaryKinds,
   type KernelName,
@@ -13,33 +12,11 @@ import {
   reduceKinds,
   unaryKinds,
 } from '../../src/tfjs/table/kernel-table.js';
+import { coded, get, put } from './device-support.js';
 import { callOfTwos } from './table-support.js';
 
 const unavailable = nativeUnavailableReason();
 const needsAddon = { skip: unavailable ?? false };
-
-function put(device: Device, values: readonly number[]): BufferId {
-  const buffer = device.allocate(values.length * 4);
-  device.write(buffer, Float32Array.from(values));
-  return buffer;
-}
-
-function get(device: Device, buffer: BufferId, count: number): number[] {
-  const values = new Float32Array(count);
-  device.readSync(buffer, values);
-  return [...values];
-}
-
-/** The error that `action` throws; fails when it throws none or a foreign one. */
-function coded(action: () => unknown): { code: string; message: string } {
-  try {
-    action();
-  } catch (error) {
-    if (isVersemiError(error)) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
 
 t.test('buffers are counted, reused and given back', needsAddon, async (t) => {
   const device = loadNativeDevice({ threads: 2 });
@@ -68,7 +45,7 @@ t.test('what is written is read', needsAddon, async (t) => {
   t.teardown(() => device.dispose());
   const buffer = device.allocate(40);
   device.write(buffer, Float32Array.of(1, 2, 3));
-  t.same(get(device, buffer, 3), [1, 2, 3]);
+  t.same([...get(device, buffer, 3)], [1, 2, 3]);
   const bytes = new Uint8Array(6).fill(7);
   device.write(buffer, bytes.subarray(1, 4));
   const back = new DataView(new ArrayBuffer(8), 1, 3);
@@ -77,7 +54,7 @@ t.test('what is written is read', needsAddon, async (t) => {
   const shared = new Float32Array(new SharedArrayBuffer(8));
   shared.set([5, 6]);
   device.write(buffer, shared);
-  t.same(get(device, buffer, 2), [5, 6], 'shared memory too');
+  t.same([...get(device, buffer, 2)], [5, 6], 'shared memory too');
 });
 
 t.test('stale and false ids are coded errors', needsAddon, async (t) => {
@@ -209,22 +186,22 @@ t.test('ops from end to end', needsAddon, async (t) => {
   const b = put(device, [10, 20, 30]);
   const out = device.allocate(24);
   device.run('binary', [a, b, out], [binaryKinds.indexOf('add'), 2, 2, 3, 3, 1, 0, 1]);
-  t.same(get(device, out, 6), [11, 18, 33, 6, 25, 24]);
+  t.same([...get(device, out, 6)], [11, 18, 33, 6, 25, 24]);
   device.run('unary', [a, out], [unaryKinds.indexOf('relu'), 6, 0, 0]);
-  t.same(get(device, out, 6), [1, 0, 3, 0, 5, 0]);
+  t.same([...get(device, out, 6)], [1, 0, 3, 0, 5, 0]);
   device.run('transpose', [a, out], [2, 2, 3, 1, 0]);
-  t.same(get(device, out, 6), [1, -4, -2, 5, 3, -6]);
+  t.same([...get(device, out, 6)], [1, -4, -2, 5, 3, -6]);
   device.run('reduce', [a, out], [reduceKinds.indexOf('sum'), 2, 3, 1]);
-  t.same(get(device, out, 2), [2, -5]);
+  t.same([...get(device, out, 2)], [2, -5]);
   device.run('matmul', [a, b, out], [1, 2, 3, 1, 0, 0, 0, 0]);
-  t.same(get(device, out, 2), [10 - 40 + 90, -40 + 100 - 180]);
+  t.same([...get(device, out, 2)], [10 - 40 + 90, -40 + 100 - 180]);
   device.run('instance_norm_relu', [a, out, 0, 0], [1, 6, 1, 0, 0]);
   const normalized = get(device, out, 6);
   t.ok(Math.abs(normalized.reduce((sum, x) => sum + x, 0)) < 1e-5);
   t.ok(Math.abs(normalized.reduce((sum, x) => sum + x * x, 0) - 6) < 1e-4);
   // a convolution of one voxel with a 1 x 1 x 1 kernel is a matrix product
   device.run('conv3d_forward', [b, a, 0, out], [1, 1, 1, 1, 3, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
-  t.same(get(device, out, 2), [10 + 60 + 150, -20 - 80 - 180]);
+  t.same([...get(device, out, 2)], [10 + 60 + 150, -20 - 80 - 180]);
 });
 
 t.test('a disposed device answers with errors', needsAddon, async (t) => {
@@ -250,6 +227,18 @@ t.test('a number of threads that makes no sense is an error', needsAddon, async 
       { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /threads/ },
     );
   }
+});
+
+t.test('a precision that a device does not have is an error', needsAddon, async (t) => {
+  const refusal = { code: 'VERSEMI_DEVICE_UNAVAILABLE', details: { expected: /^float32/, found: 'bfloat16' } };
+  t.match(
+    coded(() => loadNativeDevice({ precision: 'bfloat16' })),
+    refusal,
+  );
+  await t.rejects(createWasmDevice({ precision: 'bfloat16' }), refusal);
+  const device = loadNativeDevice({ precision: 'float32', exact: true });
+  t.teardown(() => device.dispose());
+  t.equal(device.precision, 'float32');
 });
 
 t.test('worker threads load the addon again, each with devices of its own', needsAddon, async (t) => {
@@ -281,7 +270,7 @@ t.test('worker threads load the addon again, each with devices of its own', need
     ),
   );
   for (const result of results) t.same(result, { sum: 3072, buffers: 1 });
-  t.same(get(device, mine, 1), [1], 'the device of the main thread goes on');
+  t.same([...get(device, mine, 1)], [1], 'the device of the main thread goes on');
 });
 
 t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the default', needsAddon, async (t) => {
@@ -296,7 +285,7 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
   t.equal(device.threads, 3);
   const buffer = put(device, [1, 2, 3]);
   device.release(buffer);
-  t.same(get(device, device.allocate(12), 3), [Number.NaN, Number.NaN, Number.NaN]);
+  t.same([...get(device, device.allocate(12), 3)], [Number.NaN, Number.NaN, Number.NaN]);
   process.env.VERSEMI_THREADS = 'many';
   t.match(coded(loadNativeDevice), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /VERSEMI_THREADS.*many/ });
 });
@@ -309,6 +298,7 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
+    'tfjs/devices/settings.js',
     'tfjs/table/kernel-table.js',
     'tfjs/table/rules.js',
   ]) {

@@ -69,6 +69,7 @@ std::unique_ptr<session> session::create(const session_settings& settings, verse
 session::session(const session_settings& settings, const device_properties& properties, std::unique_ptr<device_streams> streams,
                  bool stream_ordered)
     : settings_(settings),
+      filter_(settings.forbidden_rows),
       properties_(properties),
       owned_streams_(std::move(streams)),
       streams_(*owned_streams_),
@@ -102,18 +103,30 @@ bool session::find(buffer_id id, std::int64_t* bytes) {
   return true;
 }
 
+const char* session::reason_of(const kernel& row, const double* attributes, std::int32_t attribute_count) const {
+  const char* reason = filter_.refuses(row.name);
+  return reason != nullptr ? reason : row.refuses(*this, attributes, attribute_count);
+}
+
+std::vector<row_answer> session::rows(std::int32_t op, const double* attributes, std::int32_t attribute_count) const {
+  std::int32_t count = 0;
+  const kernel* const* table = rows_of(op, &count);
+  std::vector<row_answer> answers;
+  for (std::int32_t i = 0; i < count; i++)
+    answers.push_back({table[i]->name, reason_of(*table[i], attributes, attribute_count)});
+  return answers;
+}
+
 // The first row that does not refuse, or nullptr with every reason in `status`.
 const kernel* session::choose(std::int32_t op, const double* attributes, std::int32_t attribute_count,
                               versemi_status* status) const {
-  std::string reasons;
   std::int32_t count = 0;
-  const kernel* const* rows = rows_of(op, &count);
-  for (std::int32_t i = 0; i < count; i++) {
-    const kernel* row = rows[i];
-    const char* reason = row->refuses(*this, attributes, attribute_count);
-    if (reason == nullptr) return row;
-    reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " + reason;
-  }
+  const kernel* const* table = rows_of(op, &count);
+  for (std::int32_t i = 0; i < count; i++)
+    if (reason_of(*table[i], attributes, attribute_count) == nullptr) return table[i];
+  std::string reasons;
+  for (const row_answer& row : rows(op, attributes, attribute_count))
+    reasons += std::string(reasons.empty() ? "" : "; ") + row.name + ": " + row.reason;
   *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.empty() ? "the device has no kernel for this op" : reasons.c_str());
   return nullptr;
 }

@@ -14,6 +14,7 @@
 #include "device/formats.h"
 #include "device/graphs.h"
 #include "device/transfers.h"
+#include "versemi/row_filter.h"
 
 namespace versemi {
 namespace cuda {
@@ -23,6 +24,7 @@ struct session_settings {
   std::int64_t memory_limit_bytes = std::int64_t{1} << 50;
   bool poison = false;    // fills new memory with NaN and checks 64 bytes behind each buffer on release
   bool blocking = false;  // waits after each kernel, so that a fault is reported by the op that caused it
+  std::string forbidden_rows;  // see row_filter
 };
 
 class session final : public context {
@@ -51,6 +53,10 @@ class session final : public context {
 
   // VERSEMI_OK if a kernel takes this call, else the reasons of all. The attributes were checked.
   versemi_status refuses(std::int32_t op, const double* attributes, std::int32_t attribute_count) const;
+  // What each row of an op says to a call, best first.
+  std::vector<row_answer> rows(std::int32_t op, const double* attributes, std::int32_t attribute_count) const;
+  // Takes only the row of this name from now on; "": any again.
+  void use_row(const std::string& name) { filter_.use(name); }
   // elements[i]: what the op needs of buffer i. Everything was checked against the sizes of the buffers. An input that is
   // stored in another format than the kernel wants is converted into scratch; so is an output that has memory already.
   versemi_status run(std::int32_t op, const buffer_id* ids, const std::int64_t* elements, std::int32_t count,
@@ -65,9 +71,11 @@ class session final : public context {
     std::int64_t number = -1;           // -1: absent
     memory_block* converted = nullptr;  // scratch in the format that the kernel wants
   };
+  const char* reason_of(const kernel& row, const double* attributes, std::int32_t attribute_count) const;
   const kernel* choose(std::int32_t op, const double* attributes, std::int32_t attribute_count, versemi_status* status) const;
 
   session_settings settings_;
+  row_filter filter_;
   device_properties properties_;
   std::unique_ptr<device_streams> owned_streams_;  // before the pool, whose end waits for them
   const device_streams& streams_;

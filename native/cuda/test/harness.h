@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "core/context.h"
-#include "test/kernel_test.h"  // native/test: check, compare, generator, finish
+#include "test/conv_reference.h"  // native/test: problems of convolutions, check, compare, generator, finish
 
 namespace versemi_test {
 

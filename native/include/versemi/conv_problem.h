@@ -11,7 +11,9 @@
 
 #include <stdint.h>
 
-/* Axes in the order D, H, W. Member order is that of the attributes in src/tfjs/table/kernel-table.ts. */
+#include "versemi/kernel_table.h"
+
+/* Axes in the order D, H, W. */
 typedef struct versemi_conv_problem {
   int64_t n;
   int64_t in[3], in_channels;
@@ -50,6 +52,22 @@ static inline const char* versemi_read_conv_problem(versemi_conv_problem* proble
     if (value[i] < 1) return "a size, a channel count, a kernel size or a stride is zero";
   return 0;
 }
+
+namespace versemi {
+
+/* Behind the last voxel as many zeros are read as the size of the output asks for. */
+static inline versemi_conv_problem conv_problem_of(const convolution_attributes& a) {
+  return {a.n,
+          {a.in_d, a.in_h, a.in_w},
+          a.in_c,
+          {a.out_d, a.out_h, a.out_w},
+          a.out_c,
+          {a.k_d, a.k_h, a.k_w},
+          {a.s_d, a.s_h, a.s_w},
+          {a.pad_d, a.pad_h, a.pad_w}};
+}
+
+}  // namespace versemi
 
 static inline int64_t versemi_conv_input_count(const versemi_conv_problem* p) {
   return p->n * p->in[0] * p->in[1] * p->in[2] * p->in_channels;

@@ -11,7 +11,9 @@ import {
   NotRecordable,
   type Precision,
   type Recording,
+  type RowAnswer,
 } from './device.js';
+import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js';
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
@@ -31,9 +33,19 @@ interface AddonDevice {
   /** `call` starts with the buffer ids, followed by the attributes. */
   run(op: number, bufferCount: number, attributeCount: number, call: Float64Array): number;
   refuses(op: number, bufferCount: 0, attributeCount: number, attributes: Float64Array): string | null;
+  rows(op: number, bufferCount: 0, attributeCount: number, attributes: Float64Array): RowAnswer[];
+  useRow(name: string): number;
   memory(): [number, number, number, number];
   trim(): number;
-  describe(): { isa: string; threads: number; description: string; asynchronous: boolean; precision: Precision };
+  describe(): {
+    isa: string;
+    threads: number;
+    description: string;
+    asynchronous: boolean;
+    precision: Precision;
+    /** Names of all rows. */
+    rows: string[];
+  };
   message(): string;
   dispose(): void;
   readLater(buffer: BufferId, target: ArrayBufferView): Promise<Outcome>;
@@ -60,6 +72,8 @@ interface Addon {
     precision: Precision | '';
     /** Waits after each kernel, so that a fault is reported by the op that caused it (cuda). */
     blocking: boolean;
+    /** Names of rows that may not be taken, separated by commas. */
+    forbiddenRows: string;
   }): AddonDevice;
   /** null, or why there is no device cuda and what to do. */
   cudaUnavailable(): string | null;
@@ -115,27 +129,38 @@ export function cudaUnavailableReason(): string | null {
 /**
  * A device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
  *
- * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, and for
- *   `exact` with a precision below float32
+ * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, for
+ *   `exact` with a precision below float32, and where VERSEMI_ROWS forbids a row that the device does not have
  */
 export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDeviceName = 'cpu'): Device {
   const addon = loadAddon();
   if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: addon.reason });
-  checkContradiction(settings, name);
+  if (name === 'cpu') requireFloat32(name, settings);
+  else checkContradiction(settings, name);
+  const forbidden = forbiddenRows();
   const options = {
     device: name,
     threads: threadCount(settings.threads),
     memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
     poison: process.env.VERSEMI_POISON === '1',
     exact: settings.exact ?? false,
-    precision: settings.precision ?? (name === 'cpu' ? 'float32' : ''),
+    precision: settings.precision ?? '',
     blocking: process.env.VERSEMI_CUDA_BLOCKING === '1',
+    forbiddenRows: forbidden.join(','),
   } as const;
+  let device: AddonDevice;
   try {
-    return new NativeDevice(addon.createDevice(options), name);
+    device = addon.createDevice(options);
   } catch (error) {
     throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: (error as Error).message });
   }
+  try {
+    checkForbiddenRows(name, forbidden, device.describe().rows);
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+  return new NativeDevice(device, name);
 }
 
 function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, name: NativeDeviceName): void {
@@ -184,7 +209,6 @@ class NativeDevice implements Device {
   readonly threads: number;
   readonly description: string;
   readonly precision: Precision;
-  readonly inferenceOnly: boolean;
   /** Ids and attributes of the call being made; grows to the longest call. */
   private call = new Float64Array(256);
 
@@ -202,7 +226,6 @@ class NativeDevice implements Device {
     this.threads = threads;
     this.description = description;
     this.precision = precision;
-    this.inferenceOnly = name === 'cpu' && precision !== 'float32';
     this.asynchronous = asynchronous;
     if (!asynchronous) return;
     this.record = (work) => this.capture(work);
@@ -236,6 +259,15 @@ class NativeDevice implements Device {
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null {
     const { code } = kernelTable[kernel];
     return this.device.refuses(code, 0, attributes.length, Float64Array.from(attributes));
+  }
+
+  rows(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[] {
+    const { code } = kernelTable[kernel];
+    return this.device.rows(code, 0, attributes.length, Float64Array.from(attributes));
+  }
+
+  useRow(name: string): void {
+    this.check('useRow', this.device.useRow(name));
   }
 
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {

@@ -6,7 +6,8 @@ import { LinearMemory } from '../../wasm/linear-memory.js';
 import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
 import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
-import type { BufferId, Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
+import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
+import { checkForbiddenRows, environment, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
 
 const pageBytes = 65536;
 /** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */
@@ -17,8 +18,11 @@ const mostThreads = 64;
 const defaultThreads = 16;
 const defaultSharedWork = 1 << 17;
 
+/** Every kernel has one row; whether a convolution filters is decided inside. */
+const onlyRow = 'simd';
+
 /** Bytes of the head of a call block; see assembly/kernels/call.ts. */
-const callHeadBytes = 16;
+const callHeadBytes = 8;
 
 export interface WasmDeviceOptions extends DeviceSettings {
   readonly smallestSharedWork?: number;
@@ -38,7 +42,8 @@ export interface WasmDeviceOptions extends DeviceSettings {
  */
 export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
   const threads = threadCount(options.threads);
-  checkPrecision(options.precision);
+  requireFloat32('wasm', options);
+  checkForbiddenRows('wasm', forbiddenRows(), [onlyRow]);
   const exact = options.exact ?? false;
   let reason: string | null = null;
   if (threads > 1) {
@@ -51,17 +56,6 @@ export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise
   return startSingle(reason, exact);
 }
 
-/** @throws VERSEMI_DEVICE_UNAVAILABLE for what is not float32 */
-function checkPrecision(precision: Precision = 'float32'): void {
-  if (precision === 'float32') return;
-  throw new VersemiError('DEVICE_UNAVAILABLE', {
-    field: 'wasm, precision',
-    expected: 'float32: WebAssembly has no dot products of lower precision that are faster',
-    found: precision,
-    remedy: 'Leave the precision out, or use the device cpu, which has bfloat16 and int8 for inference.',
-  });
-}
-
 function threadCount(asked: number | undefined): number {
   const fromEnvironment = environment('VERSEMI_THREADS');
   const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : Math.min(defaultThreads, availableCores()));
@@ -72,10 +66,6 @@ function threadCount(asked: number | undefined): number {
       found: `${asked ?? fromEnvironment}`,
     });
   return Math.min(threads, mostThreads);
-}
-
-function environment(name: string): string | undefined {
-  return typeof process === 'object' ? process.env?.[name] : undefined;
 }
 
 async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
@@ -150,6 +140,8 @@ class WasmDevice implements Device {
     | { readonly kernel: KernelName; readonly attributes: ArrayLike<number>; readonly needs: readonly BufferNeed[] }
     | undefined;
   private readonly poison = environment('VERSEMI_POISON') === '1';
+  private readonly forbidden = forbiddenRows().includes(onlyRow);
+  private wanted = '';
 
   constructor(
     private readonly kernels: KernelExports,
@@ -218,6 +210,8 @@ class WasmDevice implements Device {
   }
 
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null {
+    if (this.forbidden) return `${onlyRow}: ${forbiddenReason}`;
+    if (this.wanted !== '' && this.wanted !== onlyRow) return `${onlyRow}: another row was asked for`;
     try {
       this.checked = { kernel, attributes, needs: bufferNeeds(kernel, attributes) };
       return null;
@@ -225,6 +219,14 @@ class WasmDevice implements Device {
       if (error instanceof CallError) return error.message;
       throw error;
     }
+  }
+
+  rows(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[] {
+    return [{ name: onlyRow, reason: this.refuses(kernel, attributes) }];
+  }
+
+  useRow(name: string): void {
+    this.wanted = name;
   }
 
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
@@ -305,7 +307,7 @@ class WasmDevice implements Device {
     const block = this.writeCall(addresses, attributes);
     const scratchBytes = this.kernels.scratchBytes(code, block, parts);
     const scratch = scratchBytes > 0 ? this.linear.allocate(scratchBytes) : 0;
-    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 4)[2] = scratch;
+    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 2)[1] = scratch;
     try {
       this.kernels.run(code, block, parts);
     } catch (error) {
@@ -333,10 +335,9 @@ class WasmDevice implements Device {
     }
     const { address } = this.call;
     const { buffer } = this.linear.memory;
-    const head = new Uint32Array(buffer, address, 4);
-    head[0] = addresses.length;
-    head[1] = attributes.length;
-    head[2] = 0;
+    const head = new Uint32Array(buffer, address, 2);
+    head[0] = attributes.length;
+    head[1] = 0;
     const numbers = new Float64Array(buffer, address + callHeadBytes, attributes.length);
     for (let i = 0; i < attributes.length; i++) numbers[i] = attributes[i]!;
     const list = new Uint32Array(buffer, address + callHeadBytes + 8 * attributes.length, addresses.length);

@@ -1,6 +1,6 @@
 import type { NumberArray } from '../reference/plain-kernel.js';
-import { plainKernels } from '../reference/plain-kernels.js';
-import { buffersOf } from '../table/call-check.js';
+import { plainKernels, runPlain } from '../reference/plain-kernels.js';
+import { buffersOf, unpackAttributes } from '../table/call-check.js';
 import type { KernelName } from '../table/kernel-table.js';
 import type { Rounding } from './precision.js';
 
@@ -41,18 +41,17 @@ export function runLowered(
     const [, , skip, output, raw = null, mean = null, rstd = null] = all as [null, null, ...(NumberArray | null)[]];
     const kept = raw ?? output!.slice();
     all[4] = kept;
-    plainKernels[row](all, attributes);
+    runPlain(row, all, attributes);
     roundAll(kept, round);
-    // The forward problem's input or output is the result: D, H, W, channels.
-    const at = attributes[18] === 1 ? 1 : 5;
-    const voxels = attributes[at]! * attributes[at + 1]! * attributes[at + 2]!;
-    const norm = [attributes[0]!, voxels, attributes[at + 3]!, attributes[19]!, attributes[20]!];
-    plainKernels.instance_norm_relu([kept, output!, mean, rstd], norm);
+    const { n, relu, epsilon, transposed, ...sizes } = unpackAttributes('conv3d_norm_relu', attributes);
+    const channels = transposed ? sizes.inC : sizes.outC;
+    const voxels = output!.length / (n * channels);
+    plainKernels.instance_norm_relu([kept, output!, mean, rstd], { n, voxels, channels, relu, epsilon });
     if (skip) for (let i = 0; i < output!.length; i++) output![i]! += skip[i]!;
     roundAll(output!, round);
     return;
   }
-  plainKernels[row](all, attributes, stored ? round : undefined);
+  runPlain(row, all, attributes, stored ? round : undefined);
   for (const i of outputs) if (all[i]) roundAll(all[i], round);
 }
 

@@ -1,6 +1,5 @@
 import type { BufferId, Device, DeviceMemory } from '../devices/device.js';
-import { plainKernels } from '../reference/plain-kernels.js';
-import { bufferNeeds } from '../table/call-check.js';
+import { runPlain } from '../reference/plain-kernels.js';
 import type { KernelName } from '../table/kernel-table.js';
 
 /** A device over the plain kernels: what stands above devices runs without one; `refuse` makes it refuse rows. */
@@ -35,8 +34,8 @@ export class PlainDevice implements Device {
     return this.refuse.has(kernel) ? 'told to refuse' : null;
   }
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
-    bufferNeeds(kernel, attributes);
-    plainKernels[kernel](
+    runPlain(
+      kernel,
       buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer))),
       attributes,
     );

@@ -3,7 +3,14 @@
  * write wherever a wrong size leads, so nothing runs unchecked. Native devices do the same by the generated kernel_checks.h.
  */
 import { compileExpression, parseExpression, type Values } from './expression.js';
-import { attributeRules, constants, familyOf, type KernelName, kernelTable } from './kernel-table.js';
+import {
+  type AttributeValues,
+  attributeRules,
+  constants,
+  familyOf,
+  type KernelName,
+  kernelTable,
+} from './kernel-table.js';
 import { type AttributeRule, bufferRule, type KernelRow, largestCount } from './rules.js';
 
 /** A buffer that a call needs. */
@@ -47,6 +54,8 @@ interface CompiledBuffer extends BufferDescription {
 
 interface CompiledRow {
   readonly rules: readonly (readonly [name: string, rule: AttributeRule, lengthPlace: number])[];
+  /** How attributes are packed: a value by its name, or the length of the list of that name. */
+  readonly packing: readonly { readonly name: string; readonly isLength: boolean }[];
   readonly sizes: readonly Evaluate[];
   readonly conditions: readonly { readonly text: string; readonly holds: Evaluate }[];
   readonly buffers: readonly CompiledBuffer[];
@@ -82,6 +91,10 @@ function compileRow(name: KernelName): CompiledRow {
     }),
   );
   return {
+    packing: rules.map(([each]) => {
+      const measured = rules.find(([, rule]) => rule.is === 'list' && rule.length === each);
+      return { name: measured?.[0] ?? each, isLength: measured !== undefined };
+    }),
     rules: rules.map(([each, rule]) => [each, rule, rule.is === 'list' ? placeOf(rule.length) : -1]),
     sizes: sizes.map(([, text]) => compile(text)),
     conditions: [...(family?.requires ?? []), ...(row.requires ?? [])].map((text) => ({ text, holds: compile(text) })),
@@ -89,6 +102,7 @@ function compileRow(name: KernelName): CompiledRow {
   };
 }
 
+const constantValues = Object.values(constants);
 const compiled = new Map<KernelName, CompiledRow>();
 
 function compiledRow(name: KernelName): CompiledRow {
@@ -115,49 +129,65 @@ export function inputCount(kernel: KernelName, count: number): number {
 }
 
 /** Packs the attributes of a row in the order in which they cross the boundary. */
-export function packAttributes(
-  kernel: KernelName,
-  values: Readonly<Record<string, number | readonly number[]>>,
-): number[] {
+export function packAttributes<Name extends KernelName>(kernel: Name, values: AttributeValues<Name>): Float64Array {
+  const { packing } = compiledRow(kernel);
+  const named = values as Readonly<Record<string, number | readonly number[]>>;
   const packed: number[] = [];
-  for (const [name] of compiledRow(kernel).rules) {
-    const value = values[name]!;
-    if (typeof value === 'number') packed.push(value);
-    else packed.push(...value);
+  for (let i = 0; i < packing.length; i++) {
+    const { name, isLength } = packing[i]!;
+    const value = named[name]!;
+    if (isLength) packed.push((value as readonly number[]).length);
+    else if (typeof value === 'number') packed.push(value);
+    else for (let j = 0; j < value.length; j++) packed.push(value[j]!);
   }
-  return packed;
+  return new Float64Array(packed);
+}
+
+/**
+ * Packed attributes by their names.
+ * @throws CallError where they are not such as the row states
+ */
+export function unpackAttributes<Name extends KernelName>(
+  kernel: Name,
+  attributes: ArrayLike<number>,
+): AttributeValues<Name> {
+  const row = compiledRow(kernel);
+  const values = readAttributes(row, attributes);
+  return Object.fromEntries(row.rules.map(([name], i) => [name, values[i]])) as unknown as AttributeValues<Name>;
+}
+
+function missing(name: string, expected: string, count: number): CallError {
+  return new CallError(`attribute ${name}`, expected, `only ${count} attributes`);
+}
+
+function checkedWhole(name: string, value: number, low: number, high: number): number {
+  if (Number.isInteger(value) && value >= low && value <= high) return value;
+  throw new CallError(`attribute ${name}`, `a whole number from ${low} to ${high}`, String(value));
 }
 
 function readAttributes({ rules }: CompiledRow, attributes: ArrayLike<number>): (number | readonly number[])[] {
   const values: (number | readonly number[])[] = [];
+  const count = attributes.length;
   let next = 0;
-  const take = (name: string): number => {
-    if (next === attributes.length)
-      throw new CallError(`attribute ${name}`, 'a number', `only ${attributes.length} attributes`);
-    return attributes[next++]!;
-  };
-  const takeWhole = (name: string, low: number, high: number): number => {
-    const value = take(name);
-    if (!Number.isInteger(value) || value < low || value > high)
-      throw new CallError(`attribute ${name}`, `a whole number from ${low} to ${high}`, String(value));
-    return value;
-  };
-  for (const [name, rule, lengthPlace] of rules) {
-    if (rule.is === 'whole') values.push(takeWhole(name, rule.low, rule.high));
-    else if (rule.is === 'flag') values.push(takeWhole(name, 0, 1));
-    else if (rule.is === 'list') {
+  for (let i = 0; i < rules.length; i++) {
+    const [name, rule, lengthPlace] = rules[i]!;
+    if (rule.is === 'list') {
       const length = values[lengthPlace] as number;
-      if (attributes.length - next < length)
-        throw new CallError(`attribute ${name}`, `${length} numbers`, `only ${attributes.length} attributes`);
-      values.push(Array.from({ length }, () => takeWhole(name, 0, largestCount)));
-    } else {
-      const value = take(name);
-      if (rule.low !== undefined && !(value >= rule.low))
-        throw new CallError(`attribute ${name}`, `a number >= ${rule.low}`, String(value));
-      values.push(value);
+      if (count - next < length) throw missing(name, `${length} numbers`, count);
+      const list: number[] = [];
+      for (let j = 0; j < length; j++) list.push(checkedWhole(name, attributes[next++]!, 0, largestCount));
+      values.push(list);
+      continue;
     }
+    if (next === count) throw missing(name, 'a number', count);
+    const value = attributes[next++]!;
+    if (rule.is === 'whole') checkedWhole(name, value, rule.low, rule.high);
+    else if (rule.is === 'flag') checkedWhole(name, value, 0, 1);
+    else if (rule.low !== undefined && !(value >= rule.low))
+      throw new CallError(`attribute ${name}`, `a number >= ${rule.low}`, String(value));
+    values.push(value);
   }
-  if (next !== attributes.length) throw new CallError('attributes', `${next} numbers`, String(attributes.length));
+  if (next !== count) throw new CallError('attributes', `${next} numbers`, String(count));
   return values;
 }
 
@@ -169,7 +199,7 @@ export function bufferNeeds(kernel: KernelName, attributes: ArrayLike<number>): 
   const row = compiledRow(kernel);
   const values = readAttributes(row, attributes);
   for (const size of row.sizes) values.push(size(values, 0));
-  for (const constant of Object.values(constants)) values.push(constant);
+  values.push(...constantValues);
   for (const { text, holds } of row.conditions)
     if (holds(values, 0) === 0) throw new CallError('attributes', text, 'a call for which that does not hold');
   const needs: BufferNeed[] = [];

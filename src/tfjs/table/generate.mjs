@@ -273,22 +273,20 @@ export async function generate() {
 
   // --- assembly/kernels/table.ts -----------------------------------------------------------------------------------
   const upper = (text) => snakeCase(text).toUpperCase();
+  // Without @inline a constant becomes a global, and loops are no longer specialised for the kind that they are called with:
+  // `unary` would then be forty times slower.
+  const constant = (name, value) => `@inline export const ${name}: i32 = ${value};`;
+  const camel = (text) => text.toLowerCase().replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
+  const functionOf = (name, length, sum) =>
+    `@inline export function ${camel(name)}(${length}: i32): i32 {\n  return ${sum};\n}`;
   const places = (prefix, attributes, offset) => {
     const lines = [];
     let fixed = offset;
     const lists = [];
     for (const [each, { is, length }] of attributes) {
-      if (lists.length === 0) lines.push(`export const ${prefix}_${upper(each)}: i32 = ${fixed};`);
-      else {
-        const [one] = lists;
-        const sum = [fixed, ...lists].join(' + ');
-        const camel = prefix.toLowerCase().replaceAll(/_(\w)/g, (_, letter) => letter.toUpperCase());
-        lines.push(
-          '// @ts-ignore: decorator',
-          '@inline',
-          `export function ${camel}${each[0].toUpperCase()}${each.slice(1)}(${one}: i32): i32 {\n  return ${sum};\n}`,
-        );
-      }
+      const name = `${prefix}_${upper(each)}`;
+      if (lists.length === 0) lines.push(constant(name, fixed));
+      else lines.push(functionOf(name, lists[0], [fixed, ...lists].join(' + ')));
       if (is === 'list') lists.push(length);
       else fixed++;
     }
@@ -297,15 +295,17 @@ export async function generate() {
   const script = [
     `// ${note}`,
     '//',
-    '// For each op: its code; places of its attributes (after the first list: functions of its length); places of its buffers.',
+    '// For each op: its code, the places of its attributes and the places of its buffers. A place behind a list of attributes or',
+    '// behind repeated buffers is a function of their number.',
+    '// @ts-nocheck: TypeScript knows no decorators of constants and functions, AssemblyScript does',
     '',
-    ...rows.map(([name, { code }]) => `export const OP_${name.toUpperCase()}: i32 = ${code};`),
+    ...rows.map(([name, { code }]) => constant(`OP_${name.toUpperCase()}`, code)),
     '',
     ...Object.entries(kinds).flatMap(([name, list]) => [
-      ...list.map((each, i) => `export const ${name.toUpperCase()}_KIND_${upper(each)}: i32 = ${i};`),
+      ...list.map((each, i) => constant(`${name.toUpperCase()}_KIND_${upper(each)}`, i)),
       '',
     ]),
-    ...Object.entries(table.constants).map(([name, value]) => `export const ${upper(name)}: i32 = ${value};`),
+    ...Object.entries(table.constants).map(([name, value]) => constant(upper(name), value)),
     '',
     ...Object.entries(table.families).flatMap(([name, { attributes }]) => [
       `// ${name}: the attributes that its rows begin with`,
@@ -317,8 +317,12 @@ export async function generate() {
       let place = 0;
       let before = '';
       for (const { name: each, repeated } of buffersOf(row)) {
-        // What follows buffers that are repeated is counted from the end: see bufferCount in call.ts.
-        if (before === '') lines.push(`export const ${name.toUpperCase()}_BUFFER_${upper(each)}: i32 = ${place};`);
+        const buffer = `${name.toUpperCase()}_BUFFER_${upper(each)}`;
+        lines.push(
+          before === ''
+            ? constant(buffer, place)
+            : functionOf(buffer, before, place === 0 ? before : `${place} + ${before}`),
+        );
         if (repeated === undefined) place++;
         else before = repeated;
       }

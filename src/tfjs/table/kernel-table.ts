@@ -413,9 +413,18 @@ type FamilyAttributes<Row> = Row extends { family: infer Name extends keyof type
   : unknown;
 type Rules<Name extends KernelName> = FamilyAttributes<Table[Name]> & OwnAttributes<Table[Name]>;
 
-/** The attributes of a row by name: numbers, and lists where the row has lists. */
+/** Attributes that say how long lists are: they follow from the lists. */
+type Lengths<Name extends KernelName> = {
+  [Key in keyof Rules<Name>]: Rules<Name>[Key] extends { readonly is: 'list'; readonly length: infer Length }
+    ? Length
+    : never;
+}[keyof Rules<Name>];
+
+/** The attributes of a row by name: numbers, and lists where the row has lists. Lengths of lists are left out. */
 export type AttributeValues<Name extends KernelName> = {
-  readonly [Key in keyof Rules<Name>]: Rules<Name>[Key] extends { readonly is: 'list' } ? readonly number[] : number;
+  readonly [Key in Exclude<keyof Rules<Name>, Lengths<Name>>]: Rules<Name>[Key] extends { readonly is: 'list' }
+    ? readonly number[]
+    : number;
 };
 
 /** Rules of all attributes of a row, in the order in which attributes cross the boundary. */

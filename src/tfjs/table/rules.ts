@@ -21,7 +21,7 @@ export const flag = { is: 'flag' } as const;
 /** Any number: NaN and infinity are for the op to carry on. */
 export const number = { is: 'number' } as const;
 export const atLeastZero = { is: 'number', low: 0 } as const;
-export const list = (length: string) => ({ is: 'list', length }) as const;
+export const list = <const Length extends string>(length: Length) => ({ is: 'list', length }) as const;
 
 /** A buffer of a call. */
 export interface BufferRule {
