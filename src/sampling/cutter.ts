@@ -16,9 +16,9 @@ interface Work {
 /** The patches of one step, each made when it is first read. */
 interface Patches {
   image(row: PatchSource): Float32Array;
-  /** @param scratch for a target that no field holds */
+  /** @param scratch where the target is made if no field holds it */
   target(row: PatchSource, scratch: Float32Array): Float32Array | number;
-  /** Makes a target where a field holds it. */
+  /** Makes the target of a field in the place that the field has for it. */
   holdTarget(row: PatchSource, place: Float32Array): void;
 }
 
@@ -122,8 +122,8 @@ export class BatchCutter {
   }
 
   /**
-   * Where each image is cut to: into the field that holds it as it is; else, if one mix alone reads it and has it outside the
-   * cube, into that mix, whose cube is then overwritten; else beside the batch. So nothing is copied without need.
+   * Where each image is cut to: into the field that holds the image as it is; else, if a single mix reads the image and has
+   * it outside the cube, into that mix, whose cube is overwritten afterwards; else beside the batch. This saves copies.
    */
   private imagePlaces(work: readonly Work[]): Map<PatchSource, Float32Array> {
     const places = new Map<PatchSource, Float32Array>();
