@@ -6,7 +6,8 @@ import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseFiles, Dataset } from './dataset.js';
-import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled, readVolume } from './read-volume.js';
+import { labelBytes } from './label-values.js';
+import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled } from './read-volume.js';
 
 export interface LoadedCase {
   readonly id: string;
@@ -146,11 +147,11 @@ function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: string): vo
  * @throws VERSEMI_LABEL_INVALID naming values that are not whole numbers from 0 to 255, or that the dataset does not name
  */
 export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<Uint8Array>> {
-  const volume = await readVolume(file, {
+  const { volume, slope, intercept } = await readUnscaled(file, {
     key: 'label',
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
-  const data = toBytes(volume, file);
+  const data = labelBytes(volume.data, { slope, intercept }, file);
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
   const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !known.includes(value));
@@ -167,21 +168,4 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
     });
   }
   return { ...volume, data };
-}
-
-function toBytes(volume: Volume, file: string): Uint8Array {
-  const { data } = volume;
-  if (data instanceof Uint8Array) return data;
-  // Conversion cuts off what does not fit a byte; where that changed a voxel, it was no label.
-  const bytes = new Uint8Array(data);
-  const wrong: number[] = [];
-  for (let i = 0; i < bytes.length && wrong.length < 5; i++)
-    if (bytes[i] !== data[i] && !wrong.includes(data[i]!)) wrong.push(data[i]!);
-  if (wrong.length === 0) return bytes;
-  throw new VersemiError('LABEL_INVALID', {
-    file,
-    expected: 'whole numbers from 0 to 255',
-    found: `values such as ${wrong.join(', ')}`,
-    remedy: 'A label map must not be resampled with interpolation; write it again with whole numbers.',
-  });
 }

@@ -75,8 +75,14 @@ async function writeParts(file: string, parts: Iterable<Uint8Array>, level: numb
 async function compressed(parts: Iterable<Uint8Array>, level: number): Promise<Uint8Array[]> {
   const result: Uint8Array[] = [];
   const gzip = createGzip({ level, chunkSize: chunkBytes });
-  gzip.on('data', (chunk: Uint8Array) => result.push(chunk));
-  await pipeline(Readable.from(chunks(parts), { objectMode: false }), gzip);
+  // A pipeline that ends with the compressor would be done before the last chunk is handed on.
+  await pipeline(
+    Readable.from(chunks(parts), { objectMode: false }),
+    gzip,
+    async (source: AsyncIterable<Uint8Array>) => {
+      for await (const chunk of source) result.push(chunk);
+    },
+  );
   return result;
 }
 
