@@ -96,6 +96,7 @@ function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolum
     // Modalities in files of their own are one volume each.
     channel: files.channels === undefined ? channel : 0,
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
+    ...(dataset.keys === undefined ? {} : { key: dataset.keys.image }),
   };
 }
 
@@ -148,7 +149,8 @@ function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: string): vo
  */
 export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<Uint8Array>> {
   const { volume, slope, intercept } = await readUnscaled(file, {
-    key: 'label',
+    role: 'label',
+    ...(dataset.keys === undefined ? {} : { key: dataset.keys.label }),
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
   const data = labelBytes(volume.data, { slope, intercept }, file);

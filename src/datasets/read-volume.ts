@@ -5,6 +5,7 @@ import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { type Capacity, readInflated, readStart } from './files.js';
 import { hdf5Facts, readHdf5 } from './hdf5.js';
+import type { Hdf5Role } from './hdf5-keys.js';
 import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
 import {
   neededBytes,
@@ -19,8 +20,10 @@ import {
 export { type WriteNiftiOptions, writeNifti } from './write-nifti.js';
 
 export interface ReadVolumeOptions {
-  /** HDF5: path of the array; default 'image'. */
+  /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;
+  /** HDF5: what is read of the file; default 'image'. */
+  readonly role?: Hdf5Role;
   /** NIfTI with more than one 3-D volume: which one. */
   readonly channel?: number;
   /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
@@ -57,7 +60,7 @@ export interface ImageFacts {
   readonly bytesPerVoxel: number;
 }
 
-/** h5wasm reads into memory of its own, and the axes are exchanged: the voxels lie there three times. */
+/** A file of one chunk lies whole in memory of the library's own; then the axes are exchanged: three times in all. */
 const hdf5Copies = 3;
 
 /** Reads a header only. @throws as {@link readVolume}, as far as the header shows it */

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
-import { type Dataset, openDataset } from '../datasets/dataset.js';
+import { type Dataset, openPlanDataset } from '../datasets/dataset.js';
 import { channelIndex, type LoadedCase, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import { VersemiError } from '../errors.js';
@@ -14,6 +14,7 @@ export interface DatasetSource {
   /** Default: the name that the dataset gives itself, or its folder. */
   readonly name?: string;
   readonly format?: PlanDataset['format'];
+  readonly keys?: PlanDataset['keys'];
   readonly channel?: number | string;
   readonly split?: Partial<PlanDataset['split']>;
 }
@@ -54,6 +55,7 @@ export interface DatasetFingerprint {
   readonly name: string;
   readonly path: string;
   readonly format: PlanDataset['format'];
+  readonly keys?: PlanDataset['keys'];
   readonly channel: number | string;
   readonly split: PlanDataset['split'];
   readonly modality: 'CT' | 'MR';
@@ -122,7 +124,7 @@ async function fingerprintDataset(
 ): Promise<DatasetFingerprint> {
   const format = source.format ?? 'auto';
   const channel = source.channel ?? 0;
-  const dataset = await openDataset(source.path, { format });
+  const dataset = await openPlanDataset({ ...source, format });
   const name = source.name ?? planName(dataset.name);
   const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
   const { labeled, unlabeled } = resolveSplit(dataset, { split }, seed);
@@ -148,6 +150,7 @@ async function fingerprintDataset(
     name,
     path: resolve(source.path),
     format,
+    ...(source.keys === undefined ? {} : { keys: source.keys }),
     channel,
     split,
     ...guessModality(dataset.modalities[channelIndex(dataset, channel)]!, cases),
