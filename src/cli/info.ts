@@ -15,20 +15,25 @@ export function addInfo(program: Command): void {
 Examples:
   $ versemi info scan.nii.gz
   $ versemi info scan.nii.gz --json
+  $ versemi info case.h5 --keys raw,mask
   $ versemi info runs/first/model.safetensors`,
     );
-  addShared(command, 'json', 'quiet').action(async (files: string[], options) => {
+  addShared(command, 'keys', 'json', 'quiet').action(async (files: string[], options) => {
     const terminal = createTerminal(options);
     const results = [];
     for (const file of files) {
-      results.push(/\.safetensors$/i.test(file) ? await modelInfo(file, terminal) : await showImage(file, terminal));
+      results.push(
+        /\.safetensors$/i.test(file)
+          ? await modelInfo(file, terminal)
+          : await showImage(file, options.keys?.image, terminal),
+      );
     }
     terminal.printJson(results.length === 1 ? results[0] : results);
   });
 }
 
-async function showImage(file: string, terminal: Terminal) {
-  const info = await imageInfo(file);
+async function showImage(file: string, key: string | undefined, terminal: Terminal) {
+  const info = await imageInfo(file, key === undefined ? {} : { key });
   const triple = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(6))).join(' x ');
   terminal.print(
     `${file}\n${formatTable(

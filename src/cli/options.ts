@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Hdf5Keys } from '../datasets/hdf5-keys.js';
 
 /** Options that several commands share, so that they read and behave the same everywhere. */
 export const shared = {
@@ -29,6 +30,8 @@ export const shared = {
       '--max-memory <size>',
       'compute in as many parts as keep the process below this (2GB, 800MB), or refuse',
     ).argParser(byteSize),
+  keys: () =>
+    new Option('--keys <image,label>', 'names of the arrays of HDF5 files (default: the usual ones)').argParser(keys),
   json: () => new Option('--json', 'print the result as JSON'),
   quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
 } as const;
@@ -76,6 +79,14 @@ export function list(text: string, previous: string[] = []): string[] {
       .map((part) => part.trim())
       .filter((part) => part !== ''),
   ];
+}
+
+/** "img,mask" -> the names of the arrays of HDF5 files. */
+export function keys(text: string): Hdf5Keys {
+  const [image, label, ...others] = list(text);
+  if (image === undefined || label === undefined || others.length > 0)
+    throw new InvalidArgumentError('Expected two names: IMAGE,LABEL.');
+  return { image, label };
 }
 
 /** "1,1,2.5" -> three positive numbers along x, y, z; one number stands for all three. */

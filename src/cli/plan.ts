@@ -54,7 +54,7 @@ Examples:
 
 Only the labels of the labelled cases are looked at.`,
     );
-  addShared(command, 'json', 'quiet').action(async (folders: string[], options) => {
+  addShared(command, 'keys', 'json', 'quiet').action(async (folders: string[], options) => {
     const terminal = createTerminal(options);
     if (options.fields) {
       terminal.print(fieldTable());
@@ -73,7 +73,7 @@ Only the labels of the labelled cases are looked at.`,
     }
     const split = { labeled: options.labeled, validation: options.validation };
     const fingerprint = await fingerprintDatasets(
-      folders.map((path) => ({ path: resolve(path), split })),
+      folders.map((path) => ({ path: resolve(path), split, keys: options.keys })),
       {
         seed: options.seed,
         onEvent: ({ dataset, id, index, total }) =>

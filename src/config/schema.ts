@@ -141,6 +141,18 @@ const dataset = z.strictObject({
     default: 'auto',
     explanation: 'How the folder is organised; auto: found out from its files.',
   }),
+  keys: z
+    .strictObject({
+      image: field(z.string().min(1), 'a name', { explanation: 'Name of the array of the image in each HDF5 file.' }),
+      label: field(z.string().min(1), 'a name', {
+        explanation: 'Name of the array of the label map in each HDF5 file that has one.',
+      }),
+    })
+    .optional(),
+  filesOutside: field(z.boolean().optional(), 'true or false', {
+    explanation:
+      'true: dataset.json may name files outside of the dataset folder (absolute paths, `../`); left out: they are refused.',
+  }),
   channel: field(z.union([z.int().gte(0), z.string().min(1)]), 'an index >= 0 or the name of a modality', {
     default: 0,
     explanation: 'Modality to use where a dataset has several.',

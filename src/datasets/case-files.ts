@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
+import { type Dirent, existsSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { readError } from './files.js';
@@ -12,30 +12,50 @@ export function caseId(file: string): string {
   return basename(file).replace(endings, '');
 }
 
-/** NIfTI files of a folder in order of name; none when the folder does not exist. Hidden files (macOS "._") are left out. */
-export async function niftiNames(folder: string): Promise<string[]> {
-  if (!existsSync(folder)) return [];
+/** What lies in a folder, links followed, in order of name; hidden files (macOS "._") are left out. */
+export async function entriesOf(folder: string): Promise<{ readonly name: string; readonly isFolder: boolean }[]> {
   try {
-    const names = await readdir(folder);
-    return names.filter((name) => niftiEnding.test(name) && !name.startsWith('.')).sort();
+    const entries = await readdir(folder, { withFileTypes: true });
+    const visible = entries.filter(({ name }) => !name.startsWith('.'));
+    const kinds = visible.map(async (entry) => ({ name: entry.name, isFolder: await isFolder(folder, entry) }));
+    return (await Promise.all(kinds)).sort((a, b) => (a.name < b.name ? -1 : 1));
   } catch (error) {
     throw readError(error, folder);
   }
 }
 
-/** HDF5 files of a folder and of the folders in it, relative to it, in order of name. */
-export async function hdf5Names(folder: string): Promise<string[]> {
-  const wanted = (name: string) => /\.(h5|hdf5)$/i.test(name) && !name.startsWith('.');
-  try {
-    const entries = await readdir(folder, { withFileTypes: true });
-    const nested = entries
-      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
-      .map(async ({ name }) => (await readdir(join(folder, name))).filter(wanted).map((file) => join(name, file)));
-    const top = entries.filter((entry) => !entry.isDirectory() && wanted(entry.name)).map(({ name }) => name);
-    return [...top, ...(await Promise.all(nested)).flat()].sort();
-  } catch (error) {
-    throw readError(error, folder);
+async function isFolder(folder: string, entry: Dirent): Promise<boolean> {
+  if (!entry.isSymbolicLink()) return entry.isDirectory();
+  // A link to nothing is taken for a file: the error of reading it names it.
+  return stat(join(folder, entry.name)).then(
+    (target) => target.isDirectory(),
+    () => false,
+  );
+}
+
+/** NIfTI files of a folder in order of name; none when the folder does not exist. */
+export async function niftiNames(folder: string): Promise<string[]> {
+  if (!existsSync(folder)) return [];
+  const entries = await entriesOf(folder);
+  return entries.filter(({ name, isFolder }) => !isFolder && niftiEnding.test(name)).map(({ name }) => name);
+}
+
+/** Folder in which SSL4MIS keeps the slices of its volumes once more, as 2-D arrays. */
+const slicesFolder = /(^|_)slices$/i;
+
+/** HDF5 files of a folder and of the folders in it, relative to it, in order of name, and folders of slices. */
+export async function hdf5Names(folder: string): Promise<{ readonly names: string[]; readonly slices: string[] }> {
+  const wanted = ({ name, isFolder }: { name: string; isFolder: boolean }) => !isFolder && /\.(h5|hdf5)$/i.test(name);
+  const entries = await entriesOf(folder);
+  const folders = entries.filter(({ isFolder }) => isFolder).map(({ name }) => name);
+  const names = entries.filter(wanted).map(({ name }) => name);
+  const slices: string[] = [];
+  for (const name of folders) {
+    const inside = (await entriesOf(join(folder, name))).filter(wanted);
+    if (inside.length > 0 && slicesFolder.test(name)) slices.push(name);
+    else names.push(...inside.map((file) => join(name, file.name)));
   }
+  return { names: names.sort(), slices };
 }
 
 /**

@@ -1,12 +1,14 @@
 import { existsSync, type Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
+import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { hdf5Names } from './case-files.js';
 import { readDecathlon } from './decathlon.js';
 import { type Description, readDescription } from './description.js';
 import { readError } from './files.js';
 import { readHdf5Folder, readImageFolder } from './folders.js';
+import type { Hdf5Keys } from './hdf5-keys.js';
 import { readNnunet } from './nnunet.js';
 import type { CaseFiles, Dataset, DatasetCases, DatasetFormat } from './types.js';
 
@@ -15,6 +17,17 @@ export interface OpenDatasetOptions {
   readonly format?: DatasetFormat;
   /** Default: the name in dataset.json, else that of the folder. */
   readonly name?: string;
+  /** Names of the arrays of HDF5 files; default: the usual ones. */
+  readonly keys?: Hdf5Keys | undefined;
+}
+
+/** Opens a dataset as a plan describes it. @throws as {@link openDataset} */
+export function openPlanDataset({
+  path,
+  format,
+  keys,
+}: Pick<PlanDataset, 'path' | 'format' | 'keys'>): Promise<Dataset> {
+  return openDataset(path, { format, keys });
 }
 
 /**
@@ -43,7 +56,7 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
   const description = existsSync(file) ? await readDescription(file) : undefined;
   const format =
     options.format === undefined || options.format === 'auto' ? await detect(folder, description) : options.format;
-  const content = await readCases(format, folder, description);
+  const content = await readCases(format, folder, description, options.keys);
   checkUnique(content.cases, folder);
   checkUnique(content.test, folder);
   return {
@@ -54,6 +67,7 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
     labelsDeclared: description?.labels !== undefined,
     modalities: description?.modalities ?? ['image'],
     ...content,
+    ...(options.keys === undefined ? {} : { keys: options.keys }),
     ...(description?.spacingMm === undefined ? {} : { spacingMm: description.spacingMm }),
     ...(description?.description === undefined ? {} : { description: description.description }),
     ...(description?.licence === undefined ? {} : { licence: description.licence }),
@@ -65,8 +79,9 @@ async function readCases(
   format: Dataset['format'],
   folder: string,
   description: Description | undefined,
+  keys: Hdf5Keys | undefined,
 ): Promise<DatasetCases> {
-  if (format === 'hdf5') return readHdf5Folder(folder);
+  if (format === 'hdf5') return readHdf5Folder(folder, keys);
   if (format === 'images') return readImageFolder(folder);
   if (description === undefined) {
     throw new VersemiError('DATASET_INVALID', {
@@ -89,7 +104,7 @@ async function detect(folder: string, description: Description | undefined): Pro
     return 'decathlon';
   }
   if (description !== undefined && existsSync(join(folder, 'imagesTr'))) return 'nnunet';
-  return (await hdf5Names(folder)).length > 0 ? 'hdf5' : 'images';
+  return (await hdf5Names(folder)).names.length > 0 ? 'hdf5' : 'images';
 }
 
 function checkUnique(cases: readonly CaseFiles[], folder: string): void {

@@ -57,7 +57,7 @@ export function parseJsonObject(text: string, file: string, code: 'DATASET_INVAL
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_DATASET_INVALID naming the field
  */
 export async function readDescription(file: string): Promise<Description> {
-  const json = parseJsonObject(new TextDecoder().decode(await readBytes(file)), file, 'DATASET_INVALID');
+  const json = parseJsonObject(new TextDecoder().decode(await readBytes(file, 64 << 20)), file, 'DATASET_INVALID');
   const text = (key: string) => {
     const value = json[key];
     return typeof value === 'string' && value !== '' ? value : undefined;

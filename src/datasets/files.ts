@@ -1,8 +1,10 @@
-import { open, readFile } from 'node:fs/promises';
-import { type Readable, Writable } from 'node:stream';
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { constants, createGunzip, gunzipSync } from 'node:zlib';
+import { createGunzip } from 'node:zlib';
 import { VersemiError } from '../errors.js';
+import { inflateMembers } from './gzip-members.js';
 
 /** The coded error of a failed read. */
 export function readError(error: unknown, file: string): VersemiError {
@@ -11,17 +13,6 @@ export function readError(error: unknown, file: string): VersemiError {
   const found = error instanceof Error ? error.message : String(error);
   if (code === 'ENOENT' || code === 'ENOTDIR')
     return new VersemiError('FILE_NOT_FOUND', { file, remedy: 'Check the path.' }, error);
-  if (code === 'ERR_FS_FILE_TOO_LARGE')
-    return new VersemiError(
-      'FORMAT_UNSUPPORTED',
-      {
-        file,
-        expected: 'a file of at most 2 GiB',
-        found: 'more',
-        remedy: 'Compress it (.nii.gz, up to 4 GiB inside).',
-      },
-      error,
-    );
   return new VersemiError(
     'IO_FAILED',
     { file, found, remedy: 'Check the permissions of the file and its folder.' },
@@ -29,13 +20,81 @@ export function readError(error: unknown, file: string): VersemiError {
   );
 }
 
-/** All bytes of a file. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */
-export async function readBytes(file: string): Promise<Uint8Array> {
+/** A file that is open for reading, and its size. */
+export interface OpenFile {
+  readonly handle: FileHandle;
+  readonly sizeBytes: number;
+}
+
+/**
+ * Opens a file of which the end is known: no folder, and no device or pipe, which may never end.
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_FORMAT (not a regular file), VERSEMI_IO_FAILED
+ */
+export async function openRegular(file: string): Promise<OpenFile> {
+  let handle: FileHandle;
   try {
-    return await readFile(file);
+    // Without O_NONBLOCK (which Windows lacks) opening a pipe would wait for somebody who writes into it.
+    handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (error) {
     throw readError(error, file);
   }
+  try {
+    const facts = await handle.stat();
+    if (facts.isFile()) return { handle, sizeBytes: facts.size };
+    throw new VersemiError('FILE_FORMAT', {
+      file,
+      expected: 'a file',
+      found: facts.isDirectory() ? 'a folder' : facts.isFIFO() ? 'a pipe' : 'a device or a socket',
+      remedy: facts.isDirectory() ? 'Give the file inside of it.' : 'Copy what it holds into a file.',
+    });
+  } catch (error) {
+    await handle.close();
+    throw readError(error, file);
+  }
+}
+
+/** Opens a regular file for as long as `use` takes. @throws as {@link openRegular}; failures to read are coded too */
+export async function withRegularFile<T>(file: string, use: (open: OpenFile) => Promise<T>): Promise<T> {
+  const opened = await openRegular(file);
+  try {
+    return await use(opened);
+  } catch (error) {
+    throw readError(error, file);
+  } finally {
+    await opened.handle.close();
+  }
+}
+
+/** Bytes asked of the system at a time: one call reads less than 2 GiB. */
+const readBytesAtATime = 1 << 26;
+
+/** Bytes from `start` on, `length` of them or fewer where the file ends. */
+async function readPart(handle: FileHandle, start: number, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  while (at < length) {
+    const { bytesRead } = await handle.read(bytes, at, Math.min(length - at, readBytesAtATime), start + at);
+    if (bytesRead === 0) break;
+    at += bytesRead;
+  }
+  return bytes.subarray(0, at);
+}
+
+/**
+ * All bytes of a file.
+ * @param mostBytes refused beyond, before memory is taken
+ * @throws as {@link openRegular}; VERSEMI_FORMAT_UNSUPPORTED when the file is larger
+ */
+export async function readBytes(file: string, mostBytes: number): Promise<Uint8Array> {
+  return withRegularFile(file, async ({ handle, sizeBytes }) => {
+    if (sizeBytes <= mostBytes) return readPart(handle, 0, sizeBytes);
+    throw new VersemiError('FORMAT_UNSUPPORTED', {
+      file,
+      expected: `a file of at most ${mostBytes} bytes`,
+      found: `${sizeBytes} bytes`,
+      remedy: 'Check that this is the file that you mean.',
+    });
+  });
 }
 
 export interface Inflated {
@@ -44,102 +103,144 @@ export interface Inflated {
   readonly truncatedAfter?: number;
 }
 
-/** Bytes read from the file and given by the decompressor at a time. */
-const chunkBytes = 1 << 20;
-/** The best ratio that deflate can reach. The size in the trailer of a damaged file may be anything, and is checked by it. */
-const largestRatio = 1032;
+/** What a file can hold at most. */
+export interface Capacity {
+  readonly sizeBytes: number;
+  /** Equal to `sizeBytes` for a file that is not compressed. */
+  readonly inflatedBytes: number;
+}
 
 /**
- * All bytes of a file, inflated if they are gzip by their content (several members are joined, bytes after the last are
- * ignored). The compressed bytes are read in chunks and never held as a whole. A stream that ends too early is not an
- * error here, because only the caller knows how many bytes there should be.
- * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT when the stream or its checksum is damaged
+ * Told the first bytes of a file (all, where it is short), says how many bytes of it are of use. Throws when the file
+ * cannot hold them, before memory is taken.
  */
-export async function readInflated(file: string): Promise<Inflated> {
-  try {
-    const handle = await open(file);
-    try {
-      const { size } = await handle.stat();
-      const [head, tail] = [new Uint8Array(2), new Uint8Array(4)];
-      if (size >= 2) await handle.read(head, 0, 2, 0);
-      if (!(size >= 2 && head[0] === 0x1f && head[1] === 0x8b)) return { bytes: await handle.readFile() };
-      if (size >= 18) await handle.read(tail, 0, 4, size - 4);
-      const promised = new DataView(tail.buffer).getUint32(0, true);
-      return await inflate(handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false }), file, {
-        compressedBytes: size,
-        expectedBytes: promised <= largestRatio * size ? promised : 0,
-      });
-    } finally {
-      await handle.close();
+export type BytesOfUse = (start: Uint8Array, capacity: Capacity) => number;
+
+/** Bytes read from the file and given by the decompressor at a time. */
+const chunkBytes = 1 << 20;
+/** What deflate can reach. */
+const largestRatio = 1032;
+/** First bytes of a file, enough for every header. */
+const startBytes = 16384;
+/**
+ * A compressed file is read this much beyond the bytes that are of use, so that its checksum is reached where nothing
+ * else follows; what lies further on is not looked at.
+ */
+const slackBytes = 16 << 20;
+
+/**
+ * The bytes of a file that are of use, inflated if they are gzip by their content (several members are joined, bytes after
+ * the last are ignored). Compressed bytes are read in chunks. A file that ends too early is not an error here: the
+ * caller knows how many bytes there should be.
+ * @throws as {@link openRegular}; VERSEMI_FILE_CORRUPT when the stream or its checksum is damaged; what `bytesOfUse` throws
+ */
+export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promise<Inflated> {
+  return withRegularFile(file, async ({ handle, sizeBytes }) => {
+    const start = await readPart(handle, 0, Math.min(sizeBytes, startBytes));
+    if (!isGzip(start)) {
+      const wanted = Math.min(sizeBytes, bytesOfUse(start, { sizeBytes, inflatedBytes: sizeBytes }));
+      return { bytes: await readPart(handle, 0, wanted) };
     }
-  } catch (error) {
-    throw readError(error, file);
-  }
+    const capacity = { sizeBytes, inflatedBytes: largestRatio * sizeBytes };
+    const wanted = bytesOfUse(inflatedStart(start, file), capacity);
+    const tail = sizeBytes < 18 ? undefined : await readPart(handle, sizeBytes - 4, 4);
+    // What the trailer promises is true of most files, but may be anything: it only decides how much is reserved at first.
+    const promised = tail === undefined ? 0 : new DataView(tail.buffer).getUint32(0, true);
+    const collector = new Collector(wanted, Math.min(promised, capacity.inflatedBytes));
+    const compressed = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
+    try {
+      await pipeline(compressed, createGunzip({ chunkSize: chunkBytes }), collector);
+      return { bytes: collector.bytes };
+    } catch (error) {
+      if (error === enough) return { bytes: collector.bytes };
+      if (error instanceof RangeError) throw tooLarge(file, error);
+      if ((error as NodeJS.ErrnoException).code?.startsWith('Z_') !== true) throw error;
+    }
+    // Node's decompressor takes bytes behind the last member for a damaged one, and keeps what came before to itself.
+    return inflatedMembers(await readPart(handle, 0, sizeBytes), file, wanted);
+  });
 }
 
 /** The first bytes of a file (a few thousand at least, where there are), inflated if they are gzip. */
-export async function readStart(file: string): Promise<Uint8Array> {
-  try {
-    const handle = await open(file);
-    try {
-      const { bytesRead, buffer } = await handle.read(new Uint8Array(16384), 0, 16384, 0);
-      const start = buffer.subarray(0, bytesRead);
-      if (!(start[0] === 0x1f && start[1] === 0x8b)) return start;
-      return gunzipSync(start, { finishFlush: constants.Z_SYNC_FLUSH });
-    } finally {
-      await handle.close();
-    }
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code?.startsWith('Z_') !== true) throw readError(error, file);
-    throw corrupt(file, message, error);
-  }
+export async function readStart(file: string): Promise<{ readonly start: Uint8Array; readonly capacity: Capacity }> {
+  return withRegularFile(file, async ({ handle, sizeBytes }) => {
+    const start = await readPart(handle, 0, Math.min(sizeBytes, startBytes));
+    if (!isGzip(start)) return { start, capacity: { sizeBytes, inflatedBytes: sizeBytes } };
+    return { start: inflatedStart(start, file), capacity: { sizeBytes, inflatedBytes: largestRatio * sizeBytes } };
+  });
 }
 
-function corrupt(file: string, found: string, cause: unknown): VersemiError {
+function isGzip(start: Uint8Array): boolean {
+  return start[0] === 0x1f && start[1] === 0x8b;
+}
+
+function inflatedStart(compressed: Uint8Array, file: string): Uint8Array {
+  return inflatedMembers(compressed, file, startBytes).bytes;
+}
+
+function inflatedMembers(compressed: Uint8Array, file: string, wanted: number): Inflated {
+  const { bytes, end, problem } = inflateMembers(compressed, wanted, wanted + 2 * slackBytes);
+  if (end === 'whole') return { bytes };
+  if (end === 'cut') return { bytes, truncatedAfter: compressed.length };
+  throw new VersemiError('FILE_CORRUPT', {
+    file,
+    expected: 'an intact gzip stream',
+    found: problem,
+    remedy: 'Copy or download the file again.',
+  });
+}
+
+function tooLarge(file: string, cause: RangeError): VersemiError {
   return new VersemiError(
-    'FILE_CORRUPT',
-    { file, expected: 'an intact gzip stream', found, remedy: 'Copy or download the file again.' },
+    'FORMAT_UNSUPPORTED',
+    {
+      file,
+      expected: 'no more bytes after decompression than one array can hold (4 GiB on Node 20)',
+      found: 'more',
+      remedy: 'Split or resample the volume.',
+    },
     cause,
   );
 }
 
-/** One array of the size that the trailer promises, so that nothing is joined afterwards; it grows if there is more. */
-async function inflate(
-  compressed: Readable,
-  file: string,
-  { compressedBytes, expectedBytes }: { compressedBytes: number; expectedBytes: number },
-): Promise<Inflated> {
-  let bytes = new Uint8Array(Math.max(expectedBytes, 65536));
-  let length = 0;
-  const gunzip = createGunzip({ chunkSize: chunkBytes });
-  const collect = new Writable({
-    write(chunk: Uint8Array, _, done) {
-      if (length + chunk.length > bytes.length) {
-        const larger = new Uint8Array(Math.max(2 * bytes.length, length + chunk.length));
-        larger.set(bytes.subarray(0, length));
-        bytes = larger;
-      }
-      bytes.set(chunk, length);
-      length += chunk.length;
-      done();
-    },
-  });
-  try {
-    await pipeline(compressed, gunzip, collect);
-    return { bytes: bytes.subarray(0, length) };
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (code === 'Z_BUF_ERROR') return { bytes: bytes.subarray(0, length), truncatedAfter: compressedBytes };
-    if (error instanceof RangeError) {
-      throw new VersemiError('FORMAT_UNSUPPORTED', {
-        file,
-        expected: 'no more bytes after decompression than one array can hold (4 GiB on Node 20)',
-        found: 'more',
-        remedy: 'Split or resample the volume.',
-      });
+/** Ends a pipeline that has given what was wanted. */
+const enough = new Error('enough bytes');
+
+/** One array of the expected size, so that nothing is joined afterwards; it grows if there is more, up to what is wanted. */
+class Collector extends Writable {
+  private data: Uint8Array;
+  private length = 0;
+  private beyond = 0;
+
+  constructor(
+    private readonly wanted: number,
+    expected: number,
+  ) {
+    super();
+    this.data = new Uint8Array(Math.min(wanted, Math.max(expected, 65536)));
+  }
+
+  get bytes(): Uint8Array {
+    return this.data.subarray(0, this.length);
+  }
+
+  override _write(chunk: Uint8Array, _: BufferEncoding, done: (error?: Error) => void): void {
+    try {
+      const taken = chunk.subarray(0, this.wanted - this.length);
+      this.reserve(this.length + taken.length);
+      this.data.set(taken, this.length);
+      this.length += taken.length;
+      this.beyond += chunk.length - taken.length;
+      done(this.beyond > slackBytes ? enough : undefined);
+    } catch (error) {
+      done(error as Error);
     }
-    if (!code.startsWith('Z_')) throw error;
-    throw corrupt(file, (error as Error).message, error);
+  }
+
+  private reserve(length: number): void {
+    if (length <= this.data.length) return;
+    const larger = new Uint8Array(Math.min(this.wanted, Math.max(2 * this.data.length, length)));
+    larger.set(this.bytes);
+    this.data = larger;
   }
 }

@@ -1,33 +1,76 @@
 import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { caseId, hdf5Names, niftiNames } from './case-files.js';
-import { hdf5Keys } from './hdf5.js';
+import { withHdf5Contents } from './hdf5.js';
+import { type Hdf5Keys, type Hdf5Role, keysOf } from './hdf5-keys.js';
 import type { CaseFiles, DatasetCases } from './types.js';
 
 /**
- * Cases of a folder of HDF5 files, ID.h5 or ID/anything.h5, each with the array `image` and, where labelled, `label`.
+ * Cases of a folder of HDF5 files, each with an image and, where labelled, a label map: ID.h5, one file per folder
+ * (ID/anything.h5), or folders of files (data/ID.h5). Files of 2-D slices are left out beside volumes.
+ * @param keys names of the arrays; default: the usual ones
  * @throws VERSEMI_DATASET_INVALID, and what a file that is not HDF5 gives
  */
-export async function readHdf5Folder(folder: string): Promise<DatasetCases> {
-  const names = await hdf5Names(folder);
+export async function readHdf5Folder(folder: string, keys?: Hdf5Keys): Promise<DatasetCases> {
+  const { names, slices } = await hdf5Names(folder);
   if (names.length === 0) throw empty(folder, 'files ID.h5 or ID/*.h5');
-  const cases: CaseFiles[] = [];
+  const found: { readonly name: string; readonly labeled: boolean; readonly slice: boolean }[] = [];
   for (const name of names) {
     const image = join(folder, name);
-    const keys = await hdf5Keys(image);
-    if (!keys.includes('image')) {
-      throw new VersemiError('DATASET_INVALID', {
-        file: image,
-        expected: 'an array named image, and label where there is one',
-        found: keys.join(', ') || 'no names at all',
-        remedy: 'Rename the arrays, or take the file out of the folder.',
-      });
-    }
-    const parent = dirname(name);
-    const id = parent === '.' ? caseId(name) : parent;
-    cases.push({ id, image, ...(keys.includes('label') ? { label: image } : {}) });
+    const facts = await withHdf5Contents(image, (contents) => {
+      const imageKey = only(contents.names, 'image', keys, image);
+      const labeled = hasLabel(contents.names, keys, image);
+      return { labeled, slice: contents.shapeOf(imageKey)?.length === 2 };
+    });
+    found.push({ name, ...facts });
   }
-  return { cases, test: [] };
+  const volumes = found.filter(({ slice }) => !slice);
+  // Nothing but slices: reading the first says why it is refused.
+  const taken = volumes.length > 0 ? volumes : found;
+  const ids = hdf5Ids(taken.map(({ name }) => name));
+  return {
+    cases: taken.map(({ name, labeled }, i): CaseFiles => {
+      const image = join(folder, name);
+      return { id: ids[i]!, image, ...(labeled ? { label: image } : {}) };
+    }),
+    test: [],
+    leftOut: [
+      ...slices.map((name) => ({ file: join(folder, name), reason: 'a folder of 2-D slices' })),
+      ...found
+        .filter((one) => !taken.includes(one))
+        .map(({ name }) => ({ file: join(folder, name), reason: 'a 2-D slice' })),
+    ],
+  };
+}
+
+/** Folders are cases where each holds one file; else files are, by their names, together with the folder's where they recur. */
+function hdf5Ids(names: readonly string[]): string[] {
+  const nested = names.filter((name) => dirname(name) !== '.');
+  const folders = new Set(nested.map((name) => dirname(name)));
+  const folderIsCase =
+    folders.size === nested.length && !nested.some((name) => /^(data|volumes|.*_volumes)$/i.test(dirname(name)));
+  if (folderIsCase) return names.map((name) => (dirname(name) === '.' ? caseId(name) : dirname(name)));
+  const unique = new Set(names.map(caseId)).size === names.length;
+  return names.map((name) => (unique || dirname(name) === '.' ? caseId(name) : `${dirname(name)}_${caseId(name)}`));
+}
+
+function hasLabel(names: readonly string[], keys: Hdf5Keys | undefined, file: string): boolean {
+  if (keys !== undefined) return names.includes(keys.label);
+  return keysOf(names, 'label').length > 0 && only(names, 'label', keys, file) !== '';
+}
+
+/** The one name of an array. @throws VERSEMI_DATASET_INVALID when there is none, or several */
+function only(names: readonly string[], role: Hdf5Role, keys: Hdf5Keys | undefined, file: string): string {
+  const given = keys?.[role];
+  const [key, ...others] = given === undefined ? keysOf(names, role) : names.filter((name) => name === given);
+  if (key !== undefined && others.length === 0) return key;
+  throw new VersemiError('DATASET_INVALID', {
+    file,
+    field: role,
+    expected: given === undefined ? `one array of the ${role}, named ${role}` : `an array named ${given}`,
+    found: others.length > 0 ? [key, ...others].join(' and ') : names.slice(0, 10).join(', ') || 'no names at all',
+    remedy: 'Name the arrays: versemi plan --keys IMAGE,LABEL, or `keys` of the dataset in the plan.',
+  });
 }
 
 /**

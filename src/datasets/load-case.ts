@@ -5,7 +5,8 @@ import { assertSameGeometry } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled, readVolume } from './read-volume.js';
+import { labelBytes } from './label-values.js';
+import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled } from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
 export interface LoadCaseOptions {
@@ -83,6 +84,7 @@ function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolum
     // Modalities in files of their own are one volume each.
     channel: files.channels === undefined ? channel : 0,
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
+    ...(dataset.keys === undefined ? {} : { key: dataset.keys.image }),
   };
 }
 
@@ -134,11 +136,12 @@ function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: string): vo
  * @throws VERSEMI_LABEL_INVALID naming values that are not whole numbers from 0 to 255, or that the dataset does not name
  */
 export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<Uint8Array>> {
-  const volume = await readVolume(file, {
-    key: 'label',
+  const { volume, slope, intercept } = await readUnscaled(file, {
+    role: 'label',
+    ...(dataset.keys === undefined ? {} : { key: dataset.keys.label }),
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
-  const data = toBytes(volume, file);
+  const data = labelBytes(volume.data, { slope, intercept }, file);
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
   const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !known.includes(value));
@@ -155,21 +158,4 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
     });
   }
   return { ...volume, data };
-}
-
-function toBytes(volume: Volume, file: string): Uint8Array {
-  const { data } = volume;
-  if (data instanceof Uint8Array) return data;
-  // The conversion cuts off whatever does not fit into a byte; a voxel that it changes was no label value.
-  const bytes = new Uint8Array(data);
-  const wrong: number[] = [];
-  for (let i = 0; i < bytes.length && wrong.length < 5; i++)
-    if (bytes[i] !== data[i] && !wrong.includes(data[i]!)) wrong.push(data[i]!);
-  if (wrong.length === 0) return bytes;
-  throw new VersemiError('LABEL_INVALID', {
-    file,
-    expected: 'whole numbers from 0 to 255',
-    found: `values such as ${wrong.join(', ')}`,
-    remedy: 'A label map must not be resampled with interpolation; write it again with whole numbers.',
-  });
 }

@@ -1,7 +1,14 @@
 import { VersemiError } from '../errors.js';
 import { columnNorms, determinant, invertAffine, nearestRotation } from '../volume/affine.js';
-import { type Affine, type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
-import { quaternionMatrix } from './nifti-header.js';
+import {
+  type Affine,
+  type HeaderForms,
+  type Triple,
+  type Volume,
+  type VoxelArray,
+  voxelCount,
+} from '../volume/volume.js';
+import { affineOf, quaternionMatrix } from './nifti-header.js';
 
 export interface EncodeNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
@@ -23,26 +30,19 @@ const singleFileOffset = { 1: 352, 2: 544 } as const;
 
 /**
  * NIfTI header of a volume, little-endian, with the four bytes that say "no extensions"; the voxels follow it as they lie
- * in memory. NIfTI-1, or NIfTI-2 when a dimension is above 32767. The affine is stored as sform; as qform too, with code
- * 0 ("do not use") when a quaternion cannot hold it: when it has shears, or is so near to a half turn that the rounding of
- * NIfTI-1's float32 would turn the volume.
+ * in memory. Where the volume came from a NIfTI file and still has its affine, the version of NIfTI and the fields of its
+ * place are those of that file.
  * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
  */
 export function encodeNiftiHeader(volume: Volume | SlabbedVolume, options: EncodeNiftiOptions = {}): Uint8Array {
   check(volume);
-  const version = volume.sizeVoxels.some((size) => size > largestDimension1) ? 2 : 1;
+  const forms = keptForms(volume) ?? newForms(volume);
+  const { version } = forms;
   const bytes = new Uint8Array(singleFileOffset[version]);
   const view = new DataView(bytes.buffer);
   const offset = options.pair === true ? 0 : bytes.length;
   const { code, bits } = datatypeOf('slabs' in volume ? volume.type : volume.data);
   const dim = [3, ...volume.sizeVoxels, 1, 1, 1, 1];
-  const qform = quaternion(volume.affine, version);
-  const pixdim = [qform.qfac, ...columnNorms(volume.affine), 0, 0, 0, 0];
-  const origin = [3, 7, 11].map((i) => volume.affine[i]!);
-  const quaternionFields = [...qform.bcd, ...origin];
-  const millimetres = 2;
-  const scannerCoordinates = 1;
-  const qformCode = qform.exact ? scannerCoordinates : 0;
   const text = (start: number, room: number, value: string) => {
     for (let i = 0; i < Math.min(room, value.length); i++) bytes[start + i] = value.charCodeAt(i) & 0x7f;
   };
@@ -55,14 +55,14 @@ export function encodeNiftiHeader(volume: Volume | SlabbedVolume, options: Encod
     for (const [i, size] of dim.entries()) view.setInt16(40 + 2 * i, size, true);
     view.setInt16(70, code, true);
     view.setInt16(72, bits, true);
-    floats(76, pixdim);
+    floats(76, forms.pixdim);
     floats(108, [offset, 1, 0]); // vox_offset, scl_slope, scl_inter
-    bytes[123] = millimetres;
+    bytes[123] = forms.units;
     text(148, 79, options.description ?? '');
-    view.setInt16(252, qformCode, true);
-    view.setInt16(254, scannerCoordinates, true);
-    floats(256, quaternionFields);
-    floats(280, volume.affine.slice(0, 12));
+    view.setInt16(252, forms.qformCode, true);
+    view.setInt16(254, forms.sformCode, true);
+    floats(256, forms.quaternion);
+    floats(280, forms.srow);
     text(344, 4, options.pair === true ? 'ni1' : 'n+1');
   } else {
     const doubles = (start: number, values: readonly number[]) => {
@@ -73,17 +73,49 @@ export function encodeNiftiHeader(volume: Volume | SlabbedVolume, options: Encod
     view.setInt16(12, code, true);
     view.setInt16(14, bits, true);
     for (const [i, size] of dim.entries()) view.setBigInt64(16 + 8 * i, BigInt(size), true);
-    doubles(104, pixdim);
+    doubles(104, forms.pixdim);
     view.setBigInt64(168, BigInt(offset), true);
     doubles(176, [1, 0]);
     text(240, 79, options.description ?? '');
-    view.setInt32(344, qformCode, true);
-    view.setInt32(348, scannerCoordinates, true);
-    doubles(352, quaternionFields);
-    doubles(400, volume.affine.slice(0, 12));
-    view.setInt32(500, millimetres, true);
+    view.setInt32(344, forms.qformCode, true);
+    view.setInt32(348, forms.sformCode, true);
+    doubles(352, forms.quaternion);
+    doubles(400, forms.srow);
+    view.setInt32(500, forms.units, true);
   }
   return bytes;
+}
+
+/** The forms of the file that the volume came from, as long as they still stand for its affine. */
+function keptForms({ forms, sizeVoxels, affine }: Volume | SlabbedVolume): HeaderForms | undefined {
+  if (forms === undefined || (forms.version === 1 && needsVersion2(sizeVoxels))) return undefined;
+  const stated = affineOf(forms, sizeVoxels).affine;
+  return stated.every((value, i) => value === affine[i]) ? forms : undefined;
+}
+
+function needsVersion2(sizeVoxels: Triple): boolean {
+  return sizeVoxels.some((size) => size > largestDimension1);
+}
+
+/**
+ * NIfTI-1, or NIfTI-2 when a dimension is above 32767. The affine is stored as sform; as qform too, with code 0 ("do not
+ * use") when a quaternion cannot hold it: when it has shears, or is so near to a half turn that the rounding of NIfTI-1's
+ * float32 would turn the volume.
+ */
+function newForms({ sizeVoxels, affine }: Volume | SlabbedVolume): HeaderForms {
+  const version = needsVersion2(sizeVoxels) ? 2 : 1;
+  const qform = quaternion(affine, version);
+  const millimetres = 2;
+  const scannerCoordinates = 1;
+  return {
+    version,
+    units: millimetres,
+    pixdim: [qform.qfac, ...columnNorms(affine)],
+    qformCode: qform.exact ? scannerCoordinates : 0,
+    sformCode: scannerCoordinates,
+    quaternion: [...qform.bcd, ...[3, 7, 11].map((i) => affine[i]!)],
+    srow: affine.slice(0, 12),
+  };
 }
 
 /** Voxels of a volume as little-endian bytes: a view on its memory on the usual hosts. */

@@ -1,6 +1,6 @@
 import { VersemiError } from '../errors.js';
 import { invertAffine } from '../volume/affine.js';
-import type { Affine, Triple } from '../volume/volume.js';
+import type { Affine, HeaderForms, Triple } from '../volume/volume.js';
 
 /**
  * NIfTI-1 and NIfTI-2 headers (https://nifti.nimh.nih.gov/nifti-1, nifti2.h). Where the standard leaves room, the
@@ -67,6 +67,8 @@ export interface NiftiHeader {
   readonly affineSource: 'sform' | 'qform' | 'pixdim';
   /** Voxel index to millimetres in RAS+ space. */
   readonly affine: Affine;
+  /** The fields that the affine comes from, as stored. */
+  readonly forms: HeaderForms;
 }
 
 /** Field offsets of the two versions; the field widths follow from the version. */
@@ -120,10 +122,10 @@ class FieldReader {
     return this.view.getInt16(layouts[this.version].datatype, this.littleEndian);
   }
 
+  /** xyzt_units: one byte in version 1, int32 in version 2; the spatial unit is in the low three bits */
   units(): number {
-    // one byte in version 1, int32 in version 2; the spatial unit is in the low three bits
     const start = layouts[this.version].units;
-    return (this.version === 1 ? this.view.getUint8(start) : this.view.getInt32(start, this.littleEndian)) & 7;
+    return this.version === 1 ? this.view.getUint8(start) : this.view.getInt32(start, this.littleEndian);
   }
 }
 
@@ -138,6 +140,7 @@ export function parseNiftiHeader(bytes: Uint8Array, file: string): NiftiHeader {
   const fields = new FieldReader(view, version, littleEndian);
   const shape = readShape(fields, file);
   const sizeVoxels: Triple = [shape[0]!, shape[1] ?? 1, shape[2] ?? 1];
+  const forms = readForms(fields);
   const code = fields.datatype();
   const datatype = niftiDatatypes[code];
   if (datatype === undefined) {
@@ -160,7 +163,8 @@ export function parseNiftiHeader(bytes: Uint8Array, file: string): NiftiHeader {
     bytesPerVoxel: datatype.bytes,
     dataOffset: readOffset(fields, singleFile, file),
     ...readScaling(fields, file),
-    ...readAffine(fields, sizeVoxels, file),
+    ...readAffine(forms, sizeVoxels, file),
+    forms,
   };
 }
 
@@ -221,8 +225,10 @@ function readShape(fields: FieldReader, file: string): number[] {
   const shape: number[] = [];
   for (let i = 1; i <= rank; i++) {
     const size = fields.dimension(i);
-    if (!(size >= 1 && Number.isSafeInteger(size))) throw corrupt(`dim[${i}]`, 'a size of at least 1', size);
-    shape.push(size);
+    // As in nifti1_io, which ITK and FSL read with: a dimension after the third that states no size has size 1.
+    const stated = i > 3 && size <= 0 ? 1 : size;
+    if (!(stated >= 1 && Number.isSafeInteger(stated))) throw corrupt(`dim[${i}]`, 'a size of at least 1', size);
+    shape.push(stated);
   }
   return shape;
 }
@@ -263,48 +269,64 @@ function readScaling(fields: FieldReader, file: string): { slope: number; interc
 /** Millimetres per spatial unit of xyzt_units; files that state none mean millimetres. */
 const millimetresPerUnit: Readonly<Record<number, number>> = { 1: 1000, 2: 1, 3: 0.001 };
 
-function readAffine(
-  fields: FieldReader,
-  sizeVoxels: Triple,
-  file: string,
-): { affine: Affine; affineSource: NiftiHeader['affineSource'] } {
-  const layout = layouts[fields.version];
-  // As nibabel mends them: the sign of a voxel size means nothing, and 0 stands for 1.
-  const sizes = [1, 2, 3].map((i) => Math.abs(fields.float(layout.pixdim, i)) || 1) as unknown as Triple;
-  let matrix: number[];
-  let source: NiftiHeader['affineSource'];
-  if (fields.code(layout.sformCode) > 0) {
-    source = 'sform';
-    matrix = Array.from({ length: 12 }, (_, i) => fields.float(srowOffset[fields.version], i));
-  } else if (fields.code(layout.qformCode) > 0) {
-    source = 'qform';
-    const start = quaternionOffset[fields.version];
-    const [b, c, d, x, y, z] = Array.from({ length: 6 }, (_, i) => fields.float(start, i)) as NumberSextuple;
-    const qfac = fields.float(layout.pixdim, 0) < 0 ? -1 : 1;
-    matrix = quaternionMatrix([b, c, d], sizes, qfac, [x, y, z]);
-  } else {
-    // Method 1 of the standard; like nibabel with x to the left and the middle of the volume at the origin.
-    source = 'pixdim';
-    const directions = [-sizes[0], sizes[1], sizes[2]];
-    matrix = directions.flatMap((size, row) => {
-      const line = [0, 0, 0, (-size * (sizeVoxels[row]! - 1)) / 2];
-      line[row] = size;
-      return line;
-    });
+function readForms(fields: FieldReader): HeaderForms {
+  const { version } = fields;
+  const layout = layouts[version];
+  const floats = (start: number, count: number) => Array.from({ length: count }, (_, i) => fields.float(start, i));
+  return {
+    version,
+    units: fields.units(),
+    pixdim: floats(layout.pixdim, 4),
+    qformCode: fields.code(layout.qformCode),
+    sformCode: fields.code(layout.sformCode),
+    quaternion: floats(quaternionOffset[version], 6),
+    srow: floats(srowOffset[version], 12),
+  };
+}
+
+/**
+ * The affine that a header's forms stand for: the sform, else the qform, else voxel sizes alone. An sform that is no
+ * invertible matrix (zeros, most often) gives way to a qform, as in ITK.
+ */
+export function affineOf(forms: HeaderForms, sizeVoxels: Triple): Pick<NiftiHeader, 'affine' | 'affineSource'> {
+  const unit = millimetresPerUnit[forms.units & 7] ?? 1;
+  const inMillimetres = (matrix: readonly number[]): Affine => [...matrix.map((value) => value * unit), 0, 0, 0, 1];
+  const sform = inMillimetres(forms.srow);
+  if (forms.sformCode > 0 && (forms.qformCode <= 0 || invertAffine(sform) !== undefined))
+    return { affine: sform, affineSource: 'sform' };
+  const sizes = voxelSizes(forms);
+  if (forms.qformCode > 0) {
+    const [b, c, d, x, y, z] = forms.quaternion as NumberSextuple;
+    const matrix = quaternionMatrix([b, c, d], sizes, forms.pixdim[0]! < 0 ? -1 : 1, [x, y, z]);
+    return { affine: inMillimetres(matrix), affineSource: 'qform' };
   }
-  const unit = millimetresPerUnit[fields.units()] ?? 1;
-  const affine = [...matrix.map((value) => value * unit), 0, 0, 0, 1];
+  // Method 1 of the standard; like nibabel with x to the left and the middle of the volume at the origin.
+  const matrix = [-sizes[0], sizes[1], sizes[2]].flatMap((size, row) => {
+    const line = [0, 0, 0, (-size * (sizeVoxels[row]! - 1)) / 2];
+    line[row] = size;
+    return line;
+  });
+  return { affine: inMillimetres(matrix), affineSource: 'pixdim' };
+}
+
+function readAffine(forms: HeaderForms, sizeVoxels: Triple, file: string) {
+  const { affine, affineSource } = affineOf(forms, sizeVoxels);
   if (invertAffine(affine) === undefined) {
     const rows = [0, 4, 8].map((i) => `[${affine.slice(i, i + 4).join(', ')}]`).join(' ');
     throw new VersemiError('VOLUME_INVALID', {
       file,
-      field: source,
+      field: affineSource,
       expected: 'an invertible matrix from voxels to millimetres',
       found: rows,
       remedy: 'Mend the header, for example with fslorient or nibabel.',
     });
   }
-  return { affine, affineSource: source };
+  return { affine, affineSource };
+}
+
+/** Voxel sizes as nibabel mends them: their sign means nothing, and 0 stands for 1. */
+function voxelSizes({ pixdim }: HeaderForms): Triple {
+  return [1, 2, 3].map((i) => Math.abs(pixdim[i]!) || 1) as unknown as Triple;
 }
 
 type NumberSextuple = [number, number, number, number, number, number];

@@ -38,9 +38,9 @@ export function scaled({ volume, slope, intercept }: UnscaledVolume): Volume {
 export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): UnscaledVolume {
   const header = parseNiftiHeader(bytes, file);
   const channel = chooseChannel(header, options.channel, file);
-  const { sizeVoxels, affine, slope, intercept } = header;
+  const { sizeVoxels, affine, forms, slope, intercept } = header;
   const data = storedVoxels(header, bytes, file, options, channel);
-  return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, file }, slope, intercept };
+  return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, forms, file }, slope, intercept };
 }
 
 function chooseChannel(header: NiftiHeader, channel: number | undefined, file: string): number {
@@ -66,6 +66,21 @@ function chooseChannel(header: NiftiHeader, channel: number | undefined, file: s
   return channel;
 }
 
+/** Bytes from the start of the file that holds the voxels up to its last voxel. */
+export function neededBytes(header: NiftiHeader): number {
+  return header.dataOffset + voxelCount(header.sizeVoxels) * header.bytesPerVoxel * header.volumes;
+}
+
+/** @param file that holds the voxels */
+export function tooFewBytes(header: NiftiHeader, file: string, found: string): VersemiError {
+  return new VersemiError('FILE_TRUNCATED', {
+    file,
+    expected: `${neededBytes(header)} bytes (${header.shape.join(' x ')} voxels of ${header.datatype})`,
+    found,
+    remedy: 'Copy or download the file again.',
+  });
+}
+
 /**
  * Voxels as stored, before scaling.
  * @param channel one 3-D volume of the file; 'all' for every one, in the order of the file
@@ -87,14 +102,10 @@ export function storedVoxels(
   }
   const source = header.singleFile ? bytes : options.imageBytes!;
   const volumeBytes = voxelCount(header.sizeVoxels) * header.bytesPerVoxel;
-  const needed = header.dataOffset + volumeBytes * header.volumes;
+  const needed = neededBytes(header);
   if (source.length < needed) {
-    throw new VersemiError('FILE_TRUNCATED', {
-      file: header.singleFile ? file : (options.imageFile ?? file),
-      expected: `${needed} bytes (${header.shape.join(' x ')} voxels of ${header.datatype})`,
-      found: `${source.length} bytes`,
-      remedy: 'Copy or download the file again.',
-    });
+    const voxelFile = header.singleFile ? file : (options.imageFile ?? file);
+    throw tooFewBytes(header, voxelFile, `${source.length} bytes`);
   }
   const start = header.dataOffset + (channel === 'all' ? 0 : channel * volumeBytes);
   const end = channel === 'all' ? needed : start + volumeBytes;

@@ -3,16 +3,27 @@ import { VersemiError } from '../errors.js';
 import { columnNorms, orientationCode } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
-import { readInflated, readStart } from './files.js';
+import { type Capacity, readInflated, readStart } from './files.js';
 import { hdf5Facts, readHdf5 } from './hdf5.js';
+import type { Hdf5Role } from './hdf5-keys.js';
 import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
-import { type ParseNiftiOptions, parseUnscaled, scaled, storedVoxels, type UnscaledVolume } from './nifti-read.js';
+import {
+  neededBytes,
+  type ParseNiftiOptions,
+  parseUnscaled,
+  scaled,
+  storedVoxels,
+  tooFewBytes,
+  type UnscaledVolume,
+} from './nifti-read.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
 export interface ReadVolumeOptions {
-  /** HDF5: path of the array; default 'image'. */
+  /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;
+  /** HDF5: what is read of the file; default 'image'. */
+  readonly role?: Hdf5Role;
   /** NIfTI with more than one 3-D volume: which one. */
   readonly channel?: number;
   /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
@@ -49,7 +60,7 @@ export interface ImageFacts {
   readonly bytesPerVoxel: number;
 }
 
-/** h5wasm reads into memory of its own, and the axes are exchanged, so that the voxels lie in memory three times. */
+/** A file of one chunk lies whole in memory of the library's own; then the axes are exchanged: three times in all. */
 const hdf5Copies = 3;
 
 /** Reads a header only. @throws as {@link readVolume}, as far as the header shows it */
@@ -59,9 +70,11 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel };
   }
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
-  const start = await readStart(pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair));
-  refuseOtherFormats(start, file);
-  const { sizeVoxels, affine, bytesPerVoxel, volumes } = parseNiftiHeader(start, file);
+  const headerFile = pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair);
+  const { start, capacity } = await readStart(headerFile);
+  const header = headerOf(start, headerFile);
+  if (header.singleFile) requireCapacity(header, headerFile, capacity);
+  const { sizeVoxels, affine, bytesPerVoxel, volumes } = header;
   const geometry = { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
   // All volumes of a 4-D file are inflated together.
   return { geometry, bytesPerVoxel: bytesPerVoxel * volumes };
@@ -160,21 +173,18 @@ function beside(base: string, ending: 'hdr' | 'img', file: string, pair: RegExpE
 }
 
 /**
- * Bytes of a file, inflated if they are gzip. A compressed file that ends early is reported with the number of bytes that
- * its header asks for.
- * @param header for an .img file: the bytes of its header, which say how many there should be
+ * Bytes of a file, as many as its header asks for, inflated if they are gzip. A file that ends early is reported with that
+ * number, and one that cannot hold it is not read at all.
+ * @param header for an .img file: the bytes of its header
  */
 async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array> {
-  const { bytes, truncatedAfter } = await readInflated(file);
-  if (bytes.length === 0 && truncatedAfter === undefined) {
-    throw new VersemiError('FILE_TRUNCATED', {
-      file,
-      expected: 'a NIfTI file',
-      found: 'an empty file (0 bytes)',
-      remedy: 'Copy or download the file again.',
-    });
-  }
-  refuseOtherFormats(bytes, file);
+  const { bytes, truncatedAfter } = await readInflated(file, (start, capacity) => {
+    const facts = header === undefined ? headerOf(start, file) : parseNiftiHeader(header, file);
+    // Of the two files of a pair, one holds the header and nothing else.
+    if (facts.singleFile === (header !== undefined)) return header === undefined ? start.length : 0;
+    requireCapacity(facts, file, capacity);
+    return neededBytes(facts);
+  });
   if (truncatedAfter === undefined) return bytes;
   // `storedVoxels` throws and names the expected size where voxels are missing. Where it does not, only the end mark of the stream
   // is missing.
@@ -188,7 +198,28 @@ async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array
   });
 }
 
-/** Formats that people try to open, and the bytes that such files start with. */
+/** Header in the first bytes of a file. */
+function headerOf(start: Uint8Array, file: string): NiftiHeader {
+  if (start.length === 0) {
+    throw new VersemiError('FILE_TRUNCATED', {
+      file,
+      expected: 'a NIfTI file',
+      found: 'an empty file (0 bytes)',
+      remedy: 'Copy or download the file again.',
+    });
+  }
+  refuseOtherFormats(start, file);
+  return parseNiftiHeader(start, file);
+}
+
+/** @throws VERSEMI_FILE_TRUNCATED when the file cannot hold the voxels of which its header speaks */
+function requireCapacity(header: NiftiHeader, file: string, { sizeBytes, inflatedBytes }: Capacity): void {
+  if (neededBytes(header) <= inflatedBytes) return;
+  const compressed = inflatedBytes > sizeBytes ? ` of gzip, which hold at most ${inflatedBytes}` : '';
+  throw tooFewBytes(header, file, `${sizeBytes} bytes${compressed}`);
+}
+
+/** Formats that people try: what they start with. */
 const otherFormats: readonly (readonly [name: string, starts: string, offset: number])[] = [
   ['NRRD', 'NRRD0', 0],
   ['MetaImage', 'ObjectType', 0],

@@ -1,5 +1,6 @@
 import type { Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
+import type { Hdf5Keys } from './hdf5-keys.js';
 
 export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
 
@@ -12,6 +13,12 @@ export interface CaseFiles {
   readonly channels?: readonly string[];
   /** Label file; absent for an unlabelled case. The same as `image` in HDF5 files that hold both. */
   readonly label?: string;
+}
+
+/** A file, or a folder of files, that is used for nothing. */
+export interface LeftOut {
+  readonly file: string;
+  readonly reason: string;
 }
 
 export interface Dataset {
@@ -29,6 +36,10 @@ export interface Dataset {
   readonly test: readonly CaseFiles[];
   /** Spacing of files that store none (HDF5). */
   readonly spacingMm?: Triple;
+  /** Names of the arrays of HDF5 files, where they were given. */
+  readonly keys?: Hdf5Keys;
+  /** Files in the folder that belong to no case. */
+  readonly leftOut?: readonly LeftOut[];
   readonly description?: string;
   readonly licence?: string;
   readonly reference?: string;
@@ -38,6 +49,7 @@ export interface Dataset {
 export interface DatasetCases {
   readonly cases: readonly CaseFiles[];
   readonly test: readonly CaseFiles[];
+  readonly leftOut?: readonly LeftOut[];
 }
 
 /** A case that has been read and checked: all voxels finite, image and label in canonical orientation (RAS+). */

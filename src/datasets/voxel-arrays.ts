@@ -32,7 +32,7 @@ export function voxelsFromBytes(
   const width = type.BYTES_PER_ELEMENT;
   let source = bytes;
   if (width > 1 && littleEndian !== hostIsLittleEndian) source = swapped(bytes, width);
-  else if (bytes.byteOffset % width !== 0) source = bytes.slice();
+  else if (bytes.byteOffset % width !== 0) source = new Uint8Array(bytes); // not `slice`, which in a Buffer of Node copies nothing
   return new type(source.buffer as ArrayBuffer, source.byteOffset, source.byteLength / width);
 }
 

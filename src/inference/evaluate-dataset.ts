@@ -1,5 +1,7 @@
+import { basename, resolve } from 'node:path';
 import type { Plan } from '../config/plan.js';
 import { openDataset } from '../datasets/dataset.js';
+import type { Hdf5Keys } from '../datasets/hdf5-keys.js';
 import { caseFacts, openCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
@@ -53,7 +55,11 @@ export async function* evaluateDataset(
   folder: string,
   options: EvaluateDatasetOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
-  const dataset = nameInPlan(await openDataset(folder), model.plan, options);
+  const dataset = nameInPlan(
+    await openDataset(folder, { keys: keysInPlan(folder, model.plan, options) }),
+    model.plan,
+    options,
+  );
   const ofDataset = model.plan.tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name);
   const tasks = taskIndices(model, options.tasks ?? ofDataset);
   const synthetic = tasks.find((index) => index >= model.plan.tasks.length);
@@ -96,6 +102,11 @@ async function stripsBefore(
   const estimate = estimateMemory(model, { ...facts, labeled: true }, tasks, options);
   options.onEstimate?.(files.id, estimate);
   return { strips: estimate.strips };
+}
+
+/** Names of the arrays of HDF5 files as the plan has them for a dataset of the given name, else of the folder's name. */
+function keysInPlan(folder: string, { datasets }: Plan, { dataset }: EvaluateDatasetOptions): Hdf5Keys | undefined {
+  return datasets.find(({ name }) => name === (dataset ?? basename(resolve(folder))))?.keys;
 }
 
 /** The dataset under the name that the plan knows it by, which decides its tasks and its preprocessing. */

@@ -60,6 +60,7 @@ export async function cacheFileOf(job: CaseJob, folder: string): Promise<string>
     labeled: files.label !== undefined,
     labels: dataset.labelsDeclared ? Object.keys(dataset.labels) : null,
     spacingMm: dataset.spacingMm ?? null,
+    ...(dataset.keys === undefined ? {} : { keys: dataset.keys }),
   });
   return join(folder, `${createHash('sha256').update(key).digest('hex').slice(0, 40)}.case`);
 }

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
-import { openDataset } from '../datasets/dataset.js';
+import { openPlanDataset } from '../datasets/dataset.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset, LoadedCase } from '../datasets/types.js';
@@ -15,6 +15,7 @@ export interface DatasetSource {
   /** Default: the name that the dataset gives itself, or its folder. */
   readonly name?: string;
   readonly format?: PlanDataset['format'];
+  readonly keys?: PlanDataset['keys'];
   readonly channel?: number | string;
   readonly split?: Partial<PlanDataset['split']>;
 }
@@ -55,6 +56,7 @@ export interface DatasetFingerprint {
   readonly name: string;
   readonly path: string;
   readonly format: PlanDataset['format'];
+  readonly keys?: PlanDataset['keys'];
   readonly channel: number | string;
   readonly split: PlanDataset['split'];
   readonly modality: 'CT' | 'MR';
@@ -123,7 +125,7 @@ async function fingerprintDataset(
 ): Promise<DatasetFingerprint> {
   const format = source.format ?? 'auto';
   const channel = source.channel ?? 0;
-  const dataset = await openDataset(source.path, { format });
+  const dataset = await openPlanDataset({ ...source, format });
   const name = source.name ?? planName(dataset.name);
   const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
   const { labeled, unlabeled } = resolveSplit(dataset, { split }, seed);
@@ -149,6 +151,7 @@ async function fingerprintDataset(
     name,
     path: resolve(source.path),
     format,
+    ...(source.keys === undefined ? {} : { keys: source.keys }),
     channel,
     split,
     ...guessModality(dataset.modalities[channelIndex(dataset, channel)]!, cases),

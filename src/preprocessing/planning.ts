@@ -41,6 +41,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       name: dataset.name,
       path: dataset.path,
       format: dataset.format,
+      ...(dataset.keys === undefined ? {} : { keys: dataset.keys }),
       channel: dataset.channel,
       // A dataset without a task serves as a source of unlabelled images.
       split: tasks.some((task) => task.dataset === dataset.name) ? dataset.split : { ...dataset.split, labeled: [] },

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
-import { openDataset } from '../datasets/dataset.js';
+import { openPlanDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
@@ -90,7 +90,7 @@ export async function preprocessDatasets(plan: Plan, options: PreprocessOptions 
 async function listJobs(plan: Plan, roles: readonly CaseRole[]): Promise<{ role: CaseRole; job: CaseJob }[]> {
   const jobs: { role: CaseRole; job: CaseJob }[] = [];
   for (const entry of plan.datasets) {
-    const dataset = await openDataset(entry.path, { format: entry.format });
+    const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
     const split = resolveSplit(dataset, entry, plan.seed);
     for (const role of roles) {

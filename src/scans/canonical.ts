@@ -33,8 +33,9 @@ export function toStored<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
     });
   }
   const { axes, flipped } = wayBack(stored);
-  const { sizeVoxels, spacingMm, affine } = stored;
-  return { ...rest, data: turned(volume, axes, flipped), sizeVoxels, spacingMm, affine };
+  const { sizeVoxels, spacingMm, affine, forms } = stored;
+  const place = { sizeVoxels, spacingMm, affine, ...(forms === undefined ? {} : { forms }) };
+  return { ...rest, data: turned(volume, axes, flipped), ...place };
 }
 
 function turned<T extends VoxelArray>({ data, sizeVoxels }: Volume<T>, axes: Triple, flipped: Flips): T {

@@ -1,5 +1,5 @@
 import { type Geometry, wayBack } from '../volume/orientation.js';
-import type { Affine, Triple, Volume } from '../volume/volume.js';
+import type { Affine, HeaderForms, Triple, Volume } from '../volume/volume.js';
 import { host, type PackedMask } from '../wasm/host.js';
 import { turnedSlab } from './scan.js';
 
@@ -16,6 +16,7 @@ export class MaskVolume implements Volume<Uint8Array> {
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   readonly affine: Affine;
+  readonly forms?: HeaderForms;
 
   /**
    * @param canonical geometry of the source's canonical grid; `stored` is absent where the source was stored on that grid
@@ -25,10 +26,11 @@ export class MaskVolume implements Volume<Uint8Array> {
     private readonly canonical: Geometry,
     readonly packed: PackedMask,
   ) {
-    const { sizeVoxels, spacingMm, affine } = canonical.stored ?? canonical;
+    const { sizeVoxels, spacingMm, affine, forms } = canonical.stored ?? canonical;
     this.sizeVoxels = sizeVoxels;
     this.spacingMm = spacingMm;
     this.affine = affine;
+    if (forms !== undefined) this.forms = forms;
   }
 
   /** Number of voxels inside the mask. */

@@ -30,11 +30,14 @@ export function asScan(image: Volume | Scan): Scan {
 
 function scanOfCanonical(volume: Volume): Scan {
   const { data, ...geometry } = volume;
-  const { sizeVoxels, spacingMm, affine } = geometry;
+  const { sizeVoxels, spacingMm, affine, forms } = geometry;
   const identity = { axes: [0, 1, 2], flipped: [false, false, false] } as const;
   return {
     ...geometry,
-    stored: geometry.stored ?? { sizeVoxels, spacingMm, affine, ...identity },
+    stored: geometry.stored ?? {
+      ...{ sizeVoxels, spacingMm, affine, ...identity },
+      ...(forms === undefined ? {} : { forms }),
+    },
     slices: turnedSlices(volume, sizeVoxels, identity.axes, identity.flipped),
   };
 }

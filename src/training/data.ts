@@ -1,6 +1,6 @@
 import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
-import { openDataset } from '../datasets/dataset.js';
+import { openPlanDataset } from '../datasets/dataset.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import type { SamplingData } from '../sampling/rows.js';
@@ -33,10 +33,10 @@ export async function* openTrainingData(
   return { ...data, sources: await Promise.all(plan.datasets.map(sourceOf)) };
 }
 
-async function sourceOf({ name, path, format }: Plan['datasets'][number]): Promise<ModelProvenance['data'][number]> {
-  const { licence, reference } = await openDataset(path, { format });
+async function sourceOf(entry: Plan['datasets'][number]): Promise<ModelProvenance['data'][number]> {
+  const { licence, reference } = await openPlanDataset(entry);
   return {
-    dataset: name,
+    dataset: entry.name,
     ...(licence === undefined ? {} : { licence }),
     ...(reference === undefined ? {} : { reference }),
   };

@@ -14,7 +14,7 @@ export type Geometry = Omit<Volume, 'data'>;
  * @throws VERSEMI_VOLUME_INVALID when the affine is singular
  */
 export function canonicalGeometry(geometry: Geometry): Geometry & { readonly stored: StoredGeometry } {
-  const { sizeVoxels, spacingMm, affine, file } = geometry;
+  const { sizeVoxels, spacingMm, affine, file, forms } = geometry;
   if (invertAffine(affine) === undefined) {
     throw new VersemiError('VOLUME_INVALID', {
       ...(file === undefined ? {} : { file }),
@@ -26,7 +26,10 @@ export function canonicalGeometry(geometry: Geometry): Geometry & { readonly sto
   const { world, sign } = closestAxes(affine);
   const axes = [0, 1, 2].map((axis) => world.indexOf(axis)) as unknown as Triple;
   const flipped = axes.map((axis) => sign[axis]! < 0) as unknown as Flips;
-  const stored: StoredGeometry = { sizeVoxels, spacingMm, affine, axes, flipped };
+  const stored: StoredGeometry = {
+    ...{ sizeVoxels, spacingMm, affine, axes, flipped },
+    ...(forms === undefined ? {} : { forms }),
+  };
   return { ...turnedGeometry(geometry, axes, flipped), stored };
 }
 

@@ -15,6 +15,25 @@ export type VoxelArray =
 /** 4 x 4 matrix, row-major, from voxel index (x, y, z, 1) to millimetres in RAS+ world space. */
 export type Affine = readonly number[];
 
+/**
+ * What the header of a NIfTI file says of its place, as stored. Other programs choose among these fields by rules of their
+ * own, so that a file written for the volume lies on it everywhere only if all of them go back unchanged.
+ */
+export interface HeaderForms {
+  /** Version of NIfTI, whose width of floats holds the numbers exactly. */
+  readonly version: 1 | 2;
+  /** xyzt_units. */
+  readonly units: number;
+  /** pixdim[0] (the handedness of the qform) to pixdim[3]. */
+  readonly pixdim: readonly number[];
+  readonly qformCode: number;
+  readonly sformCode: number;
+  /** quatern_b, _c, _d, qoffset_x, _y, _z. */
+  readonly quaternion: readonly number[];
+  /** srow_x, srow_y, srow_z. */
+  readonly srow: readonly number[];
+}
+
 /** How a volume was stored, so that a result can be written back to the source's own geometry. */
 export interface StoredGeometry {
   readonly sizeVoxels: Triple;
@@ -26,6 +45,7 @@ export interface StoredGeometry {
    */
   readonly axes: Triple;
   readonly flipped: readonly [boolean, boolean, boolean];
+  readonly forms?: HeaderForms;
 }
 
 /**
@@ -40,6 +60,8 @@ export interface Volume<T extends VoxelArray = VoxelArray> {
   readonly affine: Affine;
   /** File the volume was read from, for error sentences and reports. */
   readonly file?: string;
+  /** Fields of the NIfTI header that `affine` was read from; what is written has them as long as it has that affine. */
+  readonly forms?: HeaderForms;
   /** Set by `toCanonical` (scans/canonical.ts). */
   readonly stored?: StoredGeometry;
 }

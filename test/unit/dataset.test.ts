@@ -227,8 +227,8 @@ t.test('folders of HDF5 cases', async (t) => {
       [0.6, 0.6, 1.2],
     ],
   );
-  write('P3.h5', ['volume']);
-  t.match((await failure(() => openDataset(folder), 'DATASET_INVALID')).message, /P3\.h5.*found volume/);
+  write('P3.h5', ['voxels']);
+  t.match((await failure(() => openDataset(folder), 'DATASET_INVALID')).message, /P3\.h5.*found voxels/);
 });
 
 t.test('a loaded case is canonical', async (t) => {

@@ -19,6 +19,12 @@ export function realData(name: string): string | undefined {
   return existsSync(folder) ? folder : undefined;
 }
 
+/** A folder of the files on which earlier versions failed (../shared/cases), or undefined where the machine has none. */
+export function foreignCase(name: string): string | undefined {
+  const folder = join(root, '..', 'shared', 'cases', name);
+  return existsSync(folder) ? folder : undefined;
+}
+
 export const noData = 'the real data is not here (set VERSEMI_DATA)';
 
 export interface Fields {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import h5wasm from 'h5wasm/node';
 import t from 'tap';
 import { openDataset } from '../../src/datasets/dataset.js';
-import { hdf5Keys, readHdf5 } from '../../src/datasets/hdf5.js';
+import { readHdf5, withHdf5Contents } from '../../src/datasets/hdf5.js';
 import { loadCase } from '../../src/datasets/load-case.js';
 import { imageInfo, readVolume } from '../../src/datasets/read-volume.js';
 import { failure, noData, realData } from './datasets-support.js';
@@ -36,7 +36,7 @@ t.test('axes: the first index of the array is x', async (t) => {
     },
     { name: 'label', data: Uint8Array.from(values), shape },
   ]);
-  t.same(await hdf5Keys(file), ['image', 'label']);
+  t.same(await withHdf5Contents(file, ({ names }) => names), ['image', 'label']);
   const volume = await readVolume(file);
   t.same(volume.sizeVoxels, shape);
   t.same([volume.data[0], volume.data[1], volume.data[2], volume.data[6]], [0, 100, 10, 1], 'x runs fastest');

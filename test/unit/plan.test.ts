@@ -59,7 +59,8 @@ t.test('the table names every field of a plan, once, with what the help needs', 
     else t.fail(`${path} is not in the table`);
   };
   const { augmentation } = parsePlan(minimal());
-  walk(parsePlan(minimal({}, { augmentation })), '');
+  const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true };
+  walk(parsePlan(minimal({}, { augmentation, ...optional })), '');
   t.same(
     planFields.map((row) => row.name),
     leaves,
