@@ -1,7 +1,7 @@
 import { VersemiError } from '../errors.js';
-import { toCanonical } from '../scans/canonical.js';
+import { turnedVolume } from '../scans/canonical.js';
 import { type Scan, scanOf, volumeOf } from '../scans/scan.js';
-import { assertSameGeometry } from '../volume/geometry.js';
+import { turnOnto } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
@@ -48,12 +48,9 @@ export async function openCase(dataset: Dataset, files: CaseFiles, options: Load
     openImage(dataset, files, channel),
     files.label === undefined ? undefined : loadLabel(dataset, files.label),
   ]);
-  if (label !== undefined) assertSameGeometry({ ...image.stored, ...named(image) }, label);
-  return { id: files.id, image, ...(label === undefined ? {} : { label: toCanonical(label) }) };
-}
-
-function named({ file }: { readonly file?: string }): { readonly file?: string } {
-  return file === undefined ? {} : { file };
+  if (label === undefined) return { id: files.id, image };
+  const { axes, flipped } = turnOnto(image, label);
+  return { id: files.id, image, label: turnedVolume(label, axes, flipped) };
 }
 
 /** Index of a modality given by index or name. @throws VERSEMI_MODALITY_MISSING */
