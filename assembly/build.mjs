@@ -23,14 +23,10 @@ const common = [
   '--importMemory',
 ];
 const threads = ['--enable', 'threads', '--sharedMemory', '--initialMemory', '16', '--maximumMemory', '65536'];
-const relaxed = ['--enable', 'relaxed-simd'];
 const modules = {
   host: { entry: 'host.ts', flags: [] },
   kernels: { entry: 'kernels.ts', flags: [] },
   'kernels-threads': { entry: 'kernels.ts', flags: threads },
-  // Opt-in, loaded only then: fused multiply-add where the engine has it (src/tfjs/devices/wasm-device.ts).
-  'kernels-relaxed': { entry: 'kernels.ts', flags: relaxed },
-  'kernels-threads-relaxed': { entry: 'kernels.ts', flags: [...threads, ...relaxed] },
 };
 
 function newestSource(path) {

@@ -1,4 +1,4 @@
-// Kernel table of the device wasm: one entry point for all ops (codes: src/tfjs/table/kernel-table.ts), the same in every thread.
+// Entry points of the device wasm, the same in every thread: which op of the kernel table is which function.
 
 import { axesScratch } from './kernels/axes';
 import { binary } from './kernels/binary';
@@ -23,6 +23,12 @@ import {
 import { adamStep, emaStep, packGradients, packScratch } from './kernels/optimiser';
 import { cutMix, cutPatches } from './kernels/patches';
 import { reduce, reduceScratch } from './kernels/reduce';
+import {
+  OP_ADAM_STEP, OP_AGGREGATE_MAX, OP_AGGREGATE_MAX_GRAD, OP_BATCH_NORM_RELU, OP_BATCH_NORM_RELU_GRAD, OP_BINARY, OP_CONCAT,
+  OP_CONV3D_FORWARD, OP_CONV3D_GRAD_INPUT, OP_CONV3D_GRAD_WEIGHT, OP_CONV3D_NORM_RELU, OP_CUT_MIX, OP_CUT_PATCHES,
+  OP_DYNAMIC_HEAD, OP_DYNAMIC_HEAD_GRAD, OP_EMA_STEP, OP_FILL, OP_INSTANCE_NORM_RELU, OP_INSTANCE_NORM_RELU_GRAD, OP_MATMUL,
+  OP_OVERLAP_SUMS, OP_OVERLAP_SUMS_GRAD, OP_PACK_GRADIENTS, OP_PAD, OP_REDUCE, OP_SLICE, OP_TILE, OP_TRANSPOSE, OP_UNARY,
+} from './kernels/table';
 import { unary } from './kernels/unary';
 
 export { convolutionBlock, dotBlock, outerBlock } from './kernels/micro';
@@ -34,8 +40,8 @@ export function heapBase(): usize {
 let controlBlock: usize = 0;
 
 /**
- * Names the control block, and how this thread works: `mayWait`: it may sleep (a browser's main thread may not); `exact`:
- * plain sums only. The same `exact` in every thread.
+ * Sets this thread up, once: the address of the control block; whether the thread may sleep (a browser's main thread may
+ * not); and whether only plain sums are allowed (`exact`), which must be the same in every thread.
  */
 export function bind(control: usize, mayWait: bool, exact: bool): void {
   controlBlock = control;
@@ -47,21 +53,21 @@ export function bind(control: usize, mayWait: bool, exact: bool): void {
 export function scratchBytes(op: i32, call: usize, parts: i32): f64 {
   bindCall(call, 0, parts);
   switch (op) {
-    case 1: return convolutionScratch(false, parts);
-    case 2: return convolutionScratch(true, parts);
-    case 3: return gradWeightScratch(parts);
-    case 4: return fusedScratch(parts);
-    case 5: return instanceNormScratch();
-    case 6: return instanceNormGradScratch();
-    case 7: return batchNormScratch();
-    case 8: return batchNormGradScratch();
-    case 9: return headScratch(parts);
-    case 10: return headGradScratch(parts);
-    case 11: return overlapScratch();
-    case 15: return packScratch();
-    case 22: return reduceScratch();
-    case 23: return matmulScratch(parts);
-    case 21: case 24: case 25: case 26: case 27: case 28: return axesScratch(parts);
+    case OP_CONV3D_FORWARD: return convolutionScratch(false, parts);
+    case OP_CONV3D_GRAD_INPUT: return convolutionScratch(true, parts);
+    case OP_CONV3D_GRAD_WEIGHT: return gradWeightScratch(parts);
+    case OP_CONV3D_NORM_RELU: return fusedScratch(parts);
+    case OP_INSTANCE_NORM_RELU: return instanceNormScratch();
+    case OP_INSTANCE_NORM_RELU_GRAD: return instanceNormGradScratch();
+    case OP_BATCH_NORM_RELU: return batchNormScratch();
+    case OP_BATCH_NORM_RELU_GRAD: return batchNormGradScratch();
+    case OP_DYNAMIC_HEAD: return headScratch(parts);
+    case OP_DYNAMIC_HEAD_GRAD: return headGradScratch(parts);
+    case OP_OVERLAP_SUMS: return overlapScratch();
+    case OP_PACK_GRADIENTS: return packScratch();
+    case OP_REDUCE: return reduceScratch();
+    case OP_MATMUL: return matmulScratch(parts);
+    case OP_BINARY: case OP_TRANSPOSE: case OP_SLICE: case OP_PAD: case OP_CONCAT: case OP_TILE: return axesScratch(parts);
     default: return 0;
   }
 }
@@ -70,35 +76,35 @@ export function scratchBytes(op: i32, call: usize, parts: i32): f64 {
 function execute(op: i32, call: usize, part: i32, parts: i32): void {
   bindCall(call, part, parts);
   switch (op) {
-    case 1: forward(); break;
-    case 2: gradInput(); break;
-    case 3: gradWeight(parts); break;
-    case 4: fused(parts); break;
-    case 5: instanceNorm(); break;
-    case 6: instanceNormGrad(); break;
-    case 7: batchNorm(); break;
-    case 8: batchNormGrad(); break;
-    case 9: head(); break;
-    case 10: headGrad(); break;
-    case 11: overlapSums(); break;
-    case 12: overlapSumsGrad(); break;
-    case 13: aggregateMax(); break;
-    case 14: aggregateMaxGrad(); break;
-    case 15: packGradients(); break;
-    case 16: adamStep(); break;
-    case 17: emaStep(); break;
-    case 20: unary(); break;
-    case 21: binary(); break;
-    case 22: reduce(); break;
-    case 23: matmul(); break;
-    case 24: transpose(); break;
-    case 25: slice(); break;
-    case 26: pad(); break;
-    case 27: concat(); break;
-    case 28: tile(); break;
-    case 29: fill(); break;
-    case 30: cutPatches(); break;
-    case 31: cutMix(); break;
+    case OP_CONV3D_FORWARD: forward(); break;
+    case OP_CONV3D_GRAD_INPUT: gradInput(); break;
+    case OP_CONV3D_GRAD_WEIGHT: gradWeight(parts); break;
+    case OP_CONV3D_NORM_RELU: fused(parts); break;
+    case OP_INSTANCE_NORM_RELU: instanceNorm(); break;
+    case OP_INSTANCE_NORM_RELU_GRAD: instanceNormGrad(); break;
+    case OP_BATCH_NORM_RELU: batchNorm(); break;
+    case OP_BATCH_NORM_RELU_GRAD: batchNormGrad(); break;
+    case OP_DYNAMIC_HEAD: head(); break;
+    case OP_DYNAMIC_HEAD_GRAD: headGrad(); break;
+    case OP_OVERLAP_SUMS: overlapSums(); break;
+    case OP_OVERLAP_SUMS_GRAD: overlapSumsGrad(); break;
+    case OP_AGGREGATE_MAX: aggregateMax(); break;
+    case OP_AGGREGATE_MAX_GRAD: aggregateMaxGrad(); break;
+    case OP_PACK_GRADIENTS: packGradients(); break;
+    case OP_ADAM_STEP: adamStep(); break;
+    case OP_EMA_STEP: emaStep(); break;
+    case OP_UNARY: unary(); break;
+    case OP_BINARY: binary(); break;
+    case OP_REDUCE: reduce(); break;
+    case OP_MATMUL: matmul(); break;
+    case OP_TRANSPOSE: transpose(); break;
+    case OP_SLICE: slice(); break;
+    case OP_PAD: pad(); break;
+    case OP_CONCAT: concat(); break;
+    case OP_TILE: tile(); break;
+    case OP_FILL: fill(); break;
+    case OP_CUT_PATCHES: cutPatches(); break;
+    case OP_CUT_MIX: cutMix(); break;
     default: unreachable();
   }
   barrier();

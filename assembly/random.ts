@@ -53,23 +53,6 @@ export function fourBlocks(
   v128.store(output, v128.shuffle<i64>(high01, high23, 1, 3), 48);
 }
 
-/** u32[4 * blocks] at `output`, blocks a multiple of 4: blocks firstBlock, firstBlock + 1, ... of (stream, step, sample). */
-export function philoxBlocks(
-  output: usize,
-  blocks: u32,
-  key0: u32,
-  key1: u32,
-  firstBlock: u32,
-  stream: u32,
-  step: u32,
-  sample: u32,
-): void {
-  for (let i: u32 = 0; i < blocks; i += 4) {
-    fourBlocks(output, key0, key1, firstBlock + i, stream, step, sample);
-    output += 64;
-  }
-}
-
 /** Natural logarithm of numbers in (0, 1], relative error below 1e-14. */
 // @ts-ignore: decorator
 @inline
@@ -98,7 +81,7 @@ function logarithm(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 function cosineOfTurns(turns: v128): v128 {
-  // cos(2 pi w) = sin(2 pi (1/4 - w)) for the distance w of `turns` from the nearest whole number: exact so far.
+  // cos(2 pi w) = sin(2 pi (1/4 - w)) for the distance w of `turns` from the nearest whole number, which is exact.
   const w = f64x2.abs(f64x2.sub(turns, f64x2.nearest(turns)));
   const angle = f64x2.mul(f64x2.sub(f64x2.splat(0.25), w), f64x2.splat(6.283185307179586));
   const q = f64x2.mul(angle, angle);

@@ -3,7 +3,7 @@
  * one sentence shape: where (file, field), what was expected, what was found, how to mend it.
  */
 
-/** Exit codes of the command line; documented in the README. */
+/** Exit codes of the command line; documented in the README. 130 is what a shell gives a program that Ctrl-C ended (128 + 2). */
 export const exitCodes = {
   usage: 2,
   input: 3,
@@ -13,6 +13,7 @@ export const exitCodes = {
   training: 7,
   io: 8,
   internal: 70,
+  interrupted: 130,
 } as const;
 
 export type ErrorKind = keyof typeof exitCodes;
@@ -51,7 +52,9 @@ export const errorTable = {
   KERNEL_FAILED: { kind: 'device', title: 'A kernel failed' },
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
-  TRAINING_INTERRUPTED: { kind: 'training', title: 'Training was interrupted' },
+  TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },
+  // the caller's signal, Ctrl-C
+  ABORTED: { kind: 'interrupted', title: 'The call was aborted' },
   // our own fault
   INTERNAL: { kind: 'internal', title: 'versemi has a defect' },
 } as const satisfies Record<string, { kind: ErrorKind; title: string }>;
@@ -101,4 +104,14 @@ export function isVersemiError(error: unknown, ...codes: ErrorCode[]): error is 
   return (
     error instanceof VersemiError && (codes.length === 0 || codes.some((code) => error.code === `VERSEMI_${code}`))
   );
+}
+
+/**
+ * The one way in which work with an `AbortSignal` ends early, so that a caller can tell it from every other failure by its
+ * code. The signal's own reason is the `cause`.
+ * @param where what was being done, for the sentence
+ * @throws VERSEMI_ABORTED
+ */
+export function throwIfAborted(signal: AbortSignal | undefined, where: string): void {
+  if (signal?.aborted) throw new VersemiError('ABORTED', { field: where }, signal.reason);
 }

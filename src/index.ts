@@ -8,11 +8,21 @@
 
 export { runBench } from './bench/cases.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
-export * from './checkpoints/index.js';
+export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
+export { type LoadedModel, loadModel, readModel, saveModel } from './checkpoints/files.js';
+export {
+  type LossSummary,
+  type ModelHistory,
+  type ModelMetadata,
+  type ModelProvenance,
+  modelMetadata,
+  type ValidationSummary,
+} from './checkpoints/metadata.js';
+export { type NetworkChoice, networkOf, type ParsedModel, parseModel } from './checkpoints/model-file.js';
 export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
-export { type CaseFiles, type Dataset, type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
-export { type LoadCaseOptions, type LoadedCase, loadCase, loadScan } from './datasets/load-case.js';
+export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
+export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
 export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
   type ImageInfo,
@@ -23,6 +33,7 @@ export {
   writeNifti,
 } from './datasets/read-volume.js';
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
+export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
 export {
   type CaseOutcome,
@@ -30,20 +41,37 @@ export {
   type EvaluateOptions,
   type Evaluation,
   evaluateCase,
-  type LabeledCase,
   type Validation,
   validate,
 } from './inference/evaluate.js';
 export {
+  type CaseProgress,
   type EvaluateDatasetOptions,
   type EvaluationFacts,
   type EvaluationProgress,
   evaluateDataset,
   makeEvaluation,
 } from './inference/evaluate-dataset.js';
-export { type PredictOptions, type PredictProgress, predictVolume, type TaskPrediction } from './inference/predict.js';
+export {
+  type PredictOptions,
+  type PredictProgress,
+  predictVolume,
+  predictWindows,
+  type TaskPrediction,
+  type WindowOptions,
+} from './inference/predict.js';
 export { type InferenceOptions, type Segmenter, syntheticTaskName } from './inference/segmenter.js';
-export * from './metrics/index.js';
+export {
+  type CaseMetrics,
+  type DistanceName,
+  type Distances,
+  diceOf,
+  distanceNames,
+  type MetricOptions,
+  type Overlap,
+  segmentationMetrics,
+} from './metrics/segmentation-metrics.js';
+export { type CaseResult, type MetricSummary, type Summary, summarize, summarizeValues } from './metrics/summary.js';
 export { VersemiNetwork } from './model/network.js';
 export {
   type Fingerprint,
@@ -58,11 +86,12 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
-export type { PreprocessedCase } from './preprocessing/types.js';
-export { casesToCsv } from './reports/csv.js';
-export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
+export { MaskVolume } from './scans/mask-volume.js';
+export type { Scan } from './scans/scan.js';
 export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';

@@ -1,4 +1,4 @@
-// binary: output = f(a, b) with broadcasting. attributes: kind, rank, shape[rank], aStride[rank], bStride[rank].
+// binary: output = f(a, b) with broadcasting.
 // The output is contiguous over the merged axes (axes.ts); along the last one each input is a vector, a number or strided.
 
 import {
@@ -6,19 +6,24 @@ import {
   positions,
 } from './axes';
 import { buffer, endAligned, firstAligned, integer } from './call';
-import { loadPartial, storePartial } from './memory';
+import { loadFirst, storePartial } from './memory';
+import {
+  BINARY_BUFFER_A, BINARY_BUFFER_B, BINARY_BUFFER_OUTPUT, BINARY_KIND, BINARY_KIND_ADD, BINARY_KIND_DIV,
+  BINARY_KIND_DIV_NO_NAN, BINARY_KIND_MAX, BINARY_KIND_MIN, BINARY_KIND_MUL, BINARY_KIND_POW, BINARY_KIND_SQUARED_DIFFERENCE,
+  BINARY_KIND_SUB, BINARY_RANK, BINARY_SHAPE, binaryAStride, binaryBStride,
+} from './table';
 
 // @ts-ignore: decorator
 @inline
 function apply(kind: i32, a: v128, b: v128): v128 {
-  if (kind == 0) return f32x4.add(a, b);
-  if (kind == 1) return f32x4.sub(a, b);
-  if (kind == 2) return f32x4.mul(a, b);
-  if (kind == 3) return f32x4.div(a, b);
-  if (kind == 4) return v128.andnot(f32x4.div(a, b), f32x4.eq(b, f32x4.splat(0)));
-  if (kind == 5) return f32x4.max(a, b);
-  if (kind == 6) return f32x4.min(a, b);
-  if (kind == 7) return power(a, b);
+  if (kind == BINARY_KIND_ADD) return f32x4.add(a, b);
+  if (kind == BINARY_KIND_SUB) return f32x4.sub(a, b);
+  if (kind == BINARY_KIND_MUL) return f32x4.mul(a, b);
+  if (kind == BINARY_KIND_DIV) return f32x4.div(a, b);
+  if (kind == BINARY_KIND_DIV_NO_NAN) return v128.andnot(f32x4.div(a, b), f32x4.eq(b, f32x4.splat(0)));
+  if (kind == BINARY_KIND_MAX) return f32x4.max(a, b);
+  if (kind == BINARY_KIND_MIN) return f32x4.min(a, b);
+  if (kind == BINARY_KIND_POW) return power(a, b);
   const d = f32x4.sub(a, b);
   return f32x4.mul(d, d);
 }
@@ -40,7 +45,7 @@ function powerOf(a: f32, b: f32): f32 {
 @inline
 function gather(source: usize, step: usize, count: usize): v128 {
   if (step == 0) return v128.load32_splat(source);
-  if (step == 4) return count >= 4 ? v128.load(source) : loadPartial(source, count);
+  if (step == 4) return loadFirst(source, count);
   let value = v128.load32_zero(source);
   if (count > 1) value = f32x4.replace_lane(value, 1, load<f32>(source + step));
   if (count > 2) value = f32x4.replace_lane(value, 2, load<f32>(source + 2 * step));
@@ -60,10 +65,10 @@ function combine(kind: i32): void {
   let index = firstAligned(total, 16);
   if (index >= end) return;
   locate(index);
-  let to = buffer(2) + (index << 2);
+  let to = buffer(BINARY_BUFFER_OUTPUT) + (index << 2);
   while (index < end) {
-    let a = buffer(0) + (offsetA() << 2);
-    let b = buffer(1) + (offsetB() << 2);
+    let a = buffer(BINARY_BUFFER_A) + (offsetA() << 2);
+    let b = buffer(BINARY_BUFFER_B) + (offsetB() << 2);
     let left = min(length - along(), end - index);
     index += left;
     if (aStep == 4 && bStep == 4) {
@@ -89,22 +94,22 @@ function combine(kind: i32): void {
 }
 
 export function binary(): void {
-  const rank = integer(1);
+  const rank = integer(BINARY_RANK);
   beginAxes();
   for (let i = 0; i < rank; i++) {
-    addAxis(<usize>integer(2 + i), <usize>integer(2 + rank + i), <usize>integer(2 + 2 * rank + i));
+    addAxis(<usize>integer(BINARY_SHAPE + i), <usize>integer(binaryAStride(rank) + i), <usize>integer(binaryBStride(rank) + i));
   }
   endAxes();
-  switch (integer(0)) {
-    case 0: combine(0); break;
-    case 1: combine(1); break;
-    case 2: combine(2); break;
-    case 3: combine(3); break;
-    case 4: combine(4); break;
-    case 5: combine(5); break;
-    case 6: combine(6); break;
-    case 7: combine(7); break;
-    case 8: combine(8); break;
+  switch (integer(BINARY_KIND)) {
+    case BINARY_KIND_ADD: combine(BINARY_KIND_ADD); break;
+    case BINARY_KIND_SUB: combine(BINARY_KIND_SUB); break;
+    case BINARY_KIND_MUL: combine(BINARY_KIND_MUL); break;
+    case BINARY_KIND_DIV: combine(BINARY_KIND_DIV); break;
+    case BINARY_KIND_DIV_NO_NAN: combine(BINARY_KIND_DIV_NO_NAN); break;
+    case BINARY_KIND_MAX: combine(BINARY_KIND_MAX); break;
+    case BINARY_KIND_MIN: combine(BINARY_KIND_MIN); break;
+    case BINARY_KIND_POW: combine(BINARY_KIND_POW); break;
+    case BINARY_KIND_SQUARED_DIFFERENCE: combine(BINARY_KIND_SQUARED_DIFFERENCE); break;
     default: unreachable();
   }
 }

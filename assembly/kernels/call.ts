@@ -2,8 +2,8 @@
 // instance's. Each thread has an instance of its own, so that these globals belong to the thread.
 //
 // Call block, written by the host (src/tfjs/devices/wasm-device.ts):
-//   u32 buffer count, u32 attribute count, u32 scratch address, u32 unused, f64 attributes[], u32 buffer addresses[]
-// Control block, shared by the threads, one 64-byte line per word that is written often: see the offsets below.
+//   u32 attribute count, u32 scratch address, f64 attributes[], u32 buffer addresses[]
+// The control block, which the threads share, is described in control.ts.
 
 import { CONTROL_ARRIVED, CONTROL_FAILED, CONTROL_GENERATION } from './control';
 
@@ -12,8 +12,6 @@ let buffersAddress: usize = 0;
 let control: usize = 0;
 let mayWait: bool = false;
 
-/** Number of buffers of the call, absent ones included. */
-export let bufferCount: i32 = 0;
 /** Scratch memory of the call, 64-byte aligned; as large as `scratchBytes` asked for. */
 export let scratch: usize = 0;
 /** This thread does part `part` of `parts`; which part computes a number never changes the number. */
@@ -26,10 +24,9 @@ export function bindControl(address: usize, wait: bool): void {
 }
 
 export function bindCall(block: usize, thread: i32, threads: i32): void {
-  bufferCount = load<i32>(block);
-  attributesAddress = block + 16;
-  buffersAddress = attributesAddress + (<usize>load<u32>(block, 4) << 3);
-  scratch = <usize>load<u32>(block, 8);
+  attributesAddress = block + 8;
+  buffersAddress = attributesAddress + (<usize>load<u32>(block) << 3);
+  scratch = <usize>load<u32>(block, 4);
   part = thread;
   parts = threads;
 }
@@ -41,6 +38,15 @@ export function buffer(i: i32): usize {
   return <usize>load<u32>(buffersAddress + (<usize>i << 2));
 }
 
+/** Address of buffer i, or `other` where it is absent. */
+// @ts-ignore: decorator
+@inline
+export function bufferOr(i: i32, other: usize): usize {
+  const address = buffer(i);
+  return address != 0 ? address : other;
+}
+
+/** Attribute i; the places of attributes and buffers have names in table.ts. */
 // @ts-ignore: decorator
 @inline
 export function attribute(i: i32): f64 {
@@ -88,7 +94,7 @@ export function lines(bytes: f64): f64 {
   return ceil(bytes / 64) * 64;
 }
 
-/** Waits until all parts have come here; what they wrote before is then visible to all. */
+/** Waits until every part has called this; what each wrote before is then visible to all. */
 export function barrier(): void {
   if (ASC_FEATURE_THREADS) {
     if (parts < 2) return;
@@ -104,8 +110,8 @@ export function barrier(): void {
 }
 
 /**
- * Waits while the control word keeps `value`: first spinning (the others are usually microseconds away), then asleep
- * where the thread may sleep (a browser's main thread may not). A thread that failed would never come: then this traps.
+ * Waits while the control word keeps `value`: first spinning, because the other threads are usually microseconds away,
+ * then asleep where this thread may sleep. Traps when another thread has failed, because that thread will never arrive.
  */
 export function awaitChange(word: usize, value: i32): void {
   if (ASC_FEATURE_THREADS) {

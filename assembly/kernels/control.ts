@@ -1,4 +1,5 @@
-// Byte offsets of the control block's words (the host knows them too: src/wasm/thread-pool.ts).
+// Byte offsets of the words of the control block; the host's side is src/wasm/kernel-protocol.ts. Words that threads write
+// often or wait for lie 64 bytes apart, so that no two share a cache line.
 
 /** Counts commands; a worker runs one when it changes. */
 export const CONTROL_SEQUENCE: usize = 0;

@@ -1,25 +1,43 @@
 // conv3d_forward and conv3d_grad_input (= transposed convolution) as passes of the engine, and conv3d_norm_relu.
-// Attributes 0 to 17: n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW.
 
-import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { padInput, runPass } from './engine';
+import { attribute, barrier, buffer, bufferOr, endItem, firstItem, integer, lines, part, scratch } from './call';
+import { padInput } from './direct';
 import {
-  mode, MODE_WINOGRAD, packedBytes, paddedBytes, partBytes, patch, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride,
-  tilesPerSample,
+  mode, MODE_WINOGRAD, packedBytes, paddedBytes, partBytes, patch, planTiles, setGrid, setInput, setKernel, setOutput, setPad,
+  setStride, tilesPerSample,
 } from './geometry';
 import { normalize, statisticsToMoments } from './moments';
 import { packBias, packRows, packTransposed } from './pack';
+import { runPass } from './pass';
+import {
+  CONV3D_FORWARD_BUFFER_BIAS, CONV3D_FORWARD_BUFFER_INPUT, CONV3D_FORWARD_BUFFER_OUTPUT, CONV3D_FORWARD_BUFFER_WEIGHT,
+  CONV3D_GRAD_INPUT_BUFFER_BIAS, CONV3D_GRAD_INPUT_BUFFER_GRAD_INPUT, CONV3D_GRAD_INPUT_BUFFER_GRAD_OUTPUT,
+  CONV3D_GRAD_INPUT_BUFFER_WEIGHT, CONV3D_NORM_RELU_BUFFER_INPUT, CONV3D_NORM_RELU_BUFFER_MEAN,
+  CONV3D_NORM_RELU_BUFFER_OUTPUT, CONV3D_NORM_RELU_BUFFER_RAW, CONV3D_NORM_RELU_BUFFER_RSTD, CONV3D_NORM_RELU_BUFFER_SKIP,
+  CONV3D_NORM_RELU_BUFFER_WEIGHT, CONV3D_NORM_RELU_EPSILON, CONV3D_NORM_RELU_RELU, CONV3D_NORM_RELU_TRANSPOSED,
+  CONVOLUTION_IN_C, CONVOLUTION_IN_D, CONVOLUTION_IN_H, CONVOLUTION_IN_W, CONVOLUTION_K_D, CONVOLUTION_K_H, CONVOLUTION_K_W,
+  CONVOLUTION_N, CONVOLUTION_OUT_C, CONVOLUTION_OUT_D, CONVOLUTION_OUT_H, CONVOLUTION_OUT_W, CONVOLUTION_PAD_D,
+  CONVOLUTION_PAD_H, CONVOLUTION_PAD_W, CONVOLUTION_S_D, CONVOLUTION_S_H, CONVOLUTION_S_W,
+} from './table';
 import { setPieces, statisticsBytes } from './tile-statistics';
-import { packWinograd, runWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
+import { packWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
 
 /** Plans the forward convolution of the call. */
 export function planForward(): void {
-  setInput(integer(0), integer(1), integer(2), integer(3), integer(4));
-  setKernel(integer(9), integer(10), integer(11), integer(8));
-  setStride(integer(12), integer(13), integer(14));
-  setPad(integer(15), integer(16), integer(17));
-  setGrid(integer(5), integer(6), integer(7));
-  setOutput(integer(5), integer(6), integer(7), 0, 0, 0, 1, 1, 1);
+  setInput(
+    integer(CONVOLUTION_N), integer(CONVOLUTION_IN_D), integer(CONVOLUTION_IN_H), integer(CONVOLUTION_IN_W),
+    integer(CONVOLUTION_IN_C),
+  );
+  setKernel(
+    integer(CONVOLUTION_K_D), integer(CONVOLUTION_K_H), integer(CONVOLUTION_K_W), integer(CONVOLUTION_OUT_C),
+  );
+  setStride(integer(CONVOLUTION_S_D), integer(CONVOLUTION_S_H), integer(CONVOLUTION_S_W));
+  setPad(integer(CONVOLUTION_PAD_D), integer(CONVOLUTION_PAD_H), integer(CONVOLUTION_PAD_W));
+  const depth = integer(CONVOLUTION_OUT_D);
+  const height = integer(CONVOLUTION_OUT_H);
+  const width = integer(CONVOLUTION_OUT_W);
+  setGrid(depth, height, width);
+  setOutput(depth, height, width, 0, 0, 0, 1, 1, 1);
   planTiles();
 }
 
@@ -29,21 +47,21 @@ export function planForward(): void {
 
 /** Taps of a phase along axis a (0 = depth), and the pad of its convolution. */
 function phaseTaps(axis: i32, phase: i32): i32 {
-  const stride = integer(12 + axis);
-  const rest = (phase + integer(15 + axis)) % stride;
-  const kernel = integer(9 + axis);
+  const stride = integer(CONVOLUTION_S_D + axis);
+  const rest = (phase + integer(CONVOLUTION_PAD_D + axis)) % stride;
+  const kernel = integer(CONVOLUTION_K_D + axis);
   return rest < kernel ? (kernel - rest + stride - 1) / stride : 0;
 }
 
 function phasePad(axis: i32, phase: i32): i32 {
-  const shifted = phase + integer(15 + axis);
-  const stride = integer(12 + axis);
+  const shifted = phase + integer(CONVOLUTION_PAD_D + axis);
+  const stride = integer(CONVOLUTION_S_D + axis);
   return phaseTaps(axis, phase) - 1 - shifted / stride;
 }
 
 function phaseGrid(axis: i32, phase: i32): i32 {
-  const stride = integer(12 + axis);
-  return max(0, (integer(1 + axis) - phase + stride - 1) / stride);
+  const stride = integer(CONVOLUTION_S_D + axis);
+  return max(0, (integer(CONVOLUTION_IN_D + axis) - phase + stride - 1) / stride);
 }
 
 /** Plans a phase; false where it has no voxels. A phase without taps keeps one tap of weight 0 outside the tensor. */
@@ -55,17 +73,23 @@ function planPhase(d: i32, h: i32, w: i32): bool {
   const tapsD = phaseTaps(0, d);
   const tapsH = phaseTaps(1, h);
   const tapsW = phaseTaps(2, w);
-  setInput(integer(0), integer(5), integer(6), integer(7), integer(8));
+  setInput(
+    integer(CONVOLUTION_N), integer(CONVOLUTION_OUT_D), integer(CONVOLUTION_OUT_H), integer(CONVOLUTION_OUT_W),
+    integer(CONVOLUTION_OUT_C),
+  );
   setStride(1, 1, 1);
   if (tapsD == 0 || tapsH == 0 || tapsW == 0) {
-    setKernel(1, 1, 1, integer(4));
+    setKernel(1, 1, 1, integer(CONVOLUTION_IN_C));
     setPad(gridD, 0, 0);
   } else {
-    setKernel(tapsD, tapsH, tapsW, integer(4));
+    setKernel(tapsD, tapsH, tapsW, integer(CONVOLUTION_IN_C));
     setPad(phasePad(0, d), phasePad(1, h), phasePad(2, w));
   }
   setGrid(gridD, gridH, gridW);
-  setOutput(integer(1), integer(2), integer(3), d, h, w, integer(12), integer(13), integer(14));
+  setOutput(
+    integer(CONVOLUTION_IN_D), integer(CONVOLUTION_IN_H), integer(CONVOLUTION_IN_W), d, h, w,
+    integer(CONVOLUTION_S_D), integer(CONVOLUTION_S_H), integer(CONVOLUTION_S_W),
+  );
   planTiles();
   return true;
 }
@@ -75,8 +99,8 @@ function packPhase(weight: usize, d: i32, h: i32, w: i32, packed: usize): void {
   const tapsD = phaseTaps(0, d);
   const tapsH = phaseTaps(1, h);
   const tapsW = phaseTaps(2, w);
-  const inC = integer(4);
-  const outC = integer(8);
+  const inC = integer(CONVOLUTION_IN_C);
+  const outC = integer(CONVOLUTION_OUT_C);
   const rowBytes = <usize>outC << 2;
   const panelCount = (inC + 7) >> 3;
   const tapCount = tapsD * tapsH * tapsW;
@@ -88,7 +112,8 @@ function packPhase(weight: usize, d: i32, h: i32, w: i32, packed: usize): void {
     const kD = tapOf(0, d, tapsD - 1 - tap / (tapsW * tapsH));
     const kH = tapOf(1, h, tapsH - 1 - (tap / tapsW) % tapsH);
     const kW = tapOf(2, w, tapsW - 1 - (tap % tapsW));
-    const source = weight + <usize>((kD * integer(10) + kH) * integer(11) + kW) * <usize>inC * rowBytes;
+    const kernelVoxel = (kD * integer(CONVOLUTION_K_H) + kH) * integer(CONVOLUTION_K_W) + kW;
+    const source = weight + <usize>kernelVoxel * <usize>inC * rowBytes;
     packTransposed(
       source, rowBytes, inC, outC, packed + ((<usize>tap * <usize>outC) << 5), <usize>patch << 5, panel, panel + 1,
     );
@@ -96,8 +121,8 @@ function packPhase(weight: usize, d: i32, h: i32, w: i32, packed: usize): void {
 }
 
 function tapOf(axis: i32, phase: i32, t: i32): i32 {
-  const stride = integer(12 + axis);
-  return ((phase + integer(15 + axis)) % stride) + stride * t;
+  const stride = integer(CONVOLUTION_S_D + axis);
+  return ((phase + integer(CONVOLUTION_PAD_D + axis)) % stride) + stride * t;
 }
 
 // --- scratch: packed weights of all passes, bias panels, padded input, statistics, then one area per part ----------------
@@ -118,9 +143,9 @@ function measure(transposed: bool): void {
     addPass();
     return;
   }
-  for (let d = 0; d < integer(12); d++) {
-    for (let h = 0; h < integer(13); h++) {
-      for (let w = 0; w < integer(14); w++) if (planPhase(d, h, w)) addPass();
+  for (let d = 0; d < integer(CONVOLUTION_S_D); d++) {
+    for (let h = 0; h < integer(CONVOLUTION_S_H); h++) {
+      for (let w = 0; w < integer(CONVOLUTION_S_W); w++) if (planPhase(d, h, w)) addPass();
     }
   }
 }
@@ -142,7 +167,7 @@ function biasBytes(channels: i32): f64 {
 }
 
 function outputChannels(transposed: bool): i32 {
-  return integer(transposed ? 4 : 8);
+  return integer(transposed ? CONVOLUTION_IN_C : CONVOLUTION_OUT_C);
 }
 
 export function convolutionScratch(transposed: bool, threads: i32): f64 {
@@ -157,16 +182,16 @@ function convolve(transposed: bool, input: usize, weight: usize, bias: usize, ou
   const biasPanels = packed + <usize>packedTotal;
   const padded = biasPanels + <usize>biasBytes(outputChannels(transposed));
   const area = padded + <usize>paddedTotal + <usize>part * <usize>partTotal;
-  setPieces(integer(0) * pieces);
+  setPieces(integer(CONVOLUTION_N) * pieces);
   if (part == 0) packBias(bias, outputChannels(transposed), biasPanels);
   if (!transposed) {
     if (mode == MODE_WINOGRAD) {
-      const row = <usize>integer(8) << 2;
-      packWinograd(weight, <usize>integer(4) * row, row, 32, packed, area);
-    } else packRows(weight, patch, integer(8), packed);
+      const row = <usize>integer(CONVOLUTION_OUT_C) << 2;
+      packWinograd(weight, <usize>integer(CONVOLUTION_IN_C) * row, row, 32, packed, area);
+    } else packRows(weight, patch, integer(CONVOLUTION_OUT_C), packed);
     padInput(input, padded);
     barrier();
-    runPlanned(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0);
+    runPass(paddedBytes() > 0 ? padded : input, packed, biasPanels, output, area, statistics, 0, pieces);
     return;
   }
   eachPhase(PREPARE, input, weight, packed, biasPanels, padded, output, area, statistics);
@@ -174,17 +199,10 @@ function convolve(transposed: bool, input: usize, weight: usize, bias: usize, ou
   if (mode == MODE_WINOGRAD) {
     // stride 1: this is the only phase, and it is still planned
     const plain = packed + <usize>lines(winogradPackedBytes());
-    packWinograd(plain, <usize>integer(8) << 5, 32, <usize>patch << 5, packed, area);
+    packWinograd(plain, <usize>integer(CONVOLUTION_OUT_C) << 5, 32, <usize>patch << 5, packed, area);
     barrier();
   }
   eachPhase(RUN, input, weight, packed, biasPanels, padded, output, area, statistics);
-}
-
-function runPlanned(
-  input: usize, packed: usize, bias: usize, output: usize, area: usize, statistics: usize, firstPiece: i32,
-): void {
-  if (mode == MODE_WINOGRAD) runWinograd(input, packed, bias, output, area, statistics, firstPiece, pieces);
-  else runPass(input, packed, bias, output, area, statistics, firstPiece, pieces);
 }
 
 const PREPARE: bool = true;
@@ -196,16 +214,16 @@ function eachPhase(
   statistics: usize,
 ): void {
   let firstPiece = 0;
-  for (let d = 0; d < integer(12); d++) {
-    for (let h = 0; h < integer(13); h++) {
-      for (let w = 0; w < integer(14); w++) {
+  for (let d = 0; d < integer(CONVOLUTION_S_D); d++) {
+    for (let h = 0; h < integer(CONVOLUTION_S_H); h++) {
+      for (let w = 0; w < integer(CONVOLUTION_S_W); w++) {
         if (!planPhase(d, h, w)) continue;
         if (prepare) {
           const plain = mode == MODE_WINOGRAD ? packed + <usize>lines(winogradPackedBytes()) : packed;
           packPhase(weight, d, h, w, plain);
           padInput(input, padded);
         } else {
-          runPlanned(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece);
+          runPass(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece, pieces);
         }
         firstPiece += tilesPerSample;
         packed += <usize>passPackedBytes();
@@ -215,45 +233,54 @@ function eachPhase(
   }
 }
 
-/** conv3d_forward: input, weight, bias?, output. */
+/** conv3d_forward. */
 export function forward(): void {
-  convolve(false, buffer(0), buffer(1), buffer(2), buffer(3), 0);
+  convolve(
+    false, buffer(CONV3D_FORWARD_BUFFER_INPUT), buffer(CONV3D_FORWARD_BUFFER_WEIGHT), buffer(CONV3D_FORWARD_BUFFER_BIAS),
+    buffer(CONV3D_FORWARD_BUFFER_OUTPUT), 0,
+  );
 }
 
-/** conv3d_grad_input: gradOutput, weight, bias?, gradInput. */
+/** conv3d_grad_input. */
 export function gradInput(): void {
-  convolve(true, buffer(0), buffer(1), buffer(2), buffer(3), 0);
+  convolve(
+    true, buffer(CONV3D_GRAD_INPUT_BUFFER_GRAD_OUTPUT), buffer(CONV3D_GRAD_INPUT_BUFFER_WEIGHT),
+    buffer(CONV3D_GRAD_INPUT_BUFFER_BIAS), buffer(CONV3D_GRAD_INPUT_BUFFER_GRAD_INPUT), 0,
+  );
 }
 
-// --- conv3d_norm_relu: attributes 18 transposed, 19 relu, 20 epsilon ------------------------------------------------------
+// --- conv3d_norm_relu --------------------------------------------------------------------------------------------------------
 
 /** Scratch: [convolution][statistics][mean, rstd]. */
 export function fusedScratch(threads: i32): f64 {
-  const transposed = integer(18) != 0;
+  const transposed = integer(CONV3D_NORM_RELU_TRANSPOSED) != 0;
   const bytes = convolutionScratch(transposed, threads);
   const channels = outputChannels(transposed);
-  const all = <f64>integer(0) * channels;
-  return bytes + statisticsBytes(<f64>integer(0) * pieces, channels) + 2 * lines(all * 4);
+  const all = <f64>integer(CONVOLUTION_N) * channels;
+  return bytes + statisticsBytes(<f64>integer(CONVOLUTION_N) * pieces, channels) + 2 * lines(all * 4);
 }
 
-/** input, weight, skip?, output, raw?, mean?, rstd?: the convolution is normalised in place where raw is absent. */
+/** The convolution is normalised in place where the buffer raw is absent. */
 export function fused(threads: i32): void {
-  const transposed = integer(18) != 0;
+  const transposed = integer(CONV3D_NORM_RELU_TRANSPOSED) != 0;
   const bytes = convolutionScratch(transposed, threads);
   const channels = outputChannels(transposed);
-  const n = integer(0);
-  const axes = transposed ? 1 : 5;
+  const n = integer(CONVOLUTION_N);
+  const axes = transposed ? CONVOLUTION_IN_D : CONVOLUTION_OUT_D;
   const voxels = integer(axes) * integer(axes + 1) * integer(axes + 2);
   const statistics = scratch + <usize>bytes;
   const moments = statistics + <usize>statisticsBytes(<f64>n * pieces, channels);
-  const output = buffer(3);
-  const raw = buffer(4) != 0 ? buffer(4) : output;
-  const mean = buffer(5) != 0 ? buffer(5) : moments;
-  const rstd = buffer(6) != 0 ? buffer(6) : moments + <usize>lines(<f64>n * channels * 4);
+  const input = buffer(CONV3D_NORM_RELU_BUFFER_INPUT);
+  const weight = buffer(CONV3D_NORM_RELU_BUFFER_WEIGHT);
+  const skip = buffer(CONV3D_NORM_RELU_BUFFER_SKIP);
+  const output = buffer(CONV3D_NORM_RELU_BUFFER_OUTPUT);
+  const raw = bufferOr(CONV3D_NORM_RELU_BUFFER_RAW, output);
+  const mean = bufferOr(CONV3D_NORM_RELU_BUFFER_MEAN, moments);
+  const rstd = bufferOr(CONV3D_NORM_RELU_BUFFER_RSTD, moments + <usize>lines(<f64>n * channels * 4));
   const piecesPerSample = pieces;
-  convolve(transposed, buffer(0), buffer(1), 0, raw, statistics);
+  convolve(transposed, input, weight, 0, raw, statistics);
   barrier();
-  statisticsToMoments(statistics, n, piecesPerSample, channels, attribute(20), mean, rstd, 0);
+  statisticsToMoments(statistics, n, piecesPerSample, channels, attribute(CONV3D_NORM_RELU_EPSILON), mean, rstd, 0);
   barrier();
-  normalize(raw, output, n, voxels, channels, mean, rstd, 0, buffer(2), integer(19) != 0);
+  normalize(raw, output, n, voxels, channels, mean, rstd, 0, skip, integer(CONV3D_NORM_RELU_RELU) != 0);
 }

@@ -94,7 +94,10 @@ export const MODE_STRIP: i32 = 2;
 export const MODE_WINOGRAD: i32 = 3;
 
 export let mode: i32 = 0;
-/** A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends). */
+/**
+ * A tile is `tileRows` x `tileColumns` grid positions of one plane of one sample (less at the ends); with minimal filtering
+ * `tileDepths` x `tileRows` x `tileColumns` blocks.
+ */
 export let tileDepths: i32 = 1;
 export let tileRows: i32 = 0;
 export let tileColumns: i32 = 0;
@@ -115,15 +118,31 @@ export let stripBytes: usize = 0;
 export let paddedHeight: i32 = 0;
 export let paddedWidth: i32 = 0;
 
-// Half of the level-2 cache of a laptop core for input, half for weights.
+/** Bytes of input under a tile and of weights of a group: together they fit the level-2 cache of a laptop core. */
 const INPUT_BUDGET: f64 = 131072;
 const WEIGHT_BUDGET: f64 = 262144;
+/** Bytes of the largest padded copy. */
 const PADDED_LIMIT: f64 = 33554432;
+/** Grid positions of the largest tile. */
 const LARGEST_TILE: i32 = 512;
+/** Groups are made smaller until a pass has about so many items, so that many threads find work. */
 const FEW_ITEMS: i32 = 64;
 
-function ceilDivide(a: i32, b: i32): i32 {
+export function ceilDivide(a: i32, b: i32): i32 {
   return (a + b - 1) / b;
+}
+
+/** First grid position of the tile that locateTile found (in blocks with minimal filtering). */
+export let tileDepth: i32 = 0;
+export let tileRow: i32 = 0;
+export let tileColumn: i32 = 0;
+
+/** Finds tile `place` of a sample. */
+export function locateTile(place: i32): void {
+  tileColumn = (place % columnTiles) * tileColumns;
+  const rest = place / columnTiles;
+  tileRow = (rest % rowTiles) * tileRows;
+  tileDepth = (rest / rowTiles) * tileDepths;
 }
 
 /** Cuts the pass into tiles and groups. */
@@ -168,15 +187,15 @@ export function planTiles(): void {
   stripRows = (tileRows - 1) * strideHeight + kernelHeight;
   stripColumns = (tileColumns - 1) * strideWidth + kernelWidth;
 
-  // few tiles: smaller groups, so that there is work for many threads
   const tiles = <f64>samples * tilesPerSample;
   panelsPerGroup = max(1, min(panelsPerGroup, <i32>((<f64>panels * tiles) / FEW_ITEMS)));
   groups = ceilDivide(panels, panelsPerGroup);
   stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 : 0;
 }
 
-/** Transformed inputs and products of a tile, bytes. */
+/** Bytes of the transformed inputs and products of a tile. */
 const WINOGRAD_BUDGET: i32 = 1048576;
+/** As FEW_ITEMS, for minimal filtering, whose items are longer. */
 const WINOGRAD_ITEMS: i32 = 16;
 
 let plainSums: bool = false;
@@ -248,7 +267,7 @@ export function setPanelsPerGroup(count: i32): void {
   groups = ceilDivide(panels, count);
 }
 
-/** Scratch bytes that each part needs for this pass (areas in the order of engine.ts). */
+/** Scratch bytes that each part needs for this pass (areas in the order of direct.ts). */
 export function partBytes(): f64 {
   const voxels = <f64>tileRows * tileColumns + 4;
   return (

@@ -11,9 +11,16 @@
 import { barrier, buffer, endItem, firstItem, integer, part, scratch } from './call';
 import { addPieces, columnSumBytes, sumPieces } from './column-sums';
 import { planForward } from './convolution';
-import { mode, MODE_WINOGRAD } from './geometry';
+import { ceilDivide, mode, MODE_WINOGRAD } from './geometry';
 import { fillFloats, loadPartial, storeFirst } from './memory';
 import { outerBlock } from './micro';
+import {
+  CONV3D_GRAD_WEIGHT_BUFFER_GRAD_BIAS, CONV3D_GRAD_WEIGHT_BUFFER_GRAD_OUTPUT, CONV3D_GRAD_WEIGHT_BUFFER_GRAD_WEIGHT,
+  CONV3D_GRAD_WEIGHT_BUFFER_INPUT, CONVOLUTION_IN_C, CONVOLUTION_IN_D, CONVOLUTION_IN_H, CONVOLUTION_IN_W, CONVOLUTION_K_D,
+  CONVOLUTION_K_H, CONVOLUTION_K_W, CONVOLUTION_N, CONVOLUTION_OUT_C, CONVOLUTION_OUT_D, CONVOLUTION_OUT_H,
+  CONVOLUTION_OUT_W, CONVOLUTION_PAD_D, CONVOLUTION_PAD_H, CONVOLUTION_PAD_W, CONVOLUTION_S_D, CONVOLUTION_S_H,
+  CONVOLUTION_S_W,
+} from './table';
 import { filteredGradient, filteredGradientScratch } from './winograd-gradient';
 
 let n: i32 = 0;
@@ -60,25 +67,21 @@ const PARTIAL_LIMIT: f64 = 16777216;
 const MOST_SEGMENTS: i32 = 16;
 const ITEMS: i32 = 32;
 
-function ceilDivide(a: i32, b: i32): i32 {
-  return (a + b - 1) / b;
-}
-
 function plan(): void {
-  n = integer(0);
-  inD = integer(1);
-  inH = integer(2);
-  inW = integer(3);
-  inC = integer(4);
-  outD = integer(5);
-  outH = integer(6);
-  outW = integer(7);
-  outC = integer(8);
-  kD = integer(9);
-  kH = integer(10);
-  kW = integer(11);
-  sH = integer(13);
-  sW = integer(14);
+  n = integer(CONVOLUTION_N);
+  inD = integer(CONVOLUTION_IN_D);
+  inH = integer(CONVOLUTION_IN_H);
+  inW = integer(CONVOLUTION_IN_W);
+  inC = integer(CONVOLUTION_IN_C);
+  outD = integer(CONVOLUTION_OUT_D);
+  outH = integer(CONVOLUTION_OUT_H);
+  outW = integer(CONVOLUTION_OUT_W);
+  outC = integer(CONVOLUTION_OUT_C);
+  kD = integer(CONVOLUTION_K_D);
+  kH = integer(CONVOLUTION_K_H);
+  kW = integer(CONVOLUTION_K_W);
+  sH = integer(CONVOLUTION_S_H);
+  sW = integer(CONVOLUTION_S_W);
   lanes = min(4, inC);
   channelBlocks = ceilDivide(inC, 4);
   blocksPerDepth = inC >= 4 ? kH * kW * channelBlocks : ceilDivide(kH * kW * inC, 4);
@@ -112,24 +115,29 @@ function plan(): void {
 
 export function gradWeightScratch(threads: i32): f64 {
   planForward();
-  if (mode == MODE_WINOGRAD) return filteredGradientScratch(threads) + columnSumBytes(gradientRows(), integer(8));
+  const bias = columnSumBytes(gradientRows(), integer(CONVOLUTION_OUT_C));
+  if (mode == MODE_WINOGRAD) return filteredGradientScratch(threads) + bias;
   plan();
-  return <f64>partialBytes * segments + <f64>threads * (<f64>stripBytes + <f64>vectorBytes) + columnSumBytes(gradientRows(), outC);
+  return <f64>partialBytes * segments + <f64>threads * (<f64>stripBytes + <f64>vectorBytes) + bias;
 }
 
 /** Voxels of gradOutput. */
 function gradientRows(): i32 {
-  return integer(0) * integer(5) * integer(6) * integer(7);
+  return integer(CONVOLUTION_N) * integer(CONVOLUTION_OUT_D) * integer(CONVOLUTION_OUT_H) * integer(CONVOLUTION_OUT_W);
 }
 
-/** input, gradOutput, gradWeight, gradBias?. */
+/** conv3d_grad_weight. */
 export function gradWeight(parts: i32): void {
   planForward();
+  const input = buffer(CONV3D_GRAD_WEIGHT_BUFFER_INPUT);
+  const gradOutput = buffer(CONV3D_GRAD_WEIGHT_BUFFER_GRAD_OUTPUT);
+  const gradWeight = buffer(CONV3D_GRAD_WEIGHT_BUFFER_GRAD_WEIGHT);
+  const gradBias = buffer(CONV3D_GRAD_WEIGHT_BUFFER_GRAD_BIAS);
   if (mode == MODE_WINOGRAD) {
     const sums = scratch + <usize>filteredGradientScratch(parts);
-    if (buffer(3) != 0) sumPieces(buffer(1), gradientRows(), integer(8), sums);
-    filteredGradient(buffer(0), buffer(1), buffer(2));
-    if (buffer(3) != 0) addPieces(sums, gradientRows(), integer(8), buffer(3));
+    if (gradBias != 0) sumPieces(gradOutput, gradientRows(), integer(CONVOLUTION_OUT_C), sums);
+    filteredGradient(input, gradOutput, gradWeight);
+    if (gradBias != 0) addPieces(sums, gradientRows(), integer(CONVOLUTION_OUT_C), gradBias);
     return;
   }
   plan();
@@ -144,10 +152,10 @@ export function gradWeight(parts: i32): void {
     const first = group * panelsPerGroup;
     sumSegment(segment, first, min(panels, first + panelsPerGroup), partials + <usize>segment * partialBytes, strip);
   }
-  if (buffer(3) != 0) sumPieces(buffer(1), gradientRows(), outC, bias);
+  if (gradBias != 0) sumPieces(gradOutput, gradientRows(), outC, bias);
   barrier();
-  addSegments(partials, buffer(2));
-  if (buffer(3) != 0) addPieces(bias, gradientRows(), outC, buffer(3));
+  addSegments(partials, gradWeight);
+  if (gradBias != 0) addPieces(bias, gradientRows(), outC, gradBias);
 }
 
 /** Partial sums [panel][block][4][8] of one segment's tiles for panels [first, last). */
@@ -168,7 +176,8 @@ function sumSegment(segment: i32, first: i32, last: i32, partial: usize, strip: 
     const rows = min(tileRows, outH - row);
     const columns = min(tileColumns, outW - column);
     copyStrip(sample, depth, row, column, rows, columns, strip);
-    const gradient = buffer(1) + (<usize>((sample * outD + depth) * outH + row) * <usize>outW + <usize>column) * (<usize>outC << 2);
+    const voxel = <usize>((sample * outD + depth) * outH + row) * <usize>outW + <usize>column;
+    const gradient = buffer(CONV3D_GRAD_WEIGHT_BUFFER_GRAD_OUTPUT) + voxel * (<usize>outC << 2);
     for (let panel = first; panel < last; panel++) {
       copyVectors(gradient + (<usize>panel << 5), rows, columns, min(8, outC - panel * 8), vectors);
       addTile(depth, rows, columns, strip, vectors, partial + <usize>panel * panelBytes);
@@ -183,7 +192,7 @@ function addTile(depth: i32, rows: i32, columns: i32, strip: usize, vectors: usi
   const taps = kH * kW;
   const pairs = taps * inC;
   for (let k = 0; k < kD; k++) {
-    const d = depth * integer(12) - integer(15) + k;
+    const d = depth * integer(CONVOLUTION_S_D) - integer(CONVOLUTION_PAD_D) + k;
     if (d < 0 || d >= inD) continue;
     const plane = strip + <usize>(k * stripRows * stripColumns) * voxel;
     let to = target + (<usize>(k * blocksPerDepth) << 7);
@@ -217,16 +226,17 @@ function pairAddress(plane: usize, pair: i32): usize {
 function copyStrip(sample: i32, depth: i32, row: i32, column: i32, rows: i32, columns: i32, strip: usize): void {
   const usedRows = (rows - 1) * sH + kH;
   const usedColumns = (columns - 1) * sW + kW;
-  const firstColumn = column * sW - integer(17);
+  const firstColumn = column * sW - integer(CONVOLUTION_PAD_W);
   const left = min(usedColumns, max(0, -firstColumn));
   const right = min(usedColumns, max(left, inW - firstColumn));
   for (let k = 0; k < kD; k++) {
-    const d = depth * integer(12) - integer(15) + k;
+    const d = depth * integer(CONVOLUTION_S_D) - integer(CONVOLUTION_PAD_D) + k;
     if (d < 0 || d >= inD) continue;
     for (let r = 0; r < usedRows; r++) {
-      const h = row * sH - integer(16) + r;
+      const h = row * sH - integer(CONVOLUTION_PAD_H) + r;
       const outside = h < 0 || h >= inH;
-      const source = buffer(0) + (<usize>((sample * inD + d) * inH + h) * <usize>inW + <usize>firstColumn) * (<usize>inC << 2);
+      const voxel = <usize>((sample * inD + d) * inH + h) * <usize>inW + <usize>firstColumn;
+      const source = buffer(CONV3D_GRAD_WEIGHT_BUFFER_INPUT) + voxel * (<usize>inC << 2);
       copyBlocked(
         source, outside ? usedColumns : left, outside ? usedColumns : right, usedColumns,
         strip + (<usize>((k * stripRows + r) * stripColumns * lanes) << 2),
@@ -298,8 +308,8 @@ function addSegments(partials: usize, target: usize): void {
         high = f32x4.add(high, v128.load(from + <usize>s * partialBytes, 16));
       }
       const to = target + ((j * <usize>outC + (<usize>panel << 3)) << 2);
-      storeFirst(to, low, min(4, outC - panel * 8));
-      if (outC - panel * 8 > 4) storeFirst(to + 16, high, min(4, outC - panel * 8 - 4));
+      storeFirst(to, low, <usize>(outC - panel * 8));
+      if (outC - panel * 8 > 4) storeFirst(to + 16, high, <usize>(outC - panel * 8 - 4));
     }
   }
 }

@@ -6,6 +6,12 @@ import { barrier, buffer, endItem, firstItem, integer, lines, part, scratch } fr
 import { copyFloats, fillFloats, sumLanes } from './memory';
 import { dotBlock, outerBlock } from './micro';
 import { transposeQuad } from './pack';
+import {
+  DYNAMIC_HEAD_BUFFER_FEATURES, DYNAMIC_HEAD_BUFFER_LOGITS, DYNAMIC_HEAD_BUFFER_PARAMETERS,
+  DYNAMIC_HEAD_GRAD_BUFFER_FEATURES, DYNAMIC_HEAD_GRAD_BUFFER_GRAD_FEATURES, DYNAMIC_HEAD_GRAD_BUFFER_GRAD_LOGITS,
+  DYNAMIC_HEAD_GRAD_BUFFER_GRAD_PARAMETERS, DYNAMIC_HEAD_GRAD_BUFFER_PARAMETERS, HEAD_N, HEAD_PROMPTS, HEAD_VOXELS,
+  HEAD_WIDTH,
+} from './table';
 
 /** Voxels per tile. */
 const TILE: i32 = 128;
@@ -33,9 +39,9 @@ let difference: usize = 0;
 let small: usize = 0;
 
 function bind(): void {
-  prompts = integer(1);
-  voxels = integer(2);
-  width = integer(3);
+  prompts = integer(HEAD_PROMPTS);
+  voxels = integer(HEAD_VOXELS);
+  width = integer(HEAD_WIDTH);
   rowsPadded = (width + 3) & ~3;
   count = 2 * width * width + 4 * width + 2;
 }
@@ -58,7 +64,7 @@ function bindArea(area: usize): void {
   line = gradFeatures + matrixBytes();
   difference = line + ROW;
   small = difference + <usize>lines(<f64>rowsPadded * 4);
-  // rows beyond the width are computed along with the others and never used; they start from numbers, not from poison
+  // Rows beyond the width are computed with the others and never used; zeros keep what lay in the memory out of the sums.
   fillFloats(area, 6 * matrixBytes() >> 2, 0);
 }
 
@@ -67,12 +73,12 @@ export function headScratch(threads: i32): f64 {
   return partBytes() * threads;
 }
 
-/** features, parameters, logits. attributes: n, prompts, voxels, width. */
+/** dynamic_head. */
 export function head(): void {
   bind();
   bindArea(scratch + <usize>part * <usize>partBytes());
   const perSample = <usize>((voxels + TILE - 1) / TILE);
-  const total = <usize>integer(0) * perSample;
+  const total = <usize>integer(HEAD_N) * perSample;
   const end = endItem(total);
   for (let item = firstItem(total); item < end; item++) {
     const sample = item / perSample;
@@ -81,10 +87,10 @@ export function head(): void {
     loadTile(sample, first, tile);
     for (let prompt = 0; prompt < prompts; prompt++) {
       const which = sample * <usize>prompts + <usize>prompt;
-      const parameters = buffer(1) + which * (<usize>count << 2);
+      const parameters = buffer(DYNAMIC_HEAD_BUFFER_PARAMETERS) + which * (<usize>count << 2);
       hiddenLayers(parameters);
       lastLayer(parameters);
-      copyFloats(buffer(2) + ((which * <usize>voxels + <usize>first) << 2), line, <usize>tile);
+      copyFloats(buffer(DYNAMIC_HEAD_BUFFER_LOGITS) + ((which * <usize>voxels + <usize>first) << 2), line, <usize>tile);
     }
   }
 }
@@ -114,7 +120,7 @@ function loadTile(sample: usize, first: i32, tile: i32): void {
 }
 
 /** Index of the features among the call's buffers. */
-let featuresBuffer: i32 = 0;
+let featuresBuffer: i32 = DYNAMIC_HEAD_BUFFER_FEATURES;
 
 /** output [rows][TILE] += weights * source; weights[o * rowStep + i * step] bytes, o an output row, i an input row. */
 function layer(weights: usize, rowStep: usize, step: usize, source: usize, output: usize): void {
@@ -177,7 +183,7 @@ function segmentsOf(tiles: i32): i32 {
 
 /** Bytes of the sums: f64 [n][segment][prompt][count]. */
 function sumsBytes(): f64 {
-  return lines(<f64>integer(0) * segmentsOf((voxels + TILE - 1) / TILE) * prompts * count * 8);
+  return lines(<f64>integer(HEAD_N) * segmentsOf((voxels + TILE - 1) / TILE) * prompts * count * 8);
 }
 
 export function headGradScratch(threads: i32): f64 {
@@ -185,14 +191,14 @@ export function headGradScratch(threads: i32): f64 {
   return sumsBytes() + partBytes() * threads;
 }
 
-/** gradLogits, features, parameters, gradFeatures, gradParameters. */
+/** dynamic_head_grad. */
 export function headGrad(): void {
   bind();
-  featuresBuffer = 1;
+  featuresBuffer = DYNAMIC_HEAD_GRAD_BUFFER_FEATURES;
   const tiles = (voxels + TILE - 1) / TILE;
   const segments = segmentsOf(tiles);
   bindArea(scratch + <usize>sumsBytes() + <usize>part * <usize>partBytes());
-  const total = <usize>(integer(0) * segments);
+  const total = <usize>(integer(HEAD_N) * segments);
   const end = endItem(total);
   const segmentBytes = <usize>prompts * <usize>count << 3;
   for (let item = firstItem(total); item < end; item++) {
@@ -203,7 +209,7 @@ export function headGrad(): void {
     const last = (tiles * (segment + 1)) / segments;
     for (let tile = (tiles * segment) / segments; tile < last; tile++) tileGradient(sample, tile * TILE, sums);
   }
-  featuresBuffer = 0;
+  featuresBuffer = DYNAMIC_HEAD_BUFFER_FEATURES;
   barrier();
   addSums(<usize>segments);
 }
@@ -216,11 +222,11 @@ function tileGradient(sample: usize, first: i32, sums: usize): void {
   const row = <usize>width << 2;
   for (let prompt = 0; prompt < prompts; prompt++) {
     const which = sample * <usize>prompts + <usize>prompt;
-    const parameters = buffer(2) + which * (<usize>count << 2);
+    const parameters = buffer(DYNAMIC_HEAD_GRAD_BUFFER_PARAMETERS) + which * (<usize>count << 2);
     const target = sums + <usize>prompt * (<usize>count << 3);
     const biasSums = target + ((<usize>(2 * width * width + 2 * width)) << 3);
     hiddenLayers(parameters);
-    copyFloats(line, buffer(0) + ((which * <usize>voxels + <usize>first) << 2), <usize>tile);
+    copyFloats(line, buffer(DYNAMIC_HEAD_GRAD_BUFFER_GRAD_LOGITS) + ((which * <usize>voxels + <usize>first) << 2), <usize>tile);
     fillFloats(line + (<usize>tile << 2), <usize>(TILE - tile), 0);
     lastGradient(target + (matrix << 2), biasSums + (row << 2));
     matrixGradient(grad2, hidden1, target + (matrix << 1));
@@ -294,7 +300,7 @@ function biasGradient(matrix: usize, sums: usize): void {
 /** gradFeatures [channel][TILE] back to [voxel][width]. */
 function storeTile(sample: usize, first: i32, tile: i32): void {
   const voxel = <usize>width << 2;
-  const target = buffer(3) + (sample * <usize>voxels + <usize>first) * voxel;
+  const target = buffer(DYNAMIC_HEAD_GRAD_BUFFER_GRAD_FEATURES) + (sample * <usize>voxels + <usize>first) * voxel;
   const quads = <usize>(tile & ~3);
   let c: usize = 0;
   for (; c + 4 <= <usize>width; c += 4) {
@@ -312,12 +318,12 @@ function storeTile(sample: usize, first: i32, tile: i32): void {
 /** gradParameters of this part's share: the segments' sums in order. */
 function addSums(segments: usize): void {
   const perSample = <usize>prompts * <usize>count;
-  const total = <usize>integer(0) * perSample;
+  const total = <usize>integer(HEAD_N) * perSample;
   const end = endItem(total);
   for (let item = firstItem(total); item < end; item++) {
     const from = scratch + (((item / perSample) * segments * perSample + (item % perSample)) << 3);
     let sum: f64 = 0;
     for (let s: usize = 0; s < segments; s++) sum += load<f64>(from + ((s * perSample) << 3));
-    store<f32>(buffer(4) + (item << 2), <f32>sum);
+    store<f32>(buffer(DYNAMIC_HEAD_GRAD_BUFFER_GRAD_PARAMETERS) + (item << 2), <f32>sum);
   }
 }

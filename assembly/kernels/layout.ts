@@ -7,8 +7,15 @@ import {
 import { attribute, barrier, buffer, endAligned, endItem, firstAligned, firstItem, integer } from './call';
 import { copyFloats, fillFloats } from './memory';
 import { transposeQuad } from './pack';
+import {
+  CONCAT_BUFFER_INPUT, CONCAT_INNER, CONCAT_N, CONCAT_OUTER, FILL_BUFFER_OUTPUT, FILL_COUNT, FILL_VALUE, PAD_BUFFER_INPUT,
+  PAD_BUFFER_OUTPUT, PAD_RANK, PAD_SHAPE, SLICE_BUFFER_INPUT, SLICE_BUFFER_OUTPUT, SLICE_RANK, SLICE_SHAPE,
+  TILE_BUFFER_INPUT, TILE_BUFFER_OUTPUT, TILE_RANK, TILE_SHAPE, TRANSPOSE_BUFFER_INPUT, TRANSPOSE_BUFFER_OUTPUT,
+  TRANSPOSE_RANK, TRANSPOSE_SHAPE, concatBufferOutput, padAfter, padBefore, padValue, sliceBegin, sliceSize,
+  tileRepetitions, transposePermutation,
+} from './table';
 
-/** output[b walk] = input[a walk] for this part's share of the positions. */
+/** Copies this part's share of the walk's positions (axes.ts): input by strides a, output by strides b. */
 function copyWalk(input: usize, output: usize): void {
   const axis = axisCount() - 1;
   const aStep = axisStrideA(axis);
@@ -51,7 +58,7 @@ function copySegment(from: usize, fromStep: usize, to: usize, toStep: usize, cou
   }
 }
 
-/** The input is contiguous along axis `inner`, the output along the last: 4 x 4 blocks between the two. */
+/** As copyWalk where the input is contiguous along axis `inner` and the output along the last: copies blocks of 4 x 4. */
 function transposeWalk(input: usize, output: usize, inner: i32): void {
   const last = axisCount() - 1;
   const length = axisSize(last);
@@ -78,102 +85,96 @@ function transposeWalk(input: usize, output: usize, inner: i32): void {
   }
 }
 
-/** Elements per step of axis i of a contiguous tensor whose shape is at attributes [first, first + rank). */
+/** Elements per step of axis i of a contiguous tensor whose shape begins at attribute `first`. */
 function contiguousStride(first: i32, rank: i32, axis: i32): usize {
   let stride: usize = 1;
   for (let i = axis + 1; i < rank; i++) stride *= <usize>integer(first + i);
   return stride;
 }
 
-/** rank, shape[rank], permutation[rank] */
 export function transpose(): void {
-  const rank = integer(0);
+  const rank = integer(TRANSPOSE_RANK);
   beginAxes();
   let b: usize = 1;
-  for (let i = 0; i < rank; i++) b *= <usize>integer(1 + i);
+  for (let i = 0; i < rank; i++) b *= <usize>integer(TRANSPOSE_SHAPE + i);
   for (let i = 0; i < rank; i++) {
-    const axis = integer(1 + rank + i);
-    const size = <usize>integer(1 + axis);
+    const axis = integer(transposePermutation(rank) + i);
+    const size = <usize>integer(TRANSPOSE_SHAPE + axis);
     b /= size;
-    addAxis(size, contiguousStride(1, rank, axis), b);
+    addAxis(size, contiguousStride(TRANSPOSE_SHAPE, rank, axis), b);
   }
   endAxes();
-  copyWalk(buffer(0), buffer(1));
+  copyWalk(buffer(TRANSPOSE_BUFFER_INPUT), buffer(TRANSPOSE_BUFFER_OUTPUT));
 }
 
-/** rank, shape[rank], begin[rank], size[rank] */
 export function slice(): void {
-  const rank = integer(0);
+  const rank = integer(SLICE_RANK);
   beginAxes();
   let from: usize = 0;
   for (let i = 0; i < rank; i++) {
-    const a = contiguousStride(1, rank, i);
-    from += <usize>integer(1 + rank + i) * a;
-    addAxis(<usize>integer(1 + 2 * rank + i), a, contiguousStride(1 + 2 * rank, rank, i));
+    const a = contiguousStride(SLICE_SHAPE, rank, i);
+    from += <usize>integer(sliceBegin(rank) + i) * a;
+    addAxis(<usize>integer(sliceSize(rank) + i), a, contiguousStride(sliceSize(rank), rank, i));
   }
   endAxes();
-  copyWalk(buffer(0) + (from << 2), buffer(1));
+  copyWalk(buffer(SLICE_BUFFER_INPUT) + (from << 2), buffer(SLICE_BUFFER_OUTPUT));
 }
 
-/** rank, shape[rank], before[rank], after[rank], value */
 export function pad(): void {
-  const rank = integer(0);
+  const rank = integer(PAD_RANK);
   let total: usize = 1;
   for (let i = 0; i < rank; i++) total *= paddedSize(rank, i);
-  fillRange(buffer(1), total, <f32>attribute(1 + 3 * rank));
+  fillRange(buffer(PAD_BUFFER_OUTPUT), total, <f32>attribute(padValue(rank)));
   barrier();
   beginAxes();
   let to: usize = 0;
   for (let i = 0; i < rank; i++) {
     total /= paddedSize(rank, i);
-    to += <usize>integer(1 + rank + i) * total;
-    addAxis(<usize>integer(1 + i), contiguousStride(1, rank, i), total);
+    to += <usize>integer(padBefore(rank) + i) * total;
+    addAxis(<usize>integer(PAD_SHAPE + i), contiguousStride(PAD_SHAPE, rank, i), total);
   }
   endAxes();
-  copyWalk(buffer(0), buffer(1) + (to << 2));
+  copyWalk(buffer(PAD_BUFFER_INPUT), buffer(PAD_BUFFER_OUTPUT) + (to << 2));
 }
 
 function paddedSize(rank: i32, axis: i32): usize {
-  return <usize>integer(1 + axis) + <usize>integer(1 + rank + axis) + <usize>integer(1 + 2 * rank + axis);
+  return <usize>integer(PAD_SHAPE + axis) + <usize>integer(padBefore(rank) + axis) + <usize>integer(padAfter(rank) + axis);
 }
 
-/** n, outer, inner[n]; n inputs and the output */
 export function concat(): void {
-  const n = integer(0);
-  const outer = <usize>integer(1);
+  const n = integer(CONCAT_N);
+  const outer = <usize>integer(CONCAT_OUTER);
   let row: usize = 0;
-  for (let i = 0; i < n; i++) row += <usize>integer(2 + i);
+  for (let i = 0; i < n; i++) row += <usize>integer(CONCAT_INNER + i);
   let first: usize = 0;
   for (let i = 0; i < n; i++) {
-    const inner = <usize>integer(2 + i);
+    const inner = <usize>integer(CONCAT_INNER + i);
     beginAxes();
     addAxis(outer, inner, row);
     addAxis(inner, 1, 1);
     endAxes();
-    copyWalk(buffer(i), buffer(n) + (first << 2));
+    copyWalk(buffer(CONCAT_BUFFER_INPUT + i), buffer(concatBufferOutput(n)) + (first << 2));
     first += inner;
   }
 }
 
-/** rank, shape[rank], repetitions[rank] */
 export function tile(): void {
-  const rank = integer(0);
+  const rank = integer(TILE_RANK);
   let b: usize = 1;
-  for (let i = 0; i < rank; i++) b *= <usize>integer(1 + i) * <usize>integer(1 + rank + i);
+  for (let i = 0; i < rank; i++) b *= <usize>integer(TILE_SHAPE + i) * <usize>integer(tileRepetitions(rank) + i);
   beginAxes();
   for (let i = 0; i < rank; i++) {
-    b /= <usize>integer(1 + rank + i);
-    addAxis(<usize>integer(1 + rank + i), 0, b);
-    b /= <usize>integer(1 + i);
-    addAxis(<usize>integer(1 + i), contiguousStride(1, rank, i), b);
+    b /= <usize>integer(tileRepetitions(rank) + i);
+    addAxis(<usize>integer(tileRepetitions(rank) + i), 0, b);
+    b /= <usize>integer(TILE_SHAPE + i);
+    addAxis(<usize>integer(TILE_SHAPE + i), contiguousStride(TILE_SHAPE, rank, i), b);
   }
   endAxes();
-  copyWalk(buffer(0), buffer(1));
+  copyWalk(buffer(TILE_BUFFER_INPUT), buffer(TILE_BUFFER_OUTPUT));
 }
 
-/** count, value */
 export function fill(): void {
-  fillRange(buffer(0), <usize>integer(0), <f32>attribute(1));
+  fillRange(buffer(FILL_BUFFER_OUTPUT), <usize>integer(FILL_COUNT), <f32>attribute(FILL_VALUE));
 }
 
 function fillRange(output: usize, count: usize, value: f32): void {

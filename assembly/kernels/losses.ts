@@ -2,13 +2,21 @@
 
 import { barrier, buffer, endAligned, endItem, firstAligned, firstItem, integer, part, scratch } from './call';
 import { exp, log1p } from './math';
-import { loadPartial, storePartial, sumDoubles, upperHalf } from './memory';
+import { loadFirst, storeFirst, sumDoubles, upperHalf } from './memory';
+import {
+  AGGREGATE_MAX_BUFFER_AGGREGATE, AGGREGATE_MAX_BUFFER_LOGITS, AGGREGATE_MAX_GRAD_BUFFER_GRAD_AGGREGATE,
+  AGGREGATE_MAX_GRAD_BUFFER_GRAD_LOGITS, AGGREGATE_MAX_GRAD_BUFFER_LOGITS, AGGREGATE_N, AGGREGATE_PROMPTS, AGGREGATE_REAL,
+  AGGREGATE_VOXELS, OVERLAP_SUMS_BUFFER_LOGITS, OVERLAP_SUMS_BUFFER_MASK, OVERLAP_SUMS_BUFFER_SUMS,
+  OVERLAP_SUMS_BUFFER_TARGET, OVERLAP_SUMS_COUNT, OVERLAP_SUMS_GRAD_BUFFER_GRAD_LOGITS, OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS,
+  OVERLAP_SUMS_GRAD_BUFFER_GRAD_TARGET, OVERLAP_SUMS_GRAD_BUFFER_LOGITS, OVERLAP_SUMS_GRAD_BUFFER_MASK,
+  OVERLAP_SUMS_GRAD_BUFFER_TARGET, OVERLAP_SUMS_GRAD_COUNT,
+} from './table';
 
 /** Elements per piece of the sums. */
 const PIECE: usize = 8192;
 
 function pieces(): usize {
-  return (<usize>integer(0) + PIECE - 1) / PIECE;
+  return (<usize>integer(OVERLAP_SUMS_COUNT) + PIECE - 1) / PIECE;
 }
 
 /** Scratch: five f64 per piece. */
@@ -16,24 +24,18 @@ export function overlapScratch(): f64 {
   return <f64>pieces() * 40;
 }
 
-// @ts-ignore: decorator
-@inline
-function read(address: usize, count: usize): v128 {
-  return count >= 4 ? v128.load(address) : loadPartial(address, count);
-}
-
 /** A mask's elements; ones where there is no mask (zeros above a partial vector, so that they add nothing). */
 // @ts-ignore: decorator
 @inline
 function readMask(mask: usize, offset: usize, count: usize): v128 {
-  if (mask != 0) return read(mask + offset, count);
+  if (mask != 0) return loadFirst(mask + offset, count);
   const lanes = i32x4(0, 1, 2, 3);
   return v128.and(f32x4.splat(1), i32x4.lt_s(lanes, i32x4.splat(<i32>min(count, 4))));
 }
 
-/** logits, target, mask?, sums [5]. */
+/** overlap_sums. */
 export function overlapSums(): void {
-  const count = <usize>integer(0);
+  const count = <usize>integer(OVERLAP_SUMS_COUNT);
   const total = pieces();
   const end = endItem(total);
   for (let piece = firstItem(total); piece < end; piece++) {
@@ -44,7 +46,7 @@ export function overlapSums(): void {
   for (let s: usize = 0; s < 5; s++) {
     let sum: f64 = 0;
     for (let piece: usize = 0; piece < total; piece++) sum += load<f64>(scratch + piece * 40 + (s << 3));
-    store<f32>(buffer(3) + (s << 2), <f32>sum);
+    store<f32>(buffer(OVERLAP_SUMS_BUFFER_SUMS) + (s << 2), <f32>sum);
   }
 }
 
@@ -55,7 +57,7 @@ function addTo(sum: v128, value: v128): v128 {
 }
 
 function sumPiece(first: usize, count: usize, target: usize): void {
-  const mask = buffer(2);
+  const mask = buffer(OVERLAP_SUMS_BUFFER_MASK);
   const one = f32x4.splat(1);
   const zero = f32x4.splat(0);
   let overlap = f64x2.splat(0);
@@ -65,8 +67,8 @@ function sumPiece(first: usize, count: usize, target: usize): void {
   let weight = overlap;
   for (let i: usize = 0; i < count; i += 4) {
     const offset = (first + i) << 2;
-    const x = read(buffer(0) + offset, count - i);
-    const y = read(buffer(1) + offset, count - i);
+    const x = loadFirst(buffer(OVERLAP_SUMS_BUFFER_LOGITS) + offset, count - i);
+    const y = loadFirst(buffer(OVERLAP_SUMS_BUFFER_TARGET) + offset, count - i);
     const m = readMask(mask, offset, count - i);
     const e = exp(f32x4.neg(f32x4.abs(x)));
     const sigmoid = f32x4.div(v128.bitselect(e, one, f32x4.lt(x, zero)), f32x4.add(one, e));
@@ -87,14 +89,16 @@ function sumPiece(first: usize, count: usize, target: usize): void {
 }
 
 /**
- * gradSums, logits, target, mask?, gradLogits?, gradTarget?. With s = sigmoid(x), p = s * m, t = y * m:
+ * overlap_sums_grad. With s = sigmoid(x), p = s * m, t = y * m:
  *   gradLogit  = m * ((g0 * t + 2 * g1 * p) * s * (1 - s) + g3 * (s - y))
  *   gradTarget = m * (g0 * p + 2 * g2 * t - g3 * x)
  */
 export function overlapSumsGrad(): void {
-  const count = <usize>integer(0);
-  const gradSums = buffer(0);
-  const mask = buffer(3);
+  const count = <usize>integer(OVERLAP_SUMS_GRAD_COUNT);
+  const gradSums = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS);
+  const mask = buffer(OVERLAP_SUMS_GRAD_BUFFER_MASK);
+  const gradLogits = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_LOGITS);
+  const gradTarget = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_TARGET);
   const g0 = v128.load32_splat(gradSums);
   const g1 = f32x4.mul(v128.load32_splat(gradSums, 4), f32x4.splat(2));
   const g2 = f32x4.mul(v128.load32_splat(gradSums, 8), f32x4.splat(2));
@@ -105,69 +109,62 @@ export function overlapSumsGrad(): void {
   for (let i = firstAligned(count, 16); i < end; i += 4) {
     const offset = i << 2;
     const left = end - i;
-    const x = read(buffer(1) + offset, left);
-    const y = read(buffer(2) + offset, left);
+    const x = loadFirst(buffer(OVERLAP_SUMS_GRAD_BUFFER_LOGITS) + offset, left);
+    const y = loadFirst(buffer(OVERLAP_SUMS_GRAD_BUFFER_TARGET) + offset, left);
     const m = readMask(mask, offset, left);
     const e = exp(f32x4.neg(f32x4.abs(x)));
     const reciprocal = f32x4.div(one, f32x4.add(one, e));
     const s = f32x4.mul(v128.bitselect(e, one, f32x4.lt(x, zero)), reciprocal);
     const p = f32x4.mul(s, m);
     const t = f32x4.mul(y, m);
-    if (buffer(4) != 0) {
+    if (gradLogits != 0) {
       // s * (1 - s) = e / (1 + e)^2, without cancellation
       const slope = f32x4.mul(f32x4.mul(e, reciprocal), reciprocal);
       const dice = f32x4.mul(f32x4.add(f32x4.mul(g0, t), f32x4.mul(g1, p)), slope);
-      write(buffer(4) + offset, f32x4.mul(m, f32x4.add(dice, f32x4.mul(g3, f32x4.sub(s, y)))), left);
+      storeFirst(gradLogits + offset, f32x4.mul(m, f32x4.add(dice, f32x4.mul(g3, f32x4.sub(s, y)))), left);
     }
-    if (buffer(5) != 0) {
+    if (gradTarget != 0) {
       const dice = f32x4.add(f32x4.mul(g0, p), f32x4.mul(g2, t));
-      write(buffer(5) + offset, f32x4.mul(m, f32x4.sub(dice, f32x4.mul(g3, x))), left);
+      storeFirst(gradTarget + offset, f32x4.mul(m, f32x4.sub(dice, f32x4.mul(g3, x))), left);
     }
   }
 }
 
-// @ts-ignore: decorator
-@inline
-function write(address: usize, value: v128, count: usize): void {
-  if (count >= 4) v128.store(address, value);
-  else storePartial(address, value, count);
-}
-
-/** logits, aggregate. attributes: n, prompts, voxels, real. */
+/** aggregate_max. */
 export function aggregateMax(): void {
-  const prompts = <usize>integer(1);
-  const voxels = <usize>integer(2);
-  const real = <usize>integer(3);
+  const prompts = <usize>integer(AGGREGATE_PROMPTS);
+  const voxels = <usize>integer(AGGREGATE_VOXELS);
+  const real = <usize>integer(AGGREGATE_REAL);
   const one = f32x4.splat(1);
   const first = firstAligned(voxels, 16);
   const end = endAligned(voxels, 16);
-  for (let sample: usize = 0; sample < <usize>integer(0); sample++) {
-    const logits = buffer(0) + ((sample * prompts * voxels) << 2);
-    const aggregate = buffer(1) + ((sample * voxels) << 2);
+  for (let sample: usize = 0; sample < <usize>integer(AGGREGATE_N); sample++) {
+    const logits = buffer(AGGREGATE_MAX_BUFFER_LOGITS) + ((sample * prompts * voxels) << 2);
+    const aggregate = buffer(AGGREGATE_MAX_BUFFER_AGGREGATE) + ((sample * voxels) << 2);
     for (let v = first; v < end; v += 4) {
-      let best = read(logits + (v << 2), end - v);
-      for (let k: usize = 1; k < real; k++) best = f32x4.max(best, read(logits + ((k * voxels + v) << 2), end - v));
-      write(aggregate + (v << 2), f32x4.div(one, f32x4.add(one, exp(f32x4.neg(best)))), end - v);
+      let best = loadFirst(logits + (v << 2), end - v);
+      for (let k: usize = 1; k < real; k++) best = f32x4.max(best, loadFirst(logits + ((k * voxels + v) << 2), end - v));
+      storeFirst(aggregate + (v << 2), f32x4.div(one, f32x4.add(one, exp(f32x4.neg(best)))), end - v);
     }
   }
 }
 
-/** gradAggregate, logits, gradLogits. */
+/** aggregate_max_grad. */
 export function aggregateMaxGrad(): void {
-  const prompts = <usize>integer(1);
-  const voxels = <usize>integer(2);
-  const real = <usize>integer(3);
+  const prompts = <usize>integer(AGGREGATE_PROMPTS);
+  const voxels = <usize>integer(AGGREGATE_VOXELS);
+  const real = <usize>integer(AGGREGATE_REAL);
   const one = f32x4.splat(1);
   const first = firstAligned(voxels, 16);
   const end = endAligned(voxels, 16);
-  for (let sample: usize = 0; sample < <usize>integer(0); sample++) {
-    const logits = buffer(1) + ((sample * prompts * voxels) << 2);
-    const gradLogits = buffer(2) + ((sample * prompts * voxels) << 2);
+  for (let sample: usize = 0; sample < <usize>integer(AGGREGATE_N); sample++) {
+    const logits = buffer(AGGREGATE_MAX_GRAD_BUFFER_LOGITS) + ((sample * prompts * voxels) << 2);
+    const gradLogits = buffer(AGGREGATE_MAX_GRAD_BUFFER_GRAD_LOGITS) + ((sample * prompts * voxels) << 2);
     for (let v = first; v < end; v += 4) {
-      let best = read(logits + (v << 2), end - v);
+      let best = loadFirst(logits + (v << 2), end - v);
       let winner = i32x4.splat(0);
       for (let k: usize = 1; k < real; k++) {
-        const x = read(logits + ((k * voxels + v) << 2), end - v);
+        const x = loadFirst(logits + ((k * voxels + v) << 2), end - v);
         const better = f32x4.gt(x, best);
         best = v128.bitselect(x, best, better);
         winner = v128.bitselect(i32x4.splat(<i32>k), winner, better);
@@ -175,9 +172,10 @@ export function aggregateMaxGrad(): void {
       const e = exp(f32x4.neg(f32x4.abs(best)));
       const reciprocal = f32x4.div(one, f32x4.add(one, e));
       const slope = f32x4.mul(f32x4.mul(e, reciprocal), reciprocal);
-      const g = f32x4.mul(read(buffer(0) + ((sample * voxels + v) << 2), end - v), slope);
+      const gradient = buffer(AGGREGATE_MAX_GRAD_BUFFER_GRAD_AGGREGATE) + ((sample * voxels + v) << 2);
+      const g = f32x4.mul(loadFirst(gradient, end - v), slope);
       for (let k: usize = 0; k < prompts; k++) {
-        write(gradLogits + ((k * voxels + v) << 2), v128.and(g, i32x4.eq(winner, i32x4.splat(<i32>k))), end - v);
+        storeFirst(gradLogits + ((k * voxels + v) << 2), v128.and(g, i32x4.eq(winner, i32x4.splat(<i32>k))), end - v);
       }
     }
   }

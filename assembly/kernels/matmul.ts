@@ -1,16 +1,19 @@
 // matmul: output [batch, m, n] = op(a) op(b), as a convolution with a 1 x 1 x 1 kernel: m voxels, k channels in, n out.
-// attributes: batch, m, k, n, transposeA, transposeB, aStep, bStep.
 
 import { barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { runPass } from './engine';
 import { packedBytes, partBytes, planTiles, setGrid, setInput, setKernel, setOutput, setPad, setStride } from './geometry';
 import { fillFloats } from './memory';
 import { packRows, packTransposed, transposeQuad } from './pack';
+import { runPass } from './pass';
+import {
+  MATMUL_A_STEP, MATMUL_BATCH, MATMUL_BUFFER_A, MATMUL_BUFFER_B, MATMUL_BUFFER_OUTPUT, MATMUL_B_STEP, MATMUL_K, MATMUL_M,
+  MATMUL_N, MATMUL_TRANSPOSE_A, MATMUL_TRANSPOSE_B,
+} from './table';
 
 function plan(): void {
-  const m = integer(1);
-  setInput(1, 1, 1, m, integer(2));
-  setKernel(1, 1, 1, integer(3));
+  const m = integer(MATMUL_M);
+  setInput(1, 1, 1, m, integer(MATMUL_K));
+  setKernel(1, 1, 1, integer(MATMUL_N));
   setStride(1, 1, 1);
   setPad(0, 0, 0);
   setGrid(1, 1, m);
@@ -18,43 +21,43 @@ function plan(): void {
   planTiles();
 }
 
-/** Matrices to prepare: one where all of the batch share it. */
+/** Matrices to prepare: one where all of the batch share it (`step`: place of the attribute aStep or bStep). */
 function copies(step: i32): f64 {
-  return integer(step) == 0 ? 1 : <f64>integer(0);
+  return integer(step) == 0 ? 1 : <f64>integer(MATMUL_BATCH);
 }
 
 function rowsBytes(): f64 {
-  return integer(4) != 0 ? lines(<f64>integer(1) * integer(2) * 4) : 0;
+  return integer(MATMUL_TRANSPOSE_A) != 0 ? lines(<f64>integer(MATMUL_M) * integer(MATMUL_K) * 4) : 0;
 }
 
 function biasBytes(): f64 {
-  return lines(<f64>((integer(3) + 7) & ~7) * 4);
+  return lines(<f64>((integer(MATMUL_N) + 7) & ~7) * 4);
 }
 
 /** Scratch: [packed b][transposed a][zero bias][one area per part]. */
 export function matmulScratch(parts: i32): f64 {
   plan();
-  return lines(packedBytes()) * copies(7) + rowsBytes() * copies(6) + biasBytes() + partBytes() * parts;
+  return lines(packedBytes()) * copies(MATMUL_B_STEP) + rowsBytes() * copies(MATMUL_A_STEP) + biasBytes() + partBytes() * parts;
 }
 
 export function matmul(): void {
   plan();
-  const batch = integer(0);
-  const m = integer(1);
-  const k = integer(2);
-  const n = integer(3);
+  const batch = integer(MATMUL_BATCH);
+  const m = integer(MATMUL_M);
+  const k = integer(MATMUL_K);
+  const n = integer(MATMUL_N);
   const packed = scratch;
   const packedStep = <usize>lines(packedBytes());
-  const rows = packed + <usize>(<f64>packedStep * copies(7));
+  const rows = packed + <usize>(<f64>packedStep * copies(MATMUL_B_STEP));
   const rowsStep = <usize>rowsBytes();
-  const bias = rows + <usize>(<f64>rowsStep * copies(6));
+  const bias = rows + <usize>(<f64>rowsStep * copies(MATMUL_A_STEP));
   const area = bias + <usize>biasBytes() + <usize>part * <usize>partBytes();
-  const bStep = <usize>integer(7) << 2;
-  const aStep = <usize>integer(6) << 2;
+  const bStep = <usize>integer(MATMUL_B_STEP) << 2;
+  const aStep = <usize>integer(MATMUL_A_STEP) << 2;
   if (part == 0) fillFloats(bias, <usize>((n + 7) & ~7), 0);
-  for (let i: usize = 0; i < <usize>copies(7); i++) {
-    const b = buffer(1) + i * bStep;
-    if (integer(5) == 0) packRows(b, k, n, packed + i * packedStep);
+  for (let i: usize = 0; i < <usize>copies(MATMUL_B_STEP); i++) {
+    const b = buffer(MATMUL_BUFFER_B) + i * bStep;
+    if (integer(MATMUL_TRANSPOSE_B) == 0) packRows(b, k, n, packed + i * packedStep);
     else {
       const panels = <usize>((n + 7) >> 3);
       const first = <i32>firstItem(panels);
@@ -62,15 +65,17 @@ export function matmul(): void {
       packTransposed(b, <usize>k << 2, n, k, packed + i * packedStep, <usize>k << 5, first, last);
     }
   }
-  if (integer(4) != 0) {
-    for (let i: usize = 0; i < <usize>copies(6); i++) transposeShare(buffer(0) + i * aStep, k, m, rows + i * rowsStep);
+  if (integer(MATMUL_TRANSPOSE_A) != 0) {
+    for (let i: usize = 0; i < <usize>copies(MATMUL_A_STEP); i++) {
+      transposeShare(buffer(MATMUL_BUFFER_A) + i * aStep, k, m, rows + i * rowsStep);
+    }
   }
   barrier();
   for (let i: usize = 0; i < <usize>batch; i++) {
-    let a = buffer(0) + i * aStep;
-    if (integer(4) != 0) a = aStep != 0 ? rows + i * rowsStep : rows;
+    let a = buffer(MATMUL_BUFFER_A) + i * aStep;
+    if (integer(MATMUL_TRANSPOSE_A) != 0) a = aStep != 0 ? rows + i * rowsStep : rows;
     const b = bStep != 0 ? packed + i * packedStep : packed;
-    runPass(a, b, bias, buffer(2) + i * ((<usize>m * <usize>n) << 2), area, 0, 0, 0);
+    runPass(a, b, bias, buffer(MATMUL_BUFFER_OUTPUT) + i * ((<usize>m * <usize>n) << 2), area, 0, 0, 0);
   }
 }
 

@@ -61,11 +61,18 @@ export function storePartial(target: usize, value: v128, count: usize): void {
   if (count > 2) store<f32>(target, f32x4.extract_lane(value, 2), 8);
 }
 
-/** Stores the first `count` (1 to 4) lanes. */
+/** The first floats at an address, at most four of `count`, zeros above. */
 // @ts-ignore: decorator
 @inline
-export function storeFirst(target: usize, value: v128, count: i32): void {
-  if (count == 4) v128.store(target, value);
+export function loadFirst(source: usize, count: usize): v128 {
+  return count >= 4 ? v128.load(source) : loadPartial(source, count);
+}
+
+/** Stores the first lanes, at most four of `count`. */
+// @ts-ignore: decorator
+@inline
+export function storeFirst(target: usize, value: v128, count: usize): void {
+  if (count >= 4) v128.store(target, value);
   else storePartial(target, value, count);
 }
 

@@ -2,13 +2,12 @@
 // spread over the lanes and two vectors of eight. Both are exported so that the optimiser does not inline them: V8 then
 // compiles them on their own, early, and keeps all accumulators in registers. V8 moves loads of one basic block before its
 // arithmetic, so that an unrolled body would need more than the 15 registers there are; the early `break` in the middle of
-// the body splits it into blocks that fit (see README.md for what that gives).
+// the body splits it into blocks that fit (../NOTES.md has the figures).
 
-/** sum + a * b: two roundings, the same on every engine; in the relaxed build one or two, as the processor likes it. */
+/** sum + a * b with two roundings, which gives the same number on every engine. */
 // @ts-ignore: decorator
 @inline
 function multiplyAdd(sum: v128, a: v128, b: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, sum);
   return f32x4.add(sum, f32x4.mul(a, b));
 }
 

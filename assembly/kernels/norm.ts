@@ -1,66 +1,90 @@
 // Instance and batch normalisation with ReLU, and their gradients. Both are (x - mean) * gain + shift per (sample, channel):
 // instance norm has gain = rstd and no shift; batch norm is one sample of all rows with gain = gamma * rstd, shift = beta.
 
-import { attribute, barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
-import { copyFloats, loadPartial, storePartial } from './memory';
+import { attribute, barrier, buffer, bufferOr, endItem, firstItem, integer, lines, part, scratch } from './call';
+import { copyFloats, loadFirst, loadPartial, storeFirst } from './memory';
 import { gatherStatistics, normalize, piecesOf, rowsPerPiece, statisticsToMoments } from './moments';
+import {
+  BATCH_NORM_RELU_BUFFER_BETA, BATCH_NORM_RELU_BUFFER_GAMMA, BATCH_NORM_RELU_BUFFER_INPUT, BATCH_NORM_RELU_BUFFER_MEAN,
+  BATCH_NORM_RELU_BUFFER_MOVING_MEAN, BATCH_NORM_RELU_BUFFER_MOVING_VARIANCE, BATCH_NORM_RELU_BUFFER_OUTPUT,
+  BATCH_NORM_RELU_BUFFER_VARIANCE, BATCH_NORM_RELU_CHANNELS, BATCH_NORM_RELU_EPSILON, BATCH_NORM_RELU_GRAD_BUFFER_BETA,
+  BATCH_NORM_RELU_GRAD_BUFFER_GAMMA, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA,
+  BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT, BATCH_NORM_RELU_GRAD_BUFFER_INPUT,
+  BATCH_NORM_RELU_GRAD_BUFFER_MEAN, BATCH_NORM_RELU_GRAD_BUFFER_VARIANCE, BATCH_NORM_RELU_GRAD_CHANNELS,
+  BATCH_NORM_RELU_GRAD_EPSILON, BATCH_NORM_RELU_GRAD_RELU, BATCH_NORM_RELU_GRAD_ROWS, BATCH_NORM_RELU_RELU,
+  BATCH_NORM_RELU_ROWS, BATCH_NORM_RELU_TRAINING, INSTANCE_NORM_CHANNELS, INSTANCE_NORM_N, INSTANCE_NORM_RELU,
+  INSTANCE_NORM_RELU_BUFFER_INPUT, INSTANCE_NORM_RELU_BUFFER_MEAN, INSTANCE_NORM_RELU_BUFFER_OUTPUT,
+  INSTANCE_NORM_RELU_BUFFER_RSTD, INSTANCE_NORM_RELU_EPSILON, INSTANCE_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT,
+  INSTANCE_NORM_RELU_GRAD_BUFFER_GRAD_RAW, INSTANCE_NORM_RELU_GRAD_BUFFER_MEAN, INSTANCE_NORM_RELU_GRAD_BUFFER_RAW,
+  INSTANCE_NORM_RELU_GRAD_BUFFER_RSTD, INSTANCE_NORM_VOXELS,
+} from './table';
 import { statisticsBytes } from './tile-statistics';
 
-/** attributes: n, voxels, channels, relu, epsilon. Scratch: [statistics][mean][rstd]. */
+/** Scratch: [statistics][mean][rstd]. */
 export function instanceNormScratch(): f64 {
-  const n = integer(0);
-  const channels = integer(2);
-  return statisticsBytes(<f64>n * piecesOf(integer(1), channels), channels) + 2 * lines(<f64>n * channels * 4);
+  const n = integer(INSTANCE_NORM_N);
+  const channels = integer(INSTANCE_NORM_CHANNELS);
+  const pieces = <f64>n * piecesOf(integer(INSTANCE_NORM_VOXELS), channels);
+  return statisticsBytes(pieces, channels) + 2 * lines(<f64>n * channels * 4);
 }
 
-/** input, output, mean?, rstd?. */
+/** instance_norm_relu. */
 export function instanceNorm(): void {
-  const n = integer(0);
-  const voxels = integer(1);
-  const channels = integer(2);
+  const n = integer(INSTANCE_NORM_N);
+  const voxels = integer(INSTANCE_NORM_VOXELS);
+  const channels = integer(INSTANCE_NORM_CHANNELS);
   const perSample = piecesOf(voxels, channels);
   const moments = scratch + <usize>statisticsBytes(<f64>n * perSample, channels);
-  const mean = buffer(2) != 0 ? buffer(2) : moments;
-  const rstd = buffer(3) != 0 ? buffer(3) : moments + <usize>lines(<f64>n * channels * 4);
-  gatherStatistics(buffer(0), n, voxels, channels, scratch);
+  const mean = bufferOr(INSTANCE_NORM_RELU_BUFFER_MEAN, moments);
+  const rstd = bufferOr(INSTANCE_NORM_RELU_BUFFER_RSTD, moments + <usize>lines(<f64>n * channels * 4));
+  const input = buffer(INSTANCE_NORM_RELU_BUFFER_INPUT);
+  gatherStatistics(input, n, voxels, channels, scratch);
   barrier();
-  statisticsToMoments(scratch, n, perSample, channels, attribute(4), mean, rstd, 0);
+  statisticsToMoments(scratch, n, perSample, channels, attribute(INSTANCE_NORM_RELU_EPSILON), mean, rstd, 0);
   barrier();
-  normalize(buffer(0), buffer(1), n, voxels, channels, mean, rstd, 0, 0, integer(3) != 0);
+  const output = buffer(INSTANCE_NORM_RELU_BUFFER_OUTPUT);
+  normalize(input, output, n, voxels, channels, mean, rstd, 0, 0, integer(INSTANCE_NORM_RELU) != 0);
 }
 
-/** attributes: rows, channels, training, relu, epsilon. Scratch: [statistics][mean][rstd, then gain]. */
+/** Scratch: [statistics][mean][rstd, then gain]. */
 export function batchNormScratch(): f64 {
-  const channels = integer(1);
-  return statisticsBytes(<f64>piecesOf(integer(0), channels), channels) + 2 * lines(<f64>channels * 4);
+  const channels = integer(BATCH_NORM_RELU_CHANNELS);
+  return statisticsBytes(<f64>piecesOf(integer(BATCH_NORM_RELU_ROWS), channels), channels) + 2 * lines(<f64>channels * 4);
 }
 
-/** input, gamma, beta, movingMean?, movingVariance?, output, mean?, variance?. */
+/** batch_norm_relu. */
 export function batchNorm(): void {
-  const rows = integer(0);
-  const channels = integer(1);
+  const rows = integer(BATCH_NORM_RELU_ROWS);
+  const channels = integer(BATCH_NORM_RELU_CHANNELS);
   const perSample = piecesOf(rows, channels);
-  const epsilon = attribute(4);
+  const epsilon = attribute(BATCH_NORM_RELU_EPSILON);
   const own = scratch + <usize>statisticsBytes(<f64>perSample, channels);
   const gain = own + <usize>lines(<f64>channels * 4);
-  let mean = buffer(6) != 0 ? buffer(6) : own;
-  if (integer(2) != 0) {
-    gatherStatistics(buffer(0), 1, rows, channels, scratch);
+  const input = buffer(BATCH_NORM_RELU_BUFFER_INPUT);
+  const gamma = buffer(BATCH_NORM_RELU_BUFFER_GAMMA);
+  const givenMean = buffer(BATCH_NORM_RELU_BUFFER_MEAN);
+  const givenVariance = buffer(BATCH_NORM_RELU_BUFFER_VARIANCE);
+  let mean = givenMean != 0 ? givenMean : own;
+  if (integer(BATCH_NORM_RELU_TRAINING) != 0) {
+    gatherStatistics(input, 1, rows, channels, scratch);
     barrier();
-    statisticsToMoments(scratch, 1, perSample, channels, epsilon, mean, gain, buffer(7));
+    statisticsToMoments(scratch, 1, perSample, channels, epsilon, mean, gain, givenVariance);
     barrier();
-    if (part == 0) multiply(gain, buffer(1), channels);
+    if (part == 0) multiply(gain, gamma, channels);
   } else {
-    mean = buffer(3);
+    const movingVariance = buffer(BATCH_NORM_RELU_BUFFER_MOVING_VARIANCE);
+    mean = buffer(BATCH_NORM_RELU_BUFFER_MOVING_MEAN);
     if (part == 0) {
-      reciprocalDeviation(buffer(4), gain, channels, epsilon);
-      multiply(gain, buffer(1), channels);
-      if (buffer(6) != 0) copyFloats(buffer(6), buffer(3), <usize>channels);
-      if (buffer(7) != 0) copyFloats(buffer(7), buffer(4), <usize>channels);
+      reciprocalDeviation(movingVariance, gain, channels, epsilon);
+      multiply(gain, gamma, channels);
+      if (givenMean != 0) copyFloats(givenMean, mean, <usize>channels);
+      if (givenVariance != 0) copyFloats(givenVariance, movingVariance, <usize>channels);
     }
   }
   barrier();
-  normalize(buffer(0), buffer(5), 1, rows, channels, mean, gain, buffer(2), 0, integer(3) != 0);
+  const output = buffer(BATCH_NORM_RELU_BUFFER_OUTPUT);
+  const beta = buffer(BATCH_NORM_RELU_BUFFER_BETA);
+  normalize(input, output, 1, rows, channels, mean, gain, beta, 0, integer(BATCH_NORM_RELU_RELU) != 0);
 }
 
 function multiply(target: usize, factor: usize, count: i32): void {
@@ -135,10 +159,10 @@ function sumPiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32, t
   const distance = input - gradOutput;
   for (let c: usize = 0; c < rowBytes; c += 16) {
     const width = min(4, (rowBytes - c) >> 2);
-    const mean = constant(means + constants + c, width);
-    const rstd = constant(rstds + constants + c, width);
-    const gain = constant(gains + constants + c, width);
-    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
+    const mean = loadFirst(means + constants + c, width);
+    const rstd = loadFirst(rstds + constants + c, width);
+    const gain = loadFirst(gains + constants + c, width);
+    const shift = shifts != 0 ? loadFirst(shifts + c, width) : f32x4.splat(0);
     let sum = f32x4.splat(0);
     let product = sum;
     let p = gradOutput + start + c;
@@ -161,12 +185,6 @@ function sumPiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32, t
     storeDoubles(target + (c << 1), sum, width);
     storeDoubles(target + (rowBytes << 1) + (c << 1), product, width);
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function constant(address: usize, width: usize): v128 {
-  return width == 4 ? v128.load(address) : loadPartial(address, width);
 }
 
 function storeDoubles(target: usize, value: v128, width: usize): void {
@@ -204,65 +222,65 @@ function writePiece(sample: i32, rows: i32, row: i32, count: i32, channels: i32)
   const toTarget = gradTarget - gradOutput;
   for (let c: usize = 0; c < rowBytes; c += 16) {
     const width = min(4, (rowBytes - c) >> 2);
-    const mean = constant(means + constants + c, width);
-    const rstd = constant(rstds + constants + c, width);
-    const gain = constant(gains + constants + c, width);
-    const shift = shifts != 0 ? constant(shifts + c, width) : f32x4.splat(0);
-    const average = constant(averages + constants + c, width);
-    const product = constant(products + constants + c, width);
+    const mean = loadFirst(means + constants + c, width);
+    const rstd = loadFirst(rstds + constants + c, width);
+    const gain = loadFirst(gains + constants + c, width);
+    const shift = shifts != 0 ? loadFirst(shifts + c, width) : f32x4.splat(0);
+    const average = loadFirst(averages + constants + c, width);
+    const product = loadFirst(products + constants + c, width);
     let p = gradOutput + start + c;
     const end = p + <usize>count * rowBytes;
     for (; p < end; p += rowBytes) {
-      const centred = f32x4.sub(constant(p + distance, width), mean);
-      const g = masked(constant(p, width), centred, gain, shift);
+      const centred = f32x4.sub(loadFirst(p + distance, width), mean);
+      const g = masked(loadFirst(p, width), centred, gain, shift);
       const rest = f32x4.sub(f32x4.sub(g, average), f32x4.mul(f32x4.mul(centred, rstd), product));
       const value = f32x4.mul(gain, rest);
-      if (width == 4) v128.store(p + toTarget, value);
-      else storePartial(p + toTarget, value, width);
+      storeFirst(p + toTarget, value, width);
     }
   }
 }
 
-/** attributes: n, voxels, channels, relu. */
 export function instanceNormGradScratch(): f64 {
-  return gradientScratch(integer(0), integer(1), integer(2));
+  return gradientScratch(integer(INSTANCE_NORM_N), integer(INSTANCE_NORM_VOXELS), integer(INSTANCE_NORM_CHANNELS));
 }
 
-/** gradOutput, raw, mean, rstd, gradRaw. */
+/** instance_norm_relu_grad. */
 export function instanceNormGrad(): void {
-  gradOutput = buffer(0);
-  input = buffer(1);
-  means = buffer(2);
-  rstds = buffer(3);
-  gains = buffer(3);
+  gradOutput = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT);
+  input = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_RAW);
+  means = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_MEAN);
+  rstds = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_RSTD);
+  gains = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_RSTD);
   shifts = 0;
-  gradTarget = buffer(4);
-  floor = integer(3) != 0 ? 0 : -Infinity;
-  gradient(integer(0), integer(1), integer(2), scratch, 0, 0);
+  gradTarget = buffer(INSTANCE_NORM_RELU_GRAD_BUFFER_GRAD_RAW);
+  floor = integer(INSTANCE_NORM_RELU) != 0 ? 0 : -Infinity;
+  gradient(integer(INSTANCE_NORM_N), integer(INSTANCE_NORM_VOXELS), integer(INSTANCE_NORM_CHANNELS), scratch, 0, 0);
 }
 
-/** attributes: rows, channels, relu, epsilon. Scratch: [sums and averages][rstd][gain]. */
+/** Scratch: [sums and averages][rstd][gain]. */
 export function batchNormGradScratch(): f64 {
-  return gradientScratch(1, integer(0), integer(1)) + 2 * lines(<f64>integer(1) * 4);
+  const channels = integer(BATCH_NORM_RELU_GRAD_CHANNELS);
+  return gradientScratch(1, integer(BATCH_NORM_RELU_GRAD_ROWS), channels) + 2 * lines(<f64>channels * 4);
 }
 
-/** gradOutput, input, gamma, beta, mean, variance, gradInput, gradGamma, gradBeta. */
+/** batch_norm_relu_grad. */
 export function batchNormGrad(): void {
-  const rows = integer(0);
-  const channels = integer(1);
+  const rows = integer(BATCH_NORM_RELU_GRAD_ROWS);
+  const channels = integer(BATCH_NORM_RELU_GRAD_CHANNELS);
   rstds = scratch + <usize>gradientScratch(1, rows, channels);
   gains = rstds + <usize>lines(<f64>channels * 4);
   if (part == 0) {
-    reciprocalDeviation(buffer(5), rstds, channels, attribute(3));
+    reciprocalDeviation(buffer(BATCH_NORM_RELU_GRAD_BUFFER_VARIANCE), rstds, channels, attribute(BATCH_NORM_RELU_GRAD_EPSILON));
     copyFloats(gains, rstds, <usize>channels);
-    multiply(gains, buffer(2), channels);
+    multiply(gains, buffer(BATCH_NORM_RELU_GRAD_BUFFER_GAMMA), channels);
   }
   barrier();
-  gradOutput = buffer(0);
-  input = buffer(1);
-  means = buffer(4);
-  shifts = buffer(3);
-  gradTarget = buffer(6);
-  floor = integer(2) != 0 ? 0 : -Infinity;
-  gradient(1, rows, channels, scratch, buffer(7), buffer(8));
+  gradOutput = buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT);
+  input = buffer(BATCH_NORM_RELU_GRAD_BUFFER_INPUT);
+  means = buffer(BATCH_NORM_RELU_GRAD_BUFFER_MEAN);
+  shifts = buffer(BATCH_NORM_RELU_GRAD_BUFFER_BETA);
+  gradTarget = buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT);
+  floor = integer(BATCH_NORM_RELU_GRAD_RELU) != 0 ? 0 : -Infinity;
+  const gradGamma = buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA);
+  gradient(1, rows, channels, scratch, gradGamma, buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA));
 }

@@ -2,6 +2,13 @@
 
 import { attribute, barrier, buffer, endAligned, endItem, firstAligned, firstItem, integer, part, scratch } from './call';
 import { copyFloats, fillFloats, loadPartial, storePartial, sumDoubles, upperHalf } from './memory';
+import {
+  ADAM_STEP_BETA1, ADAM_STEP_BETA2, ADAM_STEP_BUFFER_ARENA, ADAM_STEP_BUFFER_FIRST_MOMENT, ADAM_STEP_BUFFER_PARAMETER,
+  ADAM_STEP_BUFFER_SECOND_MOMENT, ADAM_STEP_EPSILON, ADAM_STEP_GRADIENT_SCALE, ADAM_STEP_LEARNING_RATE, ADAM_STEP_N,
+  ADAM_STEP_SIZE, ADAM_STEP_STEP, ADAM_STEP_WEIGHT_DECAY, EMA_STEP_BUFFER_PARAMETER, EMA_STEP_DECAY, EMA_STEP_N,
+  EMA_STEP_SIZE, PACK_GRADIENTS_BUFFER_GRADIENT, PACK_GRADIENTS_N, PACK_GRADIENTS_SIZE, emaStepBufferAverage,
+  packGradientsBufferArena, packGradientsBufferSquaredNorm,
+} from './table';
 
 /** Elements per piece of the squared norm; pieces do not cross tensors. */
 const PIECE: usize = 16384;
@@ -12,7 +19,7 @@ function piecesOfTensor(size: usize): usize {
 
 function allPieces(): usize {
   let total: usize = 0;
-  for (let i = 0; i < integer(0); i++) total += piecesOfTensor(<usize>integer(1 + i));
+  for (let i = 0; i < integer(PACK_GRADIENTS_N); i++) total += piecesOfTensor(<usize>integer(PACK_GRADIENTS_SIZE + i));
   return total;
 }
 
@@ -21,24 +28,25 @@ export function packScratch(): f64 {
   return <f64>allPieces() * 8;
 }
 
-/** gradient?[n], arena, squaredNorm. attributes: n, size[n]. */
+/** pack_gradients. */
 export function packGradients(): void {
-  const n = integer(0);
+  const n = integer(PACK_GRADIENTS_N);
+  const arena = buffer(packGradientsBufferArena(n));
   const total = allPieces();
   const first = firstItem(total);
   const end = endItem(total);
   let piece: usize = 0;
   let start: usize = 0;
   for (let i = 0; i < n; i++) {
-    const size = <usize>integer(1 + i);
+    const size = <usize>integer(PACK_GRADIENTS_SIZE + i);
     for (let at: usize = 0; at < size; at += PIECE) {
       if (piece >= first && piece < end) {
         const count = min(PIECE, size - at);
-        const target = buffer(n) + ((start + at) << 2);
+        const target = arena + ((start + at) << 2);
         let sum: f64 = 0;
-        if (buffer(i) == 0) fillFloats(target, count, 0);
+        if (buffer(PACK_GRADIENTS_BUFFER_GRADIENT + i) == 0) fillFloats(target, count, 0);
         else {
-          copyFloats(target, buffer(i) + (at << 2), count);
+          copyFloats(target, buffer(PACK_GRADIENTS_BUFFER_GRADIENT + i) + (at << 2), count);
           sum = sumSquares(target, count);
         }
         store<f64>(scratch + (piece << 3), sum);
@@ -51,7 +59,7 @@ export function packGradients(): void {
   if (part != 0) return;
   let sum: f64 = 0;
   for (let p: usize = 0; p < total; p++) sum += load<f64>(scratch + (p << 3));
-  store<f32>(buffer(n + 1), <f32>sum);
+  store<f32>(buffer(packGradientsBufferSquaredNorm(n)), <f32>sum);
 }
 
 function sumSquares(source: usize, count: usize): f64 {
@@ -73,7 +81,7 @@ function sumSquares(source: usize, count: usize): f64 {
   return sum;
 }
 
-// adam_step: attributes n, learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale, size[n].
+// Factors of adam_step.
 let beta1: v128 = i64x2(0, 0);
 let rest1: v128 = i64x2(0, 0);
 let beta2: v128 = i64x2(0, 0);
@@ -85,38 +93,38 @@ let rate: v128 = i64x2(0, 0);
 let correction: v128 = i64x2(0, 0);
 let decay: v128 = i64x2(0, 0);
 
-/** arena, firstMoment, secondMoment, parameter[n]. */
+/** adam_step. */
 export function adamStep(): void {
-  const learningRate = attribute(1);
-  const step = attribute(6);
-  beta1 = f32x4.splat(<f32>attribute(2));
-  rest1 = f32x4.splat(<f32>(1 - attribute(2)));
-  beta2 = f32x4.splat(<f32>attribute(3));
-  rest2 = f32x4.splat(<f32>(1 - attribute(3)));
-  epsilon = f32x4.splat(<f32>attribute(4));
-  gradientScale = f32x4.splat(<f32>attribute(7));
-  rate = f32x4.splat(<f32>(learningRate / (1 - Math.pow(attribute(2), step))));
-  correction = f32x4.splat(<f32>(1 / (1 - Math.pow(attribute(3), step))));
-  decay = f32x4.splat(<f32>(learningRate * attribute(5)));
-  const n = integer(0);
+  const learningRate = attribute(ADAM_STEP_LEARNING_RATE);
+  const step = attribute(ADAM_STEP_STEP);
+  beta1 = f32x4.splat(<f32>attribute(ADAM_STEP_BETA1));
+  rest1 = f32x4.splat(<f32>(1 - attribute(ADAM_STEP_BETA1)));
+  beta2 = f32x4.splat(<f32>attribute(ADAM_STEP_BETA2));
+  rest2 = f32x4.splat(<f32>(1 - attribute(ADAM_STEP_BETA2)));
+  epsilon = f32x4.splat(<f32>attribute(ADAM_STEP_EPSILON));
+  gradientScale = f32x4.splat(<f32>attribute(ADAM_STEP_GRADIENT_SCALE));
+  rate = f32x4.splat(<f32>(learningRate / (1 - Math.pow(attribute(ADAM_STEP_BETA1), step))));
+  correction = f32x4.splat(<f32>(1 / (1 - Math.pow(attribute(ADAM_STEP_BETA2), step))));
+  decay = f32x4.splat(<f32>(learningRate * attribute(ADAM_STEP_WEIGHT_DECAY)));
+  const n = integer(ADAM_STEP_N);
   let total: usize = 0;
-  for (let i = 0; i < n; i++) total += <usize>integer(8 + i);
+  for (let i = 0; i < n; i++) total += <usize>integer(ADAM_STEP_SIZE + i);
   const first = firstAligned(total, 16);
   const end = endAligned(total, 16);
   let start: usize = 0;
   for (let i = 0; i < n; i++) {
-    const size = <usize>integer(8 + i);
+    const size = <usize>integer(ADAM_STEP_SIZE + i);
     const from = max(first, start);
     const to = min(end, start + size);
-    if (from < to) updateRange(from << 2, buffer(3 + i) + ((from - start) << 2), to - from);
+    if (from < to) updateRange(from << 2, buffer(ADAM_STEP_BUFFER_PARAMETER + i) + ((from - start) << 2), to - from);
     start += size;
   }
 }
 
 function updateRange(offset: usize, weights: usize, count: usize): void {
-  const gradients = buffer(0) + offset;
-  const first = buffer(1) + offset;
-  const second = buffer(2) + offset;
+  const gradients = buffer(ADAM_STEP_BUFFER_ARENA) + offset;
+  const first = buffer(ADAM_STEP_BUFFER_FIRST_MOMENT) + offset;
+  const second = buffer(ADAM_STEP_BUFFER_SECOND_MOMENT) + offset;
   let i: usize = 0;
   for (; i + 4 <= count; i += 4) {
     const p = i << 2;
@@ -146,23 +154,23 @@ function updated(w: v128, m: v128, v: v128): v128 {
   return f32x4.sub(decayed, f32x4.div(f32x4.mul(rate, m), deviation));
 }
 
-/** parameter[n], average. attributes: n, decay, size[n]. */
+/** ema_step. */
 export function emaStep(): void {
-  const n = integer(0);
-  const keep = f32x4.splat(<f32>attribute(1));
-  const take = f32x4.splat(<f32>(1 - attribute(1)));
+  const n = integer(EMA_STEP_N);
+  const keep = f32x4.splat(<f32>attribute(EMA_STEP_DECAY));
+  const take = f32x4.splat(<f32>(1 - attribute(EMA_STEP_DECAY)));
   let total: usize = 0;
-  for (let i = 0; i < n; i++) total += <usize>integer(2 + i);
+  for (let i = 0; i < n; i++) total += <usize>integer(EMA_STEP_SIZE + i);
   const first = firstAligned(total, 16);
   const end = endAligned(total, 16);
   let start: usize = 0;
   for (let i = 0; i < n; i++) {
-    const size = <usize>integer(2 + i);
+    const size = <usize>integer(EMA_STEP_SIZE + i);
     const from = max(first, start);
     const to = min(end, start + size);
     if (from < to) {
-      let weights = buffer(i) + ((from - start) << 2);
-      let average = buffer(n) + (from << 2);
+      let weights = buffer(EMA_STEP_BUFFER_PARAMETER + i) + ((from - start) << 2);
+      let average = buffer(emaStepBufferAverage(n)) + (from << 2);
       let left = to - from;
       for (; left >= 4; left -= 4) {
         v128.store(average, f32x4.add(f32x4.mul(keep, v128.load(average)), f32x4.mul(take, v128.load(weights))));

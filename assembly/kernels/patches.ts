@@ -2,12 +2,14 @@
 // native/include/versemi/patch_table.h says; whatever they hold, nothing outside of the buffers is read.
 
 import { buffer, endItem, firstItem, integer } from './call';
+import {
+  CUT_MIX_BUFFER_MIXES, CUT_MIX_BUFFER_PATCHES, CUT_MIX_BUFFER_TABLE, CUT_MIX_D, CUT_MIX_H, CUT_MIX_N, CUT_MIX_SOURCES,
+  CUT_MIX_W, CUT_PATCHES_BUFFER_LOOKUP, CUT_PATCHES_BUFFER_PATCHES, CUT_PATCHES_BUFFER_TABLE, CUT_PATCHES_BUFFER_VOLUMES,
+  CUT_PATCHES_D, CUT_PATCHES_H, CUT_PATCHES_LOOKUPS, CUT_PATCHES_N, CUT_PATCHES_TOTAL, CUT_PATCHES_W, LOOKUP_LENGTH,
+  MIX_ROW_LENGTH, PATCH_ROW_LENGTH,
+} from './table';
 
-const patchRow: usize = 13;
-const mixRow: usize = 8;
-const lookupLength: i64 = 256;
-
-/** A whole number of a table; NaN and what is far out of any range become one that is. */
+/** A whole number of a table; NaN and numbers beyond a billion become -1e9, which lies outside of every volume. */
 function tableNumber(row: usize, i: usize): i64 {
   const value = load<f32>(row + (i << 2));
   return value >= -1e9 && value <= 1e9 ? <i64>value : -1000000000;
@@ -20,26 +22,26 @@ function flag(row: usize, i: usize): bool {
 function lookedUp(value: f32, lookup: usize, lookups: i64, table: i64): f32 {
   if (table < 0 || table >= lookups || lookup == 0) return value;
   const label: i64 = value >= -1e9 && value <= 1e9 ? <i64>value : -1;
-  if (label < 0 || label >= lookupLength) return 0;
-  return load<f32>(lookup + (<usize>(table * lookupLength + label) << 2));
+  if (label < 0 || label >= LOOKUP_LENGTH) return 0;
+  return load<f32>(lookup + (<usize>(table * LOOKUP_LENGTH + label) << 2));
 }
 
-/** n, d, h, w, total, lookups */
+/** cut_patches. */
 export function cutPatches(): void {
-  const depth = <i64>integer(1);
-  const height = <i64>integer(2);
-  const width = <i64>integer(3);
-  const total = <i64>integer(4);
-  const lookups = <i64>integer(5);
-  const volumes = buffer(0);
-  const lookup = buffer(2);
-  const lines = <usize>(<i64>integer(0) * depth * height);
+  const depth = <i64>integer(CUT_PATCHES_D);
+  const height = <i64>integer(CUT_PATCHES_H);
+  const width = <i64>integer(CUT_PATCHES_W);
+  const total = <i64>integer(CUT_PATCHES_TOTAL);
+  const lookups = <i64>integer(CUT_PATCHES_LOOKUPS);
+  const volumes = buffer(CUT_PATCHES_BUFFER_VOLUMES);
+  const lookup = buffer(CUT_PATCHES_BUFFER_LOOKUP);
+  const lines = <usize>(<i64>integer(CUT_PATCHES_N) * depth * height);
   const end = endItem(lines);
   for (let line = firstItem(lines); line < end; line++) {
     const y = <i64>line % height;
     const z = (<i64>line / height) % depth;
-    const row = buffer(1) + (<usize>(<i64>line / height / depth) * patchRow << 2);
-    const to = buffer(3) + ((line * <usize>width) << 2);
+    const row = buffer(CUT_PATCHES_BUFFER_TABLE) + (<usize>(<i64>line / height / depth) * PATCH_ROW_LENGTH << 2);
+    const to = buffer(CUT_PATCHES_BUFFER_PATCHES) + ((line * <usize>width) << 2);
     const offset = tableNumber(row, 0) * (1 << 20) + tableNumber(row, 1);
     const sizeX = tableNumber(row, 2);
     const sizeY = tableNumber(row, 3);
@@ -73,19 +75,19 @@ export function cutPatches(): void {
   }
 }
 
-/** n, d, h, w, sources */
+/** cut_mix. */
 export function cutMix(): void {
-  const depth = <i64>integer(1);
-  const height = <i64>integer(2);
-  const width = <i64>integer(3);
-  const count = <i64>integer(4);
+  const depth = <i64>integer(CUT_MIX_D);
+  const height = <i64>integer(CUT_MIX_H);
+  const width = <i64>integer(CUT_MIX_W);
+  const count = <i64>integer(CUT_MIX_SOURCES);
   const voxels = depth * height * width;
-  const lines = <usize>(<i64>integer(0) * depth * height);
+  const lines = <usize>(<i64>integer(CUT_MIX_N) * depth * height);
   const end = endItem(lines);
   for (let line = firstItem(lines); line < end; line++) {
     const y = <i64>line % height;
     const z = (<i64>line / height) % depth;
-    const row = buffer(1) + (<usize>(<i64>line / height / depth) * mixRow << 2);
+    const row = buffer(CUT_MIX_BUFFER_TABLE) + (<usize>(<i64>line / height / depth) * MIX_ROW_LENGTH << 2);
     const beginY = tableNumber(row, 3);
     const beginZ = tableNumber(row, 4);
     const crosses =
@@ -94,10 +96,11 @@ export function cutMix(): void {
     const last: i64 = crosses ? begin + tableNumber(row, 5) : 0;
     for (let x: i64 = 0; x < width; x++) {
       const index = tableNumber(row, x >= begin && x < last ? 1 : 0);
-      const from = buffer(0) + (<usize>(index * voxels + (z * height + y) * width + x) << 2);
+      const from = buffer(CUT_MIX_BUFFER_PATCHES) + (<usize>(index * voxels + (z * height + y) * width + x) << 2);
       const known = index >= 0 && index < count;
+      // A source that is not there gives zeros; -2 stands for ones.
       store<f32>(
-        buffer(2) + ((line * <usize>width + <usize>x) << 2),
+        buffer(CUT_MIX_BUFFER_MIXES) + ((line * <usize>width + <usize>x) << 2),
         known ? load<f32>(from) : index == -2 ? <f32>1 : <f32>0,
       );
     }

@@ -1,64 +1,68 @@
-// reduce: input [outer, reduced, inner] -> output [outer, inner]; attributes kind, outer, reduced, inner.
+// reduce: input [outer, reduced, inner] -> output [outer, inner].
 // The reduced axis is cut into pieces by the shape alone; partial results in double precision, combined in order.
 
 import { barrier, buffer, endItem, firstItem, integer, scratch } from './call';
 import { upperHalf } from './memory';
+import {
+  REDUCE_BUFFER_INPUT, REDUCE_BUFFER_OUTPUT, REDUCE_INNER, REDUCE_KIND, REDUCE_KIND_MAX, REDUCE_KIND_MEAN, REDUCE_KIND_MIN,
+  REDUCE_KIND_PROD, REDUCE_KIND_SUM, REDUCE_OUTER, REDUCE_REDUCED,
+} from './table';
 
 const PIECE: i32 = 16384;
 
 function pieceRows(): i32 {
-  return max(16, PIECE / integer(3));
+  return max(16, PIECE / integer(REDUCE_INNER));
 }
 
 function pieces(): i32 {
   const rows = pieceRows();
-  return (integer(2) + rows - 1) / rows;
+  return (integer(REDUCE_REDUCED) + rows - 1) / rows;
 }
 
 export function reduceScratch(): f64 {
-  return <f64>integer(1) * pieces() * integer(3) * 8;
+  return <f64>integer(REDUCE_OUTER) * pieces() * integer(REDUCE_INNER) * 8;
 }
 
 // @ts-ignore: decorator
 @inline
 function join(kind: i32, a: v128, b: v128): v128 {
-  if (kind == 2) return f64x2.max(a, b);
-  if (kind == 3) return f64x2.min(a, b);
-  if (kind == 4) return f64x2.mul(a, b);
+  if (kind == REDUCE_KIND_MAX) return f64x2.max(a, b);
+  if (kind == REDUCE_KIND_MIN) return f64x2.min(a, b);
+  if (kind == REDUCE_KIND_PROD) return f64x2.mul(a, b);
   return f64x2.add(a, b);
 }
 
 // @ts-ignore: decorator
 @inline
 function joinOne(kind: i32, a: f64, b: f64): f64 {
-  if (kind == 2) return max(a, b);
-  if (kind == 3) return min(a, b);
-  if (kind == 4) return a * b;
+  if (kind == REDUCE_KIND_MAX) return max(a, b);
+  if (kind == REDUCE_KIND_MIN) return min(a, b);
+  if (kind == REDUCE_KIND_PROD) return a * b;
   return a + b;
 }
 
 // @ts-ignore: decorator
 @inline
 function neutral(kind: i32): f64 {
-  if (kind == 2) return -Infinity;
-  if (kind == 3) return Infinity;
-  if (kind == 4) return 1;
+  if (kind == REDUCE_KIND_MAX) return -Infinity;
+  if (kind == REDUCE_KIND_MIN) return Infinity;
+  if (kind == REDUCE_KIND_PROD) return 1;
   return 0;
 }
 
 // @ts-ignore: decorator
 @inline
 function run(kind: i32): void {
-  const outer = <usize>integer(1);
-  const reduced = <usize>integer(2);
-  const inner = <usize>integer(3);
+  const outer = <usize>integer(REDUCE_OUTER);
+  const reduced = <usize>integer(REDUCE_REDUCED);
+  const inner = <usize>integer(REDUCE_INNER);
   const rows = <usize>pieceRows();
   const perOuter = <usize>pieces();
   const end = endItem(outer * perOuter);
   for (let item = firstItem(outer * perOuter); item < end; item++) {
     const first = (item % perOuter) * rows;
     const count = min(rows, reduced - first);
-    const from = buffer(0) + (((item / perOuter) * reduced + first) * inner << 2);
+    const from = buffer(REDUCE_BUFFER_INPUT) + (((item / perOuter) * reduced + first) * inner << 2);
     const to = scratch + ((item * inner) << 3);
     if (inner == 1) reduceRow(kind, from, count, to);
     else reduceColumns(kind, from, count, inner, to);
@@ -70,8 +74,8 @@ function run(kind: i32): void {
     let value = neutral(kind);
     const from = scratch + (((item / inner) * perOuter * inner + (item % inner)) << 3);
     for (let p: usize = 0; p < perOuter; p++) value = joinOne(kind, value, load<f64>(from + ((p * inner) << 3)));
-    if (kind == 1) value /= <f64>reduced;
-    store<f32>(buffer(1) + (item << 2), <f32>value);
+    if (kind == REDUCE_KIND_MEAN) value /= <f64>reduced;
+    store<f32>(buffer(REDUCE_BUFFER_OUTPUT) + (item << 2), <f32>value);
   }
 }
 
@@ -117,12 +121,12 @@ function reduceColumns(kind: i32, from: usize, count: usize, inner: usize, to: u
 }
 
 export function reduce(): void {
-  switch (integer(0)) {
-    case 0: run(0); break;
-    case 1: run(1); break;
-    case 2: run(2); break;
-    case 3: run(3); break;
-    case 4: run(4); break;
+  switch (integer(REDUCE_KIND)) {
+    case REDUCE_KIND_SUM: run(REDUCE_KIND_SUM); break;
+    case REDUCE_KIND_MEAN: run(REDUCE_KIND_MEAN); break;
+    case REDUCE_KIND_MAX: run(REDUCE_KIND_MAX); break;
+    case REDUCE_KIND_MIN: run(REDUCE_KIND_MIN); break;
+    case REDUCE_KIND_PROD: run(REDUCE_KIND_PROD); break;
     default: unreachable();
   }
 }

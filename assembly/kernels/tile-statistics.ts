@@ -98,12 +98,12 @@ export function singleOfRows(data: usize, rows: i32, rowBytes: usize, target: us
   store<f64>(target + toSquares, squares);
 }
 
-/** From sums about `shift` (close to the mean) to mean and M2, in double. */
-function storeQuad(shift: v128, rest: v128, squares: v128, count: f64, target: usize, toSquares: usize): void {
-  storeLane(f32x4.extract_lane(shift, 0), f32x4.extract_lane(rest, 0), f32x4.extract_lane(squares, 0), count, target, toSquares);
-  storeLane(f32x4.extract_lane(shift, 1), f32x4.extract_lane(rest, 1), f32x4.extract_lane(squares, 1), count, target + 8, toSquares);
-  storeLane(f32x4.extract_lane(shift, 2), f32x4.extract_lane(rest, 2), f32x4.extract_lane(squares, 2), count, target + 16, toSquares);
-  storeLane(f32x4.extract_lane(shift, 3), f32x4.extract_lane(rest, 3), f32x4.extract_lane(squares, 3), count, target + 24, toSquares);
+/** From `rest` and `sum`, the sums of differences to m (close to the mean) and of their squares, to mean and M2, in double. */
+function storeQuad(m: v128, rest: v128, sum: v128, count: f64, to: usize, toSquares: usize): void {
+  storeLane(f32x4.extract_lane(m, 0), f32x4.extract_lane(rest, 0), f32x4.extract_lane(sum, 0), count, to, toSquares);
+  storeLane(f32x4.extract_lane(m, 1), f32x4.extract_lane(rest, 1), f32x4.extract_lane(sum, 1), count, to + 8, toSquares);
+  storeLane(f32x4.extract_lane(m, 2), f32x4.extract_lane(rest, 2), f32x4.extract_lane(sum, 2), count, to + 16, toSquares);
+  storeLane(f32x4.extract_lane(m, 3), f32x4.extract_lane(rest, 3), f32x4.extract_lane(sum, 3), count, to + 24, toSquares);
 }
 
 function storeLane(shift: f32, rest: f32, squares: f32, count: f64, target: usize, toSquares: usize): void {

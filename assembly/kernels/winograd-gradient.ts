@@ -5,11 +5,13 @@
 
 import { barrier, endItem, firstItem, part, scratch } from './call';
 import {
-  channels, outChannels, outOrigin, outStepSample, panels, samples, setPanelsPerGroup, panelsPerGroup, tilesPerSample,
+  channels, groups, locateTile, outChannels, outOrigin, outStepSample, panels, panelsPerGroup, samples, setPanelsPerGroup,
+  tilesPerSample,
 } from './geometry';
 import { outerBlock } from './micro';
 import {
-  bindTile, fillOutputs, prepareTile, productStep, tileInputs, tileProducts, tileWork, inputStep, winogradPartBytes,
+  bindTile, fillOutputs, inputStep, prepareTile, productStep, tileBlockCount, tileInputs, tileProducts, tileWork,
+  winogradPartBytes,
 } from './winograd';
 import { gatherTaps, transformGradient } from './winograd-transforms';
 
@@ -18,7 +20,6 @@ const MOST_SEGMENTS: i32 = 16;
 const ITEMS: i32 = 16;
 
 let segments: i32 = 0;
-let groups: i32 = 0;
 /** Bytes of a segment's sums. */
 let sumsBytes: usize = 0;
 
@@ -35,7 +36,6 @@ function cut(): void {
   const tiles = samples * tilesPerSample;
   segments = <i32>max(1, min(<f64>min(MOST_SEGMENTS, tiles), SUMS_LIMIT / <f64>sumsBytes));
   setPanelsPerGroup(max(1, (panels * segments) / ITEMS));
-  groups = (panels + panelsPerGroup - 1) / panelsPerGroup;
 }
 
 /** Scratch for the pass that is planned: [sums of all segments][one area per part]. */
@@ -70,7 +70,9 @@ function sumSegment(input: usize, gradOutput: usize, segment: i32, first: i32, l
   const from = <i32>((<i64>tiles * segment) / segments);
   for (let tile = from; tile < to; tile++) {
     const sample = tile / tilesPerSample;
-    const blocks = prepareTile(input, sample, tile % tilesPerSample);
+    locateTile(tile % tilesPerSample);
+    prepareTile(input, sample);
+    const blocks = tileBlockCount();
     const source = gradOutput + outOrigin + <usize>sample * outStepSample + (<usize>first << 5);
     transformGradients(source, blocks, <usize>(last - first) << 5);
     addTile(segment, blocks, first, last, tile == from);

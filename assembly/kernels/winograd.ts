@@ -5,13 +5,12 @@
 
 import { endItem, firstItem } from './call';
 import {
-  channels, columnTiles, gridDepth, gridHeight, gridWidth, groups, inDepth, inHeight, inWidth, outChannels, outOrigin,
-  outStepDepth, outStepHeight, outStepSample, outStepWidth, padDepth, padHeight, padWidth, panels, panelsPerGroup, rowTiles,
-  samples, tileColumns, tileDepths, tileRows, tilesPerSample,
+  channels, gridDepth, gridHeight, gridWidth, inDepth, inHeight, inWidth, outChannels, outStepDepth, outStepHeight,
+  outStepWidth, padDepth, padHeight, padWidth, panels, panelsPerGroup, tileColumn, tileColumns, tileDepth, tileDepths, tileRow,
+  tileRows,
 } from './geometry';
 import { fillFloats } from './memory';
 import { convolutionBlock } from './micro';
-import { tileStatistics } from './tile-statistics';
 import { transformColumn, transformOutput, transformRow, transformWeights, WORK_BYTES } from './winograd-transforms';
 
 const LINE: usize = 64;
@@ -50,12 +49,12 @@ export function winogradPartBytes(): f64 {
   );
 }
 
-/** Zeros as long as the input columns of a tile, or the output channels. */
+/** Bytes of a run of zeros that stands in for rows of input and for output voxels outside the tensor. */
 function zeroBytes(): usize {
   return (max(<usize>(2 * tileColumns + 2) * <usize>channels, <usize>outChannels) * 4 + 63) & ~63;
 }
 
-/** Columns of a tile after depth and height, 16 vectors each; also what the other maps need. */
+/** Bytes of working space: a tile's columns after depth and height (16 vectors each), or what the other maps need. */
 function workBytes(): usize {
   return max(WORK_BYTES, <usize>(2 * tileColumns + 2) << 8);
 }
@@ -63,7 +62,7 @@ function workBytes(): usize {
 /** Transforms this part's share of the weights: tap k of (channel c, panel p) at source + k * tapStep + c * row + p * panel. */
 export function packWinograd(source: usize, tapStep: usize, row: usize, panelStep: usize, packed: usize, work: usize): void {
   const step = weightStep();
-  // eight channels of a panel after another: whole cache lines are read and written while they are there
+  // An item is eight channels of one panel: their cache lines are read and written whole.
   const rows = <usize>(channels + 7) >> 3;
   const total = <usize>panels * rows;
   const end = endItem(total);
@@ -109,36 +108,20 @@ export function bindTile(area: usize): void {
   fillFloats(zeros, zeroBytes() >> 2, 0);
 }
 
-/** Runs this part's (group of panels, tile) items; as runPass in engine.ts. */
-export function runWinograd(
-  input: usize, packed: usize, bias: usize, output: usize, area: usize,
-  statistics: usize, statisticsFirst: i32, statisticsPerSample: i32,
-): void {
-  bindTile(area);
-  const tiles = <usize>samples * <usize>tilesPerSample;
-  const total = tiles * <usize>groups;
-  const end = endItem(total);
-  for (let item = firstItem(total); item < end; item++) {
-    const group = <i32>(item / tiles);
-    const tile = <i32>(item % tiles);
-    const sample = tile / tilesPerSample;
-    const out = output + outOrigin + <usize>sample * outStepSample;
-    const blocks = prepareTile(input, sample, tile % tilesPerSample);
-    const first = group * panelsPerGroup;
-    const last = min(panels, first + panelsPerGroup);
-    multiply(blocks, packed, first, last);
-    const record = sample * statisticsPerSample + statisticsFirst + (tile % tilesPerSample);
-    for (let panel = first; panel < last; panel++) {
-      finishPanel(out, blocks, panel, panel - first, bias);
-      if (statistics != 0) {
-        const data = out + (<usize>panel << 5);
-        tileStatistics(data, voxelTable, voxelCount, 8, statistics, record, outChannels, panel * 8);
-      }
-    }
-  }
-}
-
+// The tile in progress.
+let blocks: i32 = 0;
 let voxelCount: i32 = 0;
+
+/** The tile's voxels: pairs of u32 of which the second is the offset from the sample's output. */
+export function filteredTable(): usize {
+  return voxelTable;
+}
+export function filteredVoxels(): i32 {
+  return voxelCount;
+}
+export function tileBlockCount(): i32 {
+  return blocks;
+}
 
 /** The tile's transformed inputs [64][block][channel], products [64][...] and working space. */
 export function tileInputs(): usize {
@@ -151,34 +134,30 @@ export function tileWork(): usize {
   return work;
 }
 
-/** Transforms the tile's inputs and fills its tables; returns the number of blocks. */
-export function prepareTile(input: usize, sample: i32, tile: i32): i32 {
-  const column = (tile % columnTiles) * tileColumns;
-  const row = ((tile / columnTiles) % rowTiles) * tileRows;
-  const depth = (tile / columnTiles / rowTiles) * tileDepths;
-  const lastDepth = min(depth + tileDepths, (gridDepth + 1) >> 1);
-  const lastRow = min(row + tileRows, (gridHeight + 1) >> 1);
-  const lastColumn = min(column + tileColumns, (gridWidth + 1) >> 1);
+/** Transforms the inputs of the tile that locateTile found and fills its tables. */
+export function prepareTile(input: usize, sample: i32): void {
+  const lastDepth = min(tileDepth + tileDepths, (gridDepth + 1) >> 1);
+  const lastRow = min(tileRow + tileRows, (gridHeight + 1) >> 1);
+  const lastColumn = min(tileColumn + tileColumns, (gridWidth + 1) >> 1);
   const bytes = <usize>channels << 2;
   const source = input + <usize>(sample * inDepth) * <usize>(inHeight * inWidth) * bytes;
-  let block = 0;
+  blocks = 0;
   voxelCount = 0;
-  for (let d = depth; d < lastDepth; d++) {
-    for (let h = row; h < lastRow; h++) {
-      transformBlocks(source, d, h, column, lastColumn - column, inputs + <usize>block * bytes);
-      for (let w = column; w < lastColumn; w++) {
-        locateOutputs(2 * d, 2 * h, 2 * w, outputTable + (<usize>block << 5));
-        block++;
+  for (let d = tileDepth; d < lastDepth; d++) {
+    for (let h = tileRow; h < lastRow; h++) {
+      transformBlocks(source, d, h, tileColumn, lastColumn - tileColumn, inputs + <usize>blocks * bytes);
+      for (let w = tileColumn; w < lastColumn; w++) {
+        locateOutputs(2 * d, 2 * h, 2 * w, outputTable + (<usize>blocks << 5));
+        blocks++;
       }
     }
   }
-  const padded = (block + 3) & ~3;
+  const padded = (blocks + 3) & ~3;
   for (let b = 0; b < padded; b++) {
     const entry = blockTable + (<usize>b << 3);
-    store<u32>(entry, <u32>(<usize>min(b, block - 1) * bytes));
-    store<u32>(entry, <u32>(min(b, block - 1) << 5), 4);
+    store<u32>(entry, <u32>(<usize>min(b, blocks - 1) * bytes));
+    store<u32>(entry, <u32>(min(b, blocks - 1) << 5), 4);
   }
-  return block;
 }
 
 /** Transforms the inputs of a row of blocks at (d, h), block columns [column, column + count). */
@@ -232,7 +211,7 @@ function locateOutputs(depth: i32, height: i32, width: i32, entry: usize): void 
 }
 
 /** The 64 matrix products for panels [first, last): products[t][panel][block][8]. */
-function multiply(blocks: i32, packed: usize, first: i32, last: i32): void {
+export function multiply(packed: usize, first: i32, last: i32): void {
   const run = <usize>channels << 2;
   const blocksEnd = blockTable + (<usize>blocks << 3);
   // one tap at offset 0, weights at offset 0
@@ -249,23 +228,21 @@ function multiply(blocks: i32, packed: usize, first: i32, last: i32): void {
   }
 }
 
-/** Transforms a panel's products back and writes its eight channels. */
-function finishPanel(out: usize, blocks: i32, panel: i32, inGroup: i32, bias: usize): void {
-  const start = bias + (<usize>panel << 5);
+/** Transforms the products of panel `inGroup` of the group back and writes its eight channels to `out`; `start`: biases. */
+export function finishPanel(out: usize, inGroup: i32, start: usize): void {
   const low = v128.load(start);
   const high = v128.load(start, 16);
-  const base = out + (<usize>panel << 5);
   for (let block = 0; block < blocks; block++) {
     const source = products + <usize>inGroup * (tileBlocks() << 5) + (<usize>block << 5);
-    const addresses = fillOutputs(block, base, true);
+    const addresses = fillOutputs(block, out, true);
     transformOutput(source, productStep(), addresses, 0, low, work);
     transformOutput(source + 16, productStep(), addresses, 16, high, work);
   }
 }
 
 /**
- * Addresses of a block's 2 x 2 x 2 output voxels in a tensor, 8 x u32; voxels outside it are a place that nobody reads (for
- * writing) or zeros (for reading).
+ * Addresses of a block's 2 x 2 x 2 output voxels in a tensor, 8 x u32. In place of a voxel outside the tensor stands, for
+ * writing, a place that nobody reads, and for reading, a run of zeros.
  */
 export function fillOutputs(block: i32, base: usize, writing: bool): usize {
   const outside = writing ? waste : zeros;

@@ -132,30 +132,6 @@ export function joinRuns(
   return components;
 }
 
-/** Writes the component numbers of rows [firstRow, firstRow + rows) to output i32 [rows, sizeX]; 0 = background. */
-export function paintLabels(
-  begins: usize,
-  ends: usize,
-  rowFirst: usize,
-  labels: usize,
-  firstRow: i32,
-  rows: i32,
-  sizeX: i32,
-  output: usize,
-): void {
-  memory.fill(output, 0, (<usize>rows * <usize>sizeX) << 2);
-  for (let row = 0; row < rows; row++) {
-    const at = rowFirst + (<usize>(firstRow + row) << 2);
-    for (let run = load<i32>(at); run < load<i32>(at, 4); run++) {
-      const label = load<i32>(labels + (<usize>run << 2));
-      for (let x = load<i32>(begins + (<usize>run << 2)); x < load<i32>(ends + (<usize>run << 2)); x++) {
-        store<i32>(output + (<usize>x << 2), label);
-      }
-    }
-    output += <usize>sizeX << 2;
-  }
-}
-
 /** Writes 1 where a voxel belongs to component `wanted`, else 0, to output u8 [rows, sizeX]. */
 export function paintComponent(
   begins: usize,

@@ -1,7 +1,6 @@
 // Exact Euclidean distances to the nearest source voxel, separable (Felzenszwalb & Huttenlocher 2012; Maurer et al.
-// 2003), anisotropic. The volume keeps, per voxel, the offset (dx, dy) to the nearest source of its slice packed in 32
-// bits, so that distances are computed from whole numbers, in double, once.
-
+// 2003), for voxels of any spacing. First each voxel gets the offset (dx, dy) to the nearest source of its own slice, packed
+// in 32 bits; then a search across the slices compares distances that are computed in double from these whole numbers.
 
 // @ts-ignore: decorator
 @inline
@@ -10,16 +9,15 @@ function element(base: usize, index: i32): usize {
 }
 
 /**
- * Voxels != 0 as linear indices (u32, ascending): all of them, or (surfaceOnly) those with a zero among their six
- * neighbours, outside counting as zero: mask XOR erosion with a 6-connected element. `mask` u8 [sizeZ, sizeY, sizeX]
+ * Linear indices (u32, ascending) of the surface voxels: those != 0 with a zero among their six neighbours, which is the
+ * mask XOR its erosion with a 6-connected element. `mask` u8 [sizeZ, sizeY, sizeX]
  * must carry a border of zeros on all sides. Writes when `output` is not 0; returns their number.
  */
-export function listVoxels(
+export function listSurface(
   mask: usize,
   sizeX: i32,
   sizeY: i32,
   sizeZ: i32,
-  surfaceOnly: i32,
   output: usize,
 ): i32 {
   const plane = <usize>sizeX * <usize>sizeY;
@@ -34,13 +32,11 @@ export function listVoxels(
         const center = v128.load(at);
         if (!v128.any_true(center)) continue;
         let bits = <u32>i8x16.bitmask(i8x16.ne(center, zero));
-        if (surfaceOnly != 0) {
-          const alongX = i8x16.min_u(v128.load(at - 1), v128.load(at, 1));
-          const alongY = i8x16.min_u(v128.load(at - sizeX), v128.load(at + sizeX));
-          const alongZ = i8x16.min_u(v128.load(at - plane), v128.load(at + plane));
-          const lowest = i8x16.min_u(i8x16.min_u(alongX, alongY), alongZ);
-          bits &= <u32>i8x16.bitmask(i8x16.eq(lowest, zero));
-        }
+        const alongX = i8x16.min_u(v128.load(at - 1), v128.load(at, 1));
+        const alongY = i8x16.min_u(v128.load(at - sizeX), v128.load(at + sizeX));
+        const alongZ = i8x16.min_u(v128.load(at - plane), v128.load(at + plane));
+        const lowest = i8x16.min_u(i8x16.min_u(alongX, alongY), alongZ);
+        bits &= <u32>i8x16.bitmask(i8x16.eq(lowest, zero));
         if (output == 0) {
           found += popcnt(bits);
           continue;
@@ -54,7 +50,6 @@ export function listVoxels(
         const at = mask + <usize>(row + x);
         if (load<u8>(at) == 0) continue;
         if (
-          surfaceOnly != 0 &&
           load<u8>(at - 1) != 0 &&
           load<u8>(at, 1) != 0 &&
           load<u8>(at - sizeX) != 0 &&
@@ -75,8 +70,8 @@ export function listVoxels(
  * One slice: for every voxel of columns [beginX, endX), rows [beginY, endY), the offset to the nearest source of this
  * slice, packed dx | dy << 16, into nearest u32 [endY - beginY, endX - beginX]. `sources` (u32, `count` > 0 of them,
  * ascending) are linear indices of a volume with rows of sizeX; `firstRow` = linear row number of the slice's row 0.
- * Scratch, per row of the volume's slice: rowY i32, offsets u16[endX - beginX]; stack u32, bounds and heights f64, one more
- * each. halves f64: halves[d] = 1 / (2 d).
+ * Scratch, for as many rows as a slice has: rowY i32[rows], offsets u16[rows, endX - beginX], stack u32[rows + 1], bounds and
+ * heights f64[rows + 1]. halves f64[rows + 1]: halves[d] = 1 / (2 d).
  */
 export function nearestInSlice(
   sources: usize,
@@ -118,7 +113,7 @@ export function nearestInSlice(
       offset += <usize>width << 1;
       const height = <f64>(dx * dx) * ratio + <f64>(y * y);
       let bound = (height - topHeight) * load<f64>(halves + (<usize>(y - topY) << 3));
-      // The first parabola's part begins at -Infinity: it is never left for want of others.
+      // The first parabola's part begins at -Infinity, so that the stack never becomes empty.
       while (bound <= topBound) {
         top--;
         topY = <i32>(load<u32>(stack + (top << 2)) >> 16);
@@ -256,64 +251,5 @@ export function queryDistances(
       }
     }
     store<f64>(output + (<usize>i << 3), sqrt(best));
-  }
-}
-
-/**
- * Squared distances (mm^2) of row y of all slices of a volume: output f64 [countZ, sizeX]. nearest u32 [slices, sizeY,
- * sizeX] and present u8[slices] (at least one nonzero) are what nearestInSlice gave; slice 0 of them is slice -firstZ of
- * the volume. Lower envelope along z. Scratch, slices + 1 elements each: stack i32, bounds f64, heights f64.
- */
-export function distanceRow(
-  nearest: usize,
-  present: usize,
-  sizeX: i32,
-  sizeY: i32,
-  slices: i32,
-  y: i32,
-  firstZ: i32,
-  countZ: i32,
-  spacingX: f64,
-  spacingY: f64,
-  spacingZ: f64,
-  stack: usize,
-  bounds: usize,
-  heights: usize,
-  output: usize,
-): void {
-  const plane = <usize>sizeX * <usize>sizeY;
-  for (let x = 0; x < sizeX; x++) {
-    let top = -1;
-    for (let z = 0; z < slices; z++) {
-      if (load<u8>(present + z) == 0) continue;
-      const packed = load<u32>(nearest + ((<usize>z * plane + <usize>y * <usize>sizeX + <usize>x) << 2));
-      const height = planeDistance(packed, spacingX, spacingY);
-      store<f64>(heights + (<usize>z << 3), height);
-      const at = <f64>z * spacingZ;
-      let bound = -Infinity;
-      while (top >= 0) {
-        const other = load<i32>(element(stack, top));
-        const otherAt = <f64>other * spacingZ;
-        bound =
-          (height + at * at - load<f64>(heights + (<usize>other << 3)) - otherAt * otherAt) / (2 * (at - otherAt));
-        if (bound > load<f64>(bounds + (<usize>top << 3))) break;
-        top--;
-        bound = -Infinity;
-      }
-      top++;
-      store<i32>(element(stack, top), z);
-      store<f64>(bounds + (<usize>top << 3), bound);
-    }
-    store<f64>(bounds + (<usize>(top + 1) << 3), Infinity);
-    let k = 0;
-    for (let i = 0; i < countZ; i++) {
-      const z = i + firstZ;
-      const at = <f64>z * spacingZ;
-      while (load<f64>(bounds + (<usize>(k + 1) << 3)) < at) k++;
-      const source = load<i32>(element(stack, k));
-      const dz = <f64>(z - source) * spacingZ;
-      const distance = load<f64>(heights + (<usize>source << 3)) + dz * dz;
-      store<f64>(output + ((<usize>i * <usize>sizeX + <usize>x) << 3), distance);
-    }
   }
 }

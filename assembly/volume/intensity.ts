@@ -1,23 +1,20 @@
 // Intensity statistics and normalisation, in chunks that the host streams through.
 
 /**
- * Adds `count` float32 (only where mask != 0, if mask is not 0) to the running statistics
+ * Adds `count` float32 to the running statistics
  * state = f64 { count, mean, sum of squared deviations, min, max, not finite }.
  * Each chunk is measured in two passes, then joined (Chan, Golub, LeVeque 1983): exact enough for any offset.
  */
-export function addStatistics(data: usize, mask: usize, count: i32, state: usize): void {
+export function addStatistics(data: usize, count: i32, state: usize): void {
   let sum = f64x2.splat(0);
   let low = f32x4.splat(f32.MAX_VALUE);
   let high = f32x4.splat(-f32.MAX_VALUE);
   let counts = i32x4.splat(0);
-  let offered = 0;
   let i = 0;
   for (; i + 4 <= count; i += 4) {
     const values = v128.load(data + (<usize>i << 2));
-    const wanted = selection(mask, i);
-    offered += popcnt(i32x4.bitmask(wanted));
     // x - x is 0 for finite x and NaN otherwise.
-    const use = v128.and(wanted, f32x4.eq(f32x4.sub(values, values), f32x4.splat(0)));
+    const use = f32x4.eq(f32x4.sub(values, values), f32x4.splat(0));
     const used = v128.and(values, use);
     counts = i32x4.sub(counts, use);
     low = f32x4.min(low, v128.bitselect(values, f32x4.splat(f32.MAX_VALUE), use));
@@ -41,8 +38,6 @@ export function addStatistics(data: usize, mask: usize, count: i32, state: usize
     i32x4.extract_lane(counts, 3);
   const tail = i;
   for (; i < count; i++) {
-    if (mask != 0 && load<u8>(mask + i) == 0) continue;
-    offered++;
     const value = load<f32>(data + (<usize>i << 2));
     if (value - value != 0) continue;
     n++;
@@ -50,7 +45,7 @@ export function addStatistics(data: usize, mask: usize, count: i32, state: usize
     minimum = min(minimum, value);
     maximum = max(maximum, value);
   }
-  store<f64>(state, load<f64>(state, 40) + <f64>(offered - n), 40);
+  store<f64>(state, load<f64>(state, 40) + <f64>(count - n), 40);
   if (n == 0) return;
 
   const mean = total / <f64>n;
@@ -58,7 +53,7 @@ export function addStatistics(data: usize, mask: usize, count: i32, state: usize
   let squares = f64x2.splat(0);
   for (i = 0; i < tail; i += 4) {
     const values = v128.load(data + (<usize>i << 2));
-    const use = v128.and(selection(mask, i), f32x4.eq(f32x4.sub(values, values), f32x4.splat(0)));
+    const use = f32x4.eq(f32x4.sub(values, values), f32x4.splat(0));
     const low2 = f64x2.sub(f64x2.promote_low_f32x4(values), center);
     const high2 = f64x2.sub(f64x2.promote_low_f32x4(v128.shuffle<i32>(values, values, 2, 3, 2, 3)), center);
     squares = f64x2.add(squares, v128.and(f64x2.mul(low2, low2), v128.shuffle<i32>(use, use, 0, 0, 1, 1)));
@@ -66,7 +61,6 @@ export function addStatistics(data: usize, mask: usize, count: i32, state: usize
   }
   let squared = f64x2.extract_lane(squares, 0) + f64x2.extract_lane(squares, 1);
   for (; i < count; i++) {
-    if (mask != 0 && load<u8>(mask + i) == 0) continue;
     const value = load<f32>(data + (<usize>i << 2));
     if (value - value != 0) continue;
     squared += (<f64>value - mean) * (<f64>value - mean);
@@ -82,14 +76,6 @@ export function addStatistics(data: usize, mask: usize, count: i32, state: usize
   store<f64>(state, max(load<f64>(state, 32), <f64>maximum), 32);
 }
 
-// @ts-ignore: decorator
-@inline
-function selection(mask: usize, i: i32): v128 {
-  if (mask == 0) return i32x4.splat(-1);
-  const bytes = i16x8.extend_low_i8x16_u(v128.load32_zero(mask + i));
-  return i32x4.ne(i32x4.extend_low_i16x8_u(bytes), i32x4.splat(0));
-}
-
 /** Bits of a float32 in an order in which unsigned comparison is float comparison (-0 just below +0). */
 // @ts-ignore: decorator
 @inline
@@ -98,9 +84,8 @@ function ordered(bits: u32): u32 {
 }
 
 /** First pass of exact order statistics: histogram u32[65536] of the upper 16 ordered bits of the finite values. */
-export function countUpper(data: usize, mask: usize, count: i32, histogram: usize): void {
+export function countUpper(data: usize, count: i32, histogram: usize): void {
   for (let i = 0; i < count; i++) {
-    if (mask != 0 && load<u8>(mask + i) == 0) continue;
     const bits = load<u32>(data + (<usize>i << 2));
     if ((bits & 0x7f800000) == 0x7f800000) continue;
     const at = histogram + (<usize>(ordered(bits) >> 16) << 2);
@@ -109,9 +94,8 @@ export function countUpper(data: usize, mask: usize, count: i32, histogram: usiz
 }
 
 /** Second pass: where slot[upper] = s > 0, histogram s - 1 (u32[65536] each) counts the lower 16 bits. slot: u8[65536] */
-export function countLower(data: usize, mask: usize, count: i32, slots: usize, histograms: usize): void {
+export function countLower(data: usize, count: i32, slots: usize, histograms: usize): void {
   for (let i = 0; i < count; i++) {
-    if (mask != 0 && load<u8>(mask + i) == 0) continue;
     const bits = load<u32>(data + (<usize>i << 2));
     if ((bits & 0x7f800000) == 0x7f800000) continue;
     const key = ordered(bits);

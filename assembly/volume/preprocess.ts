@@ -1,4 +1,4 @@
-// What preprocessing adds: smoothing with a short symmetric kernel (edges replicated; weights: f32[radius + 1], the
+// Loops of preprocessing: smoothing with a short symmetric kernel (edges replicated; weights: f32[radius + 1], the
 // middle one first), normalisation that leaves a zero background alone.
 
 /** output += weight * a, or with `first` output = weight * a. */

@@ -12,15 +12,6 @@ export function linearTable(indices: usize, weights: usize, count: i32, size: i3
   }
 }
 
-/** For each output index the nearest source index (i32); half-way positions go up. */
-export function nearestTable(indices: usize, count: i32, size: i32, scale: f64, offset: f64): void {
-  const last = <f64>(size - 1);
-  for (let i = 0; i < count; i++) {
-    const position = floor(<f64>i * scale + offset + 0.5);
-    store<i32>(indices + (<usize>i << 2), <i32>min(max(position, 0.0), last));
-  }
-}
-
 /** output[i] = a[i] + (b[i] - a[i]) * weight, float32. */
 export function interpolate(a: usize, b: usize, weight: f32, output: usize, count: i32): void {
   const w = f32x4.splat(weight);
@@ -73,43 +64,6 @@ export function resampleSlice(
       output += 4;
     }
   }
-}
-
-// @ts-ignore: decorator
-@inline
-function gatherRows<T>(
-  source: usize,
-  sizeX: i32,
-  output: usize,
-  countX: i32,
-  countY: i32,
-  indicesX: usize,
-  indicesY: usize,
-): void {
-  for (let y = 0; y < countY; y++) {
-    const row = source + <usize>load<i32>(indicesY + (<usize>y << 2)) * <usize>sizeX * sizeof<T>();
-    for (let x = 0; x < countX; x++) {
-      store<T>(output, load<T>(row + <usize>load<i32>(indicesX + (<usize>x << 2)) * sizeof<T>()));
-      output += sizeof<T>();
-    }
-  }
-}
-
-/** One slice, nearest neighbour; elements of 1, 2, 4 or 8 bytes. */
-export function gatherSlice(
-  elementBytes: i32,
-  source: usize,
-  sizeX: i32,
-  output: usize,
-  countX: i32,
-  countY: i32,
-  indicesX: usize,
-  indicesY: usize,
-): void {
-  if (elementBytes == 1) gatherRows<u8>(source, sizeX, output, countX, countY, indicesX, indicesY);
-  else if (elementBytes == 2) gatherRows<u16>(source, sizeX, output, countX, countY, indicesX, indicesY);
-  else if (elementBytes == 4) gatherRows<u32>(source, sizeX, output, countX, countY, indicesX, indicesY);
-  else gatherRows<u64>(source, sizeX, output, countX, countY, indicesX, indicesY);
 }
 
 // @ts-ignore: decorator

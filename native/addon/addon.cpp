@@ -49,6 +49,7 @@ class Device : public Napi::ObjectWrap<Device> {
                        {InstanceMethod<&Device::allocate>("allocate"), InstanceMethod<&Device::release>("release"),
                         InstanceMethod<&Device::write>("write"), InstanceMethod<&Device::read>("read"),
                         InstanceMethod<&Device::run>("run"), InstanceMethod<&Device::refuses>("refuses"),
+                        InstanceMethod<&Device::rows>("rows"), InstanceMethod<&Device::use_row>("useRow"),
                         InstanceMethod<&Device::memory>("memory"), InstanceMethod<&Device::trim>("trim"),
                         InstanceMethod<&Device::describe>("describe"), InstanceMethod<&Device::message>("message"),
                         InstanceMethod<&Device::read_later>("readLater"), InstanceMethod<&Device::upload>("upload"),
@@ -59,19 +60,22 @@ class Device : public Napi::ObjectWrap<Device> {
                         InstanceMethod<&Device::dispose>("dispose")});
   }
 
-  // ({ device, threads, memoryLimitBytes, poison, exact, precision, blocking }), all given by the caller
+  // ({ device, threads, memoryLimitBytes, poison, exact, precision, blocking, forbiddenRows }), all given by the caller
   explicit Device(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Device>(info) {
     const Napi::Object options = info[0].IsObject() ? info[0].As<Napi::Object>() : Napi::Object::New(info.Env());
     const auto number = [&](const char* name, double otherwise) {
       const Napi::Value value = options.Get(name);
       return value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : otherwise;
     };
-    const Napi::Value precision = options.Get("precision");
+    const auto text = [&](const char* name) {
+      const Napi::Value value = options.Get(name);
+      return value.IsString() ? value.As<Napi::String>().Utf8Value() : std::string();
+    };
     try {
-      const Napi::Value name = options.Get("device");
-      if (name.IsString() && name.As<Napi::String>().Utf8Value() == "cuda") {
+      if (text("device") == "cuda") {
         versemi::cuda_settings settings;
-        if (precision.IsString()) settings.precision = precision.As<Napi::String>().Utf8Value();
+        settings.precision = text("precision");
+        settings.forbidden_rows = text("forbiddenRows");
         settings.exact = options.Get("exact").ToBoolean().Value();
         settings.memory_limit_bytes = static_cast<int64_t>(number("memoryLimitBytes", 0));
         settings.poison = options.Get("poison").ToBoolean().Value();
@@ -79,13 +83,12 @@ class Device : public Napi::ObjectWrap<Device> {
         std::string reason;
         session_ = versemi::make_cuda_device(settings, &reason);
         if (session_ == nullptr) Napi::Error::New(info.Env(), reason).ThrowAsJavaScriptException();
-        return;
+      } else {
+        session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
+                                             static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
+                                             options.Get("poison").ToBoolean().Value(),
+                                             options.Get("exact").ToBoolean().Value(), text("forbiddenRows"));
       }
-      session_ = std::make_unique<session>(static_cast<int>(number("threads", 0)),
-                                           static_cast<int64_t>(number("memoryLimitBytes", 9e15)),
-                                           options.Get("poison").ToBoolean().Value(),
-                                           options.Get("exact").ToBoolean().Value(),
-                                           precision.IsString() ? precision.As<Napi::String>().Utf8Value() : "");
     } catch (const std::exception& error) {
       Napi::Error::New(info.Env(), error.what()).ThrowAsJavaScriptException();
     }
@@ -152,6 +155,35 @@ class Device : public Napi::ObjectWrap<Device> {
     });
     if (result.code == VERSEMI_OK) return info.Env().Null();
     return Napi::String::New(info.Env(), result.message);
+  }
+
+  // rows(op, 0, attributeCount, attributes): [{ name, reason | null }], best first; empty where the attributes are refused
+  Napi::Value rows(const Napi::CallbackInfo& info) {
+    std::vector<versemi::row_answer> answers;
+    contained([&] {
+      const double* attributes = nullptr;
+      int32_t op = 0, buffers = 0, count = 0;
+      if (!packed_call(info, &op, &buffers, &count, &attributes)) return wrong("call");
+      return session_->rows(op, attributes, count, &answers);
+    });
+    Napi::Array result = Napi::Array::New(info.Env(), answers.size());
+    for (uint32_t i = 0; i < answers.size(); i++) {
+      Napi::Object row = Napi::Object::New(info.Env());
+      row.Set("name", answers[i].name);
+      if (answers[i].reason == nullptr) row.Set("reason", info.Env().Null());
+      else row.Set("reason", answers[i].reason);
+      result.Set(i, row);
+    }
+    return result;
+  }
+
+  // useRow(name): status; only the row of this name from now on, '': any again
+  Napi::Value use_row(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    if (!info[0].IsString()) return wrong("name");
+                    session_->use_row(info[0].As<Napi::String>().Utf8Value());
+                    return versemi::ok();
+                  }));
   }
 
   bool packed_call(const Napi::CallbackInfo& info, int32_t* op, int32_t* buffers, int32_t* attributes,
@@ -275,9 +307,10 @@ class Device : public Napi::ObjectWrap<Device> {
     return info.Env().Undefined();
   }
 
-  // describe(): { description, isa, threads, asynchronous, precision }
+  // describe(): { description, isa, threads, asynchronous, precision, rows }; rows: the names of all
   Napi::Value describe(const Napi::CallbackInfo& info) {
     std::string isa, description, precision;
+    std::vector<std::string> names;
     int threads = 0;
     bool asynchronous = false;
     contained([&] {
@@ -286,6 +319,7 @@ class Device : public Napi::ObjectWrap<Device> {
       isa = session_->isa();
       threads = session_->threads();
       description = session_->description();
+      names = session_->row_names();
       return versemi::ok();
     });
     Napi::Object result = Napi::Object::New(info.Env());
@@ -294,6 +328,9 @@ class Device : public Napi::ObjectWrap<Device> {
     result.Set("description", description);
     result.Set("asynchronous", asynchronous);
     result.Set("precision", precision);
+    Napi::Array rows = Napi::Array::New(info.Env(), names.size());
+    for (uint32_t i = 0; i < names.size(); i++) rows.Set(i, names[i]);
+    result.Set("rows", rows);
     return result;
   }
 

@@ -3,10 +3,10 @@
 #include <vector>
 
 #include "../cpu/context.h"
-#include "buffer_sizes.h"
+#include "check.h"
 
 #if defined(VERSEMI_HAS_CUDA)
-#include "../cuda/session.h"
+#include "cuda/device/session.h"
 #endif
 
 namespace versemi {
@@ -24,7 +24,7 @@ class cuda_device final : public device {
   versemi_status allocate(int64_t bytes, buffer_id* id) override { return session_->allocate(bytes, id); }
   versemi_status release(buffer_id id) override { return session_->release(id); }
   versemi_status transfer(buffer_id id, void* host, int64_t bytes, bool to_device) override {
-    return to_device ? session_->write(id, host, bytes) : session_->read(id, host, bytes);
+    return to_device ? session_->transfers().write(id, host, bytes) : session_->transfers().read(id, host, bytes);
   }
 
   versemi_status run(int32_t op, const double* ids, int32_t buffer_count, const double* attributes,
@@ -55,8 +55,24 @@ class cuda_device final : public device {
     return status.code != VERSEMI_OK ? status : session_->refuses(op, attributes, attribute_count);
   }
 
+  versemi_status rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) override {
+    const versemi_status status = check_attributes(op, attributes, attribute_count);
+    if (status.code == VERSEMI_OK) *answers = session_->rows(op, attributes, attribute_count);
+    return status;
+  }
+  void use_row(const std::string& name) override { session_->use_row(name); }
+  std::vector<std::string> row_names() const override {
+    std::vector<std::string> names;
+    for (int32_t op = 0; op <= largest_op; op++) {
+      int32_t count = 0;
+      const cuda::kernel* const* table = cuda::rows_of(op, &count);
+      for (int32_t i = 0; i < count; i++) add_row_name(table[i]->name, &names);
+    }
+    return names;
+  }
+
   memory_use use() const override {
-    const cuda::session_memory memory = session_->memory();
+    const cuda::device_memory_use memory = session_->memory();
     memory_use use;
     use.buffers = memory.buffers;
     use.bytes_in_use = memory.in_use;
@@ -80,42 +96,42 @@ class cuda_device final : public device {
 
   std::unique_ptr<task> begin_read(buffer_id id, void* host, int64_t bytes, versemi_status* status) override {
     auto reading = std::make_unique<read_task>(session_, host);
-    *status = session_->begin_read(id, bytes, &reading->read);
+    *status = session_->transfers().begin_read(id, bytes, &reading->read);
     return status->code == VERSEMI_OK ? std::move(reading) : nullptr;
   }
 
   std::unique_ptr<task> begin_upload(buffer_id id, const void* host, int64_t bytes, versemi_status* status) override {
     auto uploading = std::make_unique<upload_task>(session_);
-    *status = session_->begin_upload(id, host, bytes, &uploading->job);
+    *status = session_->transfers().begin_upload(id, host, bytes, &uploading->job);
     return status->code == VERSEMI_OK ? std::move(uploading) : nullptr;
   }
-  versemi_status commit(buffer_id id) override { return session_->commit(id); }
+  versemi_status commit(buffer_id id) override { return session_->transfers().commit(id); }
 
   std::unique_ptr<task> begin_synchronize(versemi_status* status) override {
     auto waiting = std::make_unique<read_task>(session_, nullptr);
-    *status = session_->begin_read(0, 0, &waiting->read);
+    *status = session_->transfers().begin_read(0, 0, &waiting->read);
     return status->code == VERSEMI_OK ? std::move(waiting) : nullptr;
   }
 
-  versemi_status begin_capture() override { return session_->begin_capture(); }
-  versemi_status end_capture(int64_t* graph) override { return session_->end_capture(graph); }
-  versemi_status replay(int64_t graph) override { return session_->replay(graph); }
-  void drop_graph(int64_t graph) override { session_->drop_graph(graph); }
+  versemi_status begin_capture() override { return session_->graphs().begin_capture(); }
+  versemi_status end_capture(int64_t* graph) override { return session_->graphs().end_capture(graph); }
+  versemi_status replay(int64_t graph) override { return session_->graphs().replay(graph); }
+  void drop_graph(int64_t graph) override { session_->graphs().drop(graph); }
 
  private:
   // The session outlives its tasks: each has a share in it.
   struct read_task final : task {
     read_task(std::shared_ptr<cuda::session> owner, void* to) : session(std::move(owner)), host(to) {}
-    versemi_status wait() override { return session->wait_read(read, host); }
-    void end(bool) override { session->end_read(read); }
+    versemi_status wait() override { return session->transfers().wait_read(read, host); }
+    void end(bool) override { session->transfers().end_read(read); }
     std::shared_ptr<cuda::session> session;
     void* host;
     cuda::host_read read;
   };
   struct upload_task final : task {
     explicit upload_task(std::shared_ptr<cuda::session> owner) : session(std::move(owner)) {}
-    versemi_status wait() override { return session->run_upload(job); }
-    void end(bool done) override { session->end_upload(job, done); }
+    versemi_status wait() override { return session->transfers().run_upload(job); }
+    void end(bool done) override { session->transfers().end_upload(job, done); }
     std::shared_ptr<cuda::session> session;
     cuda::upload job;
   };
@@ -137,13 +153,12 @@ std::unique_ptr<device> make_cuda_device(const cuda_settings& settings, std::str
   else if (settings.precision == "tf32") wanted.operands = cuda::precision::tf32;
   else if (settings.precision != "" && settings.precision != "bfloat16") {
     *reason = "the device cuda computes in bfloat16, tf32 or float32, not in " + settings.precision;
-    if (settings.precision == "int8")
-      *reason += ": on these GPUs bfloat16 convolutions are bound by memory, and int8 would save nothing worth its error";
     return nullptr;
   }
   if (settings.memory_limit_bytes > 0) wanted.memory_limit_bytes = settings.memory_limit_bytes;
   wanted.poison = settings.poison;
   wanted.blocking = settings.blocking;
+  wanted.forbidden_rows = settings.forbidden_rows;
   *reason = cuda::unavailable_reason();
   if (!reason->empty()) return nullptr;
   versemi_status status = ok();

@@ -12,6 +12,7 @@ namespace versemi {
 struct cuda_settings {
   std::string precision;  // bfloat16, tf32, float32; "": bfloat16
   bool exact = false;     // float32, whatever the precision
+  std::string forbidden_rows;  // see row_filter
   int64_t memory_limit_bytes = 0;
   bool poison = false;
   bool blocking = false;

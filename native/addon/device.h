@@ -5,11 +5,23 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "buffers.h"
 #include "versemi/kernel_table.h"
+#include "versemi/row_filter.h"
 
 namespace versemi {
+
+// Above every code of kernel_table.h.
+constexpr int32_t largest_op = 63;
+
+// Rows of several ops share a name.
+inline void add_row_name(const char* name, std::vector<std::string>* names) {
+  for (const std::string& each : *names)
+    if (each == name) return;
+  names->push_back(name);
+}
 
 // Something that goes on beside the thread of the device: waited for on any thread, then ended on the device's own.
 class task {
@@ -32,6 +44,12 @@ class device {
                              int32_t attribute_count) = 0;
   // VERSEMI_OK if a kernel takes this call, else the reasons of all.
   virtual versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) = 0;
+  // What each row of an op says to a call, best first; the device takes the first that does not refuse.
+  virtual versemi_status rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) = 0;
+  // Takes only the row of this name from now on; "": any again.
+  virtual void use_row(const std::string& name) = 0;
+  // Names of all rows that the device has, each once.
+  virtual std::vector<std::string> row_names() const = 0;
   virtual memory_use use() const = 0;
   // Gives free memory back and begins to count the peak anew.
   virtual void trim() = 0;
@@ -40,7 +58,7 @@ class device {
   virtual std::string isa() const = 0;
   virtual int threads() const = 0;
   virtual std::string description() const = 0;
-  // Of the operands of convolutions, as src/tfjs/device.ts has it.
+  // Of the operands of convolutions, as src/tfjs/devices/device.ts has it.
   virtual std::string precision() const { return "float32"; }
 
   // --- asynchronous devices; the defaults are those of one whose calls are done when they return ------------------------
@@ -55,7 +73,7 @@ class device {
   virtual versemi_status commit(buffer_pool::buffer_id id);
   virtual std::unique_ptr<task> begin_synchronize(versemi_status* status);
 
-  // Kernels between the two are recorded as a graph, not run; see native/cuda/session.h.
+  // Kernels between the two are recorded as a graph, not run; see native/cuda/device/session.h.
   virtual versemi_status begin_capture();
   virtual versemi_status end_capture(int64_t* graph);
   virtual versemi_status replay(int64_t graph);

@@ -3,12 +3,10 @@
 #include <array>
 #include <cstring>
 #include <new>
-#include <stdexcept>
 
 #include "../cpu/context.h"
 #include "../cpu/dispatch.h"
-#include "../cpu/dot_products.h"
-#include "buffer_sizes.h"
+#include "check.h"
 
 namespace versemi {
 namespace {
@@ -19,17 +17,6 @@ versemi_context* make_context(int threads) {
   return context;
 }
 
-operand_precision read_precision(const std::string& name) {
-  if (name.empty() || name == "float32") return operand_precision::float32;
-  if (name == "bfloat16") return operand_precision::bfloat16;
-  if (name == "int8") return operand_precision::int8;
-  throw std::invalid_argument("precision " + name + " was asked for, but the CPU device has float32, bfloat16 and int8");
-}
-
-const char* name_of(operand_precision precision) {
-  return precision == operand_precision::bfloat16 ? "bfloat16" : precision == operand_precision::int8 ? "int8" : "float32";
-}
-
 struct row_range {
   const versemi_kernel* begin;
   const versemi_kernel* end;
@@ -37,8 +24,8 @@ struct row_range {
 
 // Rows of one op; they stand together. Looked up once per program.
 row_range rows_of(int32_t op) {
-  static const std::array<row_range, 64> ranges = [] {
-    std::array<row_range, 64> result{};
+  static const std::array<row_range, largest_op + 1> ranges = [] {
+    std::array<row_range, largest_op + 1> result{};
     int32_t count = 0;
     const versemi_kernel* table = versemi_cpu_kernels(&count);
     for (const versemi_kernel* row = table; row < table + count; row++) {
@@ -51,28 +38,31 @@ row_range rows_of(int32_t op) {
   return ranges[static_cast<std::size_t>(op)];
 }
 
+const char* reason_of(const versemi_kernel& row, versemi_context* context, const row_filter& filter, const double* attributes,
+                      int32_t attribute_count) {
+  const char* reason = filter.refuses(row.name);
+  return reason != nullptr ? reason : row.refuses(context, attributes, attribute_count);
+}
+
 // The first row that does not refuse, or nullptr with every reason in `status`.
-const versemi_kernel* choose(versemi_context* context, int32_t op, const double* attributes, int32_t attribute_count,
-                             versemi_status* status) {
+const versemi_kernel* choose(versemi_context* context, const row_filter& filter, int32_t op, const double* attributes,
+                             int32_t attribute_count, versemi_status* status) {
+  const row_range range = rows_of(op);
+  for (const versemi_kernel* row = range.begin; row < range.end; row++)
+    if (reason_of(*row, context, filter, attributes, attribute_count) == nullptr) return row;
   std::string reasons;
-  const row_range rows = rows_of(op);
-  for (const versemi_kernel* row = rows.begin; row < rows.end; row++) {
-    const char* reason = row->refuses == nullptr ? nullptr : row->refuses(context, attributes, attribute_count);
-    if (reason == nullptr) return row;
-    reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " + reason;
-  }
+  for (const versemi_kernel* row = range.begin; row < range.end; row++)
+    reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " +
+               reason_of(*row, context, filter, attributes, attribute_count);
   *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.empty() ? "the device has no kernel for this op" : reasons.c_str());
   return nullptr;
 }
 
 }  // namespace
 
-session::session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision)
-    : context_(nullptr), buffers_(memory_limit_bytes, poison) {
-  const operand_precision operands = read_precision(precision);
-  context_ = make_context(threads);
+session::session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& forbidden_rows)
+    : context_(make_context(threads)), buffers_(memory_limit_bytes, poison), filter_(forbidden_rows) {
   set_exact(context_, exact);
-  set_precision(context_, operands);
 }
 
 session::~session() { destroy_context(context_); }
@@ -107,15 +97,33 @@ versemi_status session::run(int32_t op, const double* ids, int32_t buffer_count,
   }
   versemi_status status = check_call(op, call_.data(), buffer_count, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
-  const versemi_kernel* kernel = choose(context_, op, attributes, attribute_count, &status);
+  const versemi_kernel* kernel = choose(context_, filter_, op, attributes, attribute_count, &status);
   if (kernel == nullptr) return status;
   return kernel->run(context_, call_.data(), buffer_count, attributes, attribute_count);
 }
 
 versemi_status session::refuses(int32_t op, const double* attributes, int32_t attribute_count) {
   versemi_status status = check_attributes(op, attributes, attribute_count);
-  if (status.code == VERSEMI_OK) choose(context_, op, attributes, attribute_count, &status);
+  if (status.code == VERSEMI_OK) choose(context_, filter_, op, attributes, attribute_count, &status);
   return status;
+}
+
+versemi_status session::rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) {
+  const versemi_status status = check_attributes(op, attributes, attribute_count);
+  if (status.code != VERSEMI_OK) return status;
+  const row_range range = rows_of(op);
+  for (const versemi_kernel* row = range.begin; row < range.end; row++)
+    answers->push_back({row->name, reason_of(*row, context_, filter_, attributes, attribute_count)});
+  return ok();
+}
+
+std::vector<std::string> session::row_names() const {
+  int32_t count = 0;
+  const versemi_kernel* table = versemi_cpu_kernels(&count);
+  std::vector<std::string> names;
+  for (const versemi_kernel* row = table; row < table + count; row++)
+    add_row_name(row->name, &names);
+  return names;
 }
 
 std::string session::isa() const { return instruction_set(); }
@@ -127,13 +135,8 @@ std::string session::description() const {
   std::string text =
       std::string("CPU, ") + isa() + ", " + std::to_string(count) + (count == 1 ? " thread" : " threads");
   if (is_exact(context_)) text += ", exact";
-  const operand_precision operands = precision_of(context_);
-  if (operands == operand_precision::float32) return text;
-  const dot_path path = choose_dot_path(context_, instruction_set());
-  return text + ", " + name_of(operands) + (path == dot_path::portable ? " by portable code" : std::string(" by ") + name_of(path));
+  return text;
 }
-
-std::string session::precision() const { return name_of(precision_of(context_)); }
 
 const char* session::compiler() {
 #if defined(__clang__)

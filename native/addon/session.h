@@ -14,9 +14,9 @@ namespace versemi {
 
 class session final : public device {
  public:
-  // threads <= 0: one per core this process may use. Throws std::bad_alloc when there is no memory for a thread pool.
-  // A precision that the CPU does not offer: std::invalid_argument, whose message says what there is.
-  session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& precision);
+  // threads <= 0: one per core this process may use. forbidden_rows: see row_filter. Throws std::bad_alloc when there is no
+  // memory for a thread pool.
+  session(int threads, int64_t memory_limit_bytes, bool poison, bool exact, const std::string& forbidden_rows);
   ~session() override;
   session(const session&) = delete;
   session& operator=(const session&) = delete;
@@ -27,6 +27,9 @@ class session final : public device {
   versemi_status run(int32_t op, const double* ids, int32_t buffer_count, const double* attributes,
                      int32_t attribute_count) override;
   versemi_status refuses(int32_t op, const double* attributes, int32_t attribute_count) override;
+  versemi_status rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) override;
+  void use_row(const std::string& name) override { filter_.use(name); }
+  std::vector<std::string> row_names() const override;
   memory_use use() const override { return buffers_.use(); }
   void trim() override {
     buffers_.trim();
@@ -36,12 +39,12 @@ class session final : public device {
   std::string isa() const override;
   int threads() const override;
   std::string description() const override;
-  std::string precision() const override;
   static const char* compiler();
 
  private:
   versemi_context* context_;
   buffer_pool buffers_;
+  row_filter filter_;
   std::vector<versemi_buffer> call_;  // buffers of the call being made; kept for its capacity
 };
 

@@ -11,8 +11,6 @@
 #include <thread>
 #include <vector>
 
-#include "dot_products.h"
-
 #if defined(__linux__)
 #include <sched.h>
 #include <sys/mman.h>
@@ -56,11 +54,9 @@ struct versemi_context {
     void* memory = nullptr;
     std::size_t bytes = 0;
   };
-  block slots[versemi::scratch_slots];
+  block slots[static_cast<std::size_t>(versemi::scratch_slot::count)];
   int threads = 1;
   bool exact = false;
-  versemi::operand_precision precision = versemi::operand_precision::float32;
-  versemi::dot_path most_dot_path = versemi::dot_path::amx;
 
   std::vector<std::thread> workers;
   std::mutex mutex;
@@ -202,16 +198,8 @@ void set_exact(versemi_context* context, bool exact) noexcept { context->exact =
 
 bool is_exact(const versemi_context* context) noexcept { return context->exact; }
 
-void set_precision(versemi_context* context, operand_precision precision) noexcept { context->precision = precision; }
-
-operand_precision precision_of(const versemi_context* context) noexcept { return context->precision; }
-
-void set_dot_path_limit(versemi_context* context, dot_path most) noexcept { context->most_dot_path = most; }
-
-dot_path dot_path_limit(const versemi_context* context) noexcept { return context->most_dot_path; }
-
-void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept {
-  versemi_context::block& block = context->slots[slot];
+void* scratch(versemi_context* context, scratch_slot slot, std::size_t bytes) noexcept {
+  versemi_context::block& block = context->slots[static_cast<std::size_t>(slot)];
   if (block.bytes < bytes || block.memory == nullptr) {
     if (block.memory != nullptr) free_aligned(block.memory, block.bytes);
     block.memory = allocate_aligned(bytes);

@@ -29,23 +29,25 @@ int thread_count(const versemi_context* context) noexcept;
 void set_exact(versemi_context* context, bool exact) noexcept;
 bool is_exact(const versemi_context* context) noexcept;
 
-// Operands of the convolutions that serve inference (conv_low.h); sums, and everything else, stay float32. Not together with
-// exact. float32 at first.
-enum class operand_precision { float32, bfloat16, int8 };
-void set_precision(versemi_context* context, operand_precision precision) noexcept;
-operand_precision precision_of(const versemi_context* context) noexcept;
-
-// For tests: nothing better than this path (dot_products.h) multiplies them.
-enum class dot_path;
-void set_dot_path_limit(versemi_context* context, dot_path most) noexcept;
-dot_path dot_path_limit(const versemi_context* context) noexcept;
-
 // Scratch memory of at least `bytes`, aligned, kept until the context ends; contents undefined. Each slot is one buffer,
 // shared by all threads: ask before parallel_for, for all threads at once where each needs its own. A later call with the
 // same slot gives the same memory. nullptr when there is none left (return out_of_memory()).
-constexpr int scratch_slots = 10;
-void* scratch(versemi_context* context, int slot, std::size_t bytes) noexcept;
-inline float* scratch_floats(versemi_context* context, int slot, std::size_t count) noexcept {
+enum class scratch_slot {
+  per_thread,  // working memory of each thread
+  passes,      // passes of a convolution (conv_pass.h)
+  bias,        // bias filled up to whole vectors; sums of a gradient for it
+  statistics,  // sums of the values that each chunk of a convolution wrote
+  moments,     // mean and deviation made of them
+  slices,      // sums over slices of the voxels, or of each thread, that are added up later
+  partials,    // sums in double of pieces of a tensor, added up in order
+  repeated,    // short operands, repeated until they fill vectors
+  packed,      // a matrix or weights, in the order in which they are read
+  mapped,      // blocks mapped for minimal filtering; the image of a first layer
+  starts,      // where each parameter begins in the arena of an optimiser
+  count
+};
+void* scratch(versemi_context* context, scratch_slot slot, std::size_t bytes) noexcept;
+inline float* scratch_floats(versemi_context* context, scratch_slot slot, std::size_t count) noexcept {
   return static_cast<float*>(scratch(context, slot, count * sizeof(float)));
 }
 

@@ -1,114 +1,102 @@
-// Rows of the table: conv3d_forward, conv3d_grad_input, conv3d_norm_relu.
-#include "conv3d_call.h"
+// Rows of the table: conv3d_forward, conv3d_grad_input, conv3d_norm_relu, each by minimal filtering and as a direct sum.
 #include "conv_pass.h"
 #include "dispatch.h"
-#include "simd.h"
+#include "kernel_row.h"
+#include "norm.h"
+#include "winograd.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-versemi_status run_forward(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
-                           const double* attributes, int32_t attribute_count) {
-  conv3d_call call;
-  const versemi_status status = read_conv3d_forward(&call, buffers, buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
+// How an operation is computed: run_direct or run_winograd.
+using conv_method = versemi_status (*)(versemi_context*, const conv_operation&, const conv_moments*);
+
+template <conv_method method>
+versemi_status run_forward(versemi_context* context, const versemi_buffer* buffers, int32_t, const double* attributes, int32_t) {
+  namespace buffer = conv3d_forward_buffer;
   conv_operation operation;
-  if (!forward_operation(context, call.problem, call.input, call.weight, call.bias, call.output, &operation))
+  if (!forward_operation(context, conv_problem_of(conv3d_forward_attributes(attributes)), input(buffers[buffer::input]),
+                         input(buffers[buffer::weight]), input(buffers[buffer::bias]), output(buffers[buffer::output]),
+                         &operation))
     return out_of_memory(sizeof(conv_pass));
-  operation.inference = true;
-  return run_conv(context, operation);
+  return method(context, operation, nullptr);
 }
 
-versemi_status run_grad_input(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
-                              const double* attributes, int32_t attribute_count) {
-  conv3d_call call;
-  const versemi_status status = read_conv3d_grad_input(&call, buffers, buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
+template <conv_method method>
+versemi_status run_grad_input(versemi_context* context, const versemi_buffer* buffers, int32_t, const double* attributes,
+                              int32_t) {
+  namespace buffer = conv3d_grad_input_buffer;
   conv_operation operation;
-  if (!grad_input_operation(context, call.problem, call.output, call.weight, call.bias, call.input, &operation))
+  if (!grad_input_operation(context, conv_problem_of(conv3d_grad_input_attributes(attributes)),
+                            input(buffers[buffer::grad_output]), input(buffers[buffer::weight]), input(buffers[buffer::bias]),
+                            output(buffers[buffer::grad_input]), &operation))
     return out_of_memory(sizeof(conv_pass));
-  return run_conv(context, operation);
+  return method(context, operation, nullptr);
 }
 
-// result = relu((raw - mean) * rstd) + skip for `count` voxels of one sample. mean and rstd are [period] floats, the
-// channels repeated until they fill whole vectors.
-template <bool relu_wanted, bool skip_wanted>
-void normalize(const float* raw, const float* skip, float* result, int64_t floats, const float* mean, const float* rstd,
-               int64_t period) {
-  const auto value = [&](vfloat x, int64_t j) {
-    const vfloat y = (x - load(mean + j)) * load(rstd + j);
-    return relu_wanted ? relu(y) : y;
-  };
-  int64_t i = 0;
-  for (; i + period <= floats; i += period)
-    for (int64_t j = 0; j < period; j += lanes) {
-      const vfloat y = value(load(raw + i + j), j);
-      store(result + i + j, skip_wanted ? y + load(skip + i + j) : y);
-    }
-  for (int64_t j = 0; i + j < floats; j += lanes) {
-    const int left = (int)smaller<int64_t>(lanes, floats - i - j);
-    const vfloat y = value(load_first(raw + i + j, left), j);
-    store_first(result + i + j, skip_wanted ? y + load_first(skip + i + j, left) : y, left);
-  }
-}
-
-versemi_status run_norm_relu(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
-                             const double* attributes, int32_t attribute_count) {
-  conv3d_norm_call call;
-  versemi_status status = read_conv3d_norm_relu(&call, buffers, buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
-  float* raw = call.raw != nullptr ? call.raw : call.result;
+template <conv_method method>
+versemi_status run_norm_relu(versemi_context* context, const versemi_buffer* buffers, int32_t, const double* attributes,
+                             int32_t) {
+  namespace buffer = conv3d_norm_relu_buffer;
+  const conv3d_norm_relu_attributes a(attributes);
+  const versemi_conv_problem problem = conv_problem_of(a);
+  const float *source = input(buffers[buffer::input]), *weight = input(buffers[buffer::weight]);
+  float *const result = output(buffers[buffer::output]), *raw = output(buffers[buffer::raw]);
+  if (raw == nullptr) raw = result;
   conv_operation operation;
-  const bool made =
-      call.transposed ? grad_input_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation)
-                      : forward_operation(context, call.problem, call.source, call.weight, nullptr, raw, &operation);
+  const bool made = a.transposed ? grad_input_operation(context, problem, source, weight, nullptr, raw, &operation)
+                                 : forward_operation(context, problem, source, weight, nullptr, raw, &operation);
   if (!made) return out_of_memory(sizeof(conv_pass));
-  operation.inference = true;
 
-  const int64_t samples = call.problem.n, channels = call.channels(), voxels = call.voxels();
-  const int64_t period = channels % lanes == 0 ? channels : channels * lanes;
-  const int64_t moments = samples * channels;
-  // Doubles first (mean, rstd), then floats (mean, rstd, repeated) of every sample.
-  const std::size_t bytes =
-      (std::size_t)(moments * 2) * sizeof(double) + (std::size_t)(samples * 2 * period) * sizeof(float);
-  double* mean = static_cast<double*>(scratch(context, conv_scratch_moments, bytes));
+  // Mean and deviation in double, then as floats.
+  const int64_t channels = a.transposed ? a.in_c : a.out_c, count = a.n * channels;
+  const std::size_t bytes = (std::size_t)(count * 2) * (sizeof(double) + sizeof(float));
+  double* mean = static_cast<double*>(scratch(context, scratch_slot::moments, bytes));
   if (mean == nullptr) return out_of_memory(bytes);
-  double* rstd = mean + moments;
-  float* repeated = reinterpret_cast<float*>(rstd + moments);
-  status = run_conv_with_moments(context, operation, call.epsilon, mean, rstd);
+  const conv_moments moments{a.epsilon, mean, mean + count};
+  const versemi_status status = method(context, operation, &moments);
   if (status.code != VERSEMI_OK) return status;
-  for (int64_t sample = 0; sample < samples; sample++)
-    for (int64_t j = 0; j < period; j++) {
-      repeated[sample * 2 * period + j] = (float)mean[sample * channels + j % channels];
-      repeated[(sample * 2 + 1) * period + j] = (float)rstd[sample * channels + j % channels];
-    }
-  for (int64_t i = 0; i < moments; i++) {
-    if (call.mean != nullptr) call.mean[i] = (float)mean[i];
-    if (call.rstd != nullptr) call.rstd[i] = (float)rstd[i];
+  float* spare = reinterpret_cast<float*>(mean + 2 * count);
+  float *mean_out = output(buffers[buffer::mean]), *rstd_out = output(buffers[buffer::rstd]);
+  if (mean_out == nullptr) mean_out = spare;
+  if (rstd_out == nullptr) rstd_out = spare + count;
+  for (int64_t i = 0; i < count; i++) {
+    mean_out[i] = (float)moments.mean[i];
+    rstd_out[i] = (float)moments.rstd[i];
   }
+  const int64_t voxels = a.transposed ? a.in_d * a.in_h * a.in_w : a.out_d * a.out_h * a.out_w;
+  return normalize_relu(context, raw, mean_out, rstd_out, input(buffers[buffer::skip]), result, a.n, voxels, channels, a.relu);
+}
 
-  // Blocks of whole periods, 64 KiB or so.
-  const int64_t block_voxels = larger<int64_t>(1, (16384 + period - 1) / period) * (period / channels);
-  const int64_t blocks = (voxels + block_voxels - 1) / block_voxels;
-  const auto pass = call.relu ? (call.skip != nullptr ? normalize<true, true> : normalize<true, false>)
-                              : (call.skip != nullptr ? normalize<false, true> : normalize<false, false>);
-  parallel_for(context, samples * blocks, [&](int64_t begin, int64_t end, int) {
-    for (int64_t task = begin; task < end; task++) {
-      const int64_t sample = task / blocks, first = task % blocks * block_voxels;
-      const int64_t count = smaller(block_voxels, voxels - first), offset = (sample * voxels + first) * channels;
-      const float* moment = repeated + sample * 2 * period;
-      pass(raw + offset, call.skip == nullptr ? nullptr : call.skip + offset, call.result + offset, count * channels,
-           moment, moment + period, period);
-    }
-  });
-  return ok();
+// Why minimal filtering does not serve a problem; nullptr where it does.
+const char* filtering_refuses(versemi_context* context, const convolution_attributes& attributes, bool transposed) {
+  const versemi_conv_problem problem = conv_problem_of(attributes);
+  conv_operation operation;
+  const bool made = transposed
+                        ? grad_input_operation(context, problem, nullptr, nullptr, nullptr, nullptr, &operation)
+                        : forward_operation(context, problem, nullptr, nullptr, nullptr, nullptr, &operation);
+  winograd_plan plan;
+  return made ? plan_winograd(context, operation, &plan) : "no memory for the passes";
+}
+const char* forward_refuses(versemi_context* context, const double* attributes, int32_t) {
+  return filtering_refuses(context, conv3d_forward_attributes(attributes), false);
+}
+const char* grad_input_refuses(versemi_context* context, const double* attributes, int32_t) {
+  return filtering_refuses(context, conv3d_grad_input_attributes(attributes), true);
+}
+const char* norm_relu_refuses(versemi_context* context, const double* attributes, int32_t) {
+  const conv3d_norm_relu_attributes a(attributes);
+  return filtering_refuses(context, a, a.transposed);
 }
 
 const versemi_kernel rows[] = {
-    {VERSEMI_CONV3D_FORWARD, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_forward},
-    {VERSEMI_CONV3D_GRAD_INPUT, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_grad_input},
-    {VERSEMI_CONV3D_NORM_RELU, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_norm_relu},
+    {VERSEMI_CONV3D_FORWARD, VERSEMI_ROW_NAME("winograd"), forward_refuses, run_forward<run_winograd>},
+    {VERSEMI_CONV3D_FORWARD, VERSEMI_ROW_NAME("direct"), takes_all, run_forward<run_direct>},
+    {VERSEMI_CONV3D_GRAD_INPUT, VERSEMI_ROW_NAME("winograd"), grad_input_refuses, run_grad_input<run_winograd>},
+    {VERSEMI_CONV3D_GRAD_INPUT, VERSEMI_ROW_NAME("direct"), takes_all, run_grad_input<run_direct>},
+    {VERSEMI_CONV3D_NORM_RELU, VERSEMI_ROW_NAME("winograd"), norm_relu_refuses, run_norm_relu<run_winograd>},
+    {VERSEMI_CONV3D_NORM_RELU, VERSEMI_ROW_NAME("direct"), takes_all, run_norm_relu<run_direct>},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Row of the table: conv3d_grad_weight; here the direct sum. Images have conv_grad_image.h, and
-// winograd_gradient.h serves where it pays.
+// Rows of the table: conv3d_grad_weight, for images (conv_grad_image.h), by minimal filtering where it pays
+// (winograd_gradient.h), and as a direct sum, which stands here.
 //
 // The output voxels are cut into slices whose number follows from the problem alone; each slice has its own copy of the
 // gradient, and the copies are summed in order. A task is (slice, row of taps (kd, kh), block of output channels). It walks
@@ -8,13 +8,14 @@
 // With few input channels a block would have too few sums to fill the registers. Then the line of every tap and channel is
 // copied first ("tap lines": kD * kH * kW * inC lines of outW values), and the kernel of the forward convolution multiplies
 // them with the gradient: tap lines are its voxels, the position along W is its reduction.
-#include "conv3d_call.h"
+#include "conv_grad_call.h"
 #include "conv_grad_image.h"
 #include "conv_grad_tile.h"
 #include "conv_panel.h"
 #include "conv_pass.h"
 #include "conv_slices.h"
 #include "dispatch.h"
+#include "kernel_row.h"
 #include "winograd_gradient.h"
 
 namespace versemi {
@@ -262,41 +263,58 @@ class worker {
   int64_t first_column_ = 0;
 };
 
-versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t buffer_count,
-                               const double* attributes, int32_t attribute_count) {
-  conv3d_call call;
-  const versemi_status status = read_conv3d_grad_weight(&call, buffers, buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
+versemi_status run_direct_gradient(versemi_context* context, const grad_weight_call& call) {
   const versemi_conv_problem& p = call.problem;
-  if (takes_grad_image(p)) return run_grad_image(context, call);
-  winograd_gradient_plan filtering;
-  if (plan_winograd_gradient(context, p, &filtering)) return run_winograd_gradient(context, call, filtering);
   schedule s = make_schedule(p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
-  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
-  s.slice_weight = call.weight;
-  s.slice_bias = call.bias;
+  s.slice_weight = call.grad_weight;
+  s.slice_bias = call.grad_bias;
   const int64_t weights = versemi_conv_weight_count(&p);
   if (s.slices > 1) {
     const int64_t floats = s.slices * (weights + p.out_channels);
-    s.slice_weight = scratch_floats(context, conv_scratch_slices, (std::size_t)floats);
+    s.slice_weight = scratch_floats(context, scratch_slot::slices, (std::size_t)floats);
     if (s.slice_weight == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
-    if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
+    if (call.grad_bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   }
   parallel_for(context, s.slices * s.tap_rows * s.blocks, [&](int64_t begin, int64_t end, int thread) {
-    worker work(p, call.input, call.output, s, thread);
+    worker work(p, call.input, call.grad_output, s, thread);
     for (int64_t task = begin; task < end; task++) work.run_task(task);
   });
   if (s.slices > 1) {
-    sum_slices(context, s.slice_weight, s.slices, weights, call.weight);
-    if (call.bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.bias);
+    sum_slices(context, s.slice_weight, s.slices, weights, call.grad_weight);
+    if (call.grad_bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.grad_bias);
   }
   return ok();
 }
 
+// How the gradient is computed: one of the three ways that the rows name.
+using gradient_method = versemi_status (*)(versemi_context*, const grad_weight_call&);
+
+template <gradient_method method>
+versemi_status run_grad_weight(versemi_context* context, const versemi_buffer* buffers, int32_t, const double* attributes,
+                               int32_t) {
+  namespace buffer = conv3d_grad_weight_buffer;
+  const grad_weight_call call = {conv_problem_of(conv3d_grad_weight_attributes(attributes)), input(buffers[buffer::input]),
+                                 input(buffers[buffer::grad_output]), output(buffers[buffer::grad_weight]),
+                                 output(buffers[buffer::grad_bias])};
+  return method(context, call);
+}
+
+const char* image_refuses(versemi_context*, const double* attributes, int32_t) {
+  return grad_image_refuses(conv_problem_of(conv3d_grad_weight_attributes(attributes)));
+}
+
+const char* filtering_refuses(versemi_context* context, const double* attributes, int32_t) {
+  winograd_gradient_plan plan;
+  return plan_winograd_gradient(context, conv_problem_of(conv3d_grad_weight_attributes(attributes)), &plan);
+}
+
 const versemi_kernel rows[] = {
-    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("conv3d-blocked"), refuses_conv3d, run_grad_weight},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("image"), image_refuses, run_grad_weight<run_grad_image>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("winograd"), filtering_refuses, run_grad_weight<run_winograd_gradient>},
+    {VERSEMI_CONV3D_GRAD_WEIGHT, VERSEMI_ROW_NAME("direct"), takes_all, run_grad_weight<run_direct_gradient>},
 };
 
 }  // namespace

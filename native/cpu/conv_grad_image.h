@@ -3,14 +3,15 @@
 #ifndef VERSEMI_CPU_CONV_GRAD_IMAGE_H
 #define VERSEMI_CPU_CONV_GRAD_IMAGE_H
 
-#include "conv3d_call.h"
+#include "conv_grad_call.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
 
-bool takes_grad_image(const versemi_conv_problem& problem);
+// nullptr, or why this kernel does not serve.
+const char* grad_image_refuses(const versemi_conv_problem& problem);
 
-versemi_status run_grad_image(versemi_context* context, const conv3d_call& call);
+versemi_status run_grad_image(versemi_context* context, const grad_weight_call& call);
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi

@@ -157,11 +157,12 @@ void copy_image(versemi_context* context, const versemi_conv_problem& p, const f
 
 }  // namespace
 
-bool takes_grad_image(const versemi_conv_problem& p) {
-  return p.in_channels == 1 && p.kernel[0] == 3 && p.kernel[1] == 3 && p.kernel[2] == 3;
+const char* grad_image_refuses(const versemi_conv_problem& p) {
+  if (p.in_channels != 1) return "the input has more than one channel";
+  return p.kernel[0] == 3 && p.kernel[1] == 3 && p.kernel[2] == 3 ? nullptr : "the kernel is not 3 x 3 x 3";
 }
 
-versemi_status run_grad_image(versemi_context* context, const conv3d_call& call) {
+versemi_status run_grad_image(versemi_context* context, const grad_weight_call& call) {
   const versemi_conv_problem& p = call.problem;
   schedule s = {};
   s.lines = p.n * p.out[0] * p.out[1];
@@ -173,23 +174,23 @@ versemi_status run_grad_image(versemi_context* context, const conv3d_call& call)
   s.thread_floats = round_up(28 * lanes + s.copy_floats + 2 * 9 * s.run_lines, 1024);
   const int64_t weights = versemi_conv_weight_count(&p);
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
-  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
   const std::size_t image = (std::size_t)((s.in_lines + 1) * s.pitch);
   const std::size_t partial = (std::size_t)(s.slices * (weights + p.out_channels));
-  s.image = scratch_floats(context, conv_scratch_image, image);
+  s.image = scratch_floats(context, scratch_slot::mapped, image);
   if (s.image == nullptr) return out_of_memory(image * sizeof(float));
-  s.slice_weight = scratch_floats(context, conv_scratch_slices, partial);
+  s.slice_weight = scratch_floats(context, scratch_slot::slices, partial);
   if (s.slice_weight == nullptr) return out_of_memory(partial * sizeof(float));
-  if (call.bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
+  if (call.grad_bias != nullptr) s.slice_bias = s.slice_weight + s.slices * weights;
   copy_image(context, p, call.input, s);
   const int64_t vectors = divide_up(p.out_channels, lanes);
   parallel_for(context, s.slices * vectors, [&](int64_t begin, int64_t end, int thread) {
-    worker work(p, s, call.output, thread);
+    worker work(p, s, call.grad_output, thread);
     for (int64_t task = begin; task < end; task++) work.run(task / vectors, task % vectors);
   });
-  sum_slices(context, s.slice_weight, s.slices, weights, call.weight);
-  if (call.bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.bias);
+  sum_slices(context, s.slice_weight, s.slices, weights, call.grad_weight);
+  if (call.grad_bias != nullptr) sum_slices(context, s.slice_bias, s.slices, p.out_channels, call.grad_bias);
   return ok();
 }
 

@@ -41,7 +41,7 @@ bool forward_operation(versemi_context* context, const versemi_conv_problem& p, 
                      bias,
                      nullptr,
                      1};
-  o.passes = static_cast<conv_pass*>(scratch(context, conv_scratch_passes, sizeof(conv_pass)));
+  o.passes = static_cast<conv_pass*>(scratch(context, scratch_slot::passes, sizeof(conv_pass)));
   if (o.passes == nullptr) return false;
   for (int axis = 0; axis < 3; axis++) o.passes[0].axis[axis] = forward_axis(p, axis);
   return true;
@@ -74,7 +74,7 @@ bool grad_input_operation(versemi_context* context, const versemi_conv_problem& 
   }
   const int64_t residues[3] = {p.stride[0], p.stride[1], joined ? 1 : p.stride[2]};
   o.passes = static_cast<conv_pass*>(scratch(
-      context, conv_scratch_passes, sizeof(conv_pass) * (std::size_t)(residues[0] * residues[1] * residues[2])));
+      context, scratch_slot::passes, sizeof(conv_pass) * (std::size_t)(residues[0] * residues[1] * residues[2])));
   if (o.passes == nullptr) return false;
   for (int64_t d = 0; d < residues[0]; d++)
     for (int64_t h = 0; h < residues[1]; h++)

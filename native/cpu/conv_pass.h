@@ -40,24 +40,6 @@ struct conv_operation {
   const float* bias;  // [columns / column_sets] or nullptr
   conv_pass* passes;
   int64_t pass_count;
-  bool inference = false;  // operands may be of the lower precision of the context (conv_low.h); a gradient's never are
-};
-
-// Scratch slots of the family.
-enum conv_scratch {
-  conv_scratch_thread,
-  conv_scratch_passes,
-  conv_scratch_bias,
-  conv_scratch_statistics,
-  conv_scratch_moments,
-  conv_scratch_slices,
-  // Beside those of norm.h (6 and 7).
-  conv_scratch_winograd_weights = 8,
-  conv_scratch_winograd_group,
-  // Never needed in the same call: an operation is lowered, filtered, or the gradient of an image's weights.
-  conv_scratch_image = conv_scratch_winograd_group,
-  conv_scratch_low_weights = conv_scratch_winograd_weights,
-  conv_scratch_low_source = conv_scratch_winograd_group
 };
 
 // The two operations of a problem; `passes` come from scratch. False when out of memory.
@@ -66,11 +48,15 @@ bool forward_operation(versemi_context* context, const versemi_conv_problem& pro
 bool grad_input_operation(versemi_context* context, const versemi_conv_problem& problem, const float* grad_output,
                           const float* weight, const float* bias, float* grad_input, conv_operation* operation);
 
-// Runs all passes. With mean and rstd ([n, channels], doubles) the moments of what was written are gathered on the way:
-// rstd = 1 / sqrt(biased variance + epsilon).
-versemi_status run_conv(versemi_context* context, const conv_operation& operation);
-versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
-                                     double* mean, double* rstd);
+// Moments of what an operation writes, gathered on the way: both [n, channels], rstd = 1 / sqrt(biased variance + epsilon).
+struct conv_moments {
+  double epsilon;
+  double* mean;
+  double* rstd;
+};
+
+// Runs all passes as plain sums. moments: nullptr where nobody asks for them.
+versemi_status run_direct(versemi_context* context, const conv_operation& operation, const conv_moments* moments);
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi

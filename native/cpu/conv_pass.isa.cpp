@@ -1,12 +1,10 @@
 // Runs the passes of a convolution over threads, blocks of columns, rows and tiles; see conv_pass.h.
 #include "conv_pass.h"
 
-#include "conv_low.h"
 #include "conv_moments.h"
 #include "conv_panel.h"
 #include "conv_schedule.h"
 #include "conv_tile.h"
-#include "winograd.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -25,9 +23,7 @@ class worker {
         w_offset_(x_offset_ + plan.segment_capacity),
         window_offset_(w_offset_ + plan.segment_capacity),
         window_place_(window_offset_ + plan.segment_capacity),
-        segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)),
-        segment_sums_(reinterpret_cast<int32_t*>(segments_ + plan.segment_capacity)),
-        start_(segment_sums_ + plan.sum_floats - max_tile_vectors * lanes) {}
+        segments_(reinterpret_cast<segment_place*>(window_place_ + plan.segment_capacity)) {}
 
   void run_task(int64_t task) {
     const int64_t pass_index = task % o_.pass_count, band = task / o_.pass_count % s_.bands;
@@ -52,7 +48,6 @@ class worker {
     tile_.columns = smaller<int64_t>(o_.columns - first_column_, block.vectors * lanes);
     tile_.bias = s_.bias == nullptr ? nullptr : s_.bias + first_column_;
     tile_.accumulate = group > 0;
-    sum_segments(pass);
     tile_.count = pass.axis[2].taps * o_.x_channels;
     tile_.x_step = pass.axis[2].x_step * o_.x_channels;
     tile_.out_step = pass.axis[2].out_step * o_.columns;
@@ -77,33 +72,6 @@ class worker {
       for (int64_t m = 0; m < pass.axis[2].taps; m++)
         pack_tap(pass, segment, m,
                  panel_ + ((segment - first_segment_) * pass.axis[2].taps + m) * o_.x_channels * width, width);
-  }
-
-  // int8: sums of the weights of each segment of the group.
-  void sum_segments(const conv_pass& pass) {
-    if (s_.low == nullptr || s_.low->tap_sums == nullptr) return;
-    const int64_t width = block_.vectors * lanes, padded = s_.low->padded;
-    for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
-      int32_t* sums = segment_sums_ + (segment - first_segment_) * width;
-      for (int64_t i = 0; i < width; i++) sums[i] = 0;
-      for (int64_t m = 0; m < pass.axis[2].taps; m++) {
-        const int64_t tap = tap_offset(pass, segment, m) / (o_.x_channels * o_.columns);
-        for (int64_t i = 0; i < width; i++) sums[i] += s_.low->tap_sums[tap * padded + first_column_ + i];
-      }
-    }
-  }
-
-  // int8: scale of a sample, and what takes off again what its zero adds.
-  void set_sample(int64_t sample) {
-    if (s_.low == nullptr || s_.low->scale == nullptr) return;
-    zero_ = s_.low->zero[sample];
-    tile_.scale = last_group_ ? s_.low->scale + sample * s_.low->padded + first_column_ : nullptr;
-    tile_.start = zero_ == 0 ? nullptr : start_;
-  }
-  void start_row(int64_t segment) {
-    const int64_t width = block_.vectors * lanes;
-    const int32_t* sums = segment_sums_ + (segment - first_segment_) * width;
-    for (int64_t i = 0; i < width; i++) start_[i] -= zero_ * sums[i];
   }
 
   // Offset of the weights of tap m of a segment.
@@ -132,7 +100,6 @@ class worker {
       tile_.statistics = s_.statistics + (index * s_.vectors + block_.first_vector) * 3 * lanes;
     }
     tile_.statistics_begin = true;
-    set_sample(sample);
     for (int64_t row = begin; row < end; row++)
       run_row(pass, sample, row / pass.axis[1].count, row % pass.axis[1].count);
   }
@@ -143,7 +110,6 @@ class worker {
     const int64_t d0 = da.x_first + da.x_step * d, h0 = ha.x_first + ha.x_step * h;
     const int64_t panel_step = wa.taps * o_.x_channels * block_.vectors * lanes;
     int64_t segments = 0;
-    if (zero_ != 0) std::memset(start_, 0, (std::size_t)(block_.vectors * lanes) * sizeof(int32_t));
     for (int64_t segment = first_segment_; segment < last_segment_; segment++) {
       const segment_place& place = segments_[segment - first_segment_];
       const int64_t xd = d0 + place.d, xh = h0 + place.h;
@@ -151,7 +117,6 @@ class worker {
       x_offset_[segments] = ((sample * o_.x_size[0] + xd) * o_.x_size[1] + xh) * o_.x_size[2] * o_.x_channels;
       w_offset_[segments] = (direct_ ? segment : segment - first_segment_) * panel_step;
       window_place_[segments] = place.d * ha.taps + xh % ha.taps;
-      if (zero_ != 0) start_row(segment);
       segments++;
     }
     const int64_t od = da.out_first + da.out_step * d, oh = ha.out_first + ha.out_step * h;
@@ -160,7 +125,7 @@ class worker {
                  first_column_;
     tile_.segments = segments;
     tile_.w_offset = w_offset_;
-    const int64_t tiles = divide_up(wa.count, s_.tiles->max_voxels[block_.vectors]);
+    const int64_t tiles = divide_up(wa.count, max_tile_voxels(block_.vectors));
     // The tile asks for what comes `ahead` voxels later, behind the end of the row for what lies there, so that memory has
     // a thousand cycles to answer. Addresses behind the end of the source are harmless.
     const int64_t tile_cycles = segments * tile_.count * tile_accumulators / 2 + 1;
@@ -181,8 +146,7 @@ class worker {
         tile_.x = windows_;
         tile_.x_offset = window_offset_;
       }
-      tile_.voxels = voxels;
-      s_.tiles->find((int)voxels, block_.vectors)(tile_);
+      tile_for((int)voxels, block_.vectors)(tile_);
       tile_.statistics_begin = false;
     }
   }
@@ -219,9 +183,6 @@ class worker {
   int64_t* window_offset_;
   int64_t* window_place_;
   segment_place* segments_;
-  int32_t* segment_sums_;
-  int32_t* start_;
-  int32_t zero_ = 0;
   tile_call tile_ = {};
   column_block block_ = {};
   int64_t first_column_ = 0, first_segment_ = 0, last_segment_ = 0, packed_ = -1;
@@ -230,11 +191,11 @@ class worker {
 
 versemi_status run(versemi_context* context, const conv_operation& o, schedule& s) {
   const std::size_t bytes = (std::size_t)(s.thread_floats * thread_count(context)) * sizeof(float);
-  s.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  s.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (s.thread_memory == nullptr) return out_of_memory(bytes);
   if (o.bias != nullptr) {
     const std::size_t bias_bytes = (std::size_t)(s.vectors * lanes) * sizeof(float);
-    s.bias = static_cast<float*>(scratch(context, conv_scratch_bias, bias_bytes));
+    s.bias = static_cast<float*>(scratch(context, scratch_slot::bias, bias_bytes));
     if (s.bias == nullptr) return out_of_memory(bias_bytes);
     const int64_t channels = o.columns / o.column_sets;
     for (int64_t i = 0; i < s.vectors * lanes; i++) s.bias[i] = i < o.columns ? o.bias[i % channels] : 0.0f;
@@ -275,70 +236,26 @@ moment_sum combine(const conv_operation& o, const schedule& s, int64_t sample, i
   return result;
 }
 
-versemi_status run_with_moments(versemi_context* context, const conv_operation& operation, schedule& s, double epsilon,
-                                double* mean, double* rstd) {
+}  // namespace
+
+versemi_status run_direct(versemi_context* context, const conv_operation& operation, const conv_moments* moments) {
+  schedule s = make_schedule(context, operation);
+  if (moments == nullptr) return run(context, operation, s);
   const std::size_t bytes =
       (std::size_t)(operation.pass_count * operation.n * s.most_chunks * s.vectors * lanes * 3) * sizeof(float);
-  s.statistics = static_cast<float*>(scratch(context, conv_scratch_statistics, bytes));
+  s.statistics = static_cast<float*>(scratch(context, scratch_slot::statistics, bytes));
   if (s.statistics == nullptr) return out_of_memory(bytes);
   const versemi_status status = run(context, operation, s);
   if (status.code != VERSEMI_OK) return status;
   const int64_t channels = operation.columns / operation.column_sets;
   parallel_for(context, operation.n * channels, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i++) {
-      const moment_sum moments = combine(operation, s, i / channels, i % channels);
-      mean[i] = moments.mean();
-      rstd[i] = moments.rstd(epsilon);
+      const moment_sum sum = combine(operation, s, i / channels, i % channels);
+      moments->mean[i] = sum.mean();
+      moments->rstd[i] = sum.rstd(moments->epsilon);
     }
   });
   return status;
-}
-
-// What runs without minimal filtering: the operation itself, or one over packed operands.
-struct direct_run {
-  lowered_operation low;
-  const conv_operation* operation;
-  schedule plan;
-};
-
-versemi_status prepare(versemi_context* context, const conv_operation& operation, direct_run* direct) {
-  if (!takes_low_precision(context, operation)) {
-    direct->operation = &operation;
-    direct->plan = make_schedule(context, operation, float_tiles());
-    return ok();
-  }
-  const versemi_status status = lower_operation(context, operation, &direct->low);
-  if (status.code != VERSEMI_OK) return status;
-  direct->operation = &direct->low.operation;
-  direct->plan = make_schedule(context, direct->low.operation, *direct->low.tiles);
-  direct->plan.low = &direct->low;
-  return status;
-}
-
-// Float32 as minimal filtering allows.
-bool filters(const versemi_context* context, const conv_operation& operation, winograd_plan* plan) {
-  return !takes_low_precision(context, operation) && plan_winograd(context, operation, plan);
-}
-
-}  // namespace
-
-versemi_status run_conv(versemi_context* context, const conv_operation& operation) {
-  winograd_plan plan;
-  if (filters(context, operation, &plan)) return run_winograd(context, operation, plan);
-  direct_run direct;
-  const versemi_status status = prepare(context, operation, &direct);
-  return status.code != VERSEMI_OK ? status : run(context, *direct.operation, direct.plan);
-}
-
-versemi_status run_conv_with_moments(versemi_context* context, const conv_operation& operation, double epsilon,
-                                     double* mean, double* rstd) {
-  winograd_plan plan;
-  if (filters(context, operation, &plan))
-    return run_winograd_with_moments(context, operation, plan, epsilon, mean, rstd);
-  direct_run direct;
-  const versemi_status status = prepare(context, operation, &direct);
-  return status.code != VERSEMI_OK ? status
-                                   : run_with_moments(context, *direct.operation, direct.plan, epsilon, mean, rstd);
 }
 
 }  // namespace VERSEMI_ISA

@@ -2,7 +2,6 @@
 #ifndef VERSEMI_CPU_CONV_SCHEDULE_H
 #define VERSEMI_CPU_CONV_SCHEDULE_H
 
-#include "conv_low.h"
 #include "conv_pass.h"
 #include "conv_tile.h"
 
@@ -23,13 +22,11 @@ struct schedule {
   int64_t bands;
   int64_t group_segments;  // segments whose panel is used at once; more need several groups, summed up in the output
   int64_t window_floats, windows;                         // copies of parts of rows, see copy_windows
-  int64_t panel_floats, segment_capacity, sum_floats, thread_floats;  // per thread
+  int64_t panel_floats, segment_capacity, thread_floats;  // per thread
   float* thread_memory;
   float* bias;          // [vectors * lanes] or nullptr
   float* statistics;    // [pass][sample][chunk][3 * padded] or nullptr
   int64_t most_chunks;  // chunks per sample of the largest pass
-  const tile_kind* tiles;
-  const lowered_operation* low;  // nullptr: float32
 };
 
 // Where a segment lies: its taps along D and H.
@@ -57,14 +54,13 @@ int64_t groups_of(const schedule& s, const conv_pass& pass) {
   return groups == 0 ? 1 : groups;
 }
 
-schedule make_schedule(versemi_context* context, const conv_operation& o, const tile_kind& tiles) {
+schedule make_schedule(versemi_context* context, const conv_operation& o) {
   schedule s = {};
-  s.tiles = &tiles;
   s.vectors = divide_up(o.columns, lanes);
-  s.blocks = divide_up(s.vectors, tiles.max_vectors);
+  s.blocks = divide_up(s.vectors, max_tile_vectors);
   const int64_t widest = divide_up(s.vectors, s.blocks) * lanes;
 
-  const int most_voxels = tiles.max_voxels[s.vectors / s.blocks];
+  const int most_voxels = max_tile_voxels((int)(s.vectors / s.blocks));
   int64_t voxels = 0, most_rows = 0, most_segments = 0, segment_floats = 0, window_voxels = 0;
   for (int64_t i = 0; i < o.pass_count; i++) {
     const conv_pass& pass = o.passes[i];
@@ -101,9 +97,8 @@ schedule make_schedule(versemi_context* context, const conv_operation& o, const 
   s.segment_capacity = round_up(s.group_segments, 8);
   s.window_floats = round_up(window_voxels * o.x_channels, lanes);
   s.windows = 2 * most_segments;
-  s.sum_floats = s.group_segments * widest + max_tile_vectors * lanes;
   s.thread_floats = round_up(s.panel_floats + s.windows * s.window_floats + 2 * s.windows +
-                                 (4 + 2) * 2 * s.segment_capacity + s.sum_floats,
+                                 (4 + 2) * 2 * s.segment_capacity,
                              1024);
   return s;
 }

@@ -34,29 +34,16 @@ struct tile_call {
   std::int64_t columns;  // written: more than (vectors - 1) * lanes
   bool accumulate;       // start from what `out` holds instead of the bias
   const float* bias;     // [vectors * lanes] or nullptr
-  // int8 (conv_low.h), whose sums are int32. start: what they begin with or nullptr; scale: what the finished sum is
-  // multiplied with, or nullptr where more is to be added and `out` keeps the int32 as they are. [vectors * lanes] each.
-  const std::int32_t* start;
-  const float* scale;
   // nullptr, or [3][vectors * lanes]: shift, sum(v - shift), sum((v - shift)^2) over the voxels of a chunk. The shift is
   // some value of the channel, so that the sums do not cancel.
   float* statistics;
   bool statistics_begin;  // first tile of a chunk: chooses the shift and starts the sums
-  std::int64_t voxels;    // for a kind whose functions take any number
 };
 
 using tile_function = void (*)(const tile_call& call);
 
 // 1 <= vectors <= max_tile_vectors, 1 <= voxels <= max_tile_voxels(vectors)
 tile_function tile_for(int voxels, int vectors);
-
-// Kinds of tiles: what a channel is (a float, or four bytes of several operands of lower precision) and how it is multiplied.
-struct tile_kind {
-  int max_vectors;
-  int max_voxels[max_tile_vectors + 1];  // by the number of vectors
-  tile_function (*find)(int voxels, int vectors);
-};
-const tile_kind& float_tiles();
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi

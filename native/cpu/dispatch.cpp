@@ -19,7 +19,7 @@ void append_rows(std::vector<versemi_kernel>& table, kernel_rows rows) {
 }
 
 #define VERSEMI_APPEND_FAMILY(name) append_rows(table, VERSEMI_NAMESPACE::name##_kernels());
-#if defined(VERSEMI_X86)
+#if defined(VERSEMI_WIDE_SETS)
 #define VERSEMI_NAMESPACE avx512
 void append_avx512(std::vector<versemi_kernel>& table){VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY)}
 #undef VERSEMI_NAMESPACE
@@ -42,7 +42,7 @@ void append_baseline(std::vector<versemi_kernel>& table) { VERSEMI_KERNEL_FAMILI
 bool always() { return true; }
 
 const instruction_set_entry entries[] = {
-#if defined(VERSEMI_X86)
+#if defined(VERSEMI_WIDE_SETS)
     {"avx512", has_avx512, append_avx512},
     {"avx2", has_avx2, append_avx2},
 #endif
@@ -53,7 +53,6 @@ constexpr std::size_t entry_count = sizeof entries / sizeof entries[0];
 std::vector<versemi_kernel> make_table(const instruction_set_entry& entry) {
   std::vector<versemi_kernel> table;
   entry.append(table);
-  append_rows(table, conv3d_reference_kernels());
   // Stable: within one op the order of preference stays.
   std::stable_sort(table.begin(), table.end(),
                    [](const versemi_kernel& a, const versemi_kernel& b) { return a.op < b.op; });

@@ -11,13 +11,6 @@ namespace {
 
 // --- unary ------------------------------------------------------------------------------------------------------------
 
-// Order of unaryKinds in kernel-table.ts.
-enum unary_kind {
-  identity_kind, neg_kind, abs_kind, square_kind, sqrt_kind, rsqrt_kind, reciprocal_kind, exp_kind, log_kind,
-  log1p_kind, expm1_kind, sigmoid_kind, tanh_kind, relu_kind, relu6_kind, leaky_relu_kind, elu_kind, softplus_kind,
-  sign_kind, floor_kind, ceil_kind, round_kind, clip_kind, step_kind,
-};
-
 template <typename Function>
 void map(versemi_context* context, const float* x, float* y, std::int64_t count, Function function) {
   parallel_elements(context, count, [=](std::int64_t begin, std::int64_t end) {
@@ -27,53 +20,47 @@ void map(versemi_context* context, const float* x, float* y, std::int64_t count,
 }
 
 #define VERSEMI_UNARY_CASE(kind, ...)                                                         \
-  case kind:                                                                                  \
+  case unary_kind::kind:                                                                      \
     map(context, x, y, count, [=](vfloat v) VERSEMI_INLINE_LAMBDA -> vfloat { __VA_ARGS__ }); \
     break;
 
 versemi_status unary(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                      std::int32_t) {
-  const float* x = input(buffers[0]);
-  float* y = output(buffers[1]);
-  const std::int64_t count = whole(attributes[1]);
-  const vfloat a = broadcast(static_cast<float>(attributes[2])), b = broadcast(static_cast<float>(attributes[3]));
-  switch (static_cast<int>(attributes[0])) {
-    VERSEMI_UNARY_CASE(identity_kind, return v;)
-    VERSEMI_UNARY_CASE(neg_kind, return -v;)
-    VERSEMI_UNARY_CASE(abs_kind, return absolute(v);)
-    VERSEMI_UNARY_CASE(square_kind, return v * v;)
-    VERSEMI_UNARY_CASE(sqrt_kind, return versemi::VERSEMI_ISA::sqrt(v);)
-    VERSEMI_UNARY_CASE(rsqrt_kind, return 1.0f / versemi::VERSEMI_ISA::sqrt(v);)
-    VERSEMI_UNARY_CASE(reciprocal_kind, return 1.0f / v;)
-    VERSEMI_UNARY_CASE(exp_kind, return versemi::VERSEMI_ISA::exp(v);)
-    VERSEMI_UNARY_CASE(log_kind, return versemi::VERSEMI_ISA::log(v);)
-    VERSEMI_UNARY_CASE(log1p_kind, return versemi::VERSEMI_ISA::log1p(v);)
-    VERSEMI_UNARY_CASE(expm1_kind, return versemi::VERSEMI_ISA::expm1(v);)
-    VERSEMI_UNARY_CASE(sigmoid_kind, return sigmoid(v);)
-    VERSEMI_UNARY_CASE(tanh_kind, return versemi::VERSEMI_ISA::tanh(v);)
-    VERSEMI_UNARY_CASE(relu_kind, return relu(v);)
-    VERSEMI_UNARY_CASE(relu6_kind, v = relu(v); return select(v > broadcast(6.0f), broadcast(6.0f), v);)
-    VERSEMI_UNARY_CASE(leaky_relu_kind, return select(v < zero(), v * a, v);)
-    VERSEMI_UNARY_CASE(elu_kind, return select(v >= zero(), v, versemi::VERSEMI_ISA::expm1(v));)
-    VERSEMI_UNARY_CASE(softplus_kind, return softplus(v);)
-    VERSEMI_UNARY_CASE(sign_kind, return select(v > zero(), broadcast(1.0f), select(v < zero(), broadcast(-1.0f), zero()));)
-    VERSEMI_UNARY_CASE(floor_kind, return versemi::VERSEMI_ISA::floor(v);)
-    VERSEMI_UNARY_CASE(ceil_kind, return versemi::VERSEMI_ISA::ceil(v);)
-    VERSEMI_UNARY_CASE(round_kind, return versemi::VERSEMI_ISA::round(v);)
-    VERSEMI_UNARY_CASE(clip_kind, return select(v > b, b, select(v < a, a, v));)
-    VERSEMI_UNARY_CASE(step_kind, return select(v > zero(), broadcast(1.0f), select(v == v, a, v));)
-    default:
-      return failure(VERSEMI_UNSUPPORTED, "unary kind %d", static_cast<int>(attributes[0]));
+  const unary_attributes of(attributes);
+  const float* x = input(buffers[unary_buffer::input]);
+  float* y = output(buffers[unary_buffer::output]);
+  const std::int64_t count = of.count;
+  const vfloat a = broadcast(static_cast<float>(of.parameter_a)), b = broadcast(static_cast<float>(of.parameter_b));
+  switch (of.kind) {
+    VERSEMI_UNARY_CASE(identity, return v;)
+    VERSEMI_UNARY_CASE(neg, return -v;)
+    VERSEMI_UNARY_CASE(abs, return absolute(v);)
+    VERSEMI_UNARY_CASE(square, return v * v;)
+    VERSEMI_UNARY_CASE(sqrt, return versemi::VERSEMI_ISA::sqrt(v);)
+    VERSEMI_UNARY_CASE(rsqrt, return 1.0f / versemi::VERSEMI_ISA::sqrt(v);)
+    VERSEMI_UNARY_CASE(reciprocal, return 1.0f / v;)
+    VERSEMI_UNARY_CASE(exp, return versemi::VERSEMI_ISA::exp(v);)
+    VERSEMI_UNARY_CASE(log, return versemi::VERSEMI_ISA::log(v);)
+    VERSEMI_UNARY_CASE(log1p, return versemi::VERSEMI_ISA::log1p(v);)
+    VERSEMI_UNARY_CASE(expm1, return versemi::VERSEMI_ISA::expm1(v);)
+    VERSEMI_UNARY_CASE(sigmoid, return sigmoid(v);)
+    VERSEMI_UNARY_CASE(tanh, return versemi::VERSEMI_ISA::tanh(v);)
+    VERSEMI_UNARY_CASE(relu, return relu(v);)
+    VERSEMI_UNARY_CASE(relu6, v = relu(v); return select(v > broadcast(6.0f), broadcast(6.0f), v);)
+    VERSEMI_UNARY_CASE(leaky_relu, return select(v < zero(), v * a, v);)
+    VERSEMI_UNARY_CASE(elu, return select(v >= zero(), v, versemi::VERSEMI_ISA::expm1(v));)
+    VERSEMI_UNARY_CASE(softplus, return softplus(v);)
+    VERSEMI_UNARY_CASE(sign, return select(v > zero(), broadcast(1.0f), select(v < zero(), broadcast(-1.0f), zero()));)
+    VERSEMI_UNARY_CASE(floor, return versemi::VERSEMI_ISA::floor(v);)
+    VERSEMI_UNARY_CASE(ceil, return versemi::VERSEMI_ISA::ceil(v);)
+    VERSEMI_UNARY_CASE(round, return versemi::VERSEMI_ISA::round(v);)
+    VERSEMI_UNARY_CASE(clip, return select(v > b, b, select(v < a, a, v));)
+    VERSEMI_UNARY_CASE(step, return select(v > zero(), broadcast(1.0f), select(v == v, a, v));)
   }
   return ok();
 }
 
 // --- binary -----------------------------------------------------------------------------------------------------------
-
-// Order of binaryKinds in kernel-table.ts.
-enum binary_kind { add_kind, sub_kind, mul_kind, div_kind, div_no_nan_kind, max_kind, min_kind, pow_kind, squared_difference_kind };
-
-constexpr int largest_rank = 8;
 
 // A broadcast problem with as few axes as possible: axes of size 1 are dropped, axes that are contiguous in both operands
 // are joined. The last axis is the run; every operand steps through it by 0, 1 or a larger stride.
@@ -84,12 +71,10 @@ struct broadcast_problem {
   std::int64_t runs = 1;                         // product of the others
 };
 
-broadcast_problem simplify(const double* attributes) {
-  const int rank = static_cast<int>(attributes[1]);
-  const double *shape = attributes + 2, *a = shape + rank, *b = a + rank;
+broadcast_problem simplify(const binary_attributes& of) {
   broadcast_problem p;
-  for (int i = 0; i < rank; i++) {
-    const std::int64_t size = whole(shape[i]), a_stride = whole(a[i]), b_stride = whole(b[i]);
+  for (std::int64_t i = 0; i < of.rank; i++) {
+    const std::int64_t size = of.shape[i], a_stride = of.a_stride[i], b_stride = of.b_stride[i];
     if (size == 1) continue;
     const int last = p.rank - 1;
     if (last >= 0 && p.a_stride[last] == a_stride * size && p.b_stride[last] == b_stride * size) {
@@ -180,7 +165,7 @@ template <typename Function>
 versemi_status combine_rows(versemi_context* context, const float* rows, const float* row, std::int64_t count,
                             std::int64_t width, bool row_first, float* y, Function function) {
   const std::int64_t length = divide_up(1024, width) * width, lengths = larger<std::int64_t>(1, task_elements / length);
-  float* copies = scratch_floats(context, 7, static_cast<std::size_t>(length));
+  float* copies = scratch_floats(context, scratch_slot::repeated, static_cast<std::size_t>(length));
   if (copies == nullptr) return out_of_memory(static_cast<std::size_t>(length) * 4);
   for (std::int64_t i = 0; i < length; i++) copies[i] = row[i % width];
   const std::int64_t step = length * lengths;
@@ -218,28 +203,28 @@ versemi_status combine(versemi_context* context, const broadcast_problem& p, con
 }
 
 #define VERSEMI_BINARY_CASE(kind, ...) \
-  case kind:                           \
+  case binary_kind::kind:              \
     return combine(context, p, a, b, y, [](vfloat u, vfloat v) VERSEMI_INLINE_LAMBDA -> vfloat { __VA_ARGS__ });
 
 versemi_status binary(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
-  const broadcast_problem p = simplify(attributes);
-  const float *a = input(buffers[0]), *b = input(buffers[1]);
-  float* y = output(buffers[2]);
+  const binary_attributes of(attributes);
+  const broadcast_problem p = simplify(of);
+  const float *a = input(buffers[binary_buffer::a]), *b = input(buffers[binary_buffer::b]);
+  float* y = output(buffers[binary_buffer::output]);
   if (p.runs * p.run == 0) return ok();
-  switch (static_cast<int>(attributes[0])) {
-    VERSEMI_BINARY_CASE(add_kind, return u + v;)
-    VERSEMI_BINARY_CASE(sub_kind, return u - v;)
-    VERSEMI_BINARY_CASE(mul_kind, return u * v;)
-    VERSEMI_BINARY_CASE(div_kind, return u / v;)
-    VERSEMI_BINARY_CASE(div_no_nan_kind, return select(v == zero(), zero(), u / v);)
-    VERSEMI_BINARY_CASE(max_kind, return versemi::VERSEMI_ISA::max(u, v);)
-    VERSEMI_BINARY_CASE(min_kind, return versemi::VERSEMI_ISA::min(u, v);)
-    VERSEMI_BINARY_CASE(pow_kind, for (int i = 0; i < lanes; i++) u[i] = __builtin_powf(u[i], v[i]); return u;)
-    VERSEMI_BINARY_CASE(squared_difference_kind, const vfloat d = u - v; return d * d;)
-    default:
-      return failure(VERSEMI_UNSUPPORTED, "binary kind %d", static_cast<int>(attributes[0]));
+  switch (of.kind) {
+    VERSEMI_BINARY_CASE(add, return u + v;)
+    VERSEMI_BINARY_CASE(sub, return u - v;)
+    VERSEMI_BINARY_CASE(mul, return u * v;)
+    VERSEMI_BINARY_CASE(div, return u / v;)
+    VERSEMI_BINARY_CASE(div_no_nan, return select(v == zero(), zero(), u / v);)
+    VERSEMI_BINARY_CASE(max, return versemi::VERSEMI_ISA::max(u, v);)
+    VERSEMI_BINARY_CASE(min, return versemi::VERSEMI_ISA::min(u, v);)
+    VERSEMI_BINARY_CASE(pow, for (int i = 0; i < lanes; i++) u[i] = __builtin_powf(u[i], v[i]); return u;)
+    VERSEMI_BINARY_CASE(squared_difference, const vfloat d = u - v; return d * d;)
   }
+  return ok();
 }
 
 const versemi_kernel rows[] = {

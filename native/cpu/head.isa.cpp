@@ -181,15 +181,16 @@ VERSEMI_INLINE void hidden_layer(const float* weights, const float* bias, int wi
 struct problem {
   std::int64_t n, prompts, voxels;
   int width;
-  explicit problem(const double* attributes)
-      : n(whole(attributes[0])), prompts(whole(attributes[1])), voxels(whole(attributes[2])),
-        width(static_cast<int>(attributes[3])) {}
+  explicit problem(const head_attributes& of)
+      : n(of.n), prompts(of.prompts), voxels(of.voxels), width(static_cast<int>(of.width)) {}
 };
 
 // Work space per thread: `arrays` blocks [width][block].
 vfloat* work_space(versemi_context* context, const problem& p, int arrays) {
-  return static_cast<vfloat*>(scratch(context, 5, static_cast<std::size_t>(thread_count(context)) *
-                                                      static_cast<std::size_t>(arrays * p.width * block_voxels) * sizeof(float)));
+  return static_cast<vfloat*>(
+      scratch(context, scratch_slot::per_thread,
+              static_cast<std::size_t>(thread_count(context)) *
+                  static_cast<std::size_t>(arrays * p.width * block_voxels) * sizeof(float)));
 }
 
 template <int Width>
@@ -235,8 +236,10 @@ versemi_status forward(versemi_context* context, const problem& p, const float* 
 
 versemi_status dynamic_head(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                             const double* attributes, std::int32_t) {
-  const problem p(attributes);
-  return (p.width == 8 ? forward<8> : forward<0>)(context, p, input(buffers[0]), input(buffers[1]), output(buffers[2]));
+  namespace buffer = dynamic_head_buffer;
+  const problem p{dynamic_head_attributes(attributes)};
+  return (p.width == 8 ? forward<8> : forward<0>)(context, p, input(buffers[buffer::features]),
+                                                  input(buffers[buffer::parameters]), output(buffers[buffer::logits]));
 }
 
 // --- gradient ---------------------------------------------------------------------------------------------------------
@@ -321,9 +324,9 @@ versemi_status gradient(versemi_context* context, const problem& p, const float*
   const std::int64_t chunks = divide_up(p.voxels, chunk);
   vfloat* work = work_space(context, p, 6);
   const std::size_t sum_bytes = static_cast<std::size_t>(all_sums * thread_count(context)) * sizeof(vfloat);
-  vfloat* vector_sums = static_cast<vfloat*>(scratch(context, 6, sum_bytes));
+  vfloat* vector_sums = static_cast<vfloat*>(scratch(context, scratch_slot::slices, sum_bytes));
   const std::size_t partial_bytes = static_cast<std::size_t>(p.n * chunks * all_sums) * sizeof(double);
-  double* partials = static_cast<double*>(scratch(context, 7, partial_bytes));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, partial_bytes));
   if (work == nullptr || vector_sums == nullptr || partials == nullptr) return out_of_memory(sum_bytes + partial_bytes);
   parallel_for(context, p.n * chunks, [&](std::int64_t first, std::int64_t last, int thread) {
     const int array = width * block;
@@ -387,9 +390,11 @@ versemi_status gradient(versemi_context* context, const problem& p, const float*
 
 versemi_status dynamic_head_grad(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                  const double* attributes, std::int32_t) {
-  const problem p(attributes);
-  return (p.width == 8 ? gradient<8> : gradient<0>)(context, p, input(buffers[0]), input(buffers[1]), input(buffers[2]),
-                                                    output(buffers[3]), output(buffers[4]));
+  namespace buffer = dynamic_head_grad_buffer;
+  const problem p{dynamic_head_grad_attributes(attributes)};
+  return (p.width == 8 ? gradient<8> : gradient<0>)(
+      context, p, input(buffers[buffer::grad_logits]), input(buffers[buffer::features]), input(buffers[buffer::parameters]),
+      output(buffers[buffer::grad_features]), output(buffers[buffer::grad_parameters]));
 }
 
 const versemi_kernel rows[] = {

@@ -4,12 +4,11 @@
 
 #include "context.h"
 #include "simd.h"
+#include "versemi/kernel_table.h"
 
-#define VERSEMI_STRINGIFY_(name) #name
-#define VERSEMI_STRINGIFY(name) VERSEMI_STRINGIFY_(name)
 // Row of a kernel that refuses nothing, named after its instruction set.
 #define VERSEMI_ROW(op, run) \
-  { op, "vector-" VERSEMI_STRINGIFY(VERSEMI_ISA), takes_all, run }
+  { op, VERSEMI_ROW_NAME("vector"), takes_all, run }
 
 // For lambdas that take or give vectors: a call out of line would go through memory.
 #define VERSEMI_INLINE_LAMBDA __attribute__((always_inline))
@@ -21,7 +20,6 @@ static const char* takes_all(versemi_context*, const double*, std::int32_t) { re
 
 VERSEMI_INLINE const float* input(const versemi_buffer& buffer) { return static_cast<const float*>(buffer.data); }
 VERSEMI_INLINE float* output(const versemi_buffer& buffer) { return static_cast<float*>(buffer.data); }
-VERSEMI_INLINE std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
 
 // Flags as types, for kernels that are compiled once per setting.
 struct yes {

@@ -8,7 +8,6 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-constexpr int largest_rank = 8;
 constexpr int tile = 16;  // side of the blocks of a transposition: 16 floats are a cache line
 
 // Copy of `shape` elements between two strided tensors; axes of size 1 and joinable axes are removed by add().
@@ -112,74 +111,74 @@ void set_all(versemi_context* context, float* y, std::int64_t count, float value
   });
 }
 
-// Row-major strides of a shape given as attributes.
+// Row-major strides of a shape; size(axis) is its length along an axis.
 struct strides {
   std::int64_t of[largest_rank], elements = 1;
-  strides(const double* shape, const double* before, const double* after, int rank) {
-    for (int i = rank - 1; i >= 0; i--) {
+  template <typename Size>
+  strides(std::int64_t rank, Size size) {
+    for (std::int64_t i = rank - 1; i >= 0; i--) {
       of[i] = elements;
-      elements *= whole(shape[i]) + (before == nullptr ? 0 : whole(before[i]) + whole(after[i]));
+      elements *= size(i);
     }
+  }
+  std::int64_t offset(std::int64_t rank, const attribute_list& place) const {
+    std::int64_t sum = 0;
+    for (std::int64_t i = 0; i < rank; i++) sum += place[i] * of[i];
+    return sum;
   }
 };
 
+// A box whose first elements x and y point at.
+void copy_box(versemi_context* context, std::int64_t rank, const attribute_list& size, const strides& in, const strides& out,
+              const float* x, float* y) {
+  strided_copy c;
+  for (std::int64_t i = 0; i < rank; i++) c.add(size[i], in.of[i], out.of[i]);
+  copy(context, c, x, y);
+}
+
 versemi_status transpose(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                          std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *permutation = shape + rank;
-  double out_shape[largest_rank];
-  for (int i = 0; i < rank; i++) out_shape[i] = shape[static_cast<int>(permutation[i])];
-  const strides in(shape, nullptr, nullptr, rank), out(out_shape, nullptr, nullptr, rank);
+  const transpose_attributes a(attributes);
+  const auto out_size = [&](std::int64_t i) { return a.shape[a.permutation[i]]; };
+  const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; }), out(a.rank, out_size);
   strided_copy c;
-  for (int i = 0; i < rank; i++) c.add(whole(out_shape[i]), in.of[static_cast<int>(permutation[i])], out.of[i]);
-  copy(context, c, input(buffers[0]), output(buffers[1]));
+  for (std::int64_t i = 0; i < a.rank; i++) c.add(out_size(i), in.of[a.permutation[i]], out.of[i]);
+  copy(context, c, input(buffers[transpose_buffer::input]), output(buffers[transpose_buffer::output]));
   return ok();
 }
 
 versemi_status slice(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                      std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *begin = shape + rank, *size = begin + rank;
-  const strides in(shape, nullptr, nullptr, rank), out(size, nullptr, nullptr, rank);
-  const float* x = input(buffers[0]);
-  strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(size[i]), in.of[i], out.of[i]);
-    x += whole(begin[i]) * in.of[i];
-  }
-  copy(context, c, x, output(buffers[1]));
+  const slice_attributes a(attributes);
+  const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; }), out(a.rank, [&](std::int64_t i) { return a.size[i]; });
+  copy_box(context, a.rank, a.size, in, out, input(buffers[slice_buffer::input]) + in.offset(a.rank, a.begin),
+           output(buffers[slice_buffer::output]));
   return ok();
 }
 
 versemi_status pad(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                    std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *before = shape + rank, *after = before + rank;
-  const strides in(shape, nullptr, nullptr, rank), out(shape, before, after, rank);
-  float* y = output(buffers[1]);
-  set_all(context, y, out.elements, static_cast<float>(after[rank]));
-  strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(shape[i]), in.of[i], out.of[i]);
-    y += whole(before[i]) * out.of[i];
-  }
-  copy(context, c, input(buffers[0]), y);
+  const pad_attributes a(attributes);
+  const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; });
+  const strides out(a.rank, [&](std::int64_t i) { return a.shape[i] + a.before[i] + a.after[i]; });
+  float* y = output(buffers[pad_buffer::output]);
+  set_all(context, y, out.elements, static_cast<float>(a.value));
+  copy_box(context, a.rank, a.shape, in, out, input(buffers[pad_buffer::input]), y + out.offset(a.rank, a.before));
   return ok();
 }
 
 versemi_status concat(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
-  const std::int64_t n = whole(attributes[0]), outer = whole(attributes[1]);
-  const double* inner = attributes + 2;
+  const concat_attributes a(attributes);
   std::int64_t width = 0;
-  for (std::int64_t i = 0; i < n; i++) width += whole(inner[i]);
-  float* y = output(buffers[n]);
-  for (std::int64_t i = 0; i < n; i++) {
-    const std::int64_t own = whole(inner[i]);
+  for (std::int64_t i = 0; i < a.n; i++) width += a.inner[i];
+  float* y = output(buffers[concat_buffer::output_after(a.n)]);
+  for (std::int64_t i = 0; i < a.n; i++) {
+    const std::int64_t own = a.inner[i];
     strided_copy c;
-    c.add(outer, own, width);
+    c.add(a.outer, own, width);
     c.add(own, 1, 1);
-    copy(context, c, input(buffers[i]), y);
+    copy(context, c, input(buffers[concat_buffer::input + i]), y);
     y += own;
   }
   return ok();
@@ -187,23 +186,22 @@ versemi_status concat(versemi_context* context, const versemi_buffer* buffers, s
 
 versemi_status repeat(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
-  const int rank = static_cast<int>(attributes[0]);
-  const double *shape = attributes + 1, *repetitions = shape + rank;
-  double out_shape[largest_rank];
-  for (int i = 0; i < rank; i++) out_shape[i] = shape[i] * repetitions[i];
-  const strides in(shape, nullptr, nullptr, rank), out(out_shape, nullptr, nullptr, rank);
+  const tile_attributes a(attributes);
+  const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; });
+  const strides out(a.rank, [&](std::int64_t i) { return a.shape[i] * a.repetitions[i]; });
   strided_copy c;
-  for (int i = 0; i < rank; i++) {
-    c.add(whole(repetitions[i]), 0, out.of[i] * whole(shape[i]));
-    c.add(whole(shape[i]), in.of[i], out.of[i]);
+  for (std::int64_t i = 0; i < a.rank; i++) {
+    c.add(a.repetitions[i], 0, out.of[i] * a.shape[i]);
+    c.add(a.shape[i], in.of[i], out.of[i]);
   }
-  copy(context, c, input(buffers[0]), output(buffers[1]));
+  copy(context, c, input(buffers[tile_buffer::input]), output(buffers[tile_buffer::output]));
   return ok();
 }
 
 versemi_status fill(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                     std::int32_t) {
-  set_all(context, output(buffers[0]), whole(attributes[0]), static_cast<float>(attributes[1]));
+  const fill_attributes a(attributes);
+  set_all(context, output(buffers[fill_buffer::output]), a.count, static_cast<float>(a.value));
   return ok();
 }
 

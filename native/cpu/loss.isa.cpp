@@ -56,11 +56,13 @@ VERSEMI_INLINE void sum_piece(const float* logits, const float* target, Mask mas
 
 versemi_status overlap_sums(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                             const double* attributes, std::int32_t) {
-  const float *logits = input(buffers[0]), *target = input(buffers[1]), *mask = input(buffers[2]);
-  float* result = output(buffers[3]);
-  const std::int64_t count = whole(attributes[0]), pieces = divide_up(count, task_elements);
+  namespace buffer = overlap_sums_buffer;
+  const float *logits = input(buffers[buffer::logits]), *target = input(buffers[buffer::target]);
+  const float* mask = input(buffers[buffer::mask]);
+  float* result = output(buffers[buffer::sums]);
+  const std::int64_t count = overlap_sums_attributes(attributes).count, pieces = divide_up(count, task_elements);
   const std::size_t bytes = static_cast<std::size_t>(pieces * sums) * sizeof(double);
-  double* partials = static_cast<double*>(scratch(context, 6, bytes));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, bytes));
   if (partials == nullptr) return out_of_memory(bytes);
   parallel_for(context, pieces, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t piece = first; piece < last; piece++) {
@@ -105,10 +107,11 @@ void overlap_grad(versemi_context* context, std::int64_t count, const float* gra
 
 versemi_status overlap_sums_grad(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                  const double* attributes, std::int32_t) {
-  const float *grad_sums = input(buffers[0]), *logits = input(buffers[1]), *target = input(buffers[2]);
-  const float* mask = input(buffers[3]);
-  float *grad_logits = output(buffers[4]), *grad_target = output(buffers[5]);
-  const std::int64_t count = whole(attributes[0]);
+  namespace buffer = overlap_sums_grad_buffer;
+  const float *grad_sums = input(buffers[buffer::grad_sums]), *logits = input(buffers[buffer::logits]);
+  const float *target = input(buffers[buffer::target]), *mask = input(buffers[buffer::mask]);
+  float *grad_logits = output(buffers[buffer::grad_logits]), *grad_target = output(buffers[buffer::grad_target]);
+  const std::int64_t count = overlap_sums_grad_attributes(attributes).count;
   if (mask != nullptr) {
     overlap_grad(context, count, grad_sums, logits, target, masked{mask}, grad_logits, grad_target);
   } else {
@@ -135,10 +138,11 @@ void for_each_voxel(versemi_context* context, std::int64_t n, std::int64_t promp
 
 versemi_status aggregate_max(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                              const double* attributes, std::int32_t) {
-  const float* logits = input(buffers[0]);
-  float* aggregate = output(buffers[1]);
-  const std::int64_t prompts = whole(attributes[1]), voxels = whole(attributes[2]), real = whole(attributes[3]);
-  for_each_voxel(context, whole(attributes[0]), prompts, voxels,
+  const aggregate_max_attributes of(attributes);
+  const float* logits = input(buffers[aggregate_max_buffer::logits]);
+  float* aggregate = output(buffers[aggregate_max_buffer::aggregate]);
+  const std::int64_t voxels = of.voxels, real = of.real;
+  for_each_voxel(context, of.n, of.prompts, voxels,
                  [=](std::int64_t from, std::int64_t to, auto part) VERSEMI_INLINE_LAMBDA {
                    vfloat best = load(logits + from, part);
                    for (std::int64_t k = 1; k < real; k++)
@@ -150,10 +154,12 @@ versemi_status aggregate_max(versemi_context* context, const versemi_buffer* buf
 
 versemi_status aggregate_max_grad(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                   const double* attributes, std::int32_t) {
-  const float *grad_aggregate = input(buffers[0]), *logits = input(buffers[1]);
-  float* grad_logits = output(buffers[2]);
-  const std::int64_t prompts = whole(attributes[1]), voxels = whole(attributes[2]), real = whole(attributes[3]);
-  for_each_voxel(context, whole(attributes[0]), prompts, voxels,
+  namespace buffer = aggregate_max_grad_buffer;
+  const aggregate_max_grad_attributes of(attributes);
+  const float *grad_aggregate = input(buffers[buffer::grad_aggregate]), *logits = input(buffers[buffer::logits]);
+  float* grad_logits = output(buffers[buffer::grad_logits]);
+  const std::int64_t prompts = of.prompts, voxels = of.voxels, real = of.real;
+  for_each_voxel(context, of.n, prompts, voxels,
                  [=](std::int64_t from, std::int64_t to, auto part) VERSEMI_INLINE_LAMBDA {
                    vfloat best = load(logits + from, part);
                    vint winner = vint{};

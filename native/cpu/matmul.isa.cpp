@@ -60,19 +60,18 @@ VERSEMI_INLINE void multiply_tile(const product& p, const float* a, const float*
 
 versemi_status matmul(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
-  const std::int64_t batch = whole(attributes[0]), m = whole(attributes[1]), k = whole(attributes[2]), n = whole(attributes[3]);
-  const bool transpose_a = attributes[4] != 0, transpose_b = attributes[5] != 0;
-  const std::int64_t a_step = whole(attributes[6]), b_step = whole(attributes[7]);
-  const product p{m, k, n, transpose_a ? 1 : k, transpose_a ? m : 1, transpose_b ? 1 : n, transpose_b ? k : 1};
+  const matmul_attributes of(attributes);
+  const std::int64_t batch = of.batch, m = of.m, k = of.k, n = of.n;
+  const product p{m, k, n, of.transpose_a ? 1 : k, of.transpose_a ? m : 1, of.transpose_b ? 1 : n, of.transpose_b ? k : 1};
   if (batch * m * n == 0) return ok();
   const std::int64_t panels = divide_up(n, panel_columns), row_tasks = divide_up(m, task_rows);
   const std::size_t bytes = static_cast<std::size_t>(larger<std::int64_t>(1, panels * k) * panel_columns) * sizeof(float);
-  float* packed = static_cast<float*>(scratch(context, 6, bytes));
+  float* packed = static_cast<float*>(scratch(context, scratch_slot::packed, bytes));
   if (packed == nullptr) return out_of_memory(bytes);
   for (std::int64_t i = 0; i < batch; i++) {
-    const float *a = input(buffers[0]) + i * a_step, *b = input(buffers[1]) + i * b_step;
-    float* y = output(buffers[2]) + i * m * n;
-    if (i == 0 || b_step != 0) {
+    const float *a = input(buffers[matmul_buffer::a]) + i * of.a_step, *b = input(buffers[matmul_buffer::b]) + i * of.b_step;
+    float* y = output(buffers[matmul_buffer::output]) + i * m * n;
+    if (i == 0 || of.b_step != 0) {
       parallel_for(context, panels, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t panel = begin; panel < end; panel++) pack_panel(p, b, panel, packed + panel * k * panel_columns);
       });

@@ -89,7 +89,7 @@ VERSEMI_INLINE void sum_columns(const row_layout& l, std::int64_t elements, doub
 
 double* partial_sums(versemi_context* context, const row_layout& l) {
   return static_cast<double*>(
-      scratch(context, norm_scratch_partials, static_cast<std::size_t>(l.n * l.chunks * 2 * l.period) * sizeof(double)));
+      scratch(context, scratch_slot::partials, static_cast<std::size_t>(l.n * l.chunks * 2 * l.period) * sizeof(double)));
 }
 
 // Adds up the chunks of each sample in order: totals(sample, channel, first, second).
@@ -143,7 +143,7 @@ struct row_constants {
 
 // `sets` arrays of [n, period] floats.
 float* constant_rows(versemi_context* context, const row_layout& l, int sets) {
-  return scratch_floats(context, norm_scratch_constants, static_cast<std::size_t>(l.n * l.period * sets));
+  return scratch_floats(context, scratch_slot::repeated, static_cast<std::size_t>(l.n * l.period * sets));
 }
 
 // rows[n, period] <- value(sample, channel)
@@ -157,9 +157,14 @@ VERSEMI_INLINE void fill_rows(const row_layout& l, float* rows, Value value) {
 template <typename Body>
 VERSEMI_INLINE void for_each_part(const row_layout& l, std::int64_t elements, Body body) {
   std::int64_t offset = 0;
-  for (; offset + l.period <= elements; offset += l.period) {
-    for_each_vector(0, l.period, [&](std::int64_t column, auto part)
-                                     VERSEMI_INLINE_LAMBDA { body(offset + column, column, part); });
+  if (l.period % lanes == 0) {
+    // Without asking each row for a rest: 5 % of the fused convolution at 16 channels.
+    for (; offset + l.period <= elements; offset += l.period)
+      for (std::int64_t column = 0; column < l.period; column += lanes) body(offset + column, column, all_lanes{});
+  } else {
+    for (; offset + l.period <= elements; offset += l.period)
+      for_each_vector(0, l.period, [&](std::int64_t column, auto part)
+                                       VERSEMI_INLINE_LAMBDA { body(offset + column, column, part); });
   }
   if (offset < elements) body(offset, std::int64_t{0}, first_lanes{static_cast<int>(elements - offset)});
 }
@@ -266,10 +271,13 @@ float reciprocal_root(double variance, double epsilon) {
 
 versemi_status instance_norm_relu(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                   const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]), voxels = whole(attributes[1]), channels = whole(attributes[2]);
+  namespace buffer = instance_norm_relu_buffer;
+  const instance_norm_relu_attributes of(attributes);
+  const std::int64_t n = of.n, channels = of.channels;
+  const float* x = input(buffers[buffer::input]);
   // Statistics that nobody wants lie behind the repeated constants of the second pass.
-  const row_layout l(n, voxels, channels);
-  float *mean = output(buffers[2]), *rstd = output(buffers[3]);
+  const row_layout l(n, of.voxels, channels);
+  float *mean = output(buffers[buffer::mean]), *rstd = output(buffers[buffer::rstd]);
   float* spare = nullptr;
   if (mean == nullptr || rstd == nullptr) {
     spare = constant_rows(context, l, 4);
@@ -277,17 +285,20 @@ versemi_status instance_norm_relu(versemi_context* context, const versemi_buffer
     if (mean == nullptr) mean = spare + 2 * n * l.period;
     if (rstd == nullptr) rstd = spare + 3 * n * l.period;
   }
-  const versemi_status status =
-      instance_statistics(context, input(buffers[0]), n, voxels, channels, attributes[4], mean, rstd);
-  if (status.code != VERSEMI_OK) return status;
-  return normalize_relu(context, input(buffers[0]), mean, rstd, nullptr, output(buffers[1]), n, voxels, channels,
-                        attributes[3] != 0);
+  const auto keep = [&](std::int64_t s, std::int64_t c, double m, double v) {
+    mean[s * channels + c] = static_cast<float>(m);
+    rstd[s * channels + c] = reciprocal_root(v, of.epsilon);
+  };
+  if (!statistics(context, l, x, keep)) return out_of_memory(0);
+  return normalize_relu(context, x, mean, rstd, nullptr, output(buffers[buffer::output]), n, of.voxels, channels, of.relu);
 }
 
 versemi_status instance_norm_relu_grad(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                        const double* attributes, std::int32_t) {
-  const row_layout l(whole(attributes[0]), whole(attributes[1]), whole(attributes[2]));
-  const float *mean = input(buffers[2]), *rstd = input(buffers[3]);
+  namespace buffer = instance_norm_relu_grad_buffer;
+  const instance_norm_relu_grad_attributes of(attributes);
+  const row_layout l(of.n, of.voxels, of.channels);
+  const float *mean = input(buffers[buffer::mean]), *rstd = input(buffers[buffer::rstd]);
   float* rows = constant_rows(context, l, 4);
   if (rows == nullptr) return out_of_memory(static_cast<std::size_t>(l.n * l.period) * 16);
   const std::int64_t set = l.n * l.period;
@@ -296,45 +307,49 @@ versemi_status instance_norm_relu_grad(versemi_context* context, const versemi_b
   fill_rows(l, constants.rstd, [&](std::int64_t s, std::int64_t c) { return rstd[s * l.channels + c]; });
   const auto nothing = [](std::int64_t, std::int64_t, double, double) {};
   const auto run = [&](auto relu) {
-    return normalize_grad<false, decltype(relu)::value>(context, l, constants, input(buffers[0]), input(buffers[1]),
-                                                        output(buffers[4]), nothing);
+    return normalize_grad<false, decltype(relu)::value>(context, l, constants, input(buffers[buffer::grad_output]),
+                                                        input(buffers[buffer::raw]), output(buffers[buffer::grad_raw]), nothing);
   };
-  return (attributes[3] != 0 ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
+  return (of.relu ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
 }
 
 versemi_status batch_norm_relu(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                const double* attributes, std::int32_t) {
-  const row_layout l(1, whole(attributes[0]), whole(attributes[1]));
-  const bool training = attributes[2] != 0, relu = attributes[3] != 0;
-  const double epsilon = attributes[4];
-  const float *gamma = input(buffers[1]), *beta = input(buffers[2]);
+  namespace buffer = batch_norm_relu_buffer;
+  const batch_norm_relu_attributes of(attributes);
+  const row_layout l(1, of.rows, of.channels);
+  const float* x = input(buffers[buffer::input]);
+  const float *gamma = input(buffers[buffer::gamma]), *beta = input(buffers[buffer::beta]);
   float* rows = constant_rows(context, l, 3);
   if (rows == nullptr) return out_of_memory(static_cast<std::size_t>(l.period) * 12);
   const row_constants constants{rows, rows + l.period, rows + 2 * l.period, nullptr, nullptr, nullptr};
-  const float *mean = input(buffers[3]), *variance = input(buffers[4]);
-  if (training) {
-    float *mean_out = output(buffers[6]), *variance_out = output(buffers[7]);
+  const float *mean = input(buffers[buffer::moving_mean]), *variance = input(buffers[buffer::moving_variance]);
+  if (of.training) {
+    float *mean_out = output(buffers[buffer::mean]), *variance_out = output(buffers[buffer::variance]);
     const auto keep = [&](std::int64_t, std::int64_t c, double m, double v) {
       mean_out[c] = static_cast<float>(m);
       variance_out[c] = static_cast<float>(v);
     };
-    if (!statistics(context, l, input(buffers[0]), keep)) return out_of_memory(0);
+    if (!statistics(context, l, x, keep)) return out_of_memory(0);
     mean = mean_out;
     variance = variance_out;
   }
   fill_rows(l, constants.mean, [&](std::int64_t, std::int64_t c) { return mean[c]; });
-  fill_rows(l, constants.scale, [&](std::int64_t, std::int64_t c) { return gamma[c] * reciprocal_root(variance[c], epsilon); });
+  fill_rows(l, constants.scale, [&](std::int64_t, std::int64_t c) { return gamma[c] * reciprocal_root(variance[c], of.epsilon); });
   fill_rows(l, constants.shift, [&](std::int64_t, std::int64_t c) { return beta[c]; });
-  normalize(context, l, constants, input(buffers[0]), nullptr, output(buffers[5]), relu);
+  normalize(context, l, constants, x, nullptr, output(buffers[buffer::output]), of.relu);
   return ok();
 }
 
 versemi_status batch_norm_relu_grad(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                                     const double* attributes, std::int32_t) {
-  const row_layout l(1, whole(attributes[0]), whole(attributes[1]));
-  const double epsilon = attributes[3];
-  const float *gamma = input(buffers[2]), *beta = input(buffers[3]), *mean = input(buffers[4]), *variance = input(buffers[5]);
-  float *grad_gamma = output(buffers[7]), *grad_beta = output(buffers[8]);
+  namespace buffer = batch_norm_relu_grad_buffer;
+  const batch_norm_relu_grad_attributes of(attributes);
+  const row_layout l(1, of.rows, of.channels);
+  const double epsilon = of.epsilon;
+  const float *gamma = input(buffers[buffer::gamma]), *beta = input(buffers[buffer::beta]);
+  const float *mean = input(buffers[buffer::mean]), *variance = input(buffers[buffer::variance]);
+  float *grad_gamma = output(buffers[buffer::grad_gamma]), *grad_beta = output(buffers[buffer::grad_beta]);
   float* rows = constant_rows(context, l, 6);
   if (rows == nullptr) return out_of_memory(static_cast<std::size_t>(l.period) * 24);
   const row_constants constants{rows, rows + l.period, rows + 2 * l.period, rows + 3 * l.period, rows + 4 * l.period,
@@ -348,10 +363,10 @@ versemi_status batch_norm_relu_grad(versemi_context* context, const versemi_buff
     grad_gamma[c] = static_cast<float>(sum_gx);
   };
   const auto run = [&](auto relu) {
-    return normalize_grad<true, decltype(relu)::value>(context, l, constants, input(buffers[0]), input(buffers[1]),
-                                                       output(buffers[6]), keep);
+    return normalize_grad<true, decltype(relu)::value>(context, l, constants, input(buffers[buffer::grad_output]),
+                                                       input(buffers[buffer::input]), output(buffers[buffer::grad_input]), keep);
   };
-  return (attributes[2] != 0 ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
+  return (of.relu ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
 }
 
 const versemi_kernel rows[] = {
@@ -362,16 +377,6 @@ const versemi_kernel rows[] = {
 };
 
 }  // namespace
-
-versemi_status instance_statistics(versemi_context* context, const float* input, std::int64_t n, std::int64_t voxels,
-                                   std::int64_t channels, double epsilon, float* mean, float* rstd) {
-  const row_layout l(n, voxels, channels);
-  const auto keep = [&](std::int64_t s, std::int64_t c, double m, double v) {
-    mean[s * channels + c] = static_cast<float>(m);
-    rstd[s * channels + c] = reciprocal_root(v, epsilon);
-  };
-  return statistics(context, l, input, keep) ? ok() : out_of_memory(0);
-}
 
 versemi_status normalize_relu(versemi_context* context, const float* input, const float* mean, const float* rstd,
                               const float* skip, float* output, std::int64_t n, std::int64_t voxels,

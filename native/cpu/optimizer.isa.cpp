@@ -8,12 +8,12 @@ namespace VERSEMI_ISA {
 namespace {
 
 // starts[n + 1]: where each parameter begins in the arena, and the end; nullptr when there is no scratch.
-std::int64_t* starts_of(versemi_context* context, const double* sizes, std::int64_t n) {
-  std::int64_t* starts =
-      static_cast<std::int64_t*>(scratch(context, 6, static_cast<std::size_t>(n + 1) * sizeof(std::int64_t)));
+std::int64_t* starts_of(versemi_context* context, const attribute_list& sizes, std::int64_t n) {
+  std::int64_t* starts = static_cast<std::int64_t*>(
+      scratch(context, scratch_slot::starts, static_cast<std::size_t>(n + 1) * sizeof(std::int64_t)));
   if (starts == nullptr) return nullptr;
   starts[0] = 0;
-  for (std::int64_t i = 0; i < n; i++) starts[i + 1] = starts[i] + whole(sizes[i]);
+  for (std::int64_t i = 0; i < n; i++) starts[i + 1] = starts[i] + sizes[i];
   return starts;
 }
 
@@ -39,17 +39,19 @@ void for_each_stretch(versemi_context* context, const std::int64_t* starts, std:
 
 versemi_status pack_gradients(versemi_context* context, const versemi_buffer* buffers, std::int32_t,
                               const double* attributes, std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  float *arena = output(buffers[n]), *squared_norm = output(buffers[n + 1]);
-  const std::int64_t* starts = starts_of(context, attributes + 1, n);
+  namespace buffer = pack_gradients_buffer;
+  const pack_gradients_attributes of(attributes);
+  const std::int64_t n = of.n;
+  float *arena = output(buffers[buffer::arena_after(n)]), *squared_norm = output(buffers[buffer::squared_norm_after(n)]);
+  const std::int64_t* starts = starts_of(context, of.size, n);
   if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
   const std::int64_t pieces = divide_up(starts[n], task_elements);
-  double* partials = static_cast<double*>(scratch(context, 7, static_cast<std::size_t>(pieces) * sizeof(double)));
+  double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, static_cast<std::size_t>(pieces) * sizeof(double)));
   if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(pieces) * sizeof(double));
   for (std::int64_t i = 0; i < pieces; i++) partials[i] = 0;
   for_each_stretch(context, starts, n, [&](std::int64_t piece, std::int64_t parameter, std::int64_t offset,
                                            std::int64_t at, std::int64_t count) {
-    const float* gradient = input(buffers[parameter]);
+    const float* gradient = input(buffers[buffer::gradient + parameter]);
     float* out = arena + at;
     if (gradient == nullptr) {
       std::memset(out, 0, static_cast<std::size_t>(count) * sizeof(float));
@@ -74,23 +76,24 @@ versemi_status pack_gradients(versemi_context* context, const versemi_buffer* bu
 
 versemi_status adam_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                          std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  const double learning_rate = attributes[1], beta1 = attributes[2], beta2 = attributes[3], epsilon = attributes[4],
-               weight_decay = attributes[5], step = attributes[6];
-  const float* arena = input(buffers[0]);
-  float *first_moment = output(buffers[1]), *second_moment = output(buffers[2]);
-  const std::int64_t* starts = starts_of(context, attributes + 8, n);
+  namespace buffer = adam_step_buffer;
+  const adam_step_attributes of(attributes);
+  const std::int64_t n = of.n;
+  const double learning_rate = of.learning_rate, beta1 = of.beta1, beta2 = of.beta2, step = static_cast<double>(of.step);
+  const float* arena = input(buffers[buffer::arena]);
+  float *first_moment = output(buffers[buffer::first_moment]), *second_moment = output(buffers[buffer::second_moment]);
+  const std::int64_t* starts = starts_of(context, of.size, n);
   if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
   const auto constant = [](double value) { return broadcast(static_cast<float>(value)); };
-  const vfloat scale = constant(attributes[7]), b1 = constant(beta1), c1 = constant(1 - beta1), b2 = constant(beta2),
-               c2 = constant(1 - beta2), kept = constant(1 - learning_rate * weight_decay), eps = constant(epsilon);
+  const vfloat scale = constant(of.gradient_scale), b1 = constant(beta1), c1 = constant(1 - beta1), b2 = constant(beta2),
+               c2 = constant(1 - beta2), kept = constant(1 - learning_rate * of.weight_decay), eps = constant(of.epsilon);
   // lr * mhat / (sqrt(vhat) + eps) with the bias corrections of both moments taken into constants
   const vfloat rate = constant(learning_rate / (1 - __builtin_pow(beta1, step)));
   const vfloat correction = constant(1 / __builtin_sqrt(1 - __builtin_pow(beta2, step)));
   for_each_stretch(context, starts, n, [=](std::int64_t, std::int64_t parameter, std::int64_t offset, std::int64_t at,
                                            std::int64_t count) {
     const float* gradient = arena + at;
-    float *m = first_moment + at, *v = second_moment + at, *w = output(buffers[3 + parameter]) + offset;
+    float *m = first_moment + at, *v = second_moment + at, *w = output(buffers[buffer::parameter + parameter]) + offset;
     for_each_vector(0, count, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
       const vfloat g = load(gradient + i, part) * scale;
       const vfloat first = b1 * load(m + i, part) + c1 * g;
@@ -106,14 +109,16 @@ versemi_status adam_step(versemi_context* context, const versemi_buffer* buffers
 
 versemi_status ema_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                         std::int32_t) {
-  const std::int64_t n = whole(attributes[0]);
-  float* average = output(buffers[n]);
-  const std::int64_t* starts = starts_of(context, attributes + 2, n);
+  namespace buffer = ema_step_buffer;
+  const ema_step_attributes of(attributes);
+  const std::int64_t n = of.n;
+  float* average = output(buffers[buffer::average_after(n)]);
+  const std::int64_t* starts = starts_of(context, of.size, n);
   if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
-  const vfloat decay = broadcast(static_cast<float>(attributes[1])), rest = broadcast(static_cast<float>(1 - attributes[1]));
+  const vfloat decay = broadcast(static_cast<float>(of.decay)), rest = broadcast(static_cast<float>(1 - of.decay));
   for_each_stretch(context, starts, n, [=](std::int64_t, std::int64_t parameter, std::int64_t offset, std::int64_t at,
                                            std::int64_t count) {
-    const float* w = input(buffers[parameter]) + offset;
+    const float* w = input(buffers[buffer::parameter + parameter]) + offset;
     float* mean = average + at;
     for_each_vector(0, count, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
       store(mean + i, decay * load(mean + i, part) + rest * load(w + i, part), part);

@@ -10,8 +10,8 @@ namespace {
 
 struct patch_shape {
   std::int64_t n, extent[3];  // d, h, w
-  explicit patch_shape(const double* attributes)
-      : n(whole(attributes[0])), extent{whole(attributes[1]), whole(attributes[2]), whole(attributes[3])} {}
+  template <typename Attributes>
+  explicit patch_shape(const Attributes& of) : n(of.n), extent{of.d, of.h, of.w} {}
   std::int64_t lines() const { return n * extent[0] * extent[1]; }
   std::int64_t voxels() const { return extent[0] * extent[1] * extent[2]; }
 };
@@ -29,10 +29,13 @@ void each_line(versemi_context* context, const patch_shape& shape, float* output
 
 versemi_status cut_patches(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                            std::int32_t) {
-  const patch_shape shape(attributes);
-  const std::int64_t total = whole(attributes[4]), lookups = whole(attributes[5]);
-  const float *volumes = input(buffers[0]), *table = input(buffers[1]), *lookup = input(buffers[2]);
-  each_line(context, shape, output(buffers[3]), [&](std::int64_t patch, std::int64_t z, std::int64_t y, float* to) {
+  namespace buffer = cut_patches_buffer;
+  const cut_patches_attributes of(attributes);
+  const patch_shape shape(of);
+  const std::int64_t total = of.total, lookups = of.lookups;
+  const float *volumes = input(buffers[buffer::volumes]), *table = input(buffers[buffer::table]);
+  const float* lookup = input(buffers[buffer::lookup]);
+  each_line(context, shape, output(buffers[buffer::patches]), [&](std::int64_t patch, std::int64_t z, std::int64_t y, float* to) {
     const patch_line line = line_of_patch(table + patch * patch_row_length, total, shape.extent, z, y);
     for (std::int64_t x = 0; x < shape.extent[2]; x++) {
       const bool inside = x >= line.first_x && x < line.last_x;
@@ -44,10 +47,11 @@ versemi_status cut_patches(versemi_context* context, const versemi_buffer* buffe
 
 versemi_status cut_mix(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                        std::int32_t) {
-  const patch_shape shape(attributes);
-  const std::int64_t count = whole(attributes[4]), voxels = shape.voxels();
-  const float *patches = input(buffers[0]), *table = input(buffers[1]);
-  each_line(context, shape, output(buffers[2]), [&](std::int64_t mix, std::int64_t z, std::int64_t y, float* to) {
+  const cut_mix_attributes of(attributes);
+  const patch_shape shape(of);
+  const std::int64_t count = of.sources, voxels = shape.voxels();
+  const float *patches = input(buffers[cut_mix_buffer::patches]), *table = input(buffers[cut_mix_buffer::table]);
+  each_line(context, shape, output(buffers[cut_mix_buffer::mixes]), [&](std::int64_t mix, std::int64_t z, std::int64_t y, float* to) {
     const mix_line line = line_of_mix(table + mix * mix_row_length, z, y);
     const std::int64_t at = (z * shape.extent[1] + y) * shape.extent[2];
     for (std::int64_t x = 0; x < shape.extent[2]; x++)

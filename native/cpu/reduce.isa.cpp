@@ -11,9 +11,6 @@ namespace versemi {
 namespace VERSEMI_ISA {
 namespace {
 
-// Order of reduceKinds in kernel-table.ts.
-enum reduce_kind { sum_kind, mean_kind, max_kind, min_kind, prod_kind };
-
 constexpr std::int64_t widest_row = 512;
 
 struct add_up {
@@ -65,7 +62,7 @@ versemi_status reduce_by(versemi_context* context, const float* x, float* y, std
   const std::size_t bytes = static_cast<std::size_t>(outer * pieces * inner) * sizeof(double);
   double* partials = nullptr;
   if (pieces > 1) {
-    partials = static_cast<double*>(scratch(context, 6, bytes));
+    partials = static_cast<double*>(scratch(context, scratch_slot::partials, bytes));
     if (partials == nullptr) return out_of_memory(bytes);
   }
   const auto finish = [=](double total) { return static_cast<float>(total / divisor); };
@@ -106,24 +103,24 @@ versemi_status reduce_by(versemi_context* context, const float* x, float* y, std
 
 versemi_status reduce(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
-  const float* x = input(buffers[0]);
-  float* y = output(buffers[1]);
-  const std::int64_t outer = whole(attributes[1]), reduced = whole(attributes[2]), inner = whole(attributes[3]);
+  const reduce_attributes of(attributes);
+  const float* x = input(buffers[reduce_buffer::input]);
+  float* y = output(buffers[reduce_buffer::output]);
+  const std::int64_t outer = of.outer, reduced = of.reduced, inner = of.inner;
   if (outer * inner == 0) return ok();
-  switch (static_cast<int>(attributes[0])) {
-    case sum_kind:
+  switch (of.kind) {
+    case reduce_kind::sum:
       return reduce_by<add_up>(context, x, y, outer, reduced, inner, 1);
-    case mean_kind:
+    case reduce_kind::mean:
       return reduce_by<add_up>(context, x, y, outer, reduced, inner, static_cast<double>(reduced));
-    case max_kind:
+    case reduce_kind::max:
       return reduce_by<keep_largest>(context, x, y, outer, reduced, inner, 1);
-    case min_kind:
+    case reduce_kind::min:
       return reduce_by<keep_smallest>(context, x, y, outer, reduced, inner, 1);
-    case prod_kind:
+    case reduce_kind::prod:
       return reduce_by<multiply_up>(context, x, y, outer, reduced, inner, 1);
-    default:
-      return failure(VERSEMI_UNSUPPORTED, "reduce kind %d", static_cast<int>(attributes[0]));
   }
+  return ok();
 }
 
 const versemi_kernel rows[] = {VERSEMI_ROW(VERSEMI_REDUCE, reduce)};

@@ -30,14 +30,12 @@ struct winograd_plan {
   int64_t group_blocks;
 };
 
-// False where the direct sum serves: other kernels and strides, too few channels or voxels for it to pay, an exact context.
-// The choice follows from the operation alone, not from the threads.
-bool plan_winograd(const versemi_context* context, const conv_operation& operation, winograd_plan* plan);
+// nullptr, or why the direct sum serves: another kernel or stride, too few channels or voxels for filtering to pay, an exact
+// context. The choice follows from the operation alone, not from the threads.
+const char* plan_winograd(const versemi_context* context, const conv_operation& operation, winograd_plan* plan);
 
-// As run_conv and run_conv_with_moments.
-versemi_status run_winograd(versemi_context* context, const conv_operation& operation, const winograd_plan& plan);
-versemi_status run_winograd_with_moments(versemi_context* context, const conv_operation& operation,
-                                         const winograd_plan& plan, double epsilon, double* mean, double* rstd);
+// As run_direct; VERSEMI_UNSUPPORTED where plan_winograd refuses.
+versemi_status run_winograd(versemi_context* context, const conv_operation& operation, const conv_moments* moments);
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi

@@ -248,7 +248,7 @@ layout make_layout(const conv_operation& o, const winograd_plan& p) {
 // Steps one after the other over groups of whole chunks.
 versemi_status run_groups(versemi_context* context, const conv_operation& o, const winograd_plan& p, const layout& l) {
   const int64_t inputs = divide_up(p.depth, p.slice) * l.v_floats, floats = inputs + p.column_blocks * l.m_floats;
-  float* v = scratch_floats(context, conv_scratch_winograd_group, (std::size_t)floats);
+  float* v = scratch_floats(context, scratch_slot::mapped, (std::size_t)floats);
   if (v == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
   float* m = v + inputs;
   const int64_t all = o.n * p.chunks, x_vectors = p.depth / lanes;
@@ -285,17 +285,17 @@ versemi_status run_groups(versemi_context* context, const conv_operation& o, con
 
 versemi_status run(versemi_context* context, const conv_operation& o, const winograd_plan& p, layout& l) {
   const std::size_t bytes = (std::size_t)(l.thread_floats * thread_count(context)) * sizeof(float);
-  l.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  l.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (l.thread_memory == nullptr) return out_of_memory(bytes);
   if (o.bias != nullptr) {
-    float* bias = scratch_floats(context, conv_scratch_bias, (std::size_t)(p.vectors * lanes));
+    float* bias = scratch_floats(context, scratch_slot::bias, (std::size_t)(p.vectors * lanes));
     if (bias == nullptr) return out_of_memory((std::size_t)(p.vectors * lanes) * sizeof(float));
     for (int64_t i = 0; i < p.vectors * lanes; i++) bias[i] = i < o.columns ? o.bias[i] : 0.0f;
     l.bias = bias;
   }
   if (p.group_blocks > 0) return run_groups(context, o, p, l);
   const int64_t weight_floats = p.planes * (p.depth * p.vectors * lanes + p.column_blocks * line_floats);
-  l.weights = scratch_floats(context, conv_scratch_winograd_weights, (std::size_t)weight_floats);
+  l.weights = scratch_floats(context, scratch_slot::packed, (std::size_t)weight_floats);
   if (l.weights == nullptr) return out_of_memory((std::size_t)weight_floats * sizeof(float));
   const int64_t x_vectors = p.depth / lanes;
   parallel_for(context, p.vectors * x_vectors, [&](int64_t begin, int64_t end, int thread) {
@@ -331,18 +331,16 @@ int64_t chunk_voxels(const conv_operation& o, const winograd_plan& p, int64_t ch
 
 }  // namespace
 
-versemi_status run_winograd(versemi_context* context, const conv_operation& o, const winograd_plan& p) {
+versemi_status run_winograd(versemi_context* context, const conv_operation& o, const conv_moments* moments) {
+  winograd_plan p;
+  const char* reason = plan_winograd(context, o, &p);
+  if (reason != nullptr) return failure(VERSEMI_UNSUPPORTED, "%s", reason);
   layout l = make_layout(o, p);
-  return run(context, o, p, l);
-}
-
-versemi_status run_winograd_with_moments(versemi_context* context, const conv_operation& o, const winograd_plan& p,
-                                         double epsilon, double* mean, double* rstd) {
-  layout l = make_layout(o, p);
+  if (moments == nullptr) return run(context, o, p, l);
   // Behind the sums, the number of voxels of each chunk.
   const int64_t sums = o.n * p.chunks * p.vectors * 3 * lanes;
   const std::size_t bytes = (std::size_t)sums * sizeof(float) + (std::size_t)p.chunks * sizeof(double);
-  l.statistics = static_cast<float*>(scratch(context, conv_scratch_statistics, bytes));
+  l.statistics = static_cast<float*>(scratch(context, scratch_slot::statistics, bytes));
   if (l.statistics == nullptr) return out_of_memory(bytes);
   double* numbers = reinterpret_cast<double*>(l.statistics + sums);
   for (int64_t chunk = 0; chunk < p.chunks; chunk++) numbers[chunk] = (double)chunk_voxels(o, p, chunk);
@@ -351,13 +349,13 @@ versemi_status run_winograd_with_moments(versemi_context* context, const conv_op
   parallel_for(context, o.n * o.columns, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i++) {
       const int64_t sample = i / o.columns, column = i % o.columns;
-      moment_sum moments;
+      moment_sum sum;
       for (int64_t chunk = 0; chunk < p.chunks; chunk++) {
         const float* s = l.statistics + ((sample * p.chunks + chunk) * p.vectors + column / lanes) * 3 * lanes + column % lanes;
-        moments.add(numbers[chunk], s[0], s[lanes], s[2 * lanes]);
+        sum.add(numbers[chunk], s[0], s[lanes], s[2 * lanes]);
       }
-      mean[i] = moments.mean();
-      rstd[i] = moments.rstd(epsilon);
+      moments->mean[i] = sum.mean();
+      moments->rstd[i] = sum.rstd(moments->epsilon);
     }
   });
   return status;

@@ -5,7 +5,7 @@
 #ifndef VERSEMI_CPU_WINOGRAD_GRADIENT_H
 #define VERSEMI_CPU_WINOGRAD_GRADIENT_H
 
-#include "conv3d_call.h"
+#include "conv_grad_call.h"
 
 namespace versemi {
 namespace VERSEMI_ISA {
@@ -23,12 +23,13 @@ struct winograd_gradient_plan {
   int64_t parts, chunks, segments;
 };
 
-// False where the direct sum serves: other kernels and strides, too few channels or voxels for it to pay, an exact context.
-// The choice follows from the problem alone, not from the threads.
-bool plan_winograd_gradient(const versemi_context* context, const versemi_conv_problem& problem,
-                            winograd_gradient_plan* plan);
+// nullptr, or why the direct sum serves: another kernel or stride, too few channels or voxels for filtering to pay, an exact
+// context. The choice follows from the problem alone, not from the threads.
+const char* plan_winograd_gradient(const versemi_context* context, const versemi_conv_problem& problem,
+                                   winograd_gradient_plan* plan);
 
-versemi_status run_winograd_gradient(versemi_context* context, const conv3d_call& call, const winograd_gradient_plan& plan);
+// VERSEMI_UNSUPPORTED where plan_winograd_gradient refuses.
+versemi_status run_winograd_gradient(versemi_context* context, const grad_weight_call& call);
 
 }  // namespace VERSEMI_ISA
 }  // namespace versemi

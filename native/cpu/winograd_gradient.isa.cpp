@@ -137,12 +137,12 @@ class worker {
   block_mapper<of_gradients> gradients_;
 };
 
-layout make_layout(const conv3d_call& call, const winograd_gradient_plan& s) {
+layout make_layout(const grad_weight_call& call, const winograd_gradient_plan& s) {
   const versemi_conv_problem& p = call.problem;
   layout l = {};
   l.inputs.x = call.input;
   l.inputs.channels = p.in_channels;
-  l.gradients.x = call.output;
+  l.gradients.x = call.grad_output;
   l.gradients.channels = p.out_channels;
   for (int i = 0; i < 3; i++) {
     l.inputs.size[i] = p.in[i];
@@ -167,11 +167,11 @@ layout make_layout(const conv3d_call& call, const winograd_gradient_plan& s) {
   return l;
 }
 
-versemi_status run(versemi_context* context, const conv3d_call& call, const winograd_gradient_plan& s, const layout& l) {
+versemi_status run(versemi_context* context, const grad_weight_call& call, const winograd_gradient_plan& s, const layout& l) {
   const versemi_conv_problem& p = call.problem;
   const int64_t pairs = s.row_slices * s.column_slices;
   const int64_t floats = l.v_floats + l.d_floats + (sums_go_on(s) ? pairs * l.sum_floats : 0);
-  float* const v = scratch_floats(context, conv_scratch_winograd_group, (std::size_t)floats);
+  float* const v = scratch_floats(context, scratch_slot::mapped, (std::size_t)floats);
   if (v == nullptr) return out_of_memory((std::size_t)floats * sizeof(float));
   float* const d = v + l.v_floats;
   float* const sums = d + l.d_floats;
@@ -202,7 +202,7 @@ versemi_status run(versemi_context* context, const conv3d_call& call, const wino
         float* const to = sums_go_on(s) ? sums + pair * l.sum_floats : work.memory();
         work.multiply(v + pair / s.column_slices * l.v.slice_floats, d + pair % s.column_slices * l.d.slice_floats,
                       rows_of(pair).count(), columns_of(pair).count(), blocks.count(), planes, to, part > 0);
-        if (!sums_go_on(s)) work.map_to_taps(to, rows_of(pair), columns_of(pair), call.weight);
+        if (!sums_go_on(s)) work.map_to_taps(to, rows_of(pair), columns_of(pair), call.grad_weight);
       }
     });
   }
@@ -213,7 +213,7 @@ versemi_status run(versemi_context* context, const conv3d_call& call, const wino
     for (int64_t task = begin; task < end; task++) {
       const int64_t pair = task / runs, first = task % runs * tap_rows;
       const range all = rows_of(pair), rows{all.begin + first, smaller(all.end, all.begin + first + tap_rows)};
-      work.map_to_taps(sums + pair * l.sum_floats + first * s.columns, rows, columns_of(pair), call.weight);
+      work.map_to_taps(sums + pair * l.sum_floats + first * s.columns, rows, columns_of(pair), call.grad_weight);
     }
   });
   return ok();
@@ -221,22 +221,25 @@ versemi_status run(versemi_context* context, const conv3d_call& call, const wino
 
 }  // namespace
 
-versemi_status run_winograd_gradient(versemi_context* context, const conv3d_call& call, const winograd_gradient_plan& s) {
+versemi_status run_winograd_gradient(versemi_context* context, const grad_weight_call& call) {
+  winograd_gradient_plan s;
+  const char* reason = plan_winograd_gradient(context, call.problem, &s);
+  if (reason != nullptr) return failure(VERSEMI_UNSUPPORTED, "%s", reason);
   layout l = make_layout(call, s);
   const std::size_t bytes = (std::size_t)(l.thread_floats * thread_count(context)) * sizeof(float);
-  l.thread_memory = static_cast<float*>(scratch(context, conv_scratch_thread, bytes));
+  l.thread_memory = static_cast<float*>(scratch(context, scratch_slot::per_thread, bytes));
   if (l.thread_memory == nullptr) return out_of_memory(bytes);
   const int64_t chunks = s.parts * s.chunks;
-  if (call.bias != nullptr) {
-    l.bias = scratch_floats(context, conv_scratch_bias, (std::size_t)(chunks * s.width));
+  if (call.grad_bias != nullptr) {
+    l.bias = scratch_floats(context, scratch_slot::bias, (std::size_t)(chunks * s.width));
     if (l.bias == nullptr) return out_of_memory((std::size_t)(chunks * s.width) * sizeof(float));
   }
   const versemi_status status = run(context, call, s, l);
-  if (status.code != VERSEMI_OK || call.bias == nullptr) return status;
+  if (status.code != VERSEMI_OK || call.grad_bias == nullptr) return status;
   for (int64_t channel = 0; channel < call.problem.out_channels; channel++) {
     double sum = 0;
     for (int64_t chunk = 0; chunk < chunks; chunk++) sum += (double)l.bias[chunk * s.width + channel];
-    call.bias[channel] = (float)sum;
+    call.grad_bias[channel] = (float)sum;
   }
   return status;
 }

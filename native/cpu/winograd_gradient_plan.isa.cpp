@@ -70,11 +70,11 @@ void cut(winograd_gradient_plan* p) {
 
 }  // namespace
 
-bool plan_winograd_gradient(const versemi_context* context, const versemi_conv_problem& problem,
-                            winograd_gradient_plan* plan) {
-  if (is_exact(context)) return false;
+const char* plan_winograd_gradient(const versemi_context* context, const versemi_conv_problem& problem,
+                                   winograd_gradient_plan* plan) {
+  if (is_exact(context)) return "exact sums are asked for";
   for (int i = 0; i < 3; i++)
-    if (problem.kernel[i] != 3 || problem.stride[i] != 1) return false;
+    if (problem.kernel[i] != 3 || problem.stride[i] != 1) return "the kernel is not 3 x 3 x 3 with stride 1";
   double best = 0.9 * direct_cost(problem);
   winograd_gradient_plan& p = *plan;
   p.planes = 0;
@@ -94,9 +94,9 @@ bool plan_winograd_gradient(const versemi_context* context, const versemi_conv_p
       p.blocks *= p.grid[i];
     }
   }
-  if (p.planes == 0) return false;
+  if (p.planes == 0) return "the direct sum is faster at these sizes";
   cut(plan);
-  return true;
+  return nullptr;
 }
 
 }  // namespace VERSEMI_ISA

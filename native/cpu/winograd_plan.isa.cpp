@@ -72,10 +72,11 @@ void cut(winograd_plan* p, const conv_operation& o) {
 
 }  // namespace
 
-bool plan_winograd(const versemi_context* context, const conv_operation& o, winograd_plan* plan) {
-  if (is_exact(context) || o.pass_count != 1 || o.column_sets != 1) return false;
+const char* plan_winograd(const versemi_context* context, const conv_operation& o, winograd_plan* plan) {
+  if (is_exact(context)) return "exact sums are asked for";
+  if (o.pass_count != 1 || o.column_sets != 1) return "the stride is not 1";
   for (const pass_axis& axis : o.passes[0].axis)
-    if (axis.taps != 3 || axis.x_step != 1 || axis.out_step != 1) return false;
+    if (axis.taps != 3 || axis.x_step != 1 || axis.out_step != 1) return "the kernel is not 3 x 3 x 3 with stride 1";
   double best = 0.9 * direct_cycles(o);
   winograd_plan& p = *plan;
   p.planes = 0;
@@ -94,12 +95,12 @@ bool plan_winograd(const versemi_context* context, const conv_operation& o, wino
       p.blocks *= p.grid[i];
     }
   }
-  if (p.planes == 0) return false;
+  if (p.planes == 0) return "the direct sum is faster at these sizes";
   p.vectors = divide_up(o.columns, lanes);
   p.column_blocks = divide_up(p.vectors, max_tile_vectors);
   p.depth = divide_up(o.x_channels, lanes) * lanes;
   cut(plan, o);
-  return true;
+  return nullptr;
 }
 
 }  // namespace VERSEMI_ISA

@@ -1,16 +1,14 @@
 // Speed of the convolution family on the layers of the network:
-// bench_conv [threads] [width] [patch] [isa] [layer] [bfloat16|int8]
+// bench_conv [threads] [width] [patch] [isa] [layer]
 // patch: the side of a cube, or DEPTHxHEIGHTxWIDTH.
 // Prints ms, GFLOP/s and the share of the arithmetic peak, which is measured first on the same number of threads; beside it
-// the same by direct sums (`exact`), and with operands of the lower precision where one is named, all in turns. With one thread
-// the clock is that of the thread.
+// the same by direct sums (`exact`), in turns. With one thread the clock is that of the thread.
 #include <ctime>
 
 #include <chrono>
 #include <cstdlib>
 
 #include "conv_reference.h"
-#include "cpu/dot_products.h"
 
 using namespace versemi_test;
 
@@ -31,34 +29,27 @@ double clock_ms(const versemi_context* context) {
 }
 
 struct times_ms {
-  double fast, exact, low;  // low: 0 where it was not asked for
+  double fast, exact;
 };
 
-// The precision that is measured beside float32.
-versemi::operand_precision low_precision = versemi::operand_precision::float32;
-
-// Best of some runs, with and without minimal filtering, and in the lower precision, in turns: the machine may be shared.
+// Best of some runs, with and without minimal filtering, in turns: the machine may be shared.
 template <typename Run>
 times_ms best_ms(versemi_context* context, Run&& run) {
-  const int kinds = low_precision == versemi::operand_precision::float32 ? 2 : 3;
-  double best[3] = {1e30, 1e30, 1e30}, total = 0;
-  for (int i = 0; i < 60 && (i < 6 || total < 300 * kinds); i++)
-    for (int kind = 0; kind < kinds; kind++) {
+  double best[2] = {1e30, 1e30}, total = 0;
+  for (int i = 0; i < 60 && (i < 6 || total < 600); i++)
+    for (int kind = 0; kind < 2; kind++) {
       versemi::set_exact(context, kind == 1);
-      versemi::set_precision(context, kind == 2 ? low_precision : versemi::operand_precision::float32);
       const double begin = clock_ms(context);
       run();
       const double took = clock_ms(context) - begin;
       total += took;
       if (i > 0 && took < best[kind]) best[kind] = took;
     }
-  return times_ms{best[0], best[1], kinds == 3 ? best[2] : 0};
+  return times_ms{best[0], best[1]};
 }
 
 void print_times(const times_ms& ms) {
-  std::printf("  exact %9.3f ms, %5.2f times", ms.exact, ms.exact / ms.fast);
-  if (ms.low > 0) std::printf("  lower precision %9.3f ms, %5.2f times", ms.low, ms.low / ms.fast);
-  std::printf("\n");
+  std::printf("  exact %9.3f ms, %5.2f times\n", ms.exact, ms.exact / ms.fast);
   std::fflush(stdout);
 }
 
@@ -84,14 +75,13 @@ struct layer {
 };
 
 struct totals {
-  times_ms forward = {0, 0, 0}, grad_input = {0, 0, 0}, grad_weight = {0, 0, 0};
+  times_ms forward = {0, 0}, grad_input = {0, 0}, grad_weight = {0, 0};
   double flops = 0;
 };
 
 void add(times_ms* sum, int repeats, const times_ms& one) {
   sum->fast += repeats * one.fast;
   sum->exact += repeats * one.exact;
-  sum->low += repeats * one.low;
 }
 
 void bench_layer(const char* isa, versemi_context* context, const layer& l, double peak, totals* sum) {
@@ -112,22 +102,22 @@ void bench_layer(const char* isa, versemi_context* context, const layer& l, doub
     print_times(ms);
   };
   const times_ms forward = best_ms(context, [&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {input.buffer(), weight.buffer(), absent, output.buffer()},
+    run_op(isa, VERSEMI_CONV3D_FORWARD, context, {input.buffer(), weight.buffer(), absent, output.buffer()},
             attributes, l.name);
   });
   const times_ms grad_input = best_ms(context, [&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_INPUT), context, {output.buffer(), weight.buffer(), absent, input.buffer()},
+    run_op(isa, VERSEMI_CONV3D_GRAD_INPUT, context, {output.buffer(), weight.buffer(), absent, input.buffer()},
             attributes, l.name);
   });
   const times_ms norm = best_ms(context, [&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_NORM_RELU), context,
+    run_op(isa, VERSEMI_CONV3D_NORM_RELU, context,
             {l.transposed ? output.buffer() : input.buffer(), weight.buffer(), absent, result.buffer(), absent, absent,
              absent},
             with_norm, l.name);
   });
   memory grad(versemi_conv_weight_count(&p));
   const times_ms grad_weight = best_ms(context, [&] {
-    run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context, {input.buffer(), output.buffer(), grad.buffer(), absent},
+    run_op(isa, VERSEMI_CONV3D_GRAD_WEIGHT, context, {input.buffer(), output.buffer(), grad.buffer(), absent},
             attributes, l.name);
   });
   print("forward", forward);
@@ -204,21 +194,13 @@ int main(int argc, char** argv) {
   bool fits = sides == 1 || sides == 3;
   for (long long side : patch) fits = fits && side >= 16 && side % 16 == 0;
   const char* isa = argc > 4 ? argv[4] : versemi::instruction_set();
-  const char* precision = argc > 6 ? argv[6] : "float32";
-  if (std::strcmp(precision, "bfloat16") == 0) low_precision = versemi::operand_precision::bfloat16;
-  if (std::strcmp(precision, "int8") == 0) low_precision = versemi::operand_precision::int8;
-  const bool known = low_precision != versemi::operand_precision::float32 || std::strcmp(precision, "float32") == 0;
-  if (row_of(isa, VERSEMI_CONV3D_FORWARD) == nullptr || width < 1 || !fits || !known) {
+  int32_t rows = 0;
+  if (versemi::kernels_for(isa, &rows) == nullptr || width < 1 || !fits) {
     std::fprintf(stderr,
-                 "bench_conv [threads] [width] [patch, as 96 or 64x64x16: multiples of 16] [avx512|avx2|baseline] [part of a layer's name] "
-                 "[bfloat16|int8]\n");
+                 "bench_conv [threads] [width] [patch, as 96 or 64x64x16: multiples of 16] [avx512|avx2|baseline] [part of a layer's name]\n");
     return 2;
   }
   versemi_context* context = versemi::create_context(threads);
-  if (low_precision != versemi::operand_precision::float32) {
-    versemi::set_precision(context, low_precision);
-    std::printf("lower precision: %s, %s\n", precision, versemi::name_of(versemi::choose_dot_path(context, isa)));
-  }
   const double peak = peak_gflops(isa, context);
   std::printf("%s, %d threads, peak %.1f GFLOP/s; width %d, patch %lldx%lldx%lld\n", isa, versemi::thread_count(context),
               peak, (int)width, patch[0], patch[1], patch[2]);

@@ -5,7 +5,7 @@
 #include <ctime>
 #include <functional>
 
-#include "conv_reference.h"
+#include "kernel_test.h"
 
 using namespace versemi_test;
 
@@ -40,7 +40,8 @@ void bench(versemi_context* context, const char* name, int32_t op, const std::ve
     bytes += count < 0 ? 0 : static_cast<double>(count) * 4;
   }
   for (std::size_t i = 0; i < floats.size(); i++) buffers.push_back(floats[i] < 0 ? absent : constant(memory[i]));
-  const versemi_kernel* row = row_of(versemi::instruction_set(), op);
+  std::string reasons;
+  const versemi_kernel* row = row_for(versemi::instruction_set(), op, context, attributes, &reasons);
   const double time = milliseconds(context, [&] {
     const versemi_status status = row->run(context, buffers.data(), static_cast<int32_t>(buffers.size()), attributes.data(),
                                            static_cast<int32_t>(attributes.size()));

@@ -1,11 +1,79 @@
-// Runs one call of an op on every instruction set and several numbers of threads: against the double reference, with
-// guards around every output, inputs that must not change, and equal bits on repeat and for any number of threads.
+// What every test of kernels needs: checks, random numbers, buffers with guard bytes, running an op of the table; and
+// `kernel_case`, which runs one call of an op on every instruction set and several numbers of threads: against the double
+// reference, with guards around every output, inputs that must not change, and equal bits on repeat and for any number of threads.
 #ifndef VERSEMI_TEST_KERNEL_TEST_H
 #define VERSEMI_TEST_KERNEL_TEST_H
 
-#include "conv_reference.h"
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "cpu/context.h"
+#include "cpu/dispatch.h"
 
 namespace versemi_test {
+
+inline int failures = 0;
+
+inline void check(bool condition, const std::string& what) {
+  if (condition) return;
+  failures++;
+  std::fprintf(stderr, "FAILED: %s\n", what.c_str());
+}
+
+// Uniform in [-1, 1), reproducible.
+class generator {
+ public:
+  explicit generator(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 1) {}
+  float next() {
+    state_ ^= state_ << 13;
+    state_ ^= state_ >> 7;
+    state_ ^= state_ << 17;
+    return static_cast<float>(static_cast<double>(state_ >> 11) / 4503599627370496.0 - 1.0);
+  }
+  std::vector<float> floats(int64_t count, float mean = 0) {
+    std::vector<float> values(static_cast<std::size_t>(count));
+    for (float& value : values) value = next() + mean;
+    return values;
+  }
+
+ private:
+  uint64_t state_;
+};
+
+// Floats between two guards; poisoned with NaN.
+class guarded {
+ public:
+  explicit guarded(int64_t count) : count_(count), data_(static_cast<std::size_t>(count + 2 * guard), poison()) {
+    for (int64_t i = 0; i < guard; i++) data_[i] = data_[guard + count + i] = mark;
+  }
+  float* data() { return data_.data() + guard; }
+  const float* data() const { return data_.data() + guard; }
+  int64_t count() const { return count_; }
+  versemi_buffer buffer() { return versemi_buffer{data(), count_ * 4}; }
+  bool intact() const {
+    for (int64_t i = 0; i < guard; i++)
+      if (data_[i] != mark || data_[guard + count_ + i] != mark) return false;
+    return true;
+  }
+  std::vector<float> values() const { return std::vector<float>(data(), data() + count_); }
+
+ private:
+  static constexpr int64_t guard = 32;
+  static constexpr float mark = 1234.5f;
+  static float poison() { return std::numeric_limits<float>::quiet_NaN(); }
+  int64_t count_;
+  std::vector<float> data_;
+};
+
+inline versemi_buffer constant(const std::vector<float>& values) {
+  return versemi_buffer{const_cast<float*>(values.data()), static_cast<int64_t>(values.size()) * 4};
+}
+constexpr versemi_buffer absent = {nullptr, 0};
 
 using doubles = std::vector<double>;
 
@@ -26,6 +94,36 @@ inline void compare(const std::vector<float>& found, const doubles& expected, do
   std::snprintf(text, sizeof text, ": %zu of %zu differ, first [%zu] expected %.9g, found %.9g", bad, expected.size(), at,
                 expected[at], static_cast<double>(found[at]));
   check(false, what + text);
+}
+
+// The first row of an op that takes a call, as the device chooses it; nullptr with the reasons in `reasons`.
+inline const versemi_kernel* row_for(const char* isa, int32_t op, versemi_context* context, const std::vector<double>& attributes,
+                                     std::string* reasons) {
+  int32_t count = 0;
+  const versemi_kernel* table = versemi::kernels_for(isa, &count);
+  for (const versemi_kernel* row = table; row < table + count; row++) {
+    if (row->op != op) continue;
+    const char* reason = row->refuses(context, attributes.data(), static_cast<int32_t>(attributes.size()));
+    if (reason == nullptr) return row;
+    *reasons += std::string(row->name) + ": " + reason + "; ";
+  }
+  return nullptr;
+}
+
+inline void run_op(const char* isa, int32_t op, versemi_context* context, std::vector<versemi_buffer> buffers,
+                   const std::vector<double>& attributes, const std::string& what) {
+  std::string reasons;
+  const versemi_kernel* row = row_for(isa, op, context, attributes, &reasons);
+  if (row == nullptr) return check(false, what + ": no kernel; " + reasons);
+  const versemi_status status = row->run(context, buffers.data(), static_cast<int32_t>(buffers.size()), attributes.data(),
+                                         static_cast<int32_t>(attributes.size()));
+  check(status.code == VERSEMI_OK, what + ": " + status.message);
+}
+
+inline double dot(const std::vector<float>& a, const std::vector<float>& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.size(); i++) sum += static_cast<double>(a[i]) * b[i];
+  return sum;
 }
 
 class kernel_case {
@@ -93,7 +191,7 @@ class kernel_case {
         buffers.push_back(a.what == kind::input ? constant(inputs.back()) : g.buffer());
       }
     }
-    run_row(row_of(isa, op_), context, buffers, attributes_, where);
+    run_op(isa, op_, context, buffers, attributes_, where);
     std::vector<std::vector<float>> results;
     for (std::size_t i = 0; i < arguments_.size(); i++) {
       const argument& a = arguments_[i];

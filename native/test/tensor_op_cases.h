@@ -20,21 +20,21 @@ struct tensor_op_cases {
   static void test_reduce(int64_t outer, int64_t reduced, int64_t inner) {
     generator random(static_cast<uint64_t>(outer + reduced * 3 + inner * 5));
     const std::vector<float> x = random.floats(outer * reduced * inner, 0.3f);
-    enum { sum, mean, max, min, prod };  // reduceKinds
-    for (int kind : {sum, mean, max, min, prod}) {
+    using reduce = versemi::reduce_kind;
+    for (reduce kind : {reduce::sum, reduce::mean, reduce::max, reduce::min, reduce::prod}) {
       doubles y(static_cast<std::size_t>(outer * inner));
       for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) {
-          double total = kind == prod ? 1 : kind == max ? -INFINITY : kind == min ? INFINITY : 0;
+          double total = kind == reduce::prod ? 1 : kind == reduce::max ? -INFINITY : kind == reduce::min ? INFINITY : 0;
           for (int64_t r = 0; r < reduced; r++) {
             const double v = x[(o * reduced + r) * inner + i];
-            total = kind == prod ? total * v : kind == max ? std::fmax(total, v) : kind == min ? std::fmin(total, v) : total + v;
+            total = kind == reduce::prod ? total * v : kind == reduce::max ? std::fmax(total, v) : kind == reduce::min ? std::fmin(total, v) : total + v;
           }
-          y[o * inner + i] = kind == mean ? total / static_cast<double>(reduced) : total;
+          y[o * inner + i] = kind == reduce::mean ? total / static_cast<double>(reduced) : total;
         }
       const doubles attributes = {double(kind), double(outer), double(reduced), double(inner)};
       // Products of many numbers below 1 underflow in float32.
-      kernel_case("reduce" + text(attributes), VERSEMI_REDUCE, attributes).in(x).out(y, 2e-7, kind == prod ? 1e-37 : 1e-12).run();
+      kernel_case("reduce" + text(attributes), VERSEMI_REDUCE, attributes).in(x).out(y, 2e-7, kind == reduce::prod ? 1e-37 : 1e-12).run();
     }
   }
 

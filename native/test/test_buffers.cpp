@@ -1,6 +1,6 @@
 // The addon's buffers and call checks, which know no N-API and are compiled into this program.
-#include "addon/buffer_sizes.cpp"
 #include "addon/buffers.cpp"
+#include "addon/check.cpp"
 #include "kernel_test.h"
 
 using namespace versemi_test;

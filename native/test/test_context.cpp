@@ -3,7 +3,7 @@
 #include <chrono>
 #include <thread>
 
-#include "conv_reference.h"
+#include "kernel_test.h"
 
 using namespace versemi_test;
 
@@ -54,14 +54,15 @@ void check_stealing() {
 
 void check_scratch() {
   versemi_context* context = versemi::create_context(1);
-  void* small = versemi::scratch(context, 0, 100);
+  const auto first = versemi::scratch_slot::per_thread, second = versemi::scratch_slot::packed, third = versemi::scratch_slot::mapped;
+  void* small = versemi::scratch(context, first, 100);
   check(small != nullptr && reinterpret_cast<std::uintptr_t>(small) % versemi::alignment == 0, "scratch is aligned");
-  check(versemi::scratch(context, 0, 50) == small, "scratch is kept");
-  check(versemi::scratch(context, 1, 50) != small, "slots are separate");
-  void* large = versemi::scratch(context, 0, 5 << 20);
-  check(large != nullptr && versemi::scratch(context, 0, 100) == large, "scratch grows and stays");
-  check(versemi::scratch(context, 2, std::size_t{1} << 60) == nullptr, "no memory is told, not thrown");
-  check(versemi::scratch(context, 2, 100) != nullptr, "a slot works after a refusal");
+  check(versemi::scratch(context, first, 50) == small, "scratch is kept");
+  check(versemi::scratch(context, second, 50) != small, "slots are separate");
+  void* large = versemi::scratch(context, first, 5 << 20);
+  check(large != nullptr && versemi::scratch(context, first, 100) == large, "scratch grows and stays");
+  check(versemi::scratch(context, third, std::size_t{1} << 60) == nullptr, "no memory is told, not thrown");
+  check(versemi::scratch(context, third, 100) != nullptr, "a slot works after a refusal");
   versemi::destroy_context(context);
   versemi::destroy_context(nullptr);
 }

@@ -9,7 +9,7 @@ namespace {
 
 struct cases : elementwise_cases<kernel_case> {
   struct function_case {
-    unary_kind kind;
+    unary kind;
     const char* name;
     std::function<double(double)> f;
     float low, high;
@@ -42,7 +42,7 @@ struct cases : elementwise_cases<kernel_case> {
     for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) {
       versemi_context* context = versemi::create_context(2);
       guarded y(static_cast<int64_t>(x.size()));
-      run_row(row_of(*isa, VERSEMI_UNARY), context, {constant(x), y.buffer()}, {double(c.kind), double(x.size()), 0, 0}, c.name);
+      run_op(*isa, VERSEMI_UNARY, context, {constant(x), y.buffer()}, {double(c.kind), double(x.size()), 0, 0}, c.name);
       double worst = 0;
       std::size_t at = 0;
       for (std::size_t i = 0; i < x.size(); i++) {
@@ -62,26 +62,26 @@ struct cases : elementwise_cases<kernel_case> {
 
   static void accuracy() {
     const std::vector<function_case> cases = {
-        {exp_kind, "exp", [](double x) { return std::exp(x); }, -87.3f, 88.7f, 3},
-        {log_kind, "log", [](double x) { return std::log(x); }, 1e-38f, 1e38f, 4},
-        {log_kind, "log near 1", [](double x) { return std::log(x); }, 0.5f, 2.0f, 4},
-        {log1p_kind, "log1p", [](double x) { return std::log1p(x); }, -0.999f, 1e6f, 4},
-        {log1p_kind, "log1p near 0", [](double x) { return std::log1p(x); }, -0.5f, 0.5f, 4},
-        {expm1_kind, "expm1", [](double x) { return std::expm1(x); }, -100.0f, 88.7f, 4},
-        {expm1_kind, "expm1 near 0", [](double x) { return std::expm1(x); }, -0.5f, 0.5f, 4},
-        {sigmoid, "sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, -87.0f, 40.0f, 4},
-        {tanh_kind, "tanh", [](double x) { return std::tanh(x); }, -12.0f, 12.0f, 4},
-        {tanh_kind, "tanh near 0", [](double x) { return std::tanh(x); }, -0.5f, 0.5f, 4},
-        {softplus, "softplus", [](double x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::fabs(x))); }, -86.0f, 100.0f, 4},
-        {elu, "elu", [](double x) { return x >= 0 ? x : std::expm1(x); }, -20.0f, 20.0f, 4},
-        {sqrt_kind, "sqrt", [](double x) { return std::sqrt(x); }, 0.0f, 1e30f, 0.5},
-        {rsqrt, "rsqrt", [](double x) { return 1 / std::sqrt(x); }, 1e-30f, 1e30f, 1.5},
-        {reciprocal, "reciprocal", [](double x) { return 1 / x; }, 1e-30f, 1e30f, 0.5},
-        {square, "square", [](double x) { return x * x; }, -1e10f, 1e10f, 0.5},
-        {floor_kind, "floor", [](double x) { return std::floor(x); }, -1e9f, 1e9f, 0},
-        {floor_kind, "floor of small numbers", [](double x) { return std::floor(x); }, -100.0f, 100.0f, 0},
-        {ceil_kind, "ceil", [](double x) { return std::ceil(x); }, -100.0f, 100.0f, 0},
-        {round_kind, "round", [](double x) { return std::nearbyint(x); }, -100.0f, 100.0f, 0},
+        {unary::exp, "exp", [](double x) { return std::exp(x); }, -87.3f, 88.7f, 3},
+        {unary::log, "log", [](double x) { return std::log(x); }, 1e-38f, 1e38f, 4},
+        {unary::log, "log near 1", [](double x) { return std::log(x); }, 0.5f, 2.0f, 4},
+        {unary::log1p, "log1p", [](double x) { return std::log1p(x); }, -0.999f, 1e6f, 4},
+        {unary::log1p, "log1p near 0", [](double x) { return std::log1p(x); }, -0.5f, 0.5f, 4},
+        {unary::expm1, "expm1", [](double x) { return std::expm1(x); }, -100.0f, 88.7f, 4},
+        {unary::expm1, "expm1 near 0", [](double x) { return std::expm1(x); }, -0.5f, 0.5f, 4},
+        {unary::sigmoid, "sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, -87.0f, 40.0f, 4},
+        {unary::tanh, "tanh", [](double x) { return std::tanh(x); }, -12.0f, 12.0f, 4},
+        {unary::tanh, "tanh near 0", [](double x) { return std::tanh(x); }, -0.5f, 0.5f, 4},
+        {unary::softplus, "softplus", [](double x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::fabs(x))); }, -86.0f, 100.0f, 4},
+        {unary::elu, "elu", [](double x) { return x >= 0 ? x : std::expm1(x); }, -20.0f, 20.0f, 4},
+        {unary::sqrt, "sqrt", [](double x) { return std::sqrt(x); }, 0.0f, 1e30f, 0.5},
+        {unary::rsqrt, "rsqrt", [](double x) { return 1 / std::sqrt(x); }, 1e-30f, 1e30f, 1.5},
+        {unary::reciprocal, "reciprocal", [](double x) { return 1 / x; }, 1e-30f, 1e30f, 0.5},
+        {unary::square, "square", [](double x) { return x * x; }, -1e10f, 1e10f, 0.5},
+        {unary::floor, "floor", [](double x) { return std::floor(x); }, -1e9f, 1e9f, 0},
+        {unary::floor, "floor of small numbers", [](double x) { return std::floor(x); }, -100.0f, 100.0f, 0},
+        {unary::ceil, "ceil", [](double x) { return std::ceil(x); }, -100.0f, 100.0f, 0},
+        {unary::round, "round", [](double x) { return std::nearbyint(x); }, -100.0f, 100.0f, 0},
     };
     for (const function_case& c : cases) test_accuracy(c);
   }

@@ -11,88 +11,18 @@ struct tensors {
   std::vector<float> input, grad_output;
 };
 
-struct gradients {
-  std::vector<double> weight, bias;
-};
-
-// weight[tap, i, o] = sum over voxels of input * gradient, in double.
-gradients sums(const versemi_conv_problem& p, const tensors& t) {
-  const int64_t ci = p.in_channels, co = p.out_channels;
-  gradients g{std::vector<double>(static_cast<std::size_t>(27 * ci * co), 0.0),
-              std::vector<double>(static_cast<std::size_t>(co), 0.0)};
-  std::vector<double> e(static_cast<std::size_t>(co));
-  for (int64_t voxel = 0; voxel < p.n * p.out[0] * p.out[1] * p.out[2]; voxel++) {
-    const int64_t place[3] = {voxel / p.out[2] / p.out[1] % p.out[0], voxel / p.out[2] % p.out[1], voxel % p.out[2]};
-    const int64_t sample = voxel / p.out[2] / p.out[1] / p.out[0];
-    for (int64_t o = 0; o < co; o++) {
-      e[static_cast<std::size_t>(o)] = static_cast<double>(t.grad_output[static_cast<std::size_t>(voxel * co + o)]);
-      g.bias[static_cast<std::size_t>(o)] += e[static_cast<std::size_t>(o)];
-    }
-    for (int64_t tap = 0; tap < 27; tap++) {
-      const int64_t k[3] = {tap / 9, tap / 3 % 3, tap % 3};
-      int64_t at[3];
-      bool inside = true;
-      for (int i = 0; i < 3; i++) {
-        at[i] = place[i] - p.pad[i] + k[i];
-        inside = inside && at[i] >= 0 && at[i] < p.in[i];
-      }
-      if (!inside) continue;
-      const float* x =
-          &t.input[static_cast<std::size_t>((((sample * p.in[0] + at[0]) * p.in[1] + at[1]) * p.in[2] + at[2]) * ci)];
-      for (int64_t i = 0; i < ci; i++) {
-        double* row = &g.weight[static_cast<std::size_t>((tap * ci + i) * co)];
-        const double value = static_cast<double>(x[i]);
-        for (int64_t o = 0; o < co; o++) row[o] += value * e[static_cast<std::size_t>(o)];
-      }
-    }
-  }
-  return g;
-}
-
-struct deviation {
-  double rms, most;  // of the differences, over the rms of what is expected
-};
-
-deviation compare(const std::vector<float>& found, const std::vector<double>& expected) {
-  double squares = 0, errors = 0, most = 0;
-  for (std::size_t i = 0; i < expected.size(); i++) {
-    const double error = std::fabs(static_cast<double>(found[i]) - expected[i]);
-    // Not what std::max makes of a NaN.
-    if (!(error <= most)) most = error;
-    squares += expected[i] * expected[i];
-    errors += error * error;
-  }
-  const double size = std::sqrt(squares / static_cast<double>(expected.size()));
-  return deviation{std::sqrt(errors / static_cast<double>(expected.size())) / size, most / size};
-}
-
-// Largest errors seen, for the figure in the README.
-deviation worst = {0, 0};
-
-void check_close(const std::vector<float>& found, const std::vector<double>& expected, const std::string& what) {
-  const deviation d = compare(found, expected);
-  if (!(d.rms <= worst.rms)) worst.rms = d.rms;
-  if (!(d.most <= worst.most)) worst.most = d.most;
-  char text[80];
-  std::snprintf(text, sizeof text, ": error %.2g rms, %.2g at most, over the rms", d.rms, d.most);
-  check(d.rms <= 1e-5 && d.most <= 1e-4, what + text);
-}
-
 struct outcome {
   std::vector<float> weight, bias;
 };
 
 bool same(const outcome& a, const outcome& b) {
-  const auto equal = [](const std::vector<float>& x, const std::vector<float>& y) {
-    return std::memcmp(x.data(), y.data(), x.size() * sizeof(float)) == 0;
-  };
-  return equal(a.weight, b.weight) && equal(a.bias, b.bias);
+  return same_bits(a.weight, b.weight) && same_bits(a.bias, b.bias);
 }
 
 outcome run(const char* isa, versemi_context* context, const versemi_conv_problem& p, const tensors& t,
             const std::string& where, bool with_bias = true) {
   guarded weight(versemi_conv_weight_count(&p)), bias(p.out_channels);
-  run_row(row_of(isa, VERSEMI_CONV3D_GRAD_WEIGHT), context,
+  run_op(isa, VERSEMI_CONV3D_GRAD_WEIGHT, context,
           {constant(t.input), constant(t.grad_output), weight.buffer(), with_bias ? bias.buffer() : absent}, attributes_of(p),
           where);
   check(weight.intact() && bias.intact(), where + ": writes outside");
@@ -102,8 +32,7 @@ outcome run(const char* isa, versemi_context* context, const versemi_conv_proble
 tensors random_tensors(const versemi_conv_problem& p, uint64_t seed) {
   generator random(seed);
   tensors t;
-  t.input = random.floats(versemi_conv_input_count(&p));
-  for (float& x : t.input) x = x < 0 ? 0 : x;  // as behind a ReLU: with a mean
+  t.input = positive(random.floats(versemi_conv_input_count(&p)));
   t.grad_output = random.floats(versemi_conv_output_count(&p));
   return t;
 }
@@ -113,7 +42,7 @@ void check_adjoint(const char* isa, versemi_context* context, const versemi_conv
                    const std::vector<float>& gradient, const std::string& where) {
   const std::vector<float> weight = generator(99).floats(versemi_conv_weight_count(&p));
   guarded output(versemi_conv_output_count(&p));
-  run_row(row_of(isa, VERSEMI_CONV3D_FORWARD), context, {constant(t.input), constant(weight), absent, output.buffer()},
+  run_op(isa, VERSEMI_CONV3D_FORWARD, context, {constant(t.input), constant(weight), absent, output.buffer()},
           attributes_of(p), where);
   const std::vector<float> made = output.values();
   const double left = dot(made, t.grad_output), right = dot(weight, gradient);
@@ -159,10 +88,8 @@ void check_nan(const char* isa, versemi_context* context, const versemi_conv_pro
 }  // namespace
 
 int main() {
-  versemi_context* contexts[3];
-  for (int threads = 1; threads <= 3; threads++) contexts[threads - 1] = versemi::create_context(threads);
-  versemi_context* exact = versemi::create_context(2);
-  versemi::set_exact(exact, true);
+  conv_contexts contexts;
+  filtering_check filtering;
   std::vector<versemi_conv_problem> problems = {
       problem(1, 16, 16, 16, 16, 16, 3, 1, 1), problem(2, 9, 10, 11, 33, 20, 3, 1, 1), problem(1, 9, 8, 9, 64, 70, 3, 1, 1),
       problem(1, 12, 12, 26, 24, 40, 3, 1, 1), problem(1, 21, 13, 10, 16, 18, 3, 1, 0), problem(2, 8, 7, 6, 48, 17, 3, 1, 2),
@@ -177,33 +104,26 @@ int main() {
   uint64_t seed = 1;
   for (const versemi_conv_problem& p : problems) {
     const tensors t = random_tensors(p, seed++);
-    const gradients expected = sums(p, t);
-    // The same with whole numbers: plain sums in float32 are exact, minimal filtering is not.
-    tensors whole = t;
-    for (std::vector<float>* values : {&whole.input, &whole.grad_output})
-      for (float& value : *values) value = std::nearbyint(value * 5);
-    const gradients whole_expected = sums(p, whole);
+    const conv_gradients expected = reference_grad_weight(p, t.input, t.grad_output);
+    const tensors whole = {whole_numbers(t.input), whole_numbers(t.grad_output)};
+    const conv_gradients whole_expected = reference_grad_weight(p, whole.input, whole.grad_output);
     for (const char* const* isa = versemi::available_instruction_sets(); *isa != nullptr; isa++) {
       const std::string where = std::string(*isa) + " " + text_of(p);
-      const outcome found = run(*isa, contexts[1], p, t, where);
-      check_close(found.weight, expected.weight, where + ": weight");
-      check_close(found.bias, expected.bias, where + ": bias");
-      check(run(*isa, contexts[1], p, t, where, false).weight == found.weight, where + ": differs without bias");
-      check(same(found, run(*isa, contexts[1], p, t, where)), where + ": differs when repeated");
-      check(same(found, run(*isa, contexts[0], p, t, where)), where + ": 1 thread differs");
-      check(same(found, run(*isa, contexts[2], p, t, where)), where + ": 3 threads differ");
-      check_adjoint(*isa, contexts[1], p, t, found.weight, where);
-      check_nan(*isa, contexts[1], p, t, where);
-      check(run(*isa, exact, p, t, where).weight != found.weight,
+      const outcome found = run(*isa, contexts.threads[1], p, t, where);
+      filtering.close(found.weight, expected.weight, where + ": weight");
+      filtering.close(found.bias, expected.bias, where + ": bias");
+      check(run(*isa, contexts.threads[1], p, t, where, false).weight == found.weight, where + ": differs without bias");
+      check(same(found, run(*isa, contexts.threads[1], p, t, where)), where + ": differs when repeated");
+      check(same(found, run(*isa, contexts.threads[0], p, t, where)), where + ": 1 thread differs");
+      check(same(found, run(*isa, contexts.threads[2], p, t, where)), where + ": 3 threads differ");
+      check_adjoint(*isa, contexts.threads[1], p, t, found.weight, where);
+      check_nan(*isa, contexts.threads[1], p, t, where);
+      check(run(*isa, contexts.exact, p, t, where).weight != found.weight,
             where + ": minimal filtering is not in use, this case tests nothing");
-      const outcome numbers = run(*isa, exact, p, whole, where);
-      check(compare(numbers.weight, whole_expected.weight).most == 0 && compare(numbers.bias, whole_expected.bias).most == 0,
+      const outcome numbers = run(*isa, contexts.exact, p, whole, where);
+      check(deviation_of(numbers.weight, whole_expected.weight).most == 0 && deviation_of(numbers.bias, whole_expected.bias).most == 0,
             where + ": sums of whole numbers are not whole though they must be exact");
     }
   }
-  for (versemi_context* context : contexts) versemi::destroy_context(context);
-  versemi::destroy_context(exact);
-  std::printf("%d failures; largest error over the rms of the result: %.2g rms, %.2g of one value\n", failures, worst.rms,
-              worst.most);
-  return failures == 0 ? 0 : 1;
+  return filtering.finish();
 }

@@ -2,17 +2,18 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Plan, parsePlan } from '../config/plan.js';
-import { planGrid, wholeRegion } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import { planGrid, wholeBox } from '../preprocessing/grid.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
-import { createSampler, type SamplingData, type StepBatch } from '../sampling/index.js';
+import type { StepBatch } from '../sampling/fields.js';
+import type { SamplingData } from '../sampling/rows.js';
+import { createSampler } from '../sampling/sampler.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { type BenchCase, pythons } from './run.js';
 
 const datasets = ['a', 'b', 'c', 'd'] as const;
 /** Cases of each dataset with labels, and as many without. */
 const casesPerDataset = 2;
-const stage = 2;
 
 /** The paper's batch: 8 + 8, one task of each of four datasets, random crops and CutMix and no other augmentation. */
 function batchPlan(patch: number): Plan {
@@ -23,6 +24,7 @@ function batchPlan(patch: number): Plan {
     tasks: datasets.map((name) => ({ name, dataset: name, labels: [1] })),
     patchSizeVoxels: [patch, patch, patch],
     training: { labeledBatchSize: 8, unlabeledBatchSize: 8, stage1Steps: 0, stage2Steps: 1_000_000 },
+    losses: { auxiliaryInStage2: true },
   });
 }
 
@@ -34,7 +36,7 @@ function volumeSize(patch: number): Triple {
 /** Volumes of noise: a patch from elsewhere is another patch. */
 function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
   const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] as const;
-  const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeRegion(sizeVoxels), [1, 1, 1]);
+  const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeBox(sizeVoxels), [1, 1, 1]);
   return datasets.flatMap((dataset, d) =>
     Array.from({ length: casesPerDataset }, (_, i) => {
       const random = new RandomStream(2 * (casesPerDataset * d + i) + (labeled ? 1 : 0), streams.test);
@@ -48,21 +50,10 @@ function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
   );
 }
 
-/** A number for each array of a batch that changes with values and with where they lie. */
-export function fingerprintOf({ labeled, mixed, unlabeled }: StepBatch): Record<string, number> {
-  const arrays = {
-    labeledImage: labeled.image,
-    labeledTarget: labeled.target,
-    mixedImage: mixed!.image,
-    mixedAnyForeground: mixed!.anyForeground,
-    mixedTargetA: mixed!.targetA,
-    mixedTargetB: mixed!.targetB,
-    unlabeledImage: unlabeled!.image,
-    unlabeledInside: unlabeled!.inside,
-    unlabeledCubeLabel: unlabeled!.cubeLabel,
-  };
+/** A number for each field of a batch that changes with values and with where they lie. */
+export function fingerprintOf({ fields }: StepBatch): Record<string, number> {
   return Object.fromEntries(
-    Object.entries(arrays).map(([name, array]) => {
+    Object.entries(fields).map(([name, array]) => {
       let sum = 0;
       // In double, as numpy sums it; squares, so that the sum of noise does not come near 0.
       for (let i = 0; i < array.length; i++) sum += array[i]! ** 2 * (i % 1009);
@@ -99,7 +90,7 @@ async function writeForPeer(
   await writeFile(join(folder, 'batch.json'), text);
 }
 
-/** Patches and CutMix of a step of the second stage, from volumes in memory, against numpy by the same decisions. */
+/** Patches and CutMix of a step of the second stage with all terms of the paper, beside numpy, which makes the same batch. */
 export const batchCase: BenchCase = {
   name: 'batch-8-8',
   host: true,
@@ -114,13 +105,13 @@ export const batchCase: BenchCase = {
       folder,
       plan,
       data,
-      steps.map((step) => sampler.recipe(step, stage)),
+      steps.map((step) => sampler.recipe(step)),
     );
     let step = 0;
     let batch: StepBatch | undefined;
     return {
       run: () => {
-        batch = sampler.batch(step++, stage);
+        batch = sampler.batch(step++);
       },
       dispose: () => rm(folder, { recursive: true }),
       results: () => fingerprintOf(batch!),

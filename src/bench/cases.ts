@@ -88,7 +88,7 @@ export const benchCases: readonly BenchCase[] = [
       prepare: ({ peers, chosen: { name, threads } }) => {
         const x = randomTensor([1, edge, edge, edge, channels]);
         const w = randomTensor([3, 3, 3, channels, channels]);
-        // Larger ones take it minutes.
+        // Larger convolutions take this peer minutes.
         const comparable = name === 'wasm' && threads === 1 && edge <= 24;
         const args = [edge, channels, channels, 1];
         return {
@@ -125,7 +125,7 @@ function timed(op: () => tf.Tensor, owned: tf.Tensor[]) {
   return {
     run: async () => {
       const output = op();
-      // One number waits for all the work without copying the result.
+      // Reading one number back waits for all the work without copying the result.
       const probe = tf.tidy(() => tf.slice(output.flatten(), 0, 1));
       await probe.data();
       tf.dispose([output, probe]);
@@ -137,7 +137,7 @@ function timed(op: () => tf.Tensor, owned: tf.Tensor[]) {
 /** Reproducible values in [-1, 1): zeros would let a kernel seem faster or more exact than it is. */
 export function randomTensor(shape: [number, number, number, number, number]): tf.Tensor5D {
   const random = new RandomStream(1, streams.test);
-  // One pool of numbers, over and over: to draw each would take longer than what is timed.
+  // The numbers of one small pool are repeated, because drawing each anew would take longer than what is timed.
   const pool = Float32Array.from({ length: 65_521 }, () => 2 * random.uniform() - 1);
   const size = shape.reduce((a, b) => a * b, 1);
   return tf.tensor5d(

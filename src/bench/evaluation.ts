@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { loadModel, modelMetadata, readModel, saveModel } from '../checkpoints/index.js';
+import { loadModel, readModel, saveModel } from '../checkpoints/files.js';
+import { modelMetadata } from '../checkpoints/metadata.js';
 import { parsePlan } from '../config/plan.js';
 import { openDataset } from '../datasets/dataset.js';
 import { caseFacts, openCase } from '../datasets/load-case.js';
@@ -15,14 +16,14 @@ import { packageRoot } from '../root.js';
 import type { Triple } from '../volume/volume.js';
 import { type BenchCase, pythons } from './run.js';
 
-/** Lies in the repository, not in the package. */
+/** The trained model of the repository; the npm package does not contain it. */
 const trained = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
 const task = 'left-atrium';
 const overlap = 0.5;
 
 /**
- * A network twice as wide that computes the same function: every channel stands there twice, and what reads it weighs each of
- * the two by half. (Instance normalisation treats each channel by itself, so that the two remain equal.)
+ * A network twice as wide that computes the same function: it holds every channel twice, and each layer that reads such a pair
+ * weighs both channels by half. (Instance normalisation treats each channel by itself, so that the two remain equal.)
  * @param values parameters and buffers by name, of the narrow network
  */
 export function widened(values: NamedValues, config: NetworkConfig): Map<string, Float32Array> {
@@ -33,7 +34,7 @@ export function widened(values: NamedValues, config: NetworkConfig): Map<string,
       // Weights are matrices, one per tap of a kernel; a vector is a matrix of one row.
       const [rows, columns] = matrixOf(shape);
       const [wideRows, wideColumns] = matrixOf(wide[i]!.shape);
-      // What is summed over: the rows, but in a transposed convolution the columns. In a vector nothing is.
+      // A product sums over the rows of the matrix, in a transposed convolution over its columns; a vector is not summed over.
       const factor = name.startsWith('up.') && shape.length > 1 ? columns / wideColumns : rows / wideRows;
       const source = values.get(name)!;
       const result = new Float32Array((source.length / (rows * columns)) * wideRows * wideColumns);
@@ -53,8 +54,8 @@ function matrixOf(shape: readonly number[]): [rows: number, columns: number] {
 }
 
 /**
- * Writes the trained model, of width 8, as one of the paper's width for that patch, and for scans as they are stored: nothing is
- * resampled, on either side.
+ * Writes the trained model, whose width is 8, as a model of the paper's width and patch whose plan takes scans at the spacing in
+ * which they are stored, so that neither versemi nor the peer resamples anything.
  * @returns its file
  */
 async function writeWideModel(folder: string, patch: number, spacingMm: Triple): Promise<string> {
@@ -78,7 +79,7 @@ async function writeWideModel(folder: string, patch: number, spacingMm: Triple):
  */
 export const evaluationCase: BenchCase = {
   name: 'evaluate-left-atrium',
-  // A voxel at the decision boundary may fall on either side: their share of the mask, and what that does to distances.
+  // Voxels at the decision boundary may fall on either side. The tolerances are their share of the mask and what they do to distances.
   tolerance: { dice: 1e-3, voxels: 1e-3, hd95Mm: 0.05, asdMm: 0.02 },
   prepare: async ({ data, patch, runs, peers, chosen: { name, threads } }) => {
     const dataFolder = join(data, task);
@@ -117,7 +118,7 @@ export const evaluationCase: BenchCase = {
         model.network.dispose();
         await rm(folder, { recursive: true });
       },
-      // Its network runs on the processor: beside a GPU it would say nothing.
+      // The peer's network runs on the processor, so comparing it with a GPU would say nothing.
       peers:
         installed && name !== 'cuda'
           ? [

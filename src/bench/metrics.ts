@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { segmentationMetrics } from '../metrics/index.js';
+import { segmentationMetrics } from '../metrics/segmentation-metrics.js';
 import { createHost } from '../wasm/host.js';
 import { type BenchCase, pythons } from './run.js';
 
@@ -20,7 +20,7 @@ export function lobedBall(x0: number, y0: number, z0: number, radius: number, lo
   return mask;
 }
 
-/** Two masks of about that radius which nearly agree, and a function that measures them. */
+/** Two masks of about the given radius that nearly agree, and a function that measures them. */
 export function metricsOfBalls(radius: number) {
   const host = createHost();
   const prediction = lobedBall(128, 128, 128, radius, 5);

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { environmentWithout } from '../environment.js';
 import { VersemiError } from '../errors.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import { type Device, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
@@ -35,7 +36,7 @@ export interface BenchOptions extends DeviceOptions {
 /** A program that does the same work, in a process of its own, and prints {@link PeerOutput} as JSON. */
 export interface Peer {
   readonly name: string;
-  /** Programs that can run it: the first one that does. */
+  /** Programs that may be able to run the peer; the first one that succeeds is taken. */
   readonly commands: readonly string[];
   readonly args: readonly string[];
 }
@@ -50,7 +51,7 @@ export interface PeerOutput {
 export interface PreparedCase {
   /** One run, its result waited for. */
   readonly run: () => unknown;
-  /** Called once, after the peer too. */
+  /** Called once, when the case and its peer have been timed. */
   readonly dispose: () => unknown;
   /** Each gives a row. */
   readonly peers: readonly (Peer | undefined)[];
@@ -149,7 +150,7 @@ async function timesOf(run: () => unknown, runs: number, processorTime: boolean)
   return times;
 }
 
-/** Each number of the peer that is not ours. NaN differs from everything. */
+/** Each number of the peer that differs from ours by more than the tolerance. NaN differs from everything. */
 export function differences(
   ours: Readonly<Record<string, number>>,
   theirs: Readonly<Record<string, number>>,
@@ -185,7 +186,7 @@ export function nodePeer(
 async function peerOutput(peer: Peer | undefined, onNote: (text: string) => void): Promise<PeerOutput | undefined> {
   if (peer === undefined) return undefined;
   // Settings for some other processor, where a machine has them, would slow numpy down.
-  const { OPENBLAS_CORETYPE: _, OPENBLAS_L2_SIZE: __, ...env } = process.env;
+  const env = environmentWithout('OPENBLAS_CORETYPE', 'OPENBLAS_L2_SIZE');
   const reasons: string[] = [];
   for (const command of peer.commands) {
     try {

@@ -1,11 +1,14 @@
-import { parsePlan } from '../config/plan.js';
+import { type Plan, parsePlan } from '../config/plan.js';
+import { forwardPasses, stageBegins, stageOf, stepTerms, trunkPasses } from '../config/steps.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import { RandomStream, streams } from '../random.js';
-import type { StepBatch } from '../sampling/index.js';
+import { fields, type StepBatch } from '../sampling/fields.js';
+import { madeBatch } from '../sampling/made-batch.js';
 import type { Device } from '../tfjs/index.js';
-import { createState, disposeState, trainingStep } from '../training/step.js';
+import { createState, disposeState, runStep } from '../training/step.js';
+import { hostStep } from '../training/step-data.js';
 import { randomTensor } from './cases.js';
 import { layerCase, layerDirections, layerShapes, layerWork } from './layers.js';
 
@@ -44,32 +47,14 @@ export function trainingBenchPlan(patch: number, batch: number) {
 }
 
 /** A batch of noise and random masks. */
-export function randomBatch(step: number, patch: number, batch: number): StepBatch {
+function randomBatch(plan: Plan, step: number): StepBatch {
   const random = new RandomStream(1, streams.test, step);
-  const voxels = patch ** 3;
-  // One pool of numbers, read from different places: drawing each would take longer than the step.
+  // One pool of numbers, over and over: drawing each would take longer than the step.
   const pool = Float32Array.from({ length: 65_521 }, () => random.normal());
-  const image = (n: number) => Float32Array.from({ length: n * voxels }, (_, i) => pool[i % pool.length]!);
-  const mask = (n: number) => image(n).map((value) => Number(value > 0.8));
-  const half = batch / 2;
-  return {
-    step,
-    labeled: {
-      image: image(batch),
-      target: mask(batch),
-      tasks: Int32Array.from({ length: batch }, (_, i) => i % tasks),
-      caseIds: Array.from({ length: batch }, (_, i) => `a/${i}`),
-    },
-    mixed: {
-      image: image(half),
-      anyForeground: mask(half),
-      targetA: mask(half),
-      targetB: mask(half),
-      tasksA: Int32Array.from({ length: half }, (_, i) => i % tasks),
-      tasksB: Int32Array.from({ length: half }, (_, i) => (i + 1) % tasks),
-    },
-    unlabeled: { image: image(batch), inside: mask(batch), cubeLabel: mask(batch) },
-  };
+  return madeBatch(plan, step, (name, voxels) => {
+    const noise = Float32Array.from({ length: voxels }, (_, i) => pool[i % pool.length]!);
+    return fields[name].kind === 'image' ? noise : noise.map((value) => Number(value > 0.8));
+  });
 }
 
 export interface TrainingBenchOptions {
@@ -108,9 +93,8 @@ export async function* benchLayers(options: TrainingBenchOptions): AsyncGenerato
   }
 }
 
-/** Products of one trunk pass (METHOD: network), and how many image passes a step makes, forward and backward. */
+/** Operations of one forward pass of an image through the trunk (METHOD: network). */
 const trunkFlops = 2 * 29.47e9;
-const trunkPasses = { 1: 1.5, 2: 2.5 } as const;
 
 /** A whole training step of each stage: losses, gradients, Adam, moving average, and the losses read back. */
 export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator<TrainingRow> {
@@ -118,25 +102,21 @@ export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator
   const plan = trainingBenchPlan(patch, batch);
   const state = createState(new VersemiNetwork(networkConfig(plan), 0), plan);
   try {
-    for (const stage of [1, 2] as const) {
-      const first = stage === 1 ? 0 : plan.training.stage1Steps;
+    for (const first of stageBegins(plan.training)) {
+      const stage = stageOf(first, plan.training);
       const times: number[] = [];
       options.device.trim();
       // The first steps fill the memory pool and, where the device does so, record the step.
       const warmup = 5;
       for (let i = 0; i < warmup + runs; i++) {
-        const { unlabeled, ...labeled } = randomBatch(first + i, patch, batch);
+        const data = hostStep(plan, randomBatch(plan, first + i));
         const start = performance.now();
-        await trainingStep(
-          state,
-          plan,
-          stage === 1 ? labeled : { ...labeled, ...(unlabeled && { unlabeled }) },
-          first + i,
-        );
+        await runStep(state, plan, data);
         await options.device.synchronize();
         if (i >= warmup) times.push(performance.now() - start);
       }
-      const flops = 3 * trunkFlops * (patch / 96) ** 3 * batch * trunkPasses[stage];
+      const passes = forwardPasses(trunkPasses(stepTerms(plan, first), plan.training));
+      const flops = trunkFlops * (patch / 96) ** 3 * passes;
       yield {
         name: `stage ${stage} step, batch ${batch}${stage === 2 ? ` + ${batch}` : ''}`,
         count: 1,

@@ -11,7 +11,7 @@ export type SafetensorsDtype = 'F32' | 'F16' | 'BF16';
 
 const bytesPerElement: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
 
-/** The reference implementation refuses longer headers, so that a damaged length cannot exhaust the memory. */
+/** Longer headers are refused, as by the reference implementation, so that a damaged length cannot exhaust the memory. */
 const headerBytesMaximum = 100_000_000;
 
 export interface SafetensorsTensor {
@@ -122,7 +122,7 @@ function isSize(value: unknown): value is number {
 
 /** The elements of a tensor as float32: a copy, whatever the alignment of the bytes (hosts are little-endian). */
 export function tensorValues({ dtype, bytes }: SafetensorsTensor): Float32Array {
-  const copy = new Uint8Array(bytes).buffer; // not slice(), which of a Node Buffer is a view
+  const copy = new Uint8Array(bytes).buffer; // slice() of a Node Buffer would be a view of the same memory
   if (dtype === 'F32') return new Float32Array(copy);
   return fromHalf(new Uint16Array(copy), dtype === 'F16' ? float16Value : bfloat16Value);
 }

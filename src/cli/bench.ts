@@ -3,8 +3,8 @@ import { type Command, Option } from 'commander';
 import { benchCases, runBench } from '../bench/cases.js';
 import type { BenchRow } from '../bench/run.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from '../bench/training-peers.js';
+import { environment } from '../environment.js';
 import { packageRoot } from '../root.js';
-import { requireGradients } from '../tfjs/index.js';
 import { chooseDevice, type DeviceArguments } from './device.js';
 import { addShared, list, positiveInteger } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
@@ -28,9 +28,9 @@ export function addBench(program: Command): void {
       ),
     )
     .addOption(
-      new Option('--data <folder>', 'folder of the dataset left-atrium, for evaluate-left-atrium')
-        .env('VERSEMI_DATA')
-        .default('../shared/data'),
+      new Option('--data <folder>', 'folder of the dataset left-atrium, for evaluate-left-atrium').default(
+        environment('VERSEMI_DATA') ?? '../shared/data',
+      ),
     )
     .option(
       '--training',
@@ -45,7 +45,6 @@ Examples:
   $ versemi bench --device wasm --threads 1 --only vnet-forward
   $ versemi bench --device cuda --training
   $ versemi bench --exact --only vnet-forward
-  $ versemi bench --device cpu --precision int8 --only vnet-forward
   $ versemi bench --json
 
 Peers that are not installed are left out. Where a peer does the same work with the same numbers, what both found is compared.
@@ -85,7 +84,6 @@ metrics-256 and batch-8-8 run on one thread in WebAssembly, whatever the device.
 /** Layers and steps, each with its floor, its peer and their ratio. */
 async function benchTraining(options: TrainingArguments & DeviceArguments, terminal: Terminal): Promise<void> {
   const { device } = await chooseDevice(options, terminal);
-  requireGradients();
   const rows: ComparedRow[] = [];
   for await (const row of runTrainingBench(device, options)) {
     rows.push(row);

@@ -26,15 +26,15 @@ export interface ChosenDevice extends SelectedDevice {
 /** Chooses the device and says why, and how it computes. */
 export async function chooseDevice(options: DeviceArguments, terminal: Terminal): Promise<ChosenDevice> {
   const selected = await selectDevice(options.device, deviceOptions(options));
-  // The device's own word: what was not asked for differs between devices.
+  // Asked of the device: where no precision was chosen, each device has its own default.
   const settings = { exact: options.exact ?? false, precision: selected.device.precision ?? 'float32' };
   terminal.note(`Device ${selected.why} ${describeSettings(selected.device.name, settings)}`);
   return { ...selected, settings };
 }
 
-/** The kernels of cuda and those of a lower precision know no minimal filtering: there the operands alone are worth a word. */
+/** Minimal filtering is mentioned only where there is any: not on cuda. */
 function describeSettings(device: Device['name'], { exact, precision }: UsedSettings): string {
   if (exact) return `Operands ${precision}, plain sums only (--exact).`;
-  if (device === 'cuda' || precision !== 'float32') return `Operands of the convolutions ${precision}.`;
+  if (device === 'cuda') return `Operands of the convolutions ${precision}.`;
   return `Operands ${precision}, minimal filtering where it is faster.`;
 }

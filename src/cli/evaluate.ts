@@ -1,17 +1,22 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { loadModel } from '../checkpoints/index.js';
+import { loadModel } from '../checkpoints/files.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
-import { evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
+import { type CaseProgress, evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
-import type { Summary } from '../metrics/index.js';
-import { casesToCsv } from '../reports/csv.js';
-import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
+import type { Summary } from '../metrics/summary.js';
+import {
+  casesToCsv,
+  evaluationFileName,
+  evaluationText,
+  writeEvaluation,
+  writeOverlay,
+} from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments, memoryLine } from './inference-options.js';
-import { modelFileOf } from './model-path.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
 
@@ -44,7 +49,6 @@ Examples:
   $ versemi evaluate model.safetensors --data data/atrium --json out.json --protocol versemi
   $ versemi evaluate runs/first --data data/spleen data/atrium --out runs/first/evaluation
   $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
-  $ versemi evaluate runs/first --data data/spleen --device cpu --precision bfloat16
   $ versemi evaluate runs/first --data data/spleen --device cuda --precision tf32
 
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,
@@ -72,32 +76,34 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       };
       try {
         const cases: EvaluatedCase[] = [];
-        for (const folder of options.data as string[]) {
-          const started = performance.now();
-          for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluateDataset(
-            model,
-            folder,
-            settings,
-          )) {
-            if (index === 1 && trainedOn > 0) {
-              terminal.note(
-                `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
-              );
-            }
-            terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`);
-            for (const outcome of outcomes) {
-              cases.push(outcome.result);
-              if (options.out === undefined) continue;
-              await writeOverlay(options.out, outcome);
-              if (options.saveMasks !== true) continue;
-              const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
-              await writeNifti(mask, outcome.prediction);
-            }
-            if (index === total) {
-              terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
+        await interruptible(terminal, 'Stopping after this window', async (signal) => {
+          for (const folder of options.data as string[]) {
+            const started = performance.now();
+            const evaluated = evaluateDataset(model, folder, {
+              ...settings,
+              signal,
+              onProgress: (progress) => terminal.status(statusLine(progress)),
+            });
+            for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluated) {
+              if (index === 1 && trainedOn > 0) {
+                terminal.note(
+                  `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
+                );
+              }
+              for (const outcome of outcomes) {
+                cases.push(outcome.result);
+                if (options.out === undefined) continue;
+                await writeOverlay(options.out, outcome);
+                if (options.saveMasks !== true) continue;
+                const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+                await writeNifti(mask, outcome.prediction);
+              }
+              if (index === total) {
+                terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
+              }
             }
           }
-        }
+        });
         const evaluation = makeEvaluation(
           model,
           cases,
@@ -114,6 +120,11 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       }
     },
   );
+}
+
+function statusLine({ dataset, id, index, total, window, windows, pass, passes }: CaseProgress): string {
+  const done = (index - 1 + (pass + window / windows) / passes) / total;
+  return `${dataset} ${progressBar(done)} case ${index} of ${total}, ${id}`;
 }
 
 /** Mean ± standard deviation per task. */

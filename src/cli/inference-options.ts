@@ -1,6 +1,8 @@
+import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { explain, formatBytes, type MemoryEstimate } from '../inference/memory.js';
 import type { InferenceOptions } from '../inference/segmenter.js';
+import { runFiles } from '../training/run-folder.js';
 
 /** Options of how to segment; what is not given comes from the model's plan. */
 export function addInference(command: Command): Command {
@@ -40,6 +42,11 @@ export function memoryLine(label: string, estimate: MemoryEstimate): string {
   const { total, strips, work } = estimate;
   const parts = strips === 1 ? 'in one part' : `in ${strips} parts, ${Math.round(100 * (work - 1))} % more windows`;
   return `${label}: at most ${formatBytes(total)}, ${parts} (${explain(estimate)})`;
+}
+
+/** A model file, or the one in a run folder. */
+export function modelFileOf(path: string): string {
+  return existsSync(path) && statSync(path).isDirectory() ? runFiles(path).model : path;
 }
 
 function share(text: string): number {

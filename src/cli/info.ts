@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { readModel } from '../checkpoints/index.js';
+import { readModel } from '../checkpoints/files.js';
 import { imageInfo } from '../datasets/read-volume.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';

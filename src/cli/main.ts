@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
-import { isVersemiError } from '../errors.js';
+import { environmentHelp } from '../environment.js';
+import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
 import { leaveStatus } from './terminal.js';
 
-/** One file per command; only that of the command asked for is loaded. */
+/** One file per command; only the file of the command that was asked for is loaded. */
 const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
   plan: async () => (await import('./plan.js')).addPlan,
   preprocess: async () => (await import('./preprocess.js')).addPreprocess,
@@ -16,9 +17,6 @@ const commands: Readonly<Record<string, () => Promise<(program: Command) => void
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
 };
-
-/** Exit code of a command that SIGINT ended, by the shell's convention (128 + 2). */
-const interruptedExitCode = 130;
 
 const program = new Command('versemi')
   .description(
@@ -38,11 +36,13 @@ A first run:
 
 Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
 writing, 70 a defect of versemi, 130 interrupted.
-VERSEMI_LOG=dispatch shows every operation that a device hands to another; VERSEMI_THREADS limits the threads.`,
+
+Environment variables (values and defaults: docs/environment.md):
+${environmentHelp()}`,
   );
 
 const asked = process.argv[2] ?? '';
-// The help lists all commands, and an unknown one is compared with all.
+// The help lists all commands, and the name of an unknown command is compared with the names of all.
 const needed = asked in commands ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
@@ -57,12 +57,10 @@ try {
 function report(error: unknown): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
   leaveStatus();
-  if (isVersemiError(error, 'TRAINING_INTERRUPTED')) {
-    process.stderr.write(`${error.message}\n`);
-    return interruptedExitCode;
-  }
   if (isVersemiError(error)) {
-    process.stderr.write(`${error.code}: ${error.message}\n`);
+    // A person who has interrupted a command knows why it ended, so there is no code to look up.
+    const code = error.exitCode === exitCodes.interrupted ? '' : `${error.code}: `;
+    process.stderr.write(`${code}${error.message}\n`);
     return error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);

@@ -23,8 +23,8 @@ export const shared = {
   precision: () =>
     new Option(
       '--precision <name>',
-      'operands of the convolutions; cpu: float32 (default), for inference bfloat16, int8; cuda: all but int8 (default bfloat16)',
-    ).choices(['float32', 'tf32', 'bfloat16', 'int8']),
+      'operands of the convolutions; cuda: bfloat16 (default), tf32 or float32; other devices have float32 alone',
+    ).choices(['float32', 'tf32', 'bfloat16']),
   maxMemory: () =>
     new Option(
       '--max-memory <size>',

@@ -2,7 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { loadModel } from '../checkpoints/index.js';
+import { loadModel } from '../checkpoints/files.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
@@ -10,8 +10,8 @@ import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments, memoryLine } from './inference-options.js';
-import { modelFileOf } from './model-path.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { interruptible } from './interrupt.js';
 import { addShared, list } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
 
@@ -38,7 +38,6 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
-  $ versemi predict model.safetensors scan.nii.gz --out out --device cpu --precision int8
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
 
 With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed
@@ -57,32 +56,35 @@ twice; the masks are the same, bit for bit.`,
       try {
         const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
         const processBytes = process.memoryUsage().rss;
-        const rows = [];
-        for (const [index, file] of files.entries()) {
-          const started = performance.now();
-          const label = `${basename(file)} (${index + 1} of ${files.length})`;
-          const inference = inferenceArguments(options);
-          let strips = 1;
-          if (options.maxMemory !== undefined) {
-            const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
-            const estimate = estimateMemory(model, await scanFacts(file), tasks, memory);
-            terminal.note(memoryLine(label, estimate));
-            strips = estimate.strips;
+        const rows: ReturnType<typeof describe>[] = [];
+        await interruptible(terminal, 'Stopping after this window', async (signal) => {
+          for (const [index, file] of files.entries()) {
+            const started = performance.now();
+            const label = `${basename(file)} (${index + 1} of ${files.length})`;
+            const inference = inferenceArguments(options);
+            let strips = 1;
+            if (options.maxMemory !== undefined) {
+              const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
+              const estimate = estimateMemory(model, await scanFacts(file), tasks, memory);
+              terminal.note(memoryLine(label, estimate));
+              strips = estimate.strips;
+            }
+            const image = await openScan(file);
+            const predictions = await predictVolume(model, image, {
+              ...inference,
+              tasks: options.task ?? [],
+              strips,
+              signal,
+              onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
+            });
+            for (const prediction of predictions) {
+              const output = join(options.out, `${stem(file)}_${prediction.task}.nii.gz`);
+              await writeNifti(output, prediction.mask);
+              rows.push(describe(file, output, prediction));
+            }
+            terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
           }
-          const image = await openScan(file);
-          const steps = predictVolume(model, image, { ...inference, tasks: options.task ?? [], strips });
-          let step = await steps.next();
-          while (!step.done) {
-            terminal.status(statusLine(label, step.value, started));
-            step = await steps.next();
-          }
-          for (const prediction of step.value) {
-            const output = join(options.out, `${stem(file)}_${prediction.task}.nii.gz`);
-            await writeNifti(output, prediction.mask);
-            rows.push(describe(file, output, prediction));
-          }
-          terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
-        }
+        });
         terminal.print(
           formatTable(
             ['mask', 'task', 'voxels', 'volume (ml)'],
@@ -111,7 +113,7 @@ function statusLine(
   return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${slices} slices final, ${formatDuration((seconds / done) * (1 - done))} left`;
 }
 
-/** Images named, and those in folders named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
+/** The images that were named, and all images of folders that were named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
 async function imageFiles(inputs: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for (const input of inputs) {

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from 'node:util';
+import { environment } from '../environment.js';
 
 /** What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. */
 export interface Terminal {
@@ -30,7 +31,7 @@ export function leaveStatus(): void {
 }
 
 export function createTerminal({ quiet = false, json = false }: TerminalOptions): Terminal {
-  const interactive = process.stderr.isTTY === true && !quiet && process.env.TERM !== 'dumb';
+  const interactive = process.stderr.isTTY === true && !quiet && environment('TERM') !== 'dumb';
   const clearStatus = () => {
     if (statusShown) process.stderr.write('\r\u001b[K');
     statusShown = false;

@@ -4,6 +4,7 @@ import { VersemiError } from '../errors.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
+import { interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
 
@@ -44,21 +45,12 @@ With --json each event is one line of JSON.`,
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
-      const abort = new AbortController();
-      const stop = () => {
-        // A second Ctrl-C ends the program at once; checkpoints are written atomically, so nothing is lost.
-        if (abort.signal.aborted) process.exit(130);
-        terminal.note('Finishing the step and writing a checkpoint; Ctrl-C again ends at once.');
-        abort.abort();
-      };
-      process.on('SIGINT', stop);
-      process.on('SIGTERM', stop);
-      try {
+      await interruptible(terminal, 'Finishing the step and writing a checkpoint', async (signal) => {
         const events = train(plan, {
           runFolder: options.out,
           device: options.device,
           resume: options.resume === true,
-          signal: abort.signal,
+          signal,
           ...deviceOptions(options),
         });
         const show = progress(terminal, options.every);
@@ -66,16 +58,12 @@ With --json each event is one line of JSON.`,
           if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
           else show(event);
         }
-      } finally {
-        process.off('SIGINT', stop);
-        process.off('SIGTERM', stop);
-      }
-      if (abort.signal.aborted) {
+        if (!signal.aborted) return;
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,
         });
-      }
+      });
     },
   );
 }
@@ -128,7 +116,7 @@ const shortNames: Readonly<Record<string, string>> = {
   unsupervised: 'unsup',
 };
 
-/** What is wanted most stands first: a narrow terminal cuts the end off. */
+/** Pace and time left stand before the loss terms, because a narrow terminal cuts off the end of the line. */
 function stepLine({ step, stage, losses, samplesPerSecond, etaSeconds }: StepEvent, steps: number): string {
   const { total, ...terms } = losses;
   const list = Object.entries(terms).map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(3)}`);

@@ -80,7 +80,7 @@ export function integerTriple(spec: NumberSpec<Numbers3>): z.ZodType<Numbers3> {
   return field(z.tuple([one, one, one]), `three integers [x, y, z] in ${interval(spec)}`, spec);
 }
 
-/** Two numbers [low, high]; that they are in order is for `contradictions` to say. */
+/** Two numbers [low, high]; `contradictions` checks that they are in order. */
 export function realRange(spec: NumberSpec<[number, number]>): z.ZodType<[number, number]> {
   const one = bounded(z.number(), spec);
   return field(z.tuple([one, one]), `[low, high], both in ${interval(spec)}`, spec);
@@ -104,8 +104,8 @@ export function choice<const T extends readonly [string, ...string[]]>(
 }
 
 /**
- * The same fields for one part of the plan: each may be left out, and `group` of the plan holds for it then. Field schemas
- * only, no groups.
+ * The fields of a group again, for one part of the plan: where a field is left out, the value of the plan's own group holds. The
+ * group may contain fields only, no further groups.
  */
 export function overrides<S extends z.ZodRawShape>(group: string, shape: S) {
   const optional = Object.entries(shape).map(([name, schema]) => {

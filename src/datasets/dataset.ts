@@ -3,7 +3,6 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import type { Triple } from '../volume/volume.js';
 import { hdf5Names } from './case-files.js';
 import { readDecathlon } from './decathlon.js';
 import { type Description, readDescription } from './description.js';
@@ -11,49 +10,7 @@ import { readError } from './files.js';
 import { readHdf5Folder, readImageFolder } from './folders.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import { readNnunet } from './nnunet.js';
-
-export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
-
-/** Files of one case. */
-export interface CaseFiles {
-  readonly id: string;
-  /** Image file; for several modalities in files of their own, the first of `channels`. */
-  readonly image: string;
-  /** One file per modality, in the order of `Dataset.modalities`; absent when all are in `image`. */
-  readonly channels?: readonly string[];
-  /** Label file; absent for an unlabelled case. The same as `image` in HDF5 files that hold both. */
-  readonly label?: string;
-}
-
-export interface Dataset {
-  readonly name: string;
-  readonly folder: string;
-  readonly format: Exclude<DatasetFormat, 'auto'>;
-  /** Label value -> name, 0 is the background. */
-  readonly labels: Readonly<Record<number, string>>;
-  /** False when nothing on disk names the labels: `labels` is then a guess, and other values are let through. */
-  readonly labelsDeclared: boolean;
-  readonly modalities: readonly string[];
-  /** Cases for training and validation. */
-  readonly cases: readonly CaseFiles[];
-  /** Cases that the dataset itself sets apart for testing; never used for training or for choosing a model. */
-  readonly test: readonly CaseFiles[];
-  /** Spacing of files that store none (HDF5). */
-  readonly spacingMm?: Triple;
-  /** Names of the arrays of HDF5 files, where they were given. */
-  readonly keys?: Hdf5Keys;
-  /** Files in the folder that belong to no case. */
-  readonly leftOut?: readonly LeftOut[];
-  readonly description?: string;
-  readonly licence?: string;
-  readonly reference?: string;
-}
-
-/** A file, or a folder of files, that is used for nothing. */
-export interface LeftOut {
-  readonly file: string;
-  readonly reason: string;
-}
+import type { CaseFiles, Dataset, DatasetCases, DatasetFormat } from './types.js';
 
 export interface OpenDatasetOptions {
   /** Default 'auto': found out from the files. */
@@ -116,13 +73,6 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
     ...(description?.licence === undefined ? {} : { licence: description.licence }),
     ...(description?.reference === undefined ? {} : { reference: description.reference }),
   };
-}
-
-/** Cases of a dataset as a reader of one form finds them. */
-export interface DatasetCases {
-  readonly cases: readonly CaseFiles[];
-  readonly test: readonly CaseFiles[];
-  readonly leftOut?: readonly LeftOut[];
 }
 
 async function readCases(

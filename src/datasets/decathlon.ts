@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { caseId, requireFiles } from './case-files.js';
-import type { CaseFiles, DatasetCases } from './dataset.js';
 import type { DescribedCase, Description } from './description.js';
+import type { CaseFiles, DatasetCases } from './types.js';
 
 /**
  * Cases of a folder in the form of the Medical Segmentation Decathlon: dataset.json lists `training` and `test`. An entry

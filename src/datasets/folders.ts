@@ -1,9 +1,9 @@
 import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { caseId, hdf5Names, niftiNames } from './case-files.js';
-import type { CaseFiles, DatasetCases } from './dataset.js';
 import { withHdf5Contents } from './hdf5.js';
 import { type Hdf5Keys, type Hdf5Role, keysOf } from './hdf5-keys.js';
+import type { CaseFiles, DatasetCases } from './types.js';
 
 /**
  * Cases of a folder of HDF5 files, each with an image and, where labelled, a label map: ID.h5, one file per folder

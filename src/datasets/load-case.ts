@@ -5,25 +5,9 @@ import { turnOnto } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import type { CaseFiles, Dataset } from './dataset.js';
 import { labelBytes } from './label-values.js';
 import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled } from './read-volume.js';
-
-export interface LoadedCase {
-  readonly id: string;
-  /** Canonical (RAS+), all voxels finite, with `stored`. */
-  readonly image: Volume<Float32Array>;
-  /** Canonical, on the same voxels; absent for an unlabelled case. */
-  readonly label?: Volume<Uint8Array>;
-}
-
-/** A case whose image stays as it is in its file. */
-export interface OpenedCase {
-  readonly id: string;
-  /** Checked: all voxels finite. */
-  readonly image: Scan;
-  readonly label?: Volume<Uint8Array>;
-}
+import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
@@ -42,7 +26,11 @@ export async function loadCase(dataset: Dataset, files: CaseFiles, options: Load
 }
 
 /** As {@link loadCase}, but the image is not turned into float32 as a whole. @throws as {@link loadCase} */
-export async function openCase(dataset: Dataset, files: CaseFiles, options: LoadCaseOptions = {}): Promise<OpenedCase> {
+export async function openCase(
+  dataset: Dataset,
+  files: CaseFiles,
+  options: LoadCaseOptions = {},
+): Promise<LoadedCase<Scan>> {
   const channel = channelIndex(dataset, options.channel ?? 0);
   const [image, label] = await Promise.all([
     openImage(dataset, files, channel),
@@ -103,8 +91,8 @@ async function openImage(dataset: Dataset, files: CaseFiles, channel: number): P
 }
 
 /**
- * Reads a scan that belongs to no dataset, checked like the image of a case, for `predictVolume`: its voxels stay as they
- * are in the file.
+ * Reads a scan that belongs to no dataset, for `predictVolume`. It is checked like the image of a case, and its voxels stay as
+ * they are in the file.
  * @throws VERSEMI_VOXELS_NOT_FINITE, and what `readVolume` throws
  */
 export async function openScan(file: string, options: ReadVolumeOptions = {}): Promise<Scan> {
@@ -114,7 +102,7 @@ export async function openScan(file: string, options: ReadVolumeOptions = {}): P
   return scan;
 }
 
-/** The same as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
+/** As {@link openScan}, but as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
 export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
   return volumeOf(await openScan(file, options));
 }

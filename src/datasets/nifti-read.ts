@@ -15,17 +15,6 @@ export interface ParseNiftiOptions {
   readonly imageFile?: string;
 }
 
-/**
- * Reads one 3-D volume from the inflated bytes of a NIfTI file, in stored orientation. Nothing here touches the file
- * system, so that it runs in a browser too. Voxels are a view on `bytes` where byte order and alignment allow; with scl_slope and
- * scl_inter applied they are float32.
- * @throws VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_FORMAT, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED,
- *   VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
- */
-export function parseNifti(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): Volume {
-  return scaled(parseUnscaled(bytes, file, options));
-}
-
 /** A volume whose voxels are as stored, and what they stand for: voxel * slope + intercept. */
 export interface UnscaledVolume {
   readonly volume: Volume;
@@ -39,7 +28,13 @@ export function scaled({ volume, slope, intercept }: UnscaledVolume): Volume {
   return { ...volume, data: host().toFloat32(volume.data, slope, intercept) };
 }
 
-/** As {@link parseNifti}, the scaling left to the caller. */
+/**
+ * Reads one 3-D volume from the inflated bytes of a NIfTI file, in stored orientation; {@link scaled} applies the scaling of its
+ * header. Nothing here touches the file system, so that it runs in a browser too. Voxels are a view on `bytes` where byte order
+ * and alignment allow.
+ * @throws VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_FORMAT, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED,
+ *   VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
+ */
 export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): UnscaledVolume {
   const header = parseNiftiHeader(bytes, file);
   const channel = chooseChannel(header, options.channel, file);

@@ -3,8 +3,8 @@ import { readdir } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { requireFiles } from './case-files.js';
-import type { CaseFiles, DatasetCases } from './dataset.js';
 import type { Description } from './description.js';
+import type { CaseFiles, DatasetCases } from './types.js';
 
 /**
  * Cases of an nnU-Net raw folder: imagesTr/ID_0000.nii.gz, ID_0001.nii.gz ... (one file per modality), labelsTr/ID.nii.gz;

@@ -16,7 +16,7 @@ export function ellipsoid(center: Triple, radiiMm: Triple, tissue: Tissue, turns
     const c = m6! * dx + m7! * dy + m8! * dz;
     return a * a + b * b + c * c - 1;
   };
-  // Ragged outlines reach further: three standard deviations of the texture field.
+  // Ragged outlines reach three standard deviations of the texture field further.
   const reach = Math.max(...radiiMm) * Math.sqrt(1 + 3 * (tissue.ragged ?? 0));
   return { level, bounds: around([center], reach), ...tissue };
 }

@@ -4,9 +4,9 @@ import { VersemiError } from '../errors.js';
 import { RandomStream, streams } from '../random.js';
 import { multiplyAffines, scalingAffine } from '../volume/affine.js';
 import type { Affine, Triple, Volume } from '../volume/volume.js';
+import { writeNifti } from './nifti-file.js';
 import { renderScene } from './phantom-render.js';
 import { type PhantomKind, type PhantomKindName, phantomKinds } from './phantom-scenes.js';
-import { writeNifti } from './write-nifti.js';
 
 export { type PhantomKindName, phantomKinds } from './phantom-scenes.js';
 

@@ -17,7 +17,7 @@ import {
   type UnscaledVolume,
 } from './nifti-read.js';
 
-export { type WriteNiftiOptions, writeNifti } from './write-nifti.js';
+export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default: the one of `role`, by its usual names. */
@@ -120,7 +120,7 @@ function describe(sizeVoxels: Triple, affine: Affine) {
   return { sizeVoxels, spacingMm: columnNorms(affine), affine, orientation: orientationCode(affine) };
 }
 
-/** In double precision and in chunks, so that any datatype is exact; not for training, which has its own in WebAssembly. */
+/** In double precision and in chunks, so that any datatype is exact. (Preprocessing has its own statistics, in WebAssembly.) */
 function statistics(voxels: VoxelArray, slope: number, intercept: number) {
   const chunk = new Float64Array(1 << 16);
   let [min, max, sum, nonFinite] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0];
@@ -186,7 +186,8 @@ async function niftiBytes(file: string, header?: Uint8Array): Promise<Uint8Array
     return neededBytes(facts);
   });
   if (truncatedAfter === undefined) return bytes;
-  // Throws with the expected size when voxels are missing; when only the end mark of the stream is, that is said below.
+  // `storedVoxels` throws and names the expected size where voxels are missing. Where it does not, only the end mark of the stream
+  // is missing.
   const options = header === undefined ? {} : { imageBytes: bytes, imageFile: file };
   storedVoxels(parseNiftiHeader(header ?? bytes, file), bytes, file, options, 'all');
   throw new VersemiError('FILE_TRUNCATED', {
@@ -218,7 +219,7 @@ function requireCapacity(header: NiftiHeader, file: string, { sizeBytes, inflate
   throw tooFewBytes(header, file, `${sizeBytes} bytes${compressed}`);
 }
 
-/** Formats that people try: what they start with. */
+/** Formats that people try to open, and the bytes that such files start with. */
 const otherFormats: readonly (readonly [name: string, starts: string, offset: number])[] = [
   ['NRRD', 'NRRD0', 0],
   ['MetaImage', 'ObjectType', 0],

@@ -4,9 +4,9 @@ import { nearestName } from '../config/fields.js';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { RandomStream, streams } from '../random.js';
-import type { CaseFiles, Dataset } from './dataset.js';
 import { parseJsonObject } from './description.js';
 import { readError } from './files.js';
+import type { CaseFiles, Dataset } from './types.js';
 
 export interface ResolvedSplit {
   /** Cases whose labels train. */

@@ -1,17 +1,18 @@
 import { basename, resolve } from 'node:path';
 import type { Plan } from '../config/plan.js';
-import { type CaseFiles, type Dataset, openDataset } from '../datasets/dataset.js';
+import { openDataset } from '../datasets/dataset.js';
 import type { Hdf5Keys } from '../datasets/hdf5-keys.js';
 import { caseFacts, openCase } from '../datasets/load-case.js';
-import { VersemiError } from '../errors.js';
-import { summarize } from '../metrics/index.js';
+import type { CaseFiles, Dataset } from '../datasets/types.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
+import { summarize } from '../metrics/summary.js';
 import { type CaseOutcome, type EvaluateOptions, type Evaluation, evaluateCase } from './evaluate.js';
 import { evaluationCases } from './evaluation-cases.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
-import type { StripOptions } from './predict.js';
+import type { PredictProgress, WindowOptions } from './predict.js';
 import { inferenceSettings, type Segmenter, taskIndices } from './segmenter.js';
 
-export interface EvaluateDatasetOptions extends EvaluateOptions {
+export interface EvaluateDatasetOptions extends Omit<EvaluateOptions, 'onProgress'> {
   /** What the model's plan calls the dataset; default: the name that the dataset gives itself. */
   readonly dataset?: string;
   /** Names of tasks; default: those of the dataset. */
@@ -20,15 +21,24 @@ export interface EvaluateDatasetOptions extends EvaluateOptions {
   readonly cases?: readonly string[];
   /** Called before a case is read, where `maxMemoryBytes` is set. */
   readonly onEstimate?: (id: string, estimate: MemoryEstimate) => void;
+  /** Called after each window of a case. */
+  readonly onProgress?: (progress: CaseProgress) => void;
 }
 
-/** One case has been read, segmented and compared. */
-export interface EvaluationProgress {
+/** Which case of a dataset is being worked on. */
+interface CasePlace {
   readonly dataset: string;
   readonly id: string;
   /** Counts from 1. */
   readonly index: number;
   readonly total: number;
+}
+
+/** A window of a case has been segmented. */
+export interface CaseProgress extends CasePlace, PredictProgress {}
+
+/** One case has been read, segmented and compared. */
+export interface EvaluationProgress extends CasePlace {
   /** How many of the `total` cases the model was trained on, with their labels. */
   readonly trainedOn: number;
   readonly outcomes: readonly CaseOutcome[];
@@ -37,7 +47,7 @@ export interface EvaluationProgress {
 /**
  * Segments the labelled cases of a dataset and compares, case by case.
  * @param folder of the dataset
- * @throws VERSEMI_MODEL_TASK_UNKNOWN when the model's plan knows neither the dataset nor the tasks, VERSEMI_SPLIT_INVALID,
+ * @throws VERSEMI_ABORTED by `signal`, VERSEMI_MODEL_TASK_UNKNOWN when the model's plan knows neither the dataset nor the tasks, VERSEMI_SPLIT_INVALID,
  *   and what reading a case throws
  */
 export async function* evaluateDataset(
@@ -63,14 +73,18 @@ export async function* evaluateDataset(
   }
   const { cases, trainedOn } = evaluationCases(dataset, model.plan, options.cases ?? ['all']);
   const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
+  const { onProgress, ...perCase } = options;
   for (const [i, files] of cases.entries()) {
+    throwIfAborted(options.signal, 'evaluation');
+    const place: CasePlace = { dataset: dataset.name, id: files.id, index: i + 1, total: cases.length };
     const strips = await stripsBefore(model, dataset, files, channel, tasks, options);
     const { id, image, label } = await openCase(dataset, files, { channel });
     const outcomes = await evaluateCase(model, { id, image, label: label! }, dataset.name, tasks, {
-      ...options,
+      ...perCase,
       ...strips,
+      onProgress: (progress) => onProgress?.({ ...place, ...progress }),
     });
-    yield { dataset: dataset.name, id, index: i + 1, total: cases.length, trainedOn, outcomes };
+    yield { ...place, trainedOn, outcomes };
   }
 }
 
@@ -82,7 +96,7 @@ async function stripsBefore(
   channel: number | string,
   tasks: readonly number[],
   options: EvaluateDatasetOptions,
-): Promise<StripOptions> {
+): Promise<Pick<WindowOptions, 'strips'>> {
   if (options.maxMemoryBytes === undefined) return {};
   const facts = await caseFacts(dataset, files, { channel });
   const estimate = estimateMemory(model, { ...facts, labeled: true }, tasks, options);

@@ -1,22 +1,16 @@
-import { type CaseResult, diceOf, type Summary, segmentationMetrics } from '../metrics/index.js';
-import { prepareScan } from '../preprocessing/preprocess-case.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+import type { LoadedCase } from '../datasets/types.js';
+import { throwIfAborted } from '../errors.js';
+import { diceOf, segmentationMetrics } from '../metrics/segmentation-metrics.js';
+import type { CaseResult, Summary } from '../metrics/summary.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import type { MemoryOptions } from './memory.js';
-import { predictPrepared, type StripOptions, stripsFor } from './predict.js';
+import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
-import {
-  groupTasks,
-  type InferenceOptions,
-  type InferenceSettings,
-  inferenceSettings,
-  type Segmenter,
-  taskName,
-} from './segmenter.js';
+import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';
 
 /** Metrics of one case and task, as `versemi evaluate` writes them. */
 export interface EvaluatedCase extends CaseResult {
@@ -36,17 +30,11 @@ export interface Evaluation {
   readonly summary: Summary;
 }
 
-export interface EvaluateOptions extends MemoryOptions, StripOptions {
+export interface EvaluateOptions extends WindowOptions {
   /** Tolerance of surface Dice, mm. */
   readonly toleranceMm?: number;
-}
-
-/** A labelled case, canonical (RAS+), as `loadCase` gives it. */
-export interface LabeledCase {
-  readonly id: string;
-  /** A `Scan` (`openCase`) takes less memory than a volume. */
-  readonly image: Volume<Float32Array> | Scan;
-  readonly label: Volume<Uint8Array>;
+  /** Called after each window. */
+  readonly onProgress?: (progress: PredictProgress) => void;
 }
 
 /** One task's outcome on one case, at the resolution of the source; bytes of masks are made when they are asked for. */
@@ -61,45 +49,37 @@ export interface CaseOutcome {
  * Segments a labelled case and compares with its label at the source's own resolution. Distances are given in
  * millimetres, and under the protocol `versemi` also in voxels, as the literature prints them.
  * @param tasks indices of tasks to evaluate; the label values of each come from the plan
+ * @throws as `predictVolume`
  */
 export async function evaluateCase(
   model: Segmenter,
-  { id, image, label }: LabeledCase,
+  { id, image, label }: Required<LoadedCase<Volume<Float32Array> | Scan>>,
   dataset: string,
   tasks: readonly number[],
-  options: EvaluateOptions = {},
+  { toleranceMm, onProgress, ...options }: EvaluateOptions = {},
 ): Promise<CaseOutcome[]> {
-  const { toleranceMm } = options;
   const { protocol } = inferenceSettings(model, options);
   const scan = asScan(image);
   const strips = options.strips ?? stripsFor(model, scan, tasks, options, true);
-  const outcomes: CaseOutcome[] = [];
-  // One array of bytes for each of all tasks' masks: as garbage they would add up.
+  const predictions = await finish(predictTasks(model, scan, tasks, { ...options, strips }), onProgress);
+  // The bytes of all tasks' masks lie in the same two arrays, one task after the other: as garbage they would add up.
   let [predicted, reference]: (Uint8Array | undefined)[] = [];
-  for (const { preprocessing, tasks: together } of groupTasks(model, tasks)) {
-    const prepared = prepareScan(scan, preprocessing);
-    try {
-      const masks = await finish(predictPrepared(model, prepared, together, { ...options, strips }));
-      for (const [i, task] of together.entries()) {
-        const prediction = masks[i]!;
-        reference = foreground(label.data, model.plan.tasks[task]!.labels, reference);
-        predicted = host().unpackMask(prediction.packed, undefined, predicted);
-        const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
-          ...(toleranceMm === undefined ? {} : { toleranceMm }),
-          voxels: protocol === 'versemi',
-        });
-        outcomes.push({
-          result: { id, dataset, task: taskName(model, task), ...metrics },
-          image: scan,
-          prediction,
-          reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),
-        });
-      }
-    } finally {
-      prepared.slices.dispose();
-    }
-  }
-  return outcomes;
+  return predictions.map(({ task, mask: prediction }): CaseOutcome => {
+    throwIfAborted(options.signal, 'evaluation');
+    const { labels } = model.plan.tasks.find(({ name }) => name === task)!;
+    reference = foreground(label.data, labels, reference);
+    predicted = host().unpackMask(prediction.packed, undefined, predicted);
+    const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
+      ...(toleranceMm === undefined ? {} : { toleranceMm }),
+      voxels: protocol === 'versemi',
+    });
+    return {
+      result: { id, dataset, task, ...metrics },
+      image: scan,
+      prediction,
+      reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),
+    };
+  });
 }
 
 function geometryOf({ data: _, ...geometry }: Volume): Geometry {
@@ -156,14 +136,6 @@ interface CaseDice {
 
 function mean(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** Runs a generator to its end, for its result. */
-async function finish<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
-  for (;;) {
-    const step = await steps.next();
-    if (step.done) return step.value;
-  }
 }
 
 /** 1 where the label is one of the values. */

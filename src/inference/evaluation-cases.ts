@@ -1,6 +1,6 @@
 import type { Plan } from '../config/plan.js';
-import type { CaseFiles, Dataset } from '../datasets/dataset.js';
 import { resolveSplit, splitList } from '../datasets/splits.js';
+import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
 
 /** Cases to evaluate on, and how many of them the model was trained on. */

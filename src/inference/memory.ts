@@ -1,8 +1,8 @@
+import type { ImageFacts } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import type { ResampledGrid } from '../preprocessing/grid.js';
-import { planGrid, wholeRegion } from '../preprocessing/grid.js';
+import { boxSize, planGrid, wholeBox } from '../preprocessing/grid.js';
 import { rowsToRestore } from '../preprocessing/restore.js';
-import type { Geometry } from '../volume/orientation.js';
 import { voxelCount } from '../volume/volume.js';
 import type { Rows } from '../wasm/host.js';
 import { stripOf } from './segment.js';
@@ -38,12 +38,8 @@ export interface MemoryOptions extends InferenceOptions {
   readonly processBytes?: number;
 }
 
-/** What is known of a scan before its voxels are read (`scanFacts`). */
-export interface ScanFacts {
-  /** Canonical. */
-  readonly geometry: Geometry;
-  /** Bytes of memory per voxel, as stored. */
-  readonly bytesPerVoxel: number;
+/** What is known of a scan before its voxels are read (`scanFacts`, whose geometry is canonical). */
+export interface ScanFacts extends ImageFacts {
   /** The voxels are in memory, and so in `processBytes`, already. */
   readonly loaded?: boolean;
   /** A label map is read too and compared with: metrics. */
@@ -52,7 +48,7 @@ export interface ScanFacts {
 
 /** Measured with `test/bench/memory.ts`: garbage between two collections, compiled code, chunks of files. */
 const otherBytes = 110e6;
-/** A strip of fewer rows would need as many windows as one twice as high. */
+/** A strip of fewer rows would need as many windows as a strip that is twice as high. */
 const fewestRows = 8;
 
 /** The rows of a crop in `count` even parts. */
@@ -77,7 +73,7 @@ function stripBytes(
   options: InferenceOptions,
 ): { bytes: number; windows: number } {
   const { patchSizeVoxels } = model.plan;
-  const { sizeVoxels, crop, canonical } = grid;
+  const { sizeVoxels, canonical } = grid;
   const rows = rowsToRestore(grid, cropRows);
   const strip = stripOf(sizeVoxels, rows, { ...inferenceSettings(model, options), patchSizeVoxels });
   const depth = Math.min(patchSizeVoxels[2], sizeVoxels[2]);
@@ -87,7 +83,7 @@ function stripBytes(
   const smoothing = Math.max(0, ...grid.scale.map((scale) => (scale > 1 ? 2 * Math.ceil(1.3 * scale) + 1 : 0)));
   const planes =
     (4 + smoothing) * canonical.sizeVoxels[0] * canonical.sizeVoxels[1] + 4 * sizeVoxels[0] * sizeVoxels[1];
-  const restored = (2 * tasks + 4) * crop.sizeVoxels[0] * (cropRows[1] - cropRows[0]);
+  const restored = (2 * tasks + 4) * boxSize(grid.crop)[0] * (cropRows[1] - cropRows[0]);
   // Of each patch a few copies: cut, logits and their weights, logits of air.
   const patch = (3 * tasks + 4) * voxelCount(patchSizeVoxels);
   return { bytes: 4 * (image + ring + planes + restored + patch), windows: strip.windows };
@@ -113,7 +109,7 @@ export function estimateMemory(
 ): MemoryEstimate {
   const { geometry } = facts;
   const grids = groupTasks(model, tasks).map(({ preprocessing, tasks: together }) => ({
-    grid: planGrid(geometry, wholeRegion(geometry.sizeVoxels), preprocessing.spacingMm),
+    grid: planGrid(geometry, wholeBox(geometry.sizeVoxels), preprocessing.spacingMm),
     tasks: together.length,
   }));
   const most = mostStrips(geometry.sizeVoxels[1]);
@@ -136,7 +132,7 @@ export function estimateMemory(
     let [windows, device, work] = [0, 0, 1];
     for (const { grid, tasks: count } of grids) {
       const measured = (n: number) =>
-        evenRows(grid.crop.sizeVoxels[1], n).map((rows) => stripBytes(model, grid, count, rows, options));
+        evenRows(boxSize(grid.crop)[1], n).map((rows) => stripBytes(model, grid, count, rows, options));
       const parts = measured(strips);
       windows = Math.max(windows, ...parts.map(({ bytes }) => bytes));
       device = Math.max(device, deviceBytes(model, count));

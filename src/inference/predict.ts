@@ -1,3 +1,5 @@
+import { throwIfAborted } from '../errors.js';
+import { boxSize } from '../preprocessing/grid.js';
 import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case.js';
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
 import { MaskVolume } from '../scans/mask-volume.js';
@@ -8,14 +10,19 @@ import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memo
 import { type SegmentProgress, segmentSlices, stripOf } from './segment.js';
 import { groupTasks, inferenceSettings, type Segmenter, taskIndices, taskName } from './segmenter.js';
 
-export interface PredictOptions extends MemoryOptions, StripOptions {
+export interface PredictOptions extends WindowOptions {
   /** Names of tasks; default: every real task of the model. */
   readonly tasks?: readonly string[];
+  /** Called after each window. */
+  readonly onProgress?: (progress: PredictProgress) => void;
 }
 
-export interface StripOptions {
+/** How the windows of a scan are computed. */
+export interface WindowOptions extends MemoryOptions {
   /** Parts that the rows are computed in, as {@link estimateMemory} found; default: what `maxMemoryBytes` asks for. */
   readonly strips?: number;
+  /** Once it is aborted, no further window is computed; all memory is freed, and the call fails with VERSEMI_ABORTED. */
+  readonly signal?: AbortSignal;
 }
 
 export interface PredictProgress extends SegmentProgress {
@@ -35,32 +42,77 @@ export interface TaskPrediction {
 }
 
 /**
- * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` in so many parts that the
- * process stays below it; the masks are the same, bit for bit.
+ * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` the scan is computed in as
+ * many parts as keep the process below that limit; the masks are the same, bit for bit.
  * @param image canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
- * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_ABORTED by `signal`
  */
-export async function* predictVolume(
+export async function predictVolume(
   model: Segmenter,
   image: Volume<Float32Array> | Scan,
-  options: PredictOptions = {},
+  { tasks, onProgress, ...options }: PredictOptions = {},
+): Promise<TaskPrediction[]> {
+  return finish(predictTasks(model, asScan(image), taskIndices(model, tasks), options), onProgress);
+}
+
+/**
+ * {@link predictVolume} window by window, for those who decide between two windows whether and when to go on. Leaving the
+ * loop frees all memory. The masks are the value that the generator returns.
+ * @throws as {@link predictVolume}
+ */
+export async function* predictWindows(
+  model: Segmenter,
+  image: Volume<Float32Array> | Scan,
+  { tasks, ...options }: Omit<PredictOptions, 'onProgress'> = {},
 ): AsyncGenerator<PredictProgress, TaskPrediction[]> {
-  const scan = asScan(image);
-  const wanted = taskIndices(model, options.tasks);
+  return yield* predictTasks(model, asScan(image), taskIndices(model, tasks), options);
+}
+
+/**
+ * Runs a generator to its end and gives what it returns. The generator is closed when `onProgress` throws.
+ */
+export async function finish<Progress, Result>(
+  steps: AsyncGenerator<Progress, Result>,
+  onProgress?: (progress: Progress) => void,
+): Promise<Result> {
+  try {
+    for (;;) {
+      const step = await steps.next();
+      if (step.done) return step.value;
+      onProgress?.(step.value);
+    }
+  } finally {
+    // After its end this does nothing.
+    await steps.return(undefined as never);
+  }
+}
+
+/**
+ * Segments a scan for tasks given by index: tasks that share a preprocessing share the passes of the trunk.
+ * @throws as {@link predictVolume}
+ */
+export async function* predictTasks(
+  model: Segmenter,
+  scan: Scan,
+  wanted: readonly number[],
+  options: WindowOptions = {},
+): AsyncGenerator<PredictProgress, TaskPrediction[]> {
+  throwIfAborted(options.signal, 'prediction');
   const strips = options.strips ?? stripsFor(model, scan, wanted, options);
   const groups = groupTasks(model, wanted);
   const predictions: TaskPrediction[] = [];
-  for (const [index, { preprocessing, tasks }] of groups.entries()) {
+  for (const [pass, { preprocessing, tasks }] of groups.entries()) {
+    const names = tasks.map((task) => taskName(model, task));
     const prepared = prepareScan(scan, preprocessing);
     try {
-      const names = tasks.map((task) => taskName(model, task));
-      const steps = predictPrepared(model, prepared, tasks, { ...options, strips });
-      let step = await steps.next();
-      while (!step.done) {
-        yield { ...step.value, tasks: names, pass: index, passes: groups.length };
-        step = await steps.next();
-      }
-      predictions.push(...step.value.map((mask, i) => describe(names[i]!, mask)));
+      const { canonical, stored } = prepared.grid;
+      const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
+      for await (const progress of fillMasks(model, prepared, tasks, masks, { ...options, strips }))
+        yield { ...progress, tasks: names, pass, passes: groups.length };
+      const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
+      const { largestComponent } = inferenceSettings(model, options);
+      const kept = largestComponent ? largestComponents(masks) : masks;
+      predictions.push(...kept.map((mask, i) => describe(names[i]!, new MaskVolume(geometry, mask))));
     } finally {
       prepared.slices.dispose();
     }
@@ -80,43 +132,55 @@ export function stripsFor(
   return estimateMemory(model, { geometry, bytesPerVoxel: 0, loaded: true, labeled }, tasks, options).strips;
 }
 
-/**
- * Segments a prepared scan.
- * @param tasks indices of tasks
- * @returns masks in the geometry in which the scan was stored, one per task
- */
-export async function* predictPrepared(
+/** Computes the windows of a prepared scan and writes the foreground of each task into its mask. */
+async function* fillMasks(
   model: Segmenter,
   { slices, grid }: PreparedScan,
   tasks: readonly number[],
-  options: PredictOptions = {},
-): AsyncGenerator<SegmentProgress, MaskVolume[]> {
+  masks: readonly PackedMask[],
+  options: WindowOptions,
+): AsyncGenerator<SegmentProgress, void> {
   const settings = { ...inferenceSettings(model, options), tasks, patchSizeVoxels: model.plan.patchSizeVoxels };
-  const { canonical, crop, sizeVoxels } = grid;
-  const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
-  const count = Math.min(options.strips ?? 1, mostStrips(crop.sizeVoxels[1]));
-  const strips = evenRows(crop.sizeVoxels[1], count).map((cropRows) => {
+  const { sizeVoxels } = grid;
+  const cropSize = boxSize(grid.crop);
+  const count = Math.min(options.strips ?? 1, mostStrips(cropSize[1]));
+  const strips = evenRows(cropSize[1], count).map((cropRows) => {
     const rows = rowsToRestore(grid, cropRows);
     return { cropRows, rows, windows: stripOf(sizeVoxels, rows, settings).windows };
   });
   const windows = strips.reduce((sum, strip) => sum + strip.windows, 0);
   let before = 0;
+  let lastTurn = performance.now();
   for (const { cropRows, rows, windows: ofStrip } of strips) {
     const back = restorer(grid, masks, lastBackgroundStep, cropRows);
     try {
       const take = (z: number, probabilities: Uint8Array) => back.push(z, probabilities);
       for await (const { window, slices: done } of segmentSlices(model.network, slices, settings, take, rows)) {
         yield { window: before + window, windows, slices: done };
+        if (performance.now() - lastTurn > turnEveryMs) {
+          await eventLoopTurn();
+          lastTurn = performance.now();
+        }
+        throwIfAborted(options.signal, 'prediction');
       }
     } finally {
       back.dispose();
     }
     before += ofStrip;
   }
-  const { stored } = grid;
-  const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
-  const kept = settings.largestComponent ? largestComponents(masks) : masks;
-  return kept.map((mask) => new MaskVolume(geometry, mask));
+}
+
+/**
+ * Windows on a host device follow each other without leaving the event loop's current task. A timer, Ctrl-C or a click that
+ * aborts the prediction would wait for the last window, so the event loop gets a turn after this time.
+ */
+const turnEveryMs = 100;
+
+function eventLoopTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (typeof setImmediate === 'function') setImmediate(resolve);
+    else setTimeout(resolve);
+  });
 }
 
 function largestComponents(masks: readonly PackedMask[]): PackedMask[] {

@@ -1,4 +1,5 @@
 import type { Plan } from '../config/plan.js';
+import { RandomStream, streams } from '../random.js';
 import { dynamicHeadParameterCount } from '../tfjs/ops/index.js';
 
 /** Everything that decides the shapes of a network. */
@@ -83,8 +84,8 @@ export function parameterSpecs(config: NetworkConfig): ParameterSpec[] {
   const generated = dynamicHeadParameterCount(headWidth);
   // One 1x1x1 convolution on concat(pooled bottleneck, one-hot prompt), stored as its two parts: the first is shared by
   // all prompts of an image.
-  // Each part starts by its own number of inputs: by their sum, 1 in 261 at the paper's setting, the prompt would start
-  // with so little say that the network learns for a long time to ignore it (measured: see the README of this folder).
+  // Each part begins by its own number of inputs. If both began by the sum of these numbers (261 at the paper's setting), the
+  // prompt would weigh so little at first that the network learns for a long time to ignore it (NOTES.md in this folder).
   specs.push(
     ...batchNorm('gap', bottleneck),
     { name: 'controller.weight', shape: [bottleneck, generated], initialization: { fanIn: bottleneck } },
@@ -112,4 +113,20 @@ export function elementCount(shape: readonly number[]): number {
 
 export function parameterCount(config: NetworkConfig): number {
   return parameterSpecs(config).reduce((sum, { shape }) => sum + elementCount(shape), 0);
+}
+
+/**
+ * Values with which a parameter begins: weights and biases uniform in [-1/sqrt(fanIn), 1/sqrt(fanIn)), which is
+ * PyTorch's default (He et al., "Delving deep into rectifiers", ICCV 2015, with a = sqrt(5)); normalisations as identity.
+ * A pure function of seed and position in the list of parameters: the same on every device.
+ */
+export function initialValues({ shape, initialization }: ParameterSpec, seed: number, index: number): Float32Array {
+  const values = new Float32Array(elementCount(shape));
+  if (initialization === 'ones') values.fill(1);
+  else if (initialization !== 'zeros') {
+    const bound = 1 / Math.sqrt(initialization.fanIn);
+    const random = new RandomStream(seed, streams.initialization, index);
+    for (let i = 0; i < values.length; i++) values[i] = random.uniformBetween(-bound, bound);
+  }
+  return values;
 }

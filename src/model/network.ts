@@ -1,16 +1,22 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { VersemiError } from '../errors.js';
 import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops/index.js';
-import { initialValues } from './initialization.js';
-import { bufferSpecs, elementCount, type NetworkConfig, type ParameterSpec, parameterSpecs } from './layers.js';
+import {
+  bufferSpecs,
+  elementCount,
+  initialValues,
+  type NetworkConfig,
+  type ParameterSpec,
+  parameterSpecs,
+} from './layers.js';
 import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
 
 /** Share of the newest batch in the moving statistics (PyTorch's default). */
 const batchNormMomentum = 0.1;
 
 /**
- * Statistics of the batch normalisations. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
- * those of the batch, and the moving ones follow: for passes over what inference will see.
+ * Statistics that the batch normalisations take. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
+ * those of the batch, which are also averaged into the moving ones; only for passes over images such as inference sees.
  */
 export type Normalization = 'moving' | 'batch' | 'follow';
 

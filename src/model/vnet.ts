@@ -9,7 +9,7 @@ export interface WeightSource {
 
 /**
  * Every convolution of the trunk has a bias among the parameters, as in the paper's network. The instance normalisation
- * behind it subtracts it again, so that it has no effect and its gradient is zero: it is not even passed.
+ * behind the convolution subtracts that bias again: the bias has no effect and a gradient of zero, so no kernel gets it.
  */
 const noBias = null;
 
@@ -40,8 +40,8 @@ function blockWeights(name: string, convolutions: number): string[] {
 /**
  * Encoder and decoder: the V-Net of Milletari et al. (3DV 2016) without residual blocks, with instance normalisation, as
  * VerSemi uses it (arXiv 2311.11686). Skip connections are added; full resolution has neither skip nor decoder block.
- * No prompt enters here: one pass per image serves all tasks. Activations are let go as soon as the next layer has read
- * them (a gradient keeps its own hold on what it needs).
+ * No prompt enters here: one pass per image serves all tasks. Activations are disposed of as soon as the next layer has read
+ * them (TF.js's tape keeps those that a gradient needs).
  * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
  * @param recomputedLevels levels, counted from full resolution, of which a gradient keeps no more than what goes in and out;
  *   the rest is computed again in the backward pass

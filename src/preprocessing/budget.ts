@@ -1,19 +1,20 @@
 import type { Plan } from '../config/plan.js';
 import { defaultConvolutions } from '../config/schema.js';
+import { forwardPasses, type StepTerms, trunkPasses } from '../config/steps.js';
 import type { Triple } from '../volume/volume.js';
-import { type NetworkShape, stepSeconds, trainingBytesPerVoxel, trunkPasses } from './cost-model.js';
+import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
 
 export interface PlanningOptions {
   /** Name of the plan. Default 'plan'. */
   readonly name?: string;
   readonly seed?: number;
-  /** Given: used as it is. */
+  /** Where given, it is taken as it is. */
   readonly patchSizeVoxels?: Triple;
   readonly baseWidth?: number;
-  /** Given: the spacing of every dataset. */
+  /** Where given, it is the spacing of every dataset. */
   readonly spacingMm?: Triple;
-  /** Wall time for both stages. Given: patch, width, spacing and steps are made to fit. */
+  /** Wall time for both stages. Where given, patch, width, spacing and steps are made to fit. */
   readonly minutes?: number;
   /** Memory for training. Default 8 GiB. */
   readonly deviceMemoryBytes?: number;
@@ -28,11 +29,11 @@ export type Numbers3 = [number, number, number];
 
 const axes = [0, 1, 2] as const;
 const GiB = 2 ** 30;
-/** Share of the memory that activations may take: the rest is for weights, moments, and what the model leaves out. */
+/** Share of the memory that activations may take: the rest is for weights, moments, and all that the cost model does not count. */
 const memoryShare = 0.7;
 /** The paper's patch; larger ones cost more than they give. */
 const largestPatchVoxels = 96 ** 3;
-/** Below this number of steps per stage a run is not worth its name: patch and width shrink first. */
+/** A stage gets at least this number of steps: patch and width shrink first. */
 const fewestSteps = 1000;
 const paperSteps = 13000;
 /** A patch should see this share of a case (nnU-Net's threshold for a low-resolution stage). */
@@ -139,8 +140,8 @@ function mostVoxels(
   prompts: number,
   { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100, mode = 'semi-supervised' }: PlanningOptions,
 ): { most: number; limit: string } {
-  const [first, second] = trunkPasses({ mode, labeledBatchSize: batch, unlabeledBatchSize: batch });
-  const secondsPerVoxel = stepSeconds(network, 1, first + second, gflopsPerSecond);
+  const [first, second] = passesPerStep(mode, batch);
+  const secondsPerVoxel = passSeconds(network, 1, first + second, gflopsPerSecond);
   const limits = {
     'the patch of the paper': largestPatchVoxels,
     memory: (memoryShare * deviceMemoryBytes) / (batch * trainingBytesPerVoxel(network, prompts)),
@@ -148,6 +149,18 @@ function mostVoxels(
   };
   const most = Math.min(...Object.values(limits));
   return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };
+}
+
+/** Forward passes of the trunk in a step of the first and of the second stage, with the terms that derived plans have. */
+function passesPerStep(mode: Plan['training']['mode'], batch: number): [number, number] {
+  const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
+  const first: StepTerms = {
+    labeled: ['dice', 'crossEntropy'],
+    mixed: mode === 'supervised' ? [] : ['synthetic', 'auxiliary'],
+    unlabeled: [],
+  };
+  const second: StepTerms = { ...first, unlabeled: mode === 'supervised' ? [] : ['unsupervised', 'cube', 'teacher'] };
+  return [forwardPasses(trunkPasses(first, sizes)), forwardPasses(trunkPasses(second, sizes))];
 }
 
 /** Median size of the cases along each axis, of the dataset in which it is largest. */
@@ -208,8 +221,10 @@ function finish(
   const voxels = patch[0] * patch[1] * patch[2];
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
   const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);
-  const passes = trunkPasses({ mode, ...sizes });
-  const seconds = passes.map((count) => stepSeconds(network, voxels, count, gflopsPerSecond)) as [number, number];
+  const seconds = passesPerStep(mode, batch).map((passes) => passSeconds(network, voxels, passes, gflopsPerSecond)) as [
+    number,
+    number,
+  ];
   const perPair = seconds[0] + (unlabeled ? seconds[1] : seconds[0]);
   const steps =
     minutes === undefined

@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { writeFileAtomic } from '../atomic-file.js';
 import { voxelCount } from '../volume/volume.js';
 import type { ResampledGrid } from './grid.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 /**
  * One preprocessed case on disk, little-endian:
@@ -14,7 +14,7 @@ import type { PreprocessedCase } from './types.js';
  *   arrays    image (float32), label (uint8, if any), foreground samples (int32), each padded to 8 bytes
  * Bump the version whenever the layout or the meaning of preprocessing changes: older entries are then made anew.
  */
-const magic = 'versemi\u0001';
+const magic = 'versemi\u0002';
 const preambleBytes = 48;
 
 interface Header {

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { createReadStream, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreprocessingSettings } from '../config/plan.js';
-import type { CaseFiles, Dataset } from '../datasets/dataset.js';
 import { readError } from '../datasets/files.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
+import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { writeCacheFile } from './cache-file.js';
 import { preprocessCase } from './preprocess-case.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 /** Everything that decides what a preprocessed case is. Plain data: it crosses threads. */
 export interface CaseJob {
@@ -19,14 +19,14 @@ export interface CaseJob {
   readonly settings: PreprocessingSettings;
 }
 
-/** Raise it whenever preprocessing gives other numbers for the same input: older cache entries are then left aside. */
+/** Raise this number whenever preprocessing gives other values for the same input, so that older cache entries are not used. */
 const preprocessingVersion = 1;
 
 /** Files whose content a case is made of; the label file only for a labelled case. */
 function sourceFiles({ dataset, files, channel }: CaseJob): string[] {
   const image = files.channels?.[channelIndex(dataset, channel)] ?? files.image;
   const named = [image, ...(files.label === undefined ? [] : [files.label])];
-  // The voxels of a header file lie in a file of their own.
+  // Beside a .hdr file, its voxels lie in an .img file.
   return named.flatMap((file) => {
     const voxels = file.replace(/\.hdr(\.gz)?$/i, '.img$1');
     return voxels !== file && existsSync(voxels) ? [file, voxels] : [file];

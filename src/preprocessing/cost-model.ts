@@ -44,19 +44,7 @@ export function trainingBytesPerVoxel(network: NetworkShape, prompts: number): n
   return 4 * (kept + 3 * network.baseWidth + network.baseWidth + 2 * network.headWidth + 2 * prompts + 4);
 }
 
-/**
- * Passes of the trunk, forward and backward, in one step of each stage: labelled images, mixes (half as many), unlabelled
- * images, and these again forward alone, for the teacher.
- */
-export function trunkPasses(
-  training: Pick<Plan['training'], 'mode' | 'labeledBatchSize' | 'unlabeledBatchSize'>,
-): [number, number] {
-  const { mode, labeledBatchSize, unlabeledBatchSize } = training;
-  if (mode === 'supervised') return [labeledBatchSize, labeledBatchSize];
-  return [1.5 * labeledBatchSize, 1.5 * labeledBatchSize + (4 / 3) * unlabeledBatchSize];
-}
-
-/** Seconds of one training step: forward and backward are three times the forward pass, at 2 operations per multiply-add. */
-export function stepSeconds(network: NetworkShape, voxels: number, passes: number, gflopsPerSecond: number): number {
-  return (6 * multiplyAddsPerVoxel(network) * voxels * passes) / (gflopsPerSecond * 1e9);
+/** Seconds of so many forward passes, at 2 operations per multiply-add. */
+export function passSeconds(network: NetworkShape, voxels: number, passes: number, gflopsPerSecond: number): number {
+  return (2 * multiplyAddsPerVoxel(network) * voxels * passes) / (gflopsPerSecond * 1e9);
 }

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
-import { type Dataset, openPlanDataset } from '../datasets/dataset.js';
-import { channelIndex, type LoadedCase, loadCase } from '../datasets/load-case.js';
+import { openPlanDataset } from '../datasets/dataset.js';
+import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
-import { VersemiError } from '../errors.js';
+import type { Dataset, LoadedCase } from '../datasets/types.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 
@@ -93,7 +94,7 @@ const lowestMrIntensity = -300;
 
 /**
  * Looks at every dataset: sizes, spacings, intensities, classes. Labels are read of labelled cases only.
- * @throws what `openDataset`, `resolveSplit` and `loadCase` throw; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ * @throws what `openDataset`, `resolveSplit` and `loadCase` throw; VERSEMI_ABORTED by `signal`
  */
 export async function fingerprintDatasets(
   sources: readonly DatasetSource[],
@@ -140,7 +141,7 @@ async function fingerprintDataset(
   const looked = [...evenly(labeled, maximumCases), ...evenly(unlabeled, maximumCases)];
   const facts: CaseFacts[] = [];
   for (const [index, files] of looked.entries()) {
-    if (signal?.aborted) throw new VersemiError('TRAINING_INTERRUPTED', { field: 'fingerprint' });
+    throwIfAborted(signal, 'fingerprint');
     facts.push(caseFacts(await loadCase(dataset, files, { channel })));
     onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }

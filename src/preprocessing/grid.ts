@@ -3,12 +3,7 @@ import { multiplyAffines } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Affine, StoredGeometry, Triple } from '../volume/volume.js';
 import { voxelCount } from '../volume/volume.js';
-
-/** A box of voxels by its first voxel and its size. */
-export interface Region {
-  readonly begin: Triple;
-  readonly sizeVoxels: Triple;
-}
+import type { Box } from '../wasm/host.js';
 
 /**
  * Where a preprocessed case lies in its source: all that is needed to bring a prediction back. Plain numbers, so that it
@@ -18,7 +13,7 @@ export interface ResampledGrid {
   /** The case in canonical (RAS+) orientation, before anything was cut or resampled. */
   readonly canonical: { readonly sizeVoxels: Triple; readonly spacingMm: Triple; readonly affine: Affine };
   /** The part of the canonical grid that was kept. */
-  readonly crop: Region;
+  readonly crop: Box;
   /** The preprocessed grid. */
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
@@ -46,13 +41,14 @@ const maximumVoxels = 2 ** 31 - 1;
  * @param volume canonical
  * @throws VERSEMI_VOLUME_INVALID when the grid would be larger than 2^31 - 1 voxels
  */
-export function planGrid(volume: Geometry, crop: Region, spacingMm: Triple): ResampledGrid {
+export function planGrid(volume: Geometry, crop: Box, spacingMm: Triple): ResampledGrid {
+  const cropSize = boxSize(crop);
   const scale = triple((axis) => {
     const ratio = spacingMm[axis] / volume.spacingMm[axis];
-    return Math.abs(ratio - 1) * crop.sizeVoxels[axis] < equalDriftVoxels ? 1 : ratio;
+    return Math.abs(ratio - 1) * cropSize[axis] < equalDriftVoxels ? 1 : ratio;
   });
-  const sizeVoxels = triple((axis) => Math.max(1, Math.round(crop.sizeVoxels[axis] / scale[axis])));
-  const offset = triple((axis) => (crop.sizeVoxels[axis] - 1 - (sizeVoxels[axis] - 1) * scale[axis]) / 2);
+  const sizeVoxels = triple((axis) => Math.max(1, Math.round(cropSize[axis] / scale[axis])));
+  const offset = triple((axis) => (cropSize[axis] - 1 - (sizeVoxels[axis] - 1) * scale[axis]) / 2);
   if (voxelCount(sizeVoxels) > maximumVoxels) {
     throw new VersemiError('VOLUME_INVALID', {
       ...(volume.file === undefined ? {} : { file: volume.file }),
@@ -78,9 +74,8 @@ export function planGrid(volume: Geometry, crop: Region, spacingMm: Triple): Res
 
 /** True when the preprocessed grid has the voxels of the crop, one to one. */
 export function isIdentity({ scale, offset, crop, sizeVoxels }: ResampledGrid): boolean {
-  return [0, 1, 2].every(
-    (axis) => scale[axis] === 1 && offset[axis] === 0 && crop.sizeVoxels[axis] === sizeVoxels[axis],
-  );
+  const cropSize = boxSize(crop);
+  return [0, 1, 2].every((axis) => scale[axis] === 1 && offset[axis] === 0 && cropSize[axis] === sizeVoxels[axis]);
 }
 
 /** Scale and offset of the way back: index on the preprocessed grid = index in the crop * scale + offset. */
@@ -88,7 +83,11 @@ export function inverseMapping({ scale, offset }: ResampledGrid): { scale: Tripl
   return { scale: triple((axis) => 1 / scale[axis]), offset: triple((axis) => -offset[axis] / scale[axis]) };
 }
 
-/** The whole of a volume as a region. */
-export function wholeRegion(sizeVoxels: Triple): Region {
-  return { begin: [0, 0, 0], sizeVoxels };
+/** The whole of a volume as a box. */
+export function wholeBox(sizeVoxels: Triple): Box {
+  return { begin: [0, 0, 0], end: sizeVoxels };
+}
+
+export function boxSize({ begin, end }: Box): Triple {
+  return triple((axis) => end[axis] - begin[axis]);
 }

@@ -1,16 +1,10 @@
 import type { PreprocessingSettings } from '../config/plan.js';
+import type { LoadedCase } from '../datasets/types.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
-import { host, type SliceStream, type VoxelSource } from '../wasm/host.js';
-import { isIdentity, planGrid, type Region, type ResampledGrid, wholeRegion } from './grid.js';
-import { maximumForegroundSamples, type PreprocessedCase } from './types.js';
-
-/** A case as `loadCase` gives it: canonical, finite, image and label in the same space. */
-export interface LoadedImage {
-  readonly id: string;
-  readonly image: Volume<Float32Array>;
-  readonly label?: Volume<Uint8Array>;
-}
+import { type Box, host, type SliceStream, type VoxelSource } from '../wasm/host.js';
+import { boxSize, isIdentity, planGrid, type ResampledGrid, wholeBox } from './grid.js';
+import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
 
 /** Hounsfield units halfway between air and water: what is above is body, table or garment. */
 const airThresholdHu = -500;
@@ -18,7 +12,7 @@ const airThresholdHu = -500;
 const bodyFraction = 0.1;
 /** Smoothing before the threshold, so that single bright voxels of noise do not count as body. */
 const bodySigmaMm = 3;
-/** Kept round the body. */
+/** Margin that is kept round the body. */
 const bodyMarginMm = 5;
 
 /** A scan on its way to what the network sees. */
@@ -29,8 +23,8 @@ export interface PreparedScan {
 }
 
 /**
- * Crop, clip, resample, normalise, in this order, slice by slice: of the volume on its way nothing is kept but what
- * resampling and smoothing need. Statistics of the normalisation take a pass of their own.
+ * Crops, clips, resamples and normalises, in this order and slice by slice: no more slices are held than resampling and smoothing
+ * need. The statistics of the normalisation take a pass of their own.
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
 export function prepareScan(scan: Scan, settings: PreprocessingSettings): PreparedScan {
@@ -44,18 +38,18 @@ export function prepareScan(scan: Scan, settings: PreprocessingSettings): Prepar
 }
 
 /**
- * The same for a case in memory, as a whole, with its label.
+ * Does the same as {@link prepareScan} for a whole case in memory, with its label.
  * @param dataset name of the dataset in the plan
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
 export function preprocessCase(
-  { id, image, label }: LoadedImage,
+  { id, image, label }: LoadedCase,
   settings: PreprocessingSettings,
   dataset: string,
 ): PreprocessedCase {
   const { grid, slices } = resampledScan(asScan(image), settings, label);
   const data = collected(slices);
-  // Resampled once, not once for the statistics and once for the voxels.
+  // The resampled voxels are kept, so that they need not be resampled again after the pass for the statistics.
   const again = host().slices(sourceOf(data, grid.sizeVoxels));
   try {
     normalized(again, settings).read(data, 0, grid.sizeVoxels[2]);
@@ -74,14 +68,14 @@ export function preprocessCase(
   };
 }
 
-/** Cropped, clipped and resampled. */
+/** The scan cropped, clipped and resampled, not yet normalised. */
 function resampledScan(scan: Scan, settings: PreprocessingSettings, label?: Volume<Uint8Array>): PreparedScan {
-  const crop = settings.crop === 'body' ? bodyRegion(scan, label) : wholeRegion(scan.sizeVoxels);
+  const crop = settings.crop === 'body' ? bodyBox(scan, label) : wholeBox(scan.sizeVoxels);
   const grid = planGrid(scan, crop, settings.spacingMm);
   const { window } = settings;
   const slices = host().slices(scan);
   try {
-    const part = slices.crop(crop.begin, crop.sizeVoxels);
+    const part = slices.crop(crop.begin, boxSize(crop));
     // Clipped before resampling, so that metal and air do not bleed into what lies in the window.
     const clipped = window === null ? part : part.normalize({ low: window[0], high: window[1] });
     return { grid, slices: toGrid(clipped, grid) };
@@ -104,9 +98,10 @@ function sourceOf(data: Float32Array, sizeVoxels: Triple): VoxelSource {
   return { sizeVoxels, slices: (begin, end) => data.subarray(begin * plane, end * plane) };
 }
 
-function cropped(label: Volume<Uint8Array>, { begin, sizeVoxels }: Region): Uint8Array {
+function cropped(label: Volume<Uint8Array>, crop: Box): Uint8Array {
+  const sizeVoxels = boxSize(crop);
   const whole = sizeVoxels.every((size, axis) => size === label.sizeVoxels[axis]);
-  return whole ? label.data : host().crop(label.data, label.sizeVoxels, begin, sizeVoxels);
+  return whole ? label.data : host().crop(label.data, label.sizeVoxels, crop.begin, sizeVoxels);
 }
 
 /**
@@ -125,7 +120,7 @@ function toGrid(slices: SliceStream, grid: ResampledGrid): SliceStream {
 }
 
 function labelsToGrid(data: Uint8Array, grid: ResampledGrid): Uint8Array {
-  return isIdentity(grid) ? data : host().resampleLabels(data, grid.crop.sizeVoxels, grid.sizeVoxels, grid);
+  return isIdentity(grid) ? data : host().resampleLabels(data, boxSize(grid.crop), grid.sizeVoxels, grid);
 }
 
 /** A constant image becomes 0. */
@@ -148,7 +143,7 @@ function normalized(slices: SliceStream, { normalization, window }: Preprocessin
 }
 
 /** Bounding box of what is not air, with a margin; a label is never cut off. The whole volume when nothing stands out. */
-export function bodyRegion(scan: Scan, label?: Volume<Uint8Array>): Region {
+function bodyBox(scan: Scan, label?: Volume<Uint8Array>): Box {
   const { sizeVoxels, spacingMm } = scan;
   const slices = host().slices(scan);
   try {
@@ -157,7 +152,7 @@ export function bodyRegion(scan: Scan, label?: Volume<Uint8Array>): Region {
     const threshold = min <= airThresholdHu ? airThresholdHu : low + bodyFraction * (high - low);
     const sigma = spacingMm.map((spacing) => bodySigmaMm / spacing) as unknown as Triple;
     const body = slices.smooth(sigma).boxAbove(threshold);
-    if (body === null || !(high > low)) return wholeRegion(sizeVoxels);
+    if (body === null || !(high > low)) return wholeBox(sizeVoxels);
     const inLabel = label && host().boundingBox(label.data, sizeVoxels);
     const begin = [0, 1, 2].map((axis) => {
       const edge = body.begin[axis]! - Math.ceil(bodyMarginMm / spacingMm[axis]!);
@@ -167,10 +162,7 @@ export function bodyRegion(scan: Scan, label?: Volume<Uint8Array>): Region {
       const edge = body.end[axis]! + Math.ceil(bodyMarginMm / spacingMm[axis]!);
       return Math.min(sizeVoxels[axis]!, Math.max(edge, inLabel?.end[axis] ?? edge));
     });
-    return {
-      begin: begin as unknown as Triple,
-      sizeVoxels: end.map((e, axis) => e - begin[axis]!) as unknown as Triple,
-    };
+    return { begin: begin as unknown as Triple, end: end as unknown as Triple };
   } finally {
     slices.dispose();
   }

@@ -2,14 +2,15 @@ import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
-import { type Dataset, openPlanDataset } from '../datasets/dataset.js';
+import { openPlanDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
-import { VersemiError } from '../errors.js';
+import type { Dataset } from '../datasets/types.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
-import type { PreprocessedCase } from './types.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
 
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
@@ -47,14 +48,14 @@ export const defaultCacheFolder = '.versemi-cache';
  * Opens the datasets of a plan, resolves their splits and gives their cases preprocessed, one after the other, in the
  * order of the plan; a few are made ahead. A cache entry that is damaged is made anew; a cache that cannot be written is
  * an error, and leaves nothing half-written.
- * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_ABORTED by `signal`
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
   const jobs = await listJobs(plan, roles);
   const workers = options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
-  // Without a cache the result would have to cross threads; the cache file is how it does.
+  // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
   const ahead: Promise<{ case: PreprocessedCase; cached: boolean }>[] = [];
   let begun = 0;
@@ -62,10 +63,10 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
     for (const [index, { role }] of jobs.entries()) {
       while (begun < jobs.length && ahead.length <= workers) {
         const started = prepare(jobs[begun++]!.job, folder === null ? null : resolve(folder), pool);
-        started.catch(() => {}); // seen when its turn comes
+        started.catch(() => {}); // the error is thrown when the turn of this case comes
         ahead.push(started);
       }
-      if (signal?.aborted) throw new VersemiError('TRAINING_INTERRUPTED', { field: 'preprocessing' });
+      throwIfAborted(signal, 'preprocessing');
       yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
     }
   } finally {

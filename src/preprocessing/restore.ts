@@ -1,9 +1,5 @@
-import { VersemiError } from '../errors.js';
-import { toStored } from '../scans/canonical.js';
-import type { Volume } from '../volume/volume.js';
-import { voxelCount } from '../volume/volume.js';
 import { type GridMap, host, type MaskRestorer, neededRows, type PackedMask, type Rows } from '../wasm/host.js';
-import { inverseMapping, isIdentity, type ResampledGrid } from './grid.js';
+import { boxSize, inverseMapping, isIdentity, type ResampledGrid } from './grid.js';
 
 /** The smallest float32 above a number. */
 function nextAbove(value: number): number {
@@ -12,37 +8,6 @@ function nextAbove(value: number): number {
   if (number[0]! > value) return number[0]!;
   bits[0]! += number[0]! >= 0 ? 1 : -1;
   return number[0]!;
-}
-
-function checkCount(found: number, grid: ResampledGrid): void {
-  const expected = voxelCount(grid.sizeVoxels);
-  if (found === expected) return;
-  throw new VersemiError('INTERNAL', {
-    field: 'prediction on the preprocessed grid',
-    expected: `${expected} voxels (${grid.sizeVoxels.join(' x ')})`,
-    found: `${found}`,
-  });
-}
-
-/** Puts a crop back in its place (background round it) and into the stored orientation. */
-function placed(data: Uint8Array, { canonical, crop, stored }: ResampledGrid): Volume<Uint8Array> {
-  const begin = [-crop.begin[0], -crop.begin[1], -crop.begin[2]] as const;
-  const whole = host().crop(data, crop.sizeVoxels, begin, canonical.sizeVoxels, 0);
-  const volume: Volume<Uint8Array> = { data: whole, ...canonical, ...(stored === undefined ? {} : { stored }) };
-  return stored === undefined ? volume : (toStored(volume) as Volume<Uint8Array>);
-}
-
-/**
- * A label map of the preprocessed grid in the geometry in which the source was stored. Each label is interpolated
- * linearly and the largest wins; on an equal grid the labels come back exactly.
- * @param labelMap [z, y, x] of `grid.sizeVoxels`
- * @throws VERSEMI_INTERNAL when the size differs
- */
-export function restoreLabels(labelMap: Uint8Array, grid: ResampledGrid): Volume<Uint8Array> {
-  checkCount(labelMap.length, grid);
-  const { crop, sizeVoxels } = grid;
-  if (isIdentity(grid)) return placed(labelMap, grid);
-  return placed(host().resampleLabels(labelMap, sizeVoxels, crop.sizeVoxels, inverseMapping(grid)), grid);
 }
 
 /**
@@ -54,9 +19,10 @@ export function restorer(
   grid: ResampledGrid,
   masks: readonly PackedMask[],
   threshold: number,
-  cropRows: Rows = [0, grid.crop.sizeVoxels[1]],
+  cropRows: Rows = [0, boxSize(grid.crop)[1]],
 ): MaskRestorer {
-  const { crop, sizeVoxels } = grid;
+  const { sizeVoxels } = grid;
+  const crop = { begin: grid.crop.begin, sizeVoxels: boxSize(grid.crop) };
   const map = mapBack(grid);
   const rows = neededRows(map, sizeVoxels[1], cropRows);
   return host().maskRestorer({ sizeVoxels, rows, crop, cropRows, map, least: nextAbove(threshold), masks });

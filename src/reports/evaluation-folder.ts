@@ -1,10 +1,11 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { deflateSync } from 'node:zlib';
 import { writeError, writeFileAtomic } from '../atomic-file.js';
-import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
+import type { CaseOutcome, EvaluatedCase, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
-import { casesToCsv } from './csv.js';
-import { overlayFileName, overlayPng } from './overlay-file.js';
+import { type OverlayInput, renderOverlay } from './overlay.js';
+import { encodePng } from './png.js';
 
 /** Names inside the folder of an evaluation. */
 export const evaluationFileName = 'evaluation.json';
@@ -53,4 +54,28 @@ export async function writeEvaluation(folder: string, evaluation: Evaluation): P
 
 export function evaluationText(evaluation: Evaluation): string {
   return `${JSON.stringify(evaluation, null, 2)}\n`;
+}
+
+/** A PNG of the overlay of a case. */
+export function overlayPng(input: OverlayInput): Uint8Array {
+  const { width, height, rgb } = renderOverlay(input);
+  return encodePng(width, height, rgb, (bytes) => deflateSync(bytes, { level: 9 }));
+}
+
+/** File name of the overlay of a case and task. */
+export function overlayFileName(id: string, task: string): string {
+  return `${id}_${task}.png`.replaceAll(/[^\w.-]+/g, '-');
+}
+
+/** One line per case and task, RFC 4180; undefined metrics are empty cells. */
+export function casesToCsv(cases: readonly EvaluatedCase[]): string {
+  const columns = [...new Set(cases.flatMap((row) => Object.keys(row)))];
+  const rows = cases.map((row) => new Map<string, string | number | null>(Object.entries(row)));
+  const lines = [columns, ...rows.map((row) => columns.map((column) => row.get(column) ?? ''))];
+  return `${lines.map((line) => line.map(cell).join(',')).join('\r\n')}\r\n`;
+}
+
+function cell(value: number | string): string {
+  const text = String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

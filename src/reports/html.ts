@@ -23,7 +23,7 @@ export interface ReportInput {
   /** Facts shown in a table at the top, in order. */
   readonly facts: readonly (readonly [name: string, value: string])[];
   readonly curves: readonly TrainingCurves[];
-  /** The first is the model reported on; others stand beside it for comparison. */
+  /** The first evaluation is of the model that the report is about; the others stand beside it for comparison. */
   readonly evaluations: readonly { readonly name: string; readonly evaluation: Evaluation }[];
   readonly overlays: readonly OverlayPicture[];
   /** Cases shown under "worst cases" per task. */

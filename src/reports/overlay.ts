@@ -4,7 +4,7 @@ import type { Triple } from '../volume/volume.js';
 export const contourColors = { reference: [0, 200, 120], prediction: [255, 120, 0] } as const;
 
 export interface OverlayInput {
-  /** [z, y, x] intensities, any scale; what an index gives is asked for row by row. */
+  /** Intensities [z, y, x] in any scale, by the index of the voxel; they are read row by row. */
   readonly image: { at(voxel: number): number | undefined };
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;

@@ -6,9 +6,8 @@ import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { runFiles } from '../training/run-folder.js';
-import { evaluationFileName, overlayFolderName } from './evaluation-folder.js';
+import { evaluationFileName, overlayFileName, overlayFolderName } from './evaluation-folder.js';
 import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
-import { overlayFileName } from './overlay-file.js';
 import type { Series } from './plots.js';
 
 export interface RunReportOptions {

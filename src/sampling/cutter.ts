@@ -1,78 +1,62 @@
 import type { Plan } from '../config/plan.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
-import { streams } from '../random.js';
+import type { StepGroup } from '../config/steps.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
-import { host, type PatchCut } from '../wasm/host.js';
-import type { BatchArrays } from './buffers.js';
-import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
-import { turned } from './turn.js';
-import { warpMatrix } from './warp.js';
+import { host } from '../wasm/host.js';
+import { type Field, type FieldArrays, fields, ones, type PatchSource, zeros } from './fields.js';
+import type { StepRecipe } from './recipe.js';
+import { type FieldRows, type ImageRow, RowMaker, type SamplingData, type StepRows, type TargetRow } from './rows.js';
 
-/** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
-export interface SamplingData {
-  readonly labeled: readonly PreprocessedCase[];
-  readonly unlabeled: readonly PreprocessedCase[];
+/** Where the fields of a step are made: the rows of each field and the array that its patches go to. */
+interface Work {
+  readonly kind: Field['kind'];
+  readonly rows: FieldRows;
+  readonly into: Float32Array;
 }
 
-/** Blocks of random numbers of the stream `augmentation` that the decisions of a patch may use; the noise lies behind. */
-const firstNoiseBlock = 16;
-
-/** How a patch of a case is cut: position, quarter turns in the x-y plane, flips, and the map of rotation and scaling. */
-function cutOf({ begin, augmentation }: PatchRecipe, sizeVoxels: Triple, spacingMm: Triple): PatchCut {
-  const { axes, flipped } = turned(augmentation);
-  const matrix = warpMatrix(augmentation, spacingMm);
-  return { begin, sizeVoxels, axes, flipped, ...(matrix === undefined ? {} : { matrix }) };
+/** The patches of one step, each made when it is first read. */
+interface Patches {
+  image(row: PatchSource): Float32Array;
+  /** @param scratch where the target is made if no field holds it */
+  target(row: PatchSource, scratch: Float32Array): Float32Array | number;
+  /** Makes the target of a field in the place that the field has for it. */
+  holdTarget(row: PatchSource, place: Float32Array): void;
 }
 
-function lookupOf(labels: readonly number[]): Uint8Array {
-  const lookup = new Uint8Array(256);
-  for (const label of labels) lookup[label] = 1;
-  return lookup;
-}
-
-/** Carries out recipes: cuts, turns and mixes voxels. The only part of sampling that touches a volume. */
+/** Carries out the rows of a step on the host. The only part of sampling that touches a volume. */
 export class BatchCutter {
+  private readonly maker: RowMaker;
   private readonly patch: Triple;
   private readonly voxels: number;
-  /** For each task of the plan: its labels as a table. */
-  private readonly taskLookup: readonly Uint8Array[];
-  /** For each dataset: the labels of any of its tasks. */
-  private readonly anyLookup: ReadonlyMap<string, Uint8Array>;
-  /** For each task: whether it is all that its dataset has labels for. */
-  private readonly onlyTask: readonly boolean[];
+  /** Labels of the labelled patches of a step. */
   private readonly labels: Uint8Array;
-  private readonly scratchA: Float32Array;
-  private readonly scratchB: Float32Array;
-  /** Unlabelled patches before they are mixed; only for 'unlabeled-pairs'. */
-  private unlabeledImages = new Float32Array(0);
+  /** For targets that no field holds: one for each side of a mix. */
+  private readonly outsideTarget: Float32Array;
+  private readonly insideTarget: Float32Array;
+  /** For images that no field holds. */
+  private readonly imagePool: Float32Array[] = [];
 
   constructor(
-    private readonly plan: Plan,
+    plan: Plan,
     private readonly data: SamplingData,
   ) {
+    this.maker = new RowMaker(plan, data);
     this.patch = plan.patchSizeVoxels;
     this.voxels = voxelCount(this.patch);
-    this.taskLookup = plan.tasks.map(({ labels }) => lookupOf(labels));
-    this.anyLookup = new Map(
-      plan.datasets.map(({ name }) => [
-        name,
-        lookupOf(plan.tasks.filter(({ dataset }) => dataset === name).flatMap(({ labels }) => labels)),
-      ]),
-    );
-    this.onlyTask = plan.tasks.map(({ dataset }, task) =>
-      this.anyLookup.get(dataset)!.every((any, label) => any === this.taskLookup[task]![label]),
-    );
     this.labels = new Uint8Array(plan.training.labeledBatchSize * this.voxels);
-    this.scratchA = new Float32Array(this.voxels);
-    this.scratchB = new Float32Array(this.voxels);
+    this.outsideTarget = new Float32Array(this.voxels);
+    this.insideTarget = new Float32Array(this.voxels);
   }
 
-  fill(recipe: StepRecipe, into: BatchArrays): void {
-    this.cutLabeled(recipe, into);
-    for (const [i, mix] of recipe.mixed.entries()) this.mixLabeled(recipe, mix, i, into);
-    if (recipe.unlabeledMixes.length === 0) return;
-    if (this.plan.cutmix.unlabeledMix === 'unlabeled-pairs') this.mixUnlabeledPairs(recipe, into);
-    else for (const [i, mix] of recipe.unlabeledMixes.entries()) this.mixUnlabeled(recipe, mix, i, into);
+  /** Makes the fields of a step; the others are left as they are. */
+  fill(recipe: StepRecipe, into: FieldArrays): void {
+    const rows = this.maker.rows(recipe);
+    const groups = new Map<StepGroup, Work[]>();
+    for (const [name, own] of rows.fields) {
+      const { group, kind }: Field = fields[name];
+      groups.set(group, [...(groups.get(group) ?? []), { kind, rows: own, into: into[name]! }]);
+    }
+    const patches = this.patches(rows, [...groups.values()].flat());
+    for (const work of groups.values()) this.fillGroup(work, patches);
   }
 
   /** Patch i of an array [N, V]. */
@@ -80,96 +64,93 @@ export class BatchCutter {
     return array.subarray(i * this.voxels, (i + 1) * this.voxels) as T;
   }
 
-  private cutImage(one: PreprocessedCase, patch: PatchRecipe, step: number, into: Float32Array): void {
-    const { augmentation, sample } = patch;
-    host().cutPatch(one.image, one.sizeVoxels, cutOf(patch, this.patch, one.spacingMm), into);
-    const { gamma, scale, shift, noise } = augmentation;
-    if (gamma === 1 && scale === 1 && shift === 0 && noise === 0) return;
-    host().augmentIntensity(into, {
-      gamma,
-      scale,
-      shift,
-      noiseStandardDeviation: noise,
-      seed: this.plan.seed,
-      stream: streams.augmentation,
-      step,
-      sample,
-      firstBlock: firstNoiseBlock,
-    });
-  }
-
-  private cutLabeled({ step, labeled }: StepRecipe, into: BatchArrays): void {
-    for (const [i, patch] of labeled.entries()) {
-      const one = this.data.labeled[patch.caseIndex]!;
-      const labels = this.at(this.labels, i);
-      this.cutImage(one, patch, step, this.at(into.labeledImage, i));
-      host().cutPatch(one.label!, one.sizeVoxels, cutOf(patch, this.patch, one.spacingMm), labels);
-      for (const [p, task] of patch.tasks.entries())
-        host().binaryTarget(labels, this.taskLookup[task]!, this.at(into.labeledTarget, i * patch.tasks.length + p));
+  /** All fields of one mix before the next mix: they read the same patches, which are then still in the cache. */
+  private fillGroup(work: readonly Work[], patches: Patches): void {
+    const mixes = work.flatMap(({ rows, ...rest }) => ('mix' in rows ? [{ ...rest, rows: rows.mix }] : []));
+    for (let i = 0; i < (mixes[0]?.rows.length ?? 0); i++)
+      for (const { kind, rows, into } of mixes) {
+        const { outside, inside, cube } = rows[i]!;
+        const [from, to] =
+          kind === 'image'
+            ? [patches.image(outside), patches.image(inside)]
+            : [patches.target(outside, this.outsideTarget), patches.target(inside, this.insideTarget)];
+        host().cutMix(from, to, this.patch, cube, this.at(into, i));
+      }
+    for (const { kind, rows, into } of work) {
+      if ('mix' in rows) continue;
+      for (const [i, row] of rows.cut.entries())
+        if (kind === 'image') patches.image(row);
+        else patches.holdTarget(row, this.at(into, i));
     }
   }
 
-  /** Any foreground of labelled patch i, of all tasks of its dataset: its target where that is the same, else in `scratch`. */
-  private anyForeground(recipe: StepRecipe, i: number, { labeledTarget }: BatchArrays, scratch: Float32Array) {
-    const { caseIndex, task, tasks } = recipe.labeled[i]!;
-    if (this.onlyTask[task]) return this.at(labeledTarget, i * tasks.length);
-    const { dataset } = this.data.labeled[caseIndex]!;
-    return host().binaryTarget(this.at(this.labels, i), this.anyLookup.get(dataset)!, scratch);
+  private patches(rows: StepRows, work: readonly Work[]): Patches {
+    const places = this.imagePlaces(work.filter(({ kind }) => kind === 'image'));
+    const cutImages = new Set<PatchSource>();
+    const cutLabels = new Set<number>();
+    /** Targets that a field holds, by image row and lookup. */
+    const held = new Map<string, Float32Array>();
+    const keyOf = ({ image, lookup }: TargetRow) => `${image} ${lookup}`;
+    const makeTarget = ({ image, lookup }: TargetRow, into: Float32Array): Float32Array => {
+      const labels = this.at(this.labels, image);
+      if (!cutLabels.has(image)) {
+        const { pool, caseIndex, cut } = rows.images[image]!;
+        const { label, sizeVoxels } = this.data[pool][caseIndex]!;
+        host().cutPatch(label!, sizeVoxels, cut, labels);
+        cutLabels.add(image);
+      }
+      return host().binaryTarget(labels, this.maker.lookups[lookup]!, into);
+    };
+    return {
+      image: (row) => {
+        const place = places.get(row)!;
+        if (!cutImages.has(row)) this.cutImage(rows.images[row]!, place);
+        cutImages.add(row);
+        return place;
+      },
+      target: (row, scratch) => {
+        if (row === zeros) return 0;
+        if (row === ones) return 1;
+        const target = rows.targets[row]!;
+        return held.get(keyOf(target)) ?? makeTarget(target, scratch);
+      },
+      holdTarget: (row, place) => {
+        const target = rows.targets[row]!;
+        held.set(keyOf(target), makeTarget(target, place));
+      },
+    };
   }
 
-  private mixLabeled(
-    recipe: StepRecipe,
-    { outside: a, inside: b, cube }: MixRecipe,
-    i: number,
-    into: BatchArrays,
-  ): void {
-    const { patch, scratchA, scratchB } = this;
-    const [recipeA, recipeB] = [recipe.labeled[a]!, recipe.labeled[b]!];
-    const image = (index: number) => this.at(into.labeledImage, index);
-    // of the drawn task, which is the first of the patch
-    const target = (index: number) => this.at(into.labeledTarget, index * recipeA.tasks.length);
-    host().cutMix(image(a), image(b), patch, cube, this.at(into.mixedImage, i));
-    const anyA = this.anyForeground(recipe, a, into, scratchA);
-    const anyB = this.anyForeground(recipe, b, into, scratchB);
-    host().cutMix(anyA, anyB, patch, cube, this.at(into.mixedAnyForeground, i));
-    const [targetA, targetB] = [this.at(into.mixedTargetA, i), this.at(into.mixedTargetB, i)];
-    const datasetOf = ({ caseIndex }: PatchRecipe) => this.data.labeled[caseIndex]!.dataset;
-    if (datasetOf(recipeA) !== datasetOf(recipeB)) {
-      host().applyOutside(target(a), patch, cube, targetA);
-      host().applyInside(target(b), patch, cube, targetB);
-      return;
+  /**
+   * Where each image is cut to: into the field that holds the image as it is; else, if a single mix reads the image and has
+   * it outside the cube, into that mix, whose cube is overwritten afterwards; else beside the batch. This saves copies.
+   */
+  private imagePlaces(work: readonly Work[]): Map<PatchSource, Float32Array> {
+    const places = new Map<PatchSource, Float32Array>();
+    const readers = new Map<PatchSource, number>();
+    for (const { rows, into } of work) {
+      if ('cut' in rows) for (const [i, row] of rows.cut.entries()) places.set(row, this.at(into, i));
+      else
+        for (const { outside, inside } of rows.mix)
+          for (const row of [outside, inside]) readers.set(row, (readers.get(row) ?? 0) + 1);
     }
-    // The other patch is labelled for this task too: what lies in it is known, and leaving it out would call it background.
-    host().binaryTarget(this.at(this.labels, b), this.taskLookup[recipeA.task]!, scratchB);
-    host().cutMix(target(a), scratchB, patch, cube, targetA);
-    host().binaryTarget(this.at(this.labels, a), this.taskLookup[recipeB.task]!, scratchA);
-    host().cutMix(scratchA, target(b), patch, cube, targetB);
+    let used = 0;
+    for (const { rows, into } of work) {
+      if ('cut' in rows) continue;
+      for (const [i, { outside }] of rows.mix.entries())
+        if (!places.has(outside) && readers.get(outside) === 1) places.set(outside, this.at(into, i));
+    }
+    for (const row of readers.keys()) {
+      if (places.has(row)) continue;
+      this.imagePool[used] ??= new Float32Array(this.voxels);
+      places.set(row, this.imagePool[used++]!);
+    }
+    return places;
   }
 
-  private mixUnlabeled(recipe: StepRecipe, mix: MixRecipe, i: number, into: BatchArrays): void {
-    const { patch, scratchA } = this;
-    const unlabeled = recipe.unlabeled[mix.outside]!;
-    const image = this.at(into.unlabeledImage, i);
-    this.cutImage(this.data.unlabeled[unlabeled.caseIndex]!, unlabeled, recipe.step, image);
-    if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(image);
-    host().cutMix(image, this.at(into.labeledImage, mix.inside), patch, mix.cube, image);
-    host().insideMask(patch, mix.cube, this.at(into.unlabeledInside, i));
-    const any = this.anyForeground(recipe, mix.inside, into, scratchA);
-    host().applyInside(any, patch, mix.cube, this.at(into.unlabeledCubeLabel, i));
-  }
-
-  private mixUnlabeledPairs({ step, unlabeled, unlabeledMixes }: StepRecipe, into: BatchArrays): void {
-    const length = unlabeled.length * this.voxels;
-    if (this.unlabeledImages.length < length) this.unlabeledImages = new Float32Array(length);
-    const image = (index: number) => this.at(this.unlabeledImages, index);
-    for (const [i, patch] of unlabeled.entries()) {
-      this.cutImage(this.data.unlabeled[patch.caseIndex]!, patch, step, image(i));
-      if (into.teacherImage.length > 0) this.at(into.teacherImage, i).set(image(i));
-    }
-    for (const [i, { outside, inside, cube }] of unlabeledMixes.entries()) {
-      host().cutMix(image(outside), image(inside), this.patch, cube, this.at(into.unlabeledImage, i));
-      host().insideMask(this.patch, cube, this.at(into.unlabeledInside, i));
-    }
-    into.unlabeledCubeLabel.fill(0);
+  private cutImage({ pool, caseIndex, cut, intensity }: ImageRow, into: Float32Array): void {
+    const { image, sizeVoxels } = this.data[pool][caseIndex]!;
+    host().cutPatch(image, sizeVoxels, cut, into);
+    if (intensity !== undefined) host().augmentIntensity(into, intensity);
   }
 }

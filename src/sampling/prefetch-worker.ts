@@ -1,8 +1,29 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { toPlain } from '../plain-error.js';
-import { batchArrays } from './buffers.js';
+import type { Plan } from '../config/plan.js';
+import { type PlainError, toPlain } from '../plain-error.js';
 import { BatchCutter } from './cutter.js';
-import type { Answer, Job, WorkerStart } from './prefetch-messages.js';
+import { batchArrays } from './fields.js';
+import type { StepRecipe } from './recipe.js';
+import type { SamplingData } from './rows.js';
+
+/** What a worker is given when it starts; the volumes and blocks are shared memory, not copies. */
+export interface WorkerStart {
+  readonly plan: Plan;
+  readonly data: SamplingData;
+  /** One block of `batchBytes(plan)` per slot. */
+  readonly blocks: readonly SharedArrayBuffer[];
+}
+
+export interface Job {
+  readonly id: number;
+  readonly recipe: StepRecipe;
+  readonly slot: number;
+}
+
+export interface Answer {
+  readonly id: number;
+  readonly error?: PlainError;
+}
 
 // A worker thread of the prefetcher: carries out recipes in the order in which they come, into shared memory.
 const { plan, data, blocks } = workerData as WorkerStart;

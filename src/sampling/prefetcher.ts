@@ -1,14 +1,14 @@
 import { Worker } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
+import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
-import { shareCase } from '../preprocessing/share.js';
-import { type BatchArrays, batchArrays, batchBytes, stepBatch } from './buffers.js';
-import type { SamplingData } from './cutter.js';
-import type { Answer, Job, WorkerStart } from './prefetch-messages.js';
+import { shareCase } from '../preprocessing/preprocessed-case.js';
+import { batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
+import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
-import { caseNames, createSampler } from './sampler.js';
-import type { StepBatch } from './types.js';
+import type { SamplingData } from './rows.js';
+import { createSampler, stepBatch } from './sampler.js';
 
 export interface PrefetcherOptions {
   /** Worker threads; 0: batches are made when they are asked for, in this thread. Default: training.workers of the plan. */
@@ -20,9 +20,9 @@ export interface PrefetcherOptions {
 }
 
 export interface Prefetcher {
-  /** As `Sampler.batch`, the same numbers; the steps after it are made ahead, in the stages that the plan gives them. */
-  batch(step: number, stage: 1 | 2): Promise<StepBatch>;
-  /** Ends the workers. Batches still asked for are refused; those already given lose their memory when let go. */
+  /** As `Sampler.batch`, the same numbers; the steps after it are made ahead. */
+  batch(step: number): Promise<StepBatch>;
+  /** Ends the workers. A batch that is still being made is refused; batches already given stay valid. */
   close(): Promise<void>;
 }
 
@@ -47,19 +47,18 @@ export function createPrefetcher(plan: Plan, data: SamplingData, options: Prefet
   const workers = options.workers ?? plan.training.workers;
   if (workers > 0) return new ThreadedPrefetcher(plan, data, workers, options);
   const sampler = createSampler(plan, data, options.buffers === undefined ? {} : { buffers: options.buffers });
-  return { batch: async (step, stage) => sampler.batch(step, stage), close: async () => {} };
+  return { batch: async (step) => sampler.batch(step), close: async () => {} };
 }
 
 class ThreadedPrefetcher implements Prefetcher {
   private readonly maker: RecipeMaker;
-  private readonly names: readonly string[];
   private readonly threads: Thread[];
-  private readonly slots: readonly BatchArrays[];
+  private readonly slots: readonly FieldArrays[];
   private readonly depth: number;
   private readonly buffers: number;
   private readonly free: number[];
   private readonly waiting: ((slot: number) => void)[] = [];
-  private readonly pending = new Map<string, Pending>();
+  private readonly pending = new Map<number, Pending>();
   /** Slots of the batches given out last, oldest first. */
   private readonly held: number[] = [];
   private nextJob = 0;
@@ -67,12 +66,11 @@ class ThreadedPrefetcher implements Prefetcher {
 
   constructor(
     private readonly plan: Plan,
-    data: SamplingData,
+    private readonly data: SamplingData,
     workers: number,
     options: PrefetcherOptions,
   ) {
     this.maker = new RecipeMaker(plan, data);
-    this.names = caseNames(data.labeled);
     this.depth = Math.max(1, options.depth ?? workers + 1);
     this.buffers = Math.max(1, options.buffers ?? 2);
     const count = this.depth + this.buffers;
@@ -93,31 +91,29 @@ class ThreadedPrefetcher implements Prefetcher {
     this.threads = Array.from({ length: workers }, () => this.startThread(start));
   }
 
-  async batch(step: number, stage: 1 | 2): Promise<StepBatch> {
+  async batch(step: number): Promise<StepBatch> {
     if (this.failure !== undefined) throw this.failure;
     while (this.held.length >= this.buffers) this.release(this.held.shift()!);
-    const key = keyOf(step, stage);
     const ahead = this.stepsAfter(step);
-    // What was made ahead but will not be asked for (a jump to another step) gives its memory back.
-    const wanted = new Set([key, ...ahead.map((next) => keyOf(...next))]);
+    // After a jump to another step, batches that were made ahead for other steps give their slots back.
+    const wanted = new Set([step, ...ahead]);
     for (const [other, { slot, done }] of this.pending) {
       if (wanted.has(other)) continue;
       this.pending.delete(other);
       const giveBack = () => this.release(slot);
       done.then(giveBack, giveBack);
     }
-    const entry = this.pending.get(key) ?? this.order(step, stage, this.free.pop() ?? (await this.nextSlot()));
-    this.pending.delete(key);
+    const entry = this.pending.get(step) ?? this.order(step, this.free.pop() ?? (await this.nextSlot()));
+    this.pending.delete(step);
     this.held.push(entry.slot);
-    for (const [next, nextStage] of ahead) {
-      if (this.pending.has(keyOf(next, nextStage))) continue;
+    for (const next of ahead) {
+      if (this.pending.has(next)) continue;
       const slot = this.free.pop();
       if (slot === undefined) break;
-      const made = this.order(next, nextStage, slot);
-      this.pending.set(keyOf(next, nextStage), made);
+      this.pending.set(next, this.order(next, slot));
     }
     await entry.done;
-    return stepBatch(entry.recipe, this.slots[entry.slot]!, this.names);
+    return stepBatch(this.plan, this.data, entry.recipe, this.slots[entry.slot]!);
   }
 
   async close(): Promise<void> {
@@ -134,23 +130,18 @@ class ThreadedPrefetcher implements Prefetcher {
   }
 
   /** The steps of the plan after a step, as far as may be made ahead. */
-  private stepsAfter(step: number): [number, 1 | 2][] {
-    const { mode, stage1Steps, stage2Steps } = this.plan.training;
-    const last = Math.min(step + this.depth, stage1Steps + stage2Steps - 1);
-    const steps: [number, 1 | 2][] = [];
-    for (let next = step + 1; next <= last; next++) {
-      steps.push([next, mode === 'supervised' || next < stage1Steps ? 1 : 2]);
-    }
-    return steps;
+  private stepsAfter(step: number): number[] {
+    const last = Math.min(step + this.depth, totalSteps(this.plan.training) - 1);
+    return Array.from({ length: Math.max(0, last - step) }, (_, i) => step + 1 + i);
   }
 
   /** Has a batch made, by the worker with the fewest jobs. */
-  private order(step: number, stage: 1 | 2, slot: number): Pending {
-    const recipe = this.maker.recipe(step, stage);
+  private order(step: number, slot: number): Pending {
+    const recipe = this.maker.recipe(step);
     const thread = this.threads.reduce((best, other) => (other.jobs.size < best.jobs.size ? other : best));
     const job: Job = { id: this.nextJob++, recipe, slot };
     const done = new Promise<void>((resolve, reject) => thread.jobs.set(job.id, { resolve, reject }));
-    // Whoever asks for the batch sees the error; a batch that nobody asks for must not end the process.
+    // `batch` passes the error on; an error of a batch that is never asked for must not end the process.
     done.catch(() => {});
     thread.worker.postMessage(job);
     return { recipe, slot, done };
@@ -187,8 +178,4 @@ class ThreadedPrefetcher implements Prefetcher {
     });
     return thread;
   }
-}
-
-function keyOf(step: number, stage: 1 | 2): string {
-  return `${step}/${stage}`;
 }

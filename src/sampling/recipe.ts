@@ -1,9 +1,11 @@
 import { augmentationOf, type Plan } from '../config/plan.js';
+import { stageOf, totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
-import type { Region } from '../preprocessing/grid.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
+
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { Triple } from '../volume/volume.js';
+import type { PatchBox } from '../wasm/host.js';
 import { BalancedSchedule } from './schedule.js';
 
 /** How a patch is turned and its intensities changed after it has been cut. */
@@ -37,7 +39,7 @@ export interface PatchRecipe {
 export interface LabeledRecipe extends PatchRecipe {
   /** The drawn task, whose foreground is the target in a mix: its index in the plan. */
   readonly task: number;
-  /** The tasks that the patch is prompted with by itself, `task` first; as many for every patch (repeated if need be). */
+  /** The tasks that the patch is prompted with by itself, `task` first; as many for every patch, so that tasks may repeat. */
   readonly tasks: readonly number[];
 }
 
@@ -50,7 +52,7 @@ export interface UnlabeledRecipe extends PatchRecipe {
 export interface MixRecipe {
   readonly outside: number;
   readonly inside: number;
-  readonly cube: Region;
+  readonly cube: PatchBox;
 }
 
 /** Every decision of one step; cutting the voxels adds nothing random but the noise. */
@@ -70,9 +72,22 @@ export function promptsPerImage({ training, datasets, tasks }: Pick<Plan, 'train
   return Math.max(1, ...datasets.map(({ name }) => tasks.filter(({ dataset }) => dataset === name).length));
 }
 
-/** The prompts of patches, [N, P]. */
-export function promptsOf(patches: readonly { readonly tasks: readonly number[] }[]): Int32Array {
-  return Int32Array.from(patches.flatMap(({ tasks }) => tasks));
+/** The tasks, as indices in the plan, that the images of a step are prompted with. The synthetic task comes behind the last. */
+export interface StepPrompts {
+  /** For each labelled patch the tasks of `LabeledRecipe`. */
+  readonly labeled: readonly (readonly number[])[];
+  /** For each mix of labelled patches the drawn tasks of the patch outside and of the patch inside. */
+  readonly mixed: readonly (readonly [outside: number, inside: number])[];
+  /** For each unlabelled patch the tasks of `UnlabeledRecipe`. */
+  readonly unlabeled: readonly (readonly number[])[];
+}
+
+export function promptsOf({ labeled, mixed, unlabeled }: StepRecipe): StepPrompts {
+  return {
+    labeled: labeled.map(({ tasks }) => tasks),
+    mixed: mixed.map(({ outside, inside }) => [labeled[outside]!.task, labeled[inside]!.task]),
+    unlabeled: unlabeled.map(({ tasks }) => tasks),
+  };
 }
 
 /** Sample numbers of unlabelled patches begin here, so that no stream is used twice in a step. */
@@ -113,7 +128,7 @@ export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Tripl
 }
 
 /** A CutMix cube: side floor(patch * ratio) along each axis, all positions inside the patch equally likely. */
-export function randomCube(random: RandomStream, patch: Triple, ratio: number): Region {
+export function randomCube(random: RandomStream, patch: Triple, ratio: number): PatchBox {
   // The small number mends products such as 0.29 * 100 = 28.999999999999996.
   const along = (axis: 0 | 1 | 2) => Math.max(1, Math.floor(patch[axis] * ratio + 1e-9));
   const sizeVoxels: Triple = [along(0), along(1), along(2)];
@@ -169,21 +184,19 @@ export class RecipeMaker {
     if (mode === 'semi-supervised' && stage2Steps > 0 && data.unlabeled.length === 0) throw noCases('unlabeled');
   }
 
-  /** @param stage 1: labelled patches only; 2: unlabelled ones too */
-  recipe(step: number, stage: 1 | 2): StepRecipe {
+  /** @param step of the run; counts from 0 */
+  recipe(step: number): StepRecipe {
     const { training } = this.plan;
-    const semi = training.mode === 'semi-supervised';
+    if (step >= totalSteps(training)) throw internal(`step ${step} of ${totalSteps(training)}`);
     const labeled = Array.from({ length: training.labeledBatchSize }, (_, i) => this.labeledPatch(step, i));
-    if (stage === 2 && (!semi || training.stage2Steps === 0))
-      throw internal('the second stage, which the plan does not have');
-    if (!semi) return { step, labeled, mixed: [], unlabeled: [], unlabeledMixes: [] };
+    if (training.mode === 'supervised') return { step, labeled, mixed: [], unlabeled: [], unlabeledMixes: [] };
     const half = labeled.length / 2;
     const mixed = Array.from({ length: half }, (_, i) => ({
       outside: i,
       inside: i + half,
-      cube: this.cube(step, stage, i),
+      cube: this.cube(step, i),
     }));
-    if (stage === 1) return { step, labeled, mixed, unlabeled: [], unlabeledMixes: [] };
+    if (stageOf(step, training) === 1) return { step, labeled, mixed, unlabeled: [], unlabeledMixes: [] };
     const count = training.unlabeledBatchSize;
     const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
     return {
@@ -194,7 +207,7 @@ export class RecipeMaker {
       unlabeledMixes: Array.from({ length: count }, (_, i) => ({
         outside: i,
         inside: pairs ? (i + count / 2) % count : i % labeled.length,
-        cube: this.cube(step, stage, unlabeledSamples + i),
+        cube: this.cube(step, unlabeledSamples + i),
       })),
     };
   }
@@ -251,10 +264,10 @@ export class RecipeMaker {
     };
   }
 
-  private cube(step: number, stage: 1 | 2, sample: number): Region {
-    const { seed, cutmix, patchSizeVoxels } = this.plan;
+  private cube(step: number, sample: number): PatchBox {
+    const { seed, cutmix, patchSizeVoxels, training } = this.plan;
     const random = new RandomStream(seed, streams.cutmix, step, sample);
-    const ratio = stage === 1 ? cutmix.stage1Ratio : random.uniformBetween(...cutmix.stage2Ratio);
+    const ratio = stageOf(step, training) === 1 ? cutmix.stage1Ratio : random.uniformBetween(...cutmix.stage2Ratio);
     return randomCube(random, patchSizeVoxels, ratio);
   }
 

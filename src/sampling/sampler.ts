@@ -1,8 +1,8 @@
 import type { Plan } from '../config/plan.js';
-import { batchArrays, batchBytes, stepBatch } from './buffers.js';
-import { BatchCutter, type SamplingData } from './cutter.js';
-import { RecipeMaker, type StepRecipe } from './recipe.js';
-import type { StepBatch } from './types.js';
+import { BatchCutter } from './cutter.js';
+import { arraysOf, batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
+import { promptsOf, RecipeMaker, type StepRecipe } from './recipe.js';
+import type { SamplingData } from './rows.js';
 
 export interface SamplerOptions {
   /** Blocks of memory used in turn: a batch holds until `batch` has been called `buffers` more times. Default 2. */
@@ -11,17 +11,27 @@ export interface SamplerOptions {
 
 export interface Sampler {
   /**
-   * The batch of a step: a pure function of the plan (with its seed), the cases, the step and the stage, in whatever
-   * order steps are asked for. Its arrays hold until `batch` has been called `buffers` more times.
+   * The batch of a step: a pure function of the plan (with its seed), the cases and the step, in whatever order steps are
+   * asked for. Its arrays hold until `batch` has been called `buffers` more times.
    */
-  batch(step: number, stage: 1 | 2): StepBatch;
+  batch(step: number): StepBatch;
   /** The decisions behind a batch, without its voxels. */
-  recipe(step: number, stage: 1 | 2): StepRecipe;
+  recipe(step: number): StepRecipe;
 }
 
-/** `dataset/id` of cases. */
-export function caseNames(cases: SamplingData['labeled']): string[] {
-  return cases.map(({ dataset, id }) => `${dataset}/${id}`);
+/** What a batch says of its cases and prompts, without its voxels. */
+export function batchFacts(recipe: StepRecipe, { labeled }: SamplingData): Omit<StepBatch, 'fields'> {
+  const nameOf = ({ dataset, id }: SamplingData['labeled'][number]) => `${dataset}/${id}`;
+  return {
+    step: recipe.step,
+    prompts: promptsOf(recipe),
+    caseIds: recipe.labeled.map(({ caseIndex }) => nameOf(labeled[caseIndex]!)),
+  };
+}
+
+/** The batch of a recipe whose voxels lie in `arrays`, which hold the fields of all steps. */
+export function stepBatch(plan: Plan, data: SamplingData, recipe: StepRecipe, arrays: FieldArrays): StepBatch {
+  return { ...batchFacts(recipe, data), fields: arraysOf(plan, recipe.step, arrays) };
 }
 
 /**
@@ -31,16 +41,15 @@ export function caseNames(cases: SamplingData['labeled']): string[] {
 export function createSampler(plan: Plan, data: SamplingData, { buffers = 2 }: SamplerOptions = {}): Sampler {
   const maker = new RecipeMaker(plan, data);
   const cutter = new BatchCutter(plan, data);
-  const names = caseNames(data.labeled);
   const ring = Array.from({ length: buffers }, () => batchArrays(plan, new ArrayBuffer(batchBytes(plan))));
   let made = 0;
   return {
-    recipe: (step, stage) => maker.recipe(step, stage),
-    batch(step, stage) {
-      const recipe = maker.recipe(step, stage);
+    recipe: (step) => maker.recipe(step),
+    batch(step) {
+      const recipe = maker.recipe(step);
       const arrays = ring[made++ % ring.length]!;
       cutter.fill(recipe, arrays);
-      return stepBatch(recipe, arrays, names);
+      return stepBatch(plan, data, recipe, arrays);
     },
   };
 }

@@ -1,7 +1,8 @@
 import { type AugmentationSettings, augmentationOf, type Plan } from '../config/plan.js';
-import type { SamplingData } from './cutter.js';
-import { type MixRecipe, type PatchRecipe, promptsOf, type StepRecipe } from './recipe.js';
-import { turned } from './turn.js';
+import { VersemiError } from '../errors.js';
+import type { FieldName } from './fields.js';
+import type { StepRecipe } from './recipe.js';
+import { type FieldRows, type ImageRow, type MixRow, RowMaker, type SamplingData } from './rows.js';
 
 /** Numbers of a table, row by row: [rows, numbers of a row]. */
 export interface Table {
@@ -9,208 +10,96 @@ export interface Table {
   readonly shape: readonly [number, number];
 }
 
-/**
- * A step as tables for the ops `cutPatches` and `cutMix`: what a device that holds the volumes needs to make the voxels itself.
- * Bitwise the voxels of `BatchCutter`.
- */
-export interface TableBatch {
-  readonly step: number;
-  /** Where all patches lie: images of labelled, then of unlabelled cases. */
+/** The rows of a step as tables for the ops `cutPatches` and `cutMix`. */
+export interface StepTables {
   readonly images: Table;
-  /** The same for labels: each labelled patch's own tasks, then any foreground of its dataset, then the task of its partner. */
   readonly targets: Table;
-  readonly labeled: { readonly tasks: Int32Array; readonly caseIds: readonly string[] };
-  readonly mixed?: MixedTables;
-  readonly unlabeled?: UnlabeledTables;
+  readonly fields: ReadonlyMap<FieldName, FieldTable>;
 }
 
-/** Mixes of `images` (image) and of `targets` (the others); see `MixedGroup`. */
-export interface MixedTables {
-  readonly image: Table;
-  readonly anyForeground: Table;
-  readonly targetA: Table;
-  readonly targetB: Table;
-  readonly tasksA: Int32Array;
-  readonly tasksB: Int32Array;
-}
+/** Cut patches that follow each other, or a table of mixes. */
+export type FieldTable = { readonly first: number; readonly count: number } | { readonly mix: Table };
 
-/** See `UnlabeledGroup`. */
-export interface UnlabeledTables {
-  readonly count: number;
-  readonly image: Table;
-  readonly inside: Table;
-  readonly cubeLabel: Table;
-  /** Only where the plan gives the teacher's loss a weight; its images are the unlabelled ones of `images`. */
-  readonly teacher?: { readonly tasks: Int32Array };
-}
-
-/** `cut_mix`: a patch of zeros, one of ones. */
-const zeros = -1;
-const ones = -2;
-
-/** All volumes of a run, one after the other. */
+/** All volumes of a run, one after the other, as they lie on a device that cuts patches itself. */
 export class VolumeLayout {
-  /** First element of the image of each case, and of the label of each labelled one. */
-  readonly labeled: readonly { readonly image: number; readonly label: number }[];
-  readonly unlabeled: readonly { readonly image: number }[];
   readonly elements: number;
-  /** Tables of labels: one per task of the plan, then one per dataset (any of its tasks). [tasks + datasets, 256] */
+  /** `RowMaker.lookups`, [lookups, 256]. */
   readonly lookups: Table;
+  private readonly maker: RowMaker;
+  /** First element of the image of each case, and of the label of each labelled one. */
+  private readonly places: Readonly<Record<keyof SamplingData, readonly { image: number; label: number }[]>>;
 
   constructor(
-    readonly plan: Plan,
-    readonly data: SamplingData,
+    plan: Plan,
+    private readonly data: SamplingData,
   ) {
+    this.maker = new RowMaker(plan, data);
     let next = 0;
     const place = (array: ArrayLike<number>) => {
       const at = next;
       next += array.length;
       return at;
     };
-    this.labeled = data.labeled.map(({ image, label }) => ({ image: place(image), label: place(label!) }));
-    this.unlabeled = data.unlabeled.map(({ image }) => ({ image: place(image) }));
+    this.places = {
+      labeled: data.labeled.map(({ image, label }) => ({ image: place(image), label: place(label!) })),
+      unlabeled: data.unlabeled.map(({ image }) => ({ image: place(image), label: -1 })),
+    };
     this.elements = next;
-    const ofTasks = plan.tasks.map(({ labels }) => labels);
-    const ofDatasets = plan.datasets.map(({ name }) =>
-      plan.tasks.filter(({ dataset }) => dataset === name).flatMap(({ labels }) => labels),
-    );
-    const values = new Float32Array((ofTasks.length + ofDatasets.length) * 256);
-    for (const [row, labels] of [...ofTasks, ...ofDatasets].entries())
-      for (const label of labels) values[row * 256 + label] = 1;
-    this.lookups = { values, shape: [values.length / 256, 256] };
+    this.lookups = table(this.maker.lookups.map((lookup) => [...lookup]));
   }
 
   /** The volumes as they lie on the device; labels as float32. */
   fill(): Float32Array {
     const values = new Float32Array(this.elements);
     for (const [i, { image, label }] of this.data.labeled.entries()) {
-      values.set(image, this.labeled[i]!.image);
-      values.set(label!, this.labeled[i]!.label);
+      values.set(image, this.places.labeled[i]!.image);
+      values.set(label!, this.places.labeled[i]!.label);
     }
-    for (const [i, { image }] of this.data.unlabeled.entries()) values.set(image, this.unlabeled[i]!.image);
+    for (const [i, { image }] of this.data.unlabeled.entries()) values.set(image, this.places.unlabeled[i]!.image);
     return values;
   }
 
-  /** The decisions of a step as tables. */
-  tables(recipe: StepRecipe, caseNames: readonly string[]): TableBatch {
-    const { labeled, mixed, unlabeled, unlabeledMixes, step } = recipe;
-    const n = labeled.length;
-    const cases = labeled.map(({ caseIndex }) => this.data.labeled[caseIndex]!);
-    const image = (patch: PatchRecipe, one: SamplingData['labeled'][number], offset: number, lookup = -1) =>
-      patchRow(patch, one.sizeVoxels, offset, lookup);
-    const label = (i: number, lookup: number) =>
-      image(labeled[i]!, cases[i]!, this.labeled[labeled[i]!.caseIndex]!.label, lookup);
-    const anyTask = (i: number) =>
-      this.plan.tasks.length + this.plan.datasets.findIndex(({ name }) => name === cases[i]!.dataset);
-    const partner = new Map(
-      mixed.flatMap(({ outside, inside }) => [[outside, inside] as const, [inside, outside] as const]),
-    );
-    const partnersTask = labeled.map((_, i) => labeled[partner.get(i) ?? i]!.task);
-    const prompts = labeled[0]!.tasks.length;
-    // the drawn task, the first of the patch
-    const own = (i: number) => i * prompts;
-    const any = (i: number) => n * prompts + i;
-    const cross = (i: number) => n * prompts + n + i;
-
-    const images = [
-      ...labeled.map((patch, i) => image(patch, cases[i]!, this.labeled[patch.caseIndex]!.image)),
-      ...unlabeled.map((patch) =>
-        image(patch, this.data.unlabeled[patch.caseIndex]!, this.unlabeled[patch.caseIndex]!.image),
-      ),
-    ];
-    const targets = [
-      ...labeled.flatMap(({ tasks }, i) => tasks.map((task) => label(i, task))),
-      ...labeled.map((_, i) => label(i, anyTask(i))),
-      ...labeled.map((_, i) => label(i, partnersTask[i]!)),
-    ];
-    // Both labelled for the task of either: what the other patch holds of it is known.
-    const alike = ({ outside, inside }: MixRecipe) => cases[outside]!.dataset === cases[inside]!.dataset;
-    const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
+  /** @throws VERSEMI_INTERNAL for an augmentation that only the host does: see `hostOnlyDatasets` */
+  tables(recipe: StepRecipe): StepTables {
+    const rows = this.maker.rows(recipe);
+    const fieldTable = ([name, own]: [FieldName, FieldRows]): [FieldName, FieldTable] => {
+      if ('mix' in own) return [name, { mix: table(own.mix.map(mixRow)) }];
+      const [first = 0] = own.cut;
+      if (own.cut.some((row, i) => row !== first + i)) throw internal(name, 'patches that do not follow each other');
+      return [name, { first, count: own.cut.length }];
+    };
     return {
-      step,
-      images: table(images),
-      targets: table(targets),
-      labeled: {
-        tasks: promptsOf(labeled),
-        caseIds: labeled.map(({ caseIndex }) => caseNames[caseIndex]!),
-      },
-      ...(mixed.length > 0 && {
-        mixed: {
-          image: mixes(
-            mixed,
-            ({ outside }) => outside,
-            ({ inside }) => inside,
-          ),
-          anyForeground: mixes(
-            mixed,
-            ({ outside }) => any(outside),
-            ({ inside }) => any(inside),
-          ),
-          targetA: mixes(
-            mixed,
-            ({ outside }) => own(outside),
-            (mix) => (alike(mix) ? cross(mix.inside) : zeros),
-          ),
-          targetB: mixes(
-            mixed,
-            (mix) => (alike(mix) ? cross(mix.outside) : zeros),
-            ({ inside }) => own(inside),
-          ),
-          tasksA: Int32Array.from(mixed, ({ outside }) => labeled[outside]!.task),
-          tasksB: Int32Array.from(mixed, ({ inside }) => labeled[inside]!.task),
-        },
-      }),
-      ...(unlabeled.length > 0 && {
-        unlabeled: {
-          count: unlabeled.length,
-          image: mixes(
-            unlabeledMixes,
-            ({ outside }) => n + outside,
-            ({ inside }) => (pairs ? n + inside : inside),
-          ),
-          inside: mixes(
-            unlabeledMixes,
-            () => zeros,
-            () => ones,
-          ),
-          cubeLabel: mixes(
-            unlabeledMixes,
-            () => zeros,
-            ({ inside }) => (pairs ? zeros : any(inside)),
-          ),
-          ...(this.plan.losses.teacher > 0 && {
-            teacher: { tasks: promptsOf(unlabeled) },
-          }),
-        },
-      }),
+      images: table(rows.images.map((row) => this.cutRow(row, 'image', -1))),
+      targets: table(rows.targets.map(({ image, lookup }) => this.cutRow(rows.images[image]!, 'label', lookup))),
+      fields: new Map([...rows.fields].map(fieldTable)),
     };
   }
+
+  /** A row of `cut_patches`. */
+  private cutRow({ pool, caseIndex, cut, intensity }: ImageRow, part: 'image' | 'label', lookup: number): number[] {
+    if (intensity !== undefined || cut.matrix !== undefined)
+      throw internal('augmentation', 'one that only the host does');
+    const { begin, axes = [0, 1, 2], flipped = [false, false, false] } = cut;
+    const offset = this.places[pool][caseIndex]![part];
+    const { sizeVoxels } = this.data[pool][caseIndex]!;
+    // `begin` is the first voxel of the patch's box in the volume; `swapped` exchanges x and y.
+    const swapped = axes[0] === 1 ? 1 : 0;
+    const high = Math.floor(offset / 2 ** 20);
+    return [high, offset - high * 2 ** 20, ...sizeVoxels, ...begin, swapped, ...flipped.map(Number), lookup];
+  }
+}
+
+/** A row of `cut_mix`, which has the same numbers for constants. */
+function mixRow({ outside, inside, cube }: MixRow): number[] {
+  return [outside, inside, ...cube.begin, ...cube.sizeVoxels];
 }
 
 function table(rows: readonly (readonly number[])[]): Table {
   return { values: Float32Array.from(rows.flat()), shape: [rows.length, rows[0]!.length] };
 }
 
-function mixes(
-  recipes: readonly MixRecipe[],
-  outside: (mix: MixRecipe) => number,
-  inside: (mix: MixRecipe) => number,
-): Table {
-  return table(recipes.map((mix) => [outside(mix), inside(mix), ...mix.cube.begin, ...mix.cube.sizeVoxels]));
-}
-
-/** A row of `cut_patches`: the quarter turns and flips of a recipe as exchanged and mirrored axes. */
-function patchRow(
-  { begin, augmentation }: PatchRecipe,
-  sizeVoxels: readonly number[],
-  offset: number,
-  lookup: number,
-): number[] {
-  const { axes, flipped } = turned(augmentation);
-  // Beginnings are those of the box in the volume; `swapped` exchanges x and y.
-  const swapped = axes[0] === 1 ? 1 : 0;
-  const high = Math.floor(offset / 2 ** 20);
-  return [high, offset - high * 2 ** 20, ...sizeVoxels, ...begin, swapped, ...flipped.map(Number), lookup];
+function internal(field: string, found: string): VersemiError {
+  return new VersemiError('INTERNAL', { field, expected: 'rows that a device can carry out', found });
 }
 
 /** Augmentations that change intensities or interpolate: only the host does them. */

@@ -18,7 +18,7 @@ export function toCanonical<T extends VoxelArray>(volume: Volume<T>): Volume<T> 
  * Takes a volume on a canonical grid (for example a label map made from a volume that {@link toCanonical} gave) back to
  * the axes, directions and affine of the file: the exact inverse.
  * @param volume has `stored`, and the size that canonical volumes of that file have
- * @throws VERSEMI_VOLUME_INVALID when it does not
+ * @throws VERSEMI_VOLUME_INVALID when `stored` is absent or the size is another one
  */
 export function toStored<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
   const { stored, ...rest } = volume;

@@ -8,19 +8,19 @@ const slabSlices = 64;
 
 /**
  * A mask, 0 and 1, that lies in memory as bits (an eighth of its bytes), in the geometry in which its source was stored.
- * Bytes are made each time they are asked for: keep what `data` gives. `writeNifti` takes it slab by slab and never holds
- * the whole.
+ * `data` makes a new array of bytes each time it is read: keep that array. `writeNifti` takes the mask slab by slab and never
+ * holds all of its bytes.
  */
 export class MaskVolume implements Volume<Uint8Array> {
-  /** As the source was stored. */
+  /** Size of the source as it was stored; likewise the spacing and the affine. */
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   readonly affine: Affine;
   readonly forms?: HeaderForms;
 
   /**
-   * @param canonical geometry of the source's canonical grid, with `stored` unless it was stored like that
-   * @param packed on that grid
+   * @param canonical geometry of the source's canonical grid; `stored` is absent where the source was stored on that grid
+   * @param packed the mask on the canonical grid
    */
   constructor(
     private readonly canonical: Geometry,
@@ -33,7 +33,7 @@ export class MaskVolume implements Volume<Uint8Array> {
     if (forms !== undefined) this.forms = forms;
   }
 
-  /** Voxels inside. */
+  /** Number of voxels inside the mask. */
   count(): number {
     return host().countMask(this.packed);
   }
@@ -58,7 +58,7 @@ export class MaskVolume implements Volume<Uint8Array> {
     return data;
   }
 
-  /** An empty array of the voxels' type. */
+  /** An empty array of the voxels' type, which `writeNifti` asks for before there is a slab. */
   get type(): Uint8Array {
     return new Uint8Array(0);
   }

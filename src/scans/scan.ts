@@ -23,7 +23,7 @@ export function scanOf(volume: Volume, scaling: { readonly slope?: number; reado
   return { ...geometry, ...scaling, slices: turnedSlices(volume, geometry.sizeVoxels, axes, flipped) };
 }
 
-/** A canonical volume as a scan; a scan as it is. */
+/** A canonical volume as a scan; a scan comes back unchanged. */
 export function asScan(image: Volume | Scan): Scan {
   return 'slices' in image ? image : scanOfCanonical(image);
 }
@@ -53,7 +53,10 @@ export function volumeOf(scan: Scan): Volume<Float32Array> {
   }
 }
 
-/** Voxels of some slices of a volume whose axes are exchanged and reversed; those turned last are kept. */
+/**
+ * Reads slices of a volume whose axes are exchanged and reversed. A few slices are turned together, and the slices turned last
+ * are kept for the next reads.
+ */
 function turnedSlices(
   { data, sizeVoxels }: Volume,
   outSizeVoxels: Triple,
@@ -82,7 +85,7 @@ function turnedSlices(
 /**
  * Slices begin <= z < end of a volume whose axes are exchanged and reversed.
  * @param sizeVoxels of the volume
- * @param cut gives a box of it
+ * @param cut gives the voxels of a box of the volume
  */
 export function turnedSlab<T extends VoxelArray>(
   sizeVoxels: Triple,

@@ -17,7 +17,6 @@ export {
   type DeviceOptions,
   deviceOptions,
   registerVersemiBackends,
-  requireGradients,
   type SelectedDevice,
   selectDevice,
 } from './devices/select.js';

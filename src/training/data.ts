@@ -2,11 +2,11 @@ import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
-import type { PreprocessedCase } from '../preprocessing/types.js';
-import type { SamplingData } from '../sampling/index.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import type { SamplingData } from '../sampling/rows.js';
 import type { CaseEvent } from './events.js';
 
-/** Everything a run learns from and is watched with. */
+/** The cases that a run learns from and those that it is validated with. */
 export interface TrainingData extends SamplingData {
   /** Cases with labels, for validation during training. */
   readonly validation: readonly PreprocessedCase[];
@@ -16,7 +16,7 @@ export interface TrainingData extends SamplingData {
 
 /**
  * Opens and preprocesses what a plan needs: no unlabelled cases where no step uses them. Yields each case as it is ready.
- * @throws what `preprocessCases` throws; VERSEMI_TRAINING_INTERRUPTED by `signal`
+ * @throws what `preprocessCases` throws; VERSEMI_ABORTED by `signal`
  */
 export async function* openTrainingData(
   plan: Plan,

@@ -1,5 +1,5 @@
+import type { LossTerm } from '../config/steps.js';
 import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
-import type { LossTerm } from './groups.js';
 
 /** What `train` yields; from `start` on, each also becomes a line of metrics.jsonl. Steps count from 1: the number of steps done. */
 export type TrainingEvent =

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
+import type { LossTerm, StepGroup, StepTerms } from '../config/steps.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
 import { cubeLoss } from '../losses/cube.js';
 import { ofPrompt } from '../losses/overlap.js';
@@ -9,13 +10,11 @@ import { teacherLoss, teacherTarget } from '../losses/teacher.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
 import type { Normalization, VersemiNetwork } from '../model/network.js';
 import { unsupervisedRamp } from './schedule.js';
-
-/** Names of the loss terms, as events, reports and plans have them. */
-export type LossTerm = 'dice' | 'crossEntropy' | 'synthetic' | 'auxiliary' | 'unsupervised' | 'cube' | 'teacher';
+import type { InputSource } from './step-data.js';
 
 export interface WeightedTerm {
   readonly name: LossTerm;
-  /** A tensor where it changes from step to step. */
+  /** A tensor where the weight changes from step to step. */
   readonly weight: number | tf.Scalar;
   readonly value: tf.Scalar;
 }
@@ -25,39 +24,13 @@ export interface WeightedTerm {
  * step is the sum of the groups' gradients, and only one group's activations need be in memory at a time.
  */
 export interface LossGroup {
-  readonly name: 'labeled' | 'mixed' | 'unlabeled';
-  /** What the terms take as given: made before them, so that no gradient flows into it and nothing of it is kept. */
+  readonly name: StepGroup;
+  /** A target that the terms take as a constant. It is made before the terms: no gradient flows into it, and no activation is kept for one. */
   given?(): tf.Tensor;
   terms(given?: tf.Tensor): WeightedTerm[];
 }
 
-type StepPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
-
-/** The terms of a step, group by group; a group without terms does not run. */
-export type StepTerms = Readonly<Record<LossGroup['name'], readonly LossTerm[]>>;
-
-export function stepTerms(
-  { training, losses, cutmix }: StepPlan,
-  batch: { readonly mixed?: unknown; readonly unlabeled?: unknown },
-  stage: 1 | 2,
-): StepTerms {
-  const semi = training.mode !== 'supervised';
-  const mixed = semi && batch.mixed !== undefined;
-  const unlabeled = semi && stage === 2 && batch.unlabeled !== undefined;
-  const auxiliary = losses.auxiliary > 0 && (stage === 1 || losses.auxiliaryInStage2);
-  const cube = losses.cube > 0 && cutmix.unlabeledMix === 'labeled-inside';
-  const only = (...terms: [LossTerm, boolean][]) => terms.filter(([, wanted]) => wanted).map(([name]) => name);
-  return {
-    // always: these images move the statistics of the batch normalisations
-    labeled: ['dice', 'crossEntropy'],
-    mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
-    unlabeled: only(
-      ['unsupervised', unlabeled && losses.unsupervised > 0],
-      ['cube', unlabeled && cube],
-      ['teacher', unlabeled && losses.teacher > 0],
-    ),
-  };
-}
+type StepPlan = Pick<Plan, 'tasks' | 'training' | 'losses'>;
 
 /** Weights of all terms in a step (counted from 0); those of `unsupervised` and `teacher` may change from step to step. */
 export function lossWeights(
@@ -69,18 +42,13 @@ export function lossWeights(
   return { dice, crossEntropy, synthetic, auxiliary, unsupervised: unsupervised * ramp, cube, teacher: teacher * ramp };
 }
 
-/** The tensors of a step by name; see `stepValues`. */
-export interface InputSource {
-  get<T extends tf.Tensor>(name: string): T;
-}
-
 /**
  * The groups that have terms, in the order in which they run.
- * @param teacher the moving average as a network; needed where the terms name it
+ * @param averageNetwork a network with the averaged weights; needed where the teacher's term compares with it
  */
 export function lossGroups(
   network: VersemiNetwork,
-  teacher: VersemiNetwork | undefined,
+  averageNetwork: VersemiNetwork | undefined,
   plan: StepPlan,
   inputs: InputSource,
   terms: StepTerms,
@@ -90,7 +58,7 @@ export function lossGroups(
     { name: 'mixed', terms: () => mixedTerms(network, plan, inputs, terms.mixed) },
     {
       name: 'unlabeled',
-      ...(terms.unlabeled.includes('teacher') ? { given: () => teacherTargets(teacher!, inputs) } : {}),
+      ...(terms.unlabeled.includes('teacher') ? { given: () => averageTargets(averageNetwork!, inputs) } : {}),
       terms: (given) => unlabeledTerms(network, plan, inputs, terms.unlabeled, given),
     },
   ];
@@ -98,14 +66,15 @@ export function lossGroups(
 }
 
 /**
- * Inference sees whole images, never mixes: so only the passes over unmixed images move the statistics that it uses.
+ * The logits of a group. Inference sees whole images, never mixes: so only the pass over labelled images moves the
+ * statistics that inference normalises with.
  * (The released code lets every pass move them.)
  */
 function predict(
   network: VersemiNetwork,
   { training }: StepPlan,
   inputs: InputSource,
-  group: LossGroup['name'],
+  group: StepGroup,
   normalization: Normalization = 'batch',
 ): tf.Tensor5D {
   const prompts = inputs.get<tf.Tensor3D>(`${group}.prompts`);
@@ -152,16 +121,16 @@ function mixedTerms(
   return terms;
 }
 
-/** What the moving average finds in the unlabelled images before they are mixed, [n * P, depth, height, width]. */
-function teacherTargets(teacher: VersemiNetwork, inputs: InputSource): tf.Tensor {
-  const trunk = teacher.trunk(inputs.get('teacher.image'));
-  const logits = teacher.logits(trunk, inputs.get<tf.Tensor3D>('teacher.prompts'), 'moving');
+/** What the averaged network finds in the unlabelled images before they are mixed, [n * P, depth, height, width]. */
+function averageTargets(averageNetwork: VersemiNetwork, inputs: InputSource): tf.Tensor {
+  const trunk = averageNetwork.trunk(inputs.get('unlabeled.clean'));
+  const logits = averageNetwork.logits(trunk, inputs.get<tf.Tensor3D>('unlabeled.cleanPrompts'), 'moving');
   return teacherTarget(ofPrompt(logits, 0, logits.shape[1]));
 }
 
 /**
- * L_unsup, L_cube and the teacher's: each unlabelled mix prompted with every task, the synthetic one, and for the teacher
- * with its image's own tasks again, as far as the terms need them, in this order.
+ * L_unsup, L_cube and L_teacher. Each unlabelled mix is prompted, in this order and as far as the terms need it, with every
+ * task, with the synthetic task, and with the own tasks of its image for L_teacher.
  */
 function unlabeledTerms(
   network: VersemiNetwork,

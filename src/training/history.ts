@@ -53,11 +53,6 @@ export class HistoryRecorder {
     return best;
   }
 
-  /** Step of the last validation, 0 when there was none. */
-  get validatedStep(): number {
-    return this.validation.at(-1)?.step ?? 0;
-  }
-
   get history(): ModelHistory {
     return {
       steps: this.steps,

@@ -2,16 +2,15 @@ import { saveCheckpoint } from '../checkpoints/checkpoint.js';
 import { saveModel } from '../checkpoints/files.js';
 import { type ModelMetadata, type ModelProvenance, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
+import { stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
-import type { StepBatch } from '../sampling/index.js';
 import { currentDevice } from '../tfjs/index.js';
-import type { DeviceBatch } from './device-volumes.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
 import { runFiles } from './run-folder.js';
-import { stageOf } from './schedule.js';
-import { type TrainingState, trainingStep } from './step.js';
+import { runStep, type TrainingState } from './step.js';
+import type { StepData } from './step-data.js';
 
 /** Dice of each task by name; a task without validation cases is null or left out. */
 export type Validator = (
@@ -34,7 +33,7 @@ export class TrainingRun {
     private step: number,
   ) {
     this.files = runFiles(folder);
-    this.pace = new Pace(plan.training);
+    this.pace = new Pace(plan);
   }
 
   /** Steps done. */
@@ -43,19 +42,20 @@ export class TrainingRun {
   }
 
   /**
-   * @param batch of the next step
-   * @param started when the step began, and how long it waited for its batch
-   * @param next see `trainingStep`
+   * Does the next step.
+   * @param data of that step
+   * @param started when the step began, and how long it waited for its data
+   * @param next see `runStep`
    * @throws VERSEMI_TRAINING_NOT_FINITE
    */
-  async train(
-    batch: StepBatch | DeviceBatch,
+  async runStep(
+    data: StepData,
     started: { readonly at: number; readonly waitSeconds: number },
-    next?: () => Promise<StepBatch | DeviceBatch | undefined>,
+    next?: () => Promise<StepData | undefined>,
   ): Promise<StepEvent> {
     const { training } = this.plan;
     const stage = stageOf(this.step, training);
-    const result = await trainingStep(this.state, this.plan, batch, this.step, next);
+    const result = await runStep(this.state, this.plan, data, next);
     const secondsPerStep = secondsSince(started.at);
     const etaSeconds = this.pace.add(this.step, secondsPerStep);
     this.step++;
@@ -74,7 +74,7 @@ export class TrainingRun {
     };
   }
 
-  /** What the steps have to say once, if anything. */
+  /** A sentence about how steps run, given once; see `StepProgram.takeNotice`. */
   takeNotice(): string | undefined {
     return this.state.program.takeNotice();
   }
@@ -96,10 +96,6 @@ export class TrainingRun {
     } finally {
       if (averaged) network.dispose();
     }
-  }
-
-  get validated(): boolean {
-    return this.history.validatedStep === this.step;
   }
 
   /** Keeps the present network as the best so far: weights and their average, without the state of the optimiser. */

@@ -1,4 +1,5 @@
 import type { Plan } from '../config/plan.js';
+import { totalSteps } from '../config/steps.js';
 
 type ScheduleSettings = Pick<
   Plan['training'],
@@ -7,19 +8,6 @@ type ScheduleSettings = Pick<
 
 /** Exponent of the polynomial schedule, as in nnU-Net (Isensee et al., Nature Methods 2021). */
 const polynomialPower = 0.9;
-
-/** Steps of the whole run. */
-export function totalSteps({
-  stage1Steps,
-  stage2Steps,
-}: Pick<Plan['training'], 'stage1Steps' | 'stage2Steps'>): number {
-  return stage1Steps + stage2Steps;
-}
-
-/** Stage of a step (counted from 0). Supervised training has one stage only. */
-export function stageOf(step: number, { mode, stage1Steps }: Pick<Plan['training'], 'mode' | 'stage1Steps'>): 1 | 2 {
-  return mode === 'supervised' || step < stage1Steps ? 1 : 2;
-}
 
 /**
  * Learning rate of a step (counted from 0). With t in [0, 1) the elapsed share of the run, both stages:
@@ -46,6 +34,6 @@ export function unsupervisedRamp(step: number, stage1Steps: number, rampSteps: n
  * Decay of the weights' moving average after `step` steps (counted from 1): min(decay, (step - 1) / step), so that the
  * early average is the true mean of the weights so far.
  */
-export function emaDecayAt(step: number, decay: number): number {
+export function averageDecayAt(step: number, decay: number): number {
   return Math.min(decay, (step - 1) / step);
 }

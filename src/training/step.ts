@@ -1,24 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
+import { type LossTerm, type StepTerms, stepTerms } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
-import type { StepBatch } from '../sampling/types.js';
 import { variableGradients } from '../tfjs/ops/index.js';
 import { RepeatedComputation } from '../tfjs/ops/repeated.js';
-import type { DeviceBatch } from './device-volumes.js';
-import { type LossGroup, type LossTerm, lossGroups, lossWeights, type StepTerms, stepTerms } from './groups.js';
+import { type LossGroup, lossGroups, lossWeights } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
 import { Adam, WeightAverage } from './optimizer.js';
-import { emaDecayAt, learningRateAt, stageOf } from './schedule.js';
+import { averageDecayAt, learningRateAt } from './schedule.js';
+import type { StepData } from './step-data.js';
 
-/** What changes from step to step. */
+/** What a run changes from step to step. */
 export interface TrainingState {
   readonly network: VersemiNetwork;
   readonly adam: Adam;
   readonly average: WeightAverage;
   readonly program: StepProgram;
-  /** The moving average as a network, where the plan has the teacher's loss. */
-  readonly teacher: VersemiNetwork | undefined;
+  /** A network that takes the average as its weights, where the plan has the teacher's term. */
+  readonly averageNetwork: VersemiNetwork | undefined;
 }
 
 export interface StepResult {
@@ -41,42 +41,41 @@ export function createState(
   const adam = new Adam(network.parameters, training, saved?.moments);
   const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
   const taught = training.mode === 'semi-supervised' && losses.teacher > 0;
-  // Its values are overwritten before each use.
-  const teacher = taught ? new VersemiNetwork(network.config, 0) : undefined;
-  return { network, adam, average, teacher, program: new StepProgram(network, adam, average, teacher) };
+  // The values that it begins with do not count: the average is copied over them in each step.
+  const averageNetwork = taught ? new VersemiNetwork(network.config, 0) : undefined;
+  return { network, adam, average, averageNetwork, program: new StepProgram(network, adam, average, averageNetwork) };
 }
 
-export function disposeState({ network, adam, average, program, teacher }: TrainingState): void {
-  teacher?.dispose();
+export function disposeState({ network, adam, average, program, averageNetwork }: TrainingState): void {
+  averageNetwork?.dispose();
   program.dispose();
   network.dispose();
   adam.dispose();
   average.dispose();
 }
 
-type TrainingPlan = Pick<Plan, 'tasks' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
+type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
 /**
- * One step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
- * @param step counts from 0
- * @param next gives the batch of the next step, which is brought to the device while this one computes; asked for only
- *   where that gains something. The batch must not change before its step.
+ * Does one step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
+ * @param next gives the data of the next step, which are brought to the device while this one computes; asked for only
+ *   where that gains something. The data must not change before their step.
  * @throws VERSEMI_TRAINING_NOT_FINITE naming the step and the loss term, or the parameter whose gradient it is
  */
-export async function trainingStep(
+export async function runStep(
   { adam, average, program }: TrainingState,
   plan: TrainingPlan,
-  batch: StepBatch | DeviceBatch,
-  step: number,
-  next?: () => Promise<StepBatch | DeviceBatch | undefined>,
+  data: StepData,
+  next?: () => Promise<StepData | undefined>,
 ): Promise<StepResult> {
   const { training } = plan;
-  const { names, numbers, free } = await program.start(plan, batch, step);
+  const { step } = data;
+  const { names, numbers, free } = await program.start(plan, data);
   const reading = numbers.data();
   if (next !== undefined && program.canPrefetch)
     next().then(
-      (batch) => batch && program.prefetch(plan, batch, step + 1),
-      () => {}, // whoever asks for that batch learns of it
+      (coming) => coming && program.prefetch(plan, coming),
+      () => {}, // Whoever asks for these data learns of the error.
     );
   const read = await reading;
   free();
@@ -97,7 +96,7 @@ export async function trainingStep(
   const learningRate = learningRateAt(step, training);
   const clip = training.gradientClipNorm;
   adam.apply(step + 1, learningRate, clip !== null && gradientNorm > clip ? clip / gradientNorm : 1);
-  average.update(emaDecayAt(step + 1, training.emaDecay));
+  average.update(averageDecayAt(step + 1, training.emaDecay));
   return { losses: { ...losses, total }, learningRate, gradientNorm };
 }
 
@@ -116,24 +115,23 @@ export class StepProgram {
     private readonly network: VersemiNetwork,
     private readonly adam: Adam,
     private readonly average: WeightAverage,
-    private readonly teacher: VersemiNetwork | undefined,
+    private readonly averageNetwork: VersemiNetwork | undefined,
   ) {}
 
   /**
-   * Calls all kernels of a step; the gradients are Adam's then.
-   * @returns values of the terms in the order of `names` and the squared norm of the gradient; `free` when they were read
+   * Calls all kernels that make the losses and gradients of a step, and hands the gradients to Adam.
+   * @returns values of the terms in the order of `names`, then the squared norm of the gradient; call `free` after reading
    */
   async start(
     plan: TrainingPlan,
-    batch: StepBatch | DeviceBatch,
-    step: number,
+    data: StepData,
   ): Promise<{ names: readonly LossTerm[]; numbers: tf.Tensor1D; free: () => void }> {
-    const terms = stepTerms(plan, batch, stageOf(step, plan.training));
-    await this.inputs.load(stepValues(plan, batch, terms, step));
+    const terms = stepTerms(plan, data.step);
+    await this.inputs.load(stepValues(plan, data));
     const key = `${this.inputs.signature}; ${JSON.stringify([terms, plan.losses])}`;
     if (key !== this.key) {
       this.computation?.dispose();
-      this.computation = new RepeatedComputation(() => this.compute(plan, terms, batch));
+      this.computation = new RepeatedComputation(() => this.compute(plan, terms, data));
       this.names = [...terms.labeled, ...terms.mixed, ...terms.unlabeled];
       this.key = key;
     }
@@ -146,12 +144,11 @@ export class StepProgram {
     return this.inputs.canPrefetch;
   }
 
-  prefetch(plan: TrainingPlan, batch: StepBatch | DeviceBatch, step: number): void {
-    const terms = stepTerms(plan, batch, stageOf(step, plan.training));
-    this.inputs.prefetch(stepValues(plan, batch, terms, step));
+  prefetch(plan: TrainingPlan, data: StepData): void {
+    this.inputs.prefetch(stepValues(plan, data));
   }
 
-  /** Once: why the steps cannot be recorded on a device that could. */
+  /** Why the steps cannot be recorded on a device that records others; a sentence that is given once. */
   takeNotice(): string | undefined {
     const reason = this.computation?.refused;
     if (reason === undefined || this.told) return undefined;
@@ -164,16 +161,15 @@ export class StepProgram {
     this.inputs.dispose();
   }
 
-  /** @param batch only what is the same in every step of these terms counts: which groups there are, where the volumes lie */
-  private compute(plan: TrainingPlan, terms: StepTerms, batch: StepBatch | DeviceBatch): tf.Tensor1D {
+  /** @param data only `tensors` is called, which does the same in every step with these terms */
+  private compute(plan: TrainingPlan, terms: StepTerms, data: Pick<StepData, 'tensors'>): tf.Tensor1D {
     const groups: GroupGradients[] = [];
     try {
       return tf.tidy(() => {
-        const { network, teacher } = this;
-        if (teacher !== undefined && terms.unlabeled.includes('teacher'))
-          this.average.copyInto(teacher.parameters, teacher.buffers);
-        const inputs = 'volumes' in batch ? batch.volumes.cut(this.inputs, batch) : this.inputs;
-        for (const group of lossGroups(network, teacher, plan, inputs, terms))
+        const { network, averageNetwork } = this;
+        if (averageNetwork !== undefined && terms.unlabeled.includes('teacher'))
+          this.average.copyInto(averageNetwork.parameters, averageNetwork.buffers);
+        for (const group of lossGroups(network, averageNetwork, plan, data.tensors(this.inputs), terms))
           groups.push(groupGradients(network, this.adam, group));
         const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
@@ -205,7 +201,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
     const gradients = tf.tidy(() => {
       given = group.given && tf.tidy(group.given);
       const { grads } = variableGradients(loss, [...network.parameters.values()]);
-      // named by variable; null where a parameter does not enter (biases before a normalisation)
+      // By the name of the variable; null where the loss does not depend on a parameter (a bias before a normalisation).
       const byVariable = grads as Record<string, tf.Tensor | null>;
       const byName = [...network.parameters].flatMap(([name, variable]) => {
         const gradient = byVariable[variable.name];

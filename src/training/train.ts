@@ -2,22 +2,23 @@ import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Checkpoint, loadCheckpoint } from '../checkpoints/checkpoint.js';
 import type { Plan } from '../config/plan.js';
+import { totalSteps } from '../config/steps.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
-import { createPrefetcher, type StepBatch } from '../sampling/index.js';
-import { type DeviceChoice, type DeviceOptions, deviceOptions, requireGradients, selectDevice } from '../tfjs/index.js';
+import type { StepBatch } from '../sampling/fields.js';
+import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import { openTrainingData, type TrainingData, validationCases } from './data.js';
-import { type BatchSource, batchSource, type DeviceBatch } from './device-volumes.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
-import { stageOf, totalSteps } from './schedule.js';
 import { createState, disposeState, type TrainingState } from './step.js';
+import type { StepData, StepSource } from './step-data.js';
+import { hostSource, stepSource } from './step-source.js';
 
-/** With the settings of the device, where it is not the current one. */
+/** The settings of the device count only where `device` is not `current`. */
 export interface TrainOptions extends DeviceOptions {
   /** Where everything that the run writes goes. */
   readonly runFolder: string;
@@ -31,7 +32,7 @@ export interface TrainOptions extends DeviceOptions {
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
   readonly data?: TrainingData;
-  /** Sees every batch before its step (counted from 0); its voxels are made on the host then. */
+  /** Called with every batch before its step (counted from 0). With it, the voxels of all batches are made on the host. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases. */
   readonly validate?: Validator;
@@ -51,17 +52,16 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   if (options.resume !== true) assertNewRun(runFolder);
   const checkpoint = resuming ? await loadCheckpoint(last, plan) : undefined;
   const { backend, why } = await device(options);
-  requireGradients();
   const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
 
   const state = startState(plan, checkpoint);
   const firstStep = checkpoint?.step ?? 0;
   const steps = totalSteps(plan.training);
   let log: RunLog | undefined;
-  let source: BatchSource | undefined;
+  let source: StepSource | undefined;
   try {
-    // Who looks at batches wants their voxels.
-    source = options.onBatch === undefined ? batchSource(plan, data) : createPrefetcher(plan, data);
+    // `onBatch` is shown voxels, and only the host's voxels can be shown.
+    source = options.onBatch === undefined ? stepSource(plan, data) : hostSource(plan, data);
     log = await RunLog.open(runFolder, plan, firstStep);
     const record = <T extends TrainingEvent>(event: T): T => {
       log!.write(event);
@@ -84,24 +84,23 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
     let saved = firstStep;
-    const batchOf = (step: number) => source!.batch(step, stageOf(step, plan.training));
-    let coming: Promise<StepBatch | DeviceBatch> | undefined;
+    let coming: Promise<StepData> | undefined;
     while (run.stepsDone < steps && signal?.aborted !== true) {
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
       await new Promise<void>((resolve) => setImmediate(resolve));
       const at = performance.now();
       const step = run.stepsDone;
-      const batch = await (coming ?? batchOf(step));
+      const stepData = await (coming ?? source.data(step));
       coming = undefined;
-      if (!('volumes' in batch)) options.onBatch?.(batch, step);
+      if (stepData.batch !== undefined) options.onBatch?.(stepData.batch, step);
       const next = async () => {
         if (step + 1 === steps || signal?.aborted === true) return undefined;
-        coming = batchOf(step + 1);
-        coming.catch(() => {}); // it is awaited in the next turn, if there is one
+        coming = source!.data(step + 1);
+        coming.catch(() => {}); // The next turn of the loop, if there is one, awaits it and learns of the error.
         return coming;
       };
-      yield record(await run.train(batch, { at, waitSeconds: secondsSince(at) }, next));
+      yield record(await run.runStep(stepData, { at, waitSeconds: secondsSince(at) }, next));
       const notice = run.takeNotice();
       if (notice !== undefined) yield record({ type: 'log', step: run.stepsDone, message: notice });
       if (validator !== undefined && isDue(run.stepsDone, plan.training.validateEverySteps, steps)) {

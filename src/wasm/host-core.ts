@@ -6,31 +6,18 @@ import { LinearMemory } from './linear-memory.js';
 
 /** Functions of assembly/host.ts: numbers in, at most one number out; addresses are bytes in the linear memory. */
 const exportNames = [
-  'heapBase', 'philoxBlocks',
-  'linearTable', 'nearestTable', 'interpolate', 'resampleSlice', 'gatherSlice', 'resampleLabelSlice',
+  'heapBase',
+  'linearTable', 'interpolate', 'resampleSlice', 'resampleLabelSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
   'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'quantize',
   'packRows', 'unpackRows', 'countBits',
   'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
-  'countRuns', 'findRuns', 'joinRuns', 'paintLabels', 'paintComponent',
-  'listVoxels', 'nearestInSlice', 'queryDistances', 'distanceRow', 'select', 'smallest', 'summarize',
+  'countRuns', 'findRuns', 'joinRuns', 'paintComponent',
+  'listSurface', 'nearestInSlice', 'queryDistances', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder
 
 export type HostExports = Readonly<Record<(typeof exportNames)[number], (...values: number[]) => number>>;
-
-/** An array that lives in the host's linear memory: operations use it in place, without copies. */
-export interface ResidentArray<T extends VoxelArray> {
-  /** A view on the memory as it is now. Take it anew for each use: growth of the memory detaches older views. */
-  readonly view: T;
-  release(): void;
-}
-
-export interface VoxelArrayConstructor<T extends VoxelArray> {
-  readonly BYTES_PER_ELEMENT: number;
-  new (length: number): T;
-  new (buffer: ArrayBufferLike, byteOffset: number, length: number): T;
-}
 
 /** Elements that a streaming operation holds in linear memory at a time: fits the second-level cache. */
 export const chunkElements = 1 << 16;
@@ -59,20 +46,6 @@ export class HostCore {
       scope.release();
     }
   };
-
-  /** @throws VERSEMI_DEVICE_OUT_OF_MEMORY */
-  readonly allocate = <T extends VoxelArray>(type: VoxelArrayConstructor<T>, length: number): ResidentArray<T> => {
-    const { memory } = this;
-    const address = memory.allocate(length * type.BYTES_PER_ELEMENT);
-    return {
-      get view() {
-        return new type(memory.memory.buffer, address, length);
-      },
-      release() {
-        memory.release(address);
-      },
-    };
-  };
 }
 
 function failed(): never {
@@ -98,34 +71,19 @@ export class Scope {
     return address;
   }
 
-  /** A function that gives the array, also after a growth of the memory has detached views on it. */
-  steady<T extends VoxelArray>(array: T): () => T {
-    if (!this.isResident(array)) return () => array;
-    const type = constructorOf(array);
-    const { byteOffset, length } = array;
-    return () => new type(this.memory.memory.buffer, byteOffset, length);
-  }
-
-  isResident(array: VoxelArray): boolean {
-    return array.buffer === this.memory.memory.buffer;
-  }
-
-  /** Addresses of arrays: where they are when they are resident, else of copies. */
+  /** Addresses of copies of arrays. */
   place<A extends readonly VoxelArray[]>(...arrays: A): { [K in keyof A]: number } {
-    // All resident addresses first: copying the others in may grow the memory and detach the views.
-    const resident = arrays.map((array) => (this.isResident(array) ? array.byteOffset : -1));
-    return arrays.map((array, i) => {
-      if (resident[i]! >= 0) return resident[i]!;
+    return arrays.map((array) => {
       const address = this.allocate(array.byteLength);
       this.view(array, address, array.length).set(array);
       return address;
     }) as { [K in keyof A]: number };
   }
 
-  /** Copies the result at `address` to `target` unless it is there already. */
-  take<T extends VoxelArray>(target: T, address: number): void {
-    if (this.isResident(target) && target.byteOffset === address) return;
+  /** Copies the result at `address` to `target`, which it returns. */
+  take<T extends VoxelArray>(target: T, address: number): T {
     target.set(this.view(target, address, target.length));
+    return target;
   }
 
   /** A view of the type of `like` on this scope's memory. */
@@ -139,14 +97,18 @@ export class Scope {
   }
 }
 
-export function constructorOf<T extends VoxelArray>(array: T): VoxelArrayConstructor<T> {
+type VoxelArrayConstructor<T extends VoxelArray> = new (
+  ...of: [length: number] | [buffer: ArrayBufferLike, byteOffset: number, length: number]
+) => T;
+
+function constructorOf<T extends VoxelArray>(array: T): VoxelArrayConstructor<T> {
   return array.constructor as unknown as VoxelArrayConstructor<T>;
 }
 
-/** Order gives the number that assembly/volume/intensity.ts takes. */
+/** The place in this list is the number of an element type for toFloat32 in assembly/volume/intensity.ts. */
 const kinds = [Uint8Array, Int8Array, Uint16Array, Int16Array, Uint32Array, Int32Array, Float32Array, Float64Array];
 
-/** Number of an element type in WebAssembly. */
+/** Place of an array's element type among `kinds`. */
 export function voxelKind(data: VoxelArray): number {
   return kinds.findIndex((type) => data instanceof type);
 }

@@ -26,10 +26,9 @@ export function maskOperations({ wasm, memory, run }: HostCore) {
     const packed = emptyMask(sizeVoxels);
     const bytes = rowBytesOf(packed) * sizeY;
     run((scope) => {
-      const source = scope.steady(mask);
       const [slice, bits] = [scope.allocate(sizeX * sizeY), scope.allocate(bytes)];
       for (let z = 0; z < sizeZ; z++) {
-        memory.uint8(slice, sizeX * sizeY).set(source().subarray(z * sizeX * sizeY, (z + 1) * sizeX * sizeY));
+        memory.uint8(slice, sizeX * sizeY).set(mask.subarray(z * sizeX * sizeY, (z + 1) * sizeX * sizeY));
         wasm.packRows(slice, sizeX, sizeY, bits);
         packed.bits.set(memory.uint8(bits, bytes), z * bytes);
       }

@@ -5,13 +5,6 @@ import { interpolateLikeNumpy } from './statistics.js';
 
 export type Connectivity = 6 | 18 | 26;
 
-export interface Components {
-  /** [z, y, x], 0 = background, components numbered from 1 in raster order of their first voxel. */
-  readonly labels: Int32Array;
-  /** Voxels of component i + 1. */
-  readonly sizes: Uint32Array;
-}
-
 /** One directed set of surface distances: from every surface voxel of one mask to the nearest of the other's. */
 export interface DirectedSummary {
   /** Surface voxels. */
@@ -59,25 +52,23 @@ interface VoxelList {
 export function metricOperations({ wasm, memory, run }: HostCore, volume: ReturnType<typeof volumeOperations>) {
   /** Copies the box of a mask into linear memory with a border of one zero voxel on all sides. */
   function placeBordered(scope: Scope, mask: Uint8Array, sizeVoxels: Triple, { begin, end }: Box) {
-    const source = scope.steady(mask);
     const inner = end.map((e, i) => e - begin[i]!) as unknown as Triple;
     const size = inner.map((n) => n + 2) as unknown as Triple;
     const address = scope.zeros(size[0] * size[1] * size[2]);
     const stage = scope.allocate(inner[1] * sizeVoxels[0]);
     for (let z = 0; z < inner[2]; z++) {
       const from = ((begin[2] + z) * sizeVoxels[1] + begin[1]) * sizeVoxels[0];
-      memory.uint8(stage, inner[1] * sizeVoxels[0]).set(source().subarray(from, from + inner[1] * sizeVoxels[0]));
+      memory.uint8(stage, inner[1] * sizeVoxels[0]).set(mask.subarray(from, from + inner[1] * sizeVoxels[0]));
       const to = address + ((z + 1) * size[1] + 1) * size[0] + 1;
       wasm.copyRows(stage + begin[0], sizeVoxels[0], to, size[0], inner[0], inner[1]);
     }
     return { address, size };
   }
 
-  function listVoxels(scope: Scope, address: number, size: Triple, surfaceOnly: boolean): VoxelList {
-    const flag = surfaceOnly ? 1 : 0;
-    const count = wasm.listVoxels(address, size[0], size[1], size[2], flag, 0);
+  function listSurface(scope: Scope, address: number, size: Triple): VoxelList {
+    const count = wasm.listSurface(address, size[0], size[1], size[2], 0);
     const list = scope.allocate(count * 4);
-    wasm.listVoxels(address, size[0], size[1], size[2], flag, list);
+    wasm.listSurface(address, size[0], size[1], size[2], list);
     return { address: list, count };
   }
 
@@ -129,8 +120,8 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     const b = placeBordered(scope, reference, sizeVoxels, box);
     return {
       size: a.size,
-      prediction: listVoxels(scope, a.address, a.size, true),
-      reference: listVoxels(scope, b.address, b.size, true),
+      prediction: listSurface(scope, a.address, a.size),
+      reference: listSurface(scope, b.address, b.size),
     };
   }
 
@@ -184,55 +175,6 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     return { counts, summaries };
   }
 
-  /** The two directed sets of surface distances, in raster order of the surface voxels; null when a mask is empty. */
-  function surfaceDistances(
-    prediction: Uint8Array,
-    reference: Uint8Array,
-    sizeVoxels: Triple,
-    spacingMm: Triple,
-  ): { predictionToReference: Float64Array; referenceToPrediction: Float64Array } | null {
-    const { inA, inB, box } = volume.maskCounts(prediction, reference, sizeVoxels);
-    if (box === null || inA === 0 || inB === 0) return null;
-    return run((scope) => {
-      const { size, prediction: a, reference: b } = surfaces(scope, prediction, reference, sizeVoxels, box);
-      const output = scope.allocate(Math.max(a.count, b.count) * 8);
-      distances(a, b, size, spacingMm, output);
-      const predictionToReference = memory.float64(output, a.count).slice();
-      distances(b, a, size, spacingMm, output);
-      return { predictionToReference, referenceToPrediction: memory.float64(output, b.count).slice() };
-    });
-  }
-
-  /**
-   * Squared Euclidean distance (mm^2) of every voxel to the nearest nonzero voxel, exact; Infinity when there is none.
-   * Memory: 12 bytes per voxel and 4 per nonzero voxel.
-   */
-  function distanceTransform(mask: Uint8Array, sizeVoxels: Triple, spacingMm: Triple): Float64Array {
-    checkLength(mask, sizeVoxels, 'distanceTransform mask');
-    const [sizeX, sizeY, sizeZ] = sizeVoxels;
-    const output = new Float64Array(mask.length).fill(Infinity);
-    run((scope) => {
-      const { address, size } = placeBordered(scope, mask, sizeVoxels, { begin: [0, 0, 0], end: sizeVoxels });
-      const sources = listVoxels(scope, address, size, false);
-      if (sources.count === 0) return;
-      const { nearest, present, beginZ, endZ } = nearestInSlices(scope, sources, size, spacingMm);
-      const stack = scope.allocate((sizeZ + 1) * 4);
-      const bounds = scope.allocate((sizeZ + 1) * 8);
-      const heights = scope.allocate((sizeZ + 1) * 8);
-      const plane = scope.allocate(sizeX * sizeZ * 8);
-      // Slices of the volume before the first source count from -(beginZ - 1): the border is not part of it.
-      for (let y = 0; y < sizeY; y++) {
-        wasm.distanceRow(
-          nearest, present, sizeX, sizeY, endZ - beginZ, y, 1 - beginZ, sizeZ,
-          spacingMm[0], spacingMm[1], spacingMm[2], stack, bounds, heights, plane,
-        ); // biome-ignore format: lines of related numbers
-        const rows = memory.float64(plane, sizeX * sizeZ);
-        for (let z = 0; z < sizeZ; z++) output.set(rows.subarray(z * sizeX, (z + 1) * sizeX), (z * sizeY + y) * sizeX);
-      }
-    });
-    return output;
-  }
-
   interface Runs {
     readonly begins: number;
     readonly ends: number;
@@ -252,23 +194,6 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     wasm.findRuns(address, sizeX, rows, begins, ends, rowFirst, parents);
     const found = wasm.joinRuns(sizeY, sizeZ, connectivity, begins, ends, rowFirst, parents, labels, sizes);
     return { begins, ends, rowFirst, labels, sizes: uint32View(memory, sizes, found).slice() };
-  }
-
-  /** Connected components of a mask [z, y, x] (nonzero = inside). */
-  function components(mask: Uint8Array, sizeVoxels: Triple, connectivity: Connectivity = 26): Components {
-    checkLength(mask, sizeVoxels, 'components mask');
-    const [sizeX, sizeY, sizeZ] = sizeVoxels;
-    const output = new Int32Array(mask.length);
-    return run((scope) => {
-      const [address] = scope.place(mask);
-      const { begins, ends, rowFirst, labels, sizes } = findComponents(scope, address, sizeVoxels, connectivity);
-      const slice = scope.allocate(sizeX * sizeY * 4);
-      for (let z = 0; z < sizeZ; z++) {
-        wasm.paintLabels(begins, ends, rowFirst, labels, z * sizeY, sizeY, sizeX, slice);
-        output.set(memory.int32(slice, sizeX * sizeY), z * sizeX * sizeY);
-      }
-      return { labels: output, sizes };
-    });
   }
 
   /**
@@ -301,7 +226,7 @@ export function metricOperations({ wasm, memory, run }: HostCore, volume: Return
     return output;
   }
 
-  return { compareMasks, surfaceDistances, distanceTransform, components, largestComponent };
+  return { compareMasks, largestComponent };
 }
 
 /** First index >= from whose element is >= value, of an ascending array. */

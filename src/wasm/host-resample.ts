@@ -1,5 +1,5 @@
-import { type Triple, type VoxelArray, voxelCount } from '../volume/volume.js';
-import { bytesOf, checkLength, type HostCore, type Scope, sameType } from './host-core.js';
+import { type Triple, voxelCount } from '../volume/volume.js';
+import { checkLength, type HostCore, type Scope } from './host-core.js';
 
 /** Axis-aligned map from output to source voxel indices: source = output * scale + offset, per axis x, y, z. */
 export interface GridMap {
@@ -52,45 +52,6 @@ export function sliceCache(
 export function resampleOperations(core: HostCore) {
   const { wasm, memory, run } = core;
 
-  function nearestTable(scope: Scope, count: number, size: number, scale: number, offset: number): number {
-    const indices = scope.allocate(count * 4);
-    wasm.nearestTable(indices, count, size, scale, offset);
-    return indices;
-  }
-
-  /** Nearest neighbour (half-way positions go up), any element type; same conventions as resampleLinear. */
-  function resampleNearest<T extends VoxelArray>(data: T, sizeVoxels: Triple, outSizeVoxels: Triple, map: GridMap): T {
-    checkLength(data, sizeVoxels, 'resampleNearest data');
-    const [sizeX, sizeY, sizeZ] = sizeVoxels;
-    const [outX, outY, outZ] = outSizeVoxels;
-    const output = sameType(data, voxelCount(outSizeVoxels));
-    const bytes = data.BYTES_PER_ELEMENT;
-    run((scope) => {
-      const source = scope.steady(data);
-      const x = nearestTable(scope, outX, sizeX, map.scale[0], map.offset[0]);
-      const y = nearestTable(scope, outY, sizeY, map.scale[1], map.offset[1]);
-      const z = nearestTable(scope, outZ, sizeZ, map.scale[2], map.offset[2]);
-      const raw = scope.allocate(sizeX * sizeY * bytes);
-      const gathered = scope.allocate(outX * outY * bytes);
-      const indices = memory.int32(z, outZ);
-      const rawBytes = memory.uint8(raw, sizeX * sizeY * bytes);
-      const gatheredBytes = memory.uint8(gathered, outX * outY * bytes);
-      const sourceBytes = bytesOf(source());
-      const outputBytes = bytesOf(output);
-      let held = -1;
-      for (let k = 0; k < outZ; k++) {
-        const index = indices[k]!;
-        if (index !== held) {
-          rawBytes.set(sourceBytes.subarray(index * rawBytes.length, (index + 1) * rawBytes.length));
-          wasm.gatherSlice(bytes, raw, sizeX, gathered, outX, outY, x, y);
-          held = index;
-        }
-        outputBytes.set(gatheredBytes, k * gatheredBytes.length);
-      }
-    });
-    return output;
-  }
-
   /**
    * Label map by the largest trilinear weight among the labels (the argmax of the resampled one-hot map; the smaller
    * label where two are equal): smoother boundaries than nearest neighbour. Same conventions as resampleLinear.
@@ -101,7 +62,6 @@ export function resampleOperations(core: HostCore) {
     const [outX, outY, outZ] = outSizeVoxels;
     const output = new Uint8Array(voxelCount(outSizeVoxels));
     run((scope) => {
-      const source = scope.steady(data);
       const x = linearTable(core, scope, outX, sizeX, map.scale[0], map.offset[0]);
       const y = linearTable(core, scope, outY, sizeY, map.scale[1], map.offset[1]);
       const z = linearTable(core, scope, outZ, sizeZ, map.scale[2], map.offset[2]);
@@ -110,7 +70,7 @@ export function resampleOperations(core: HostCore) {
       const decided = scope.allocate(outX * outY);
       const slice = sliceCache(sizeX * sizeY + 32, scope, (index, address) => {
         const from = index * sizeX * sizeY;
-        memory.uint8(address, sizeX * sizeY).set(source().subarray(from, from + sizeX * sizeY));
+        memory.uint8(address, sizeX * sizeY).set(data.subarray(from, from + sizeX * sizeY));
       });
       const lower = memory.int32(z.indices, outZ);
       const weight = memory.float32(z.weights, outZ);
@@ -126,5 +86,5 @@ export function resampleOperations(core: HostCore) {
     return output;
   }
 
-  return { resampleNearest, resampleLabels };
+  return { resampleLabels };
 }

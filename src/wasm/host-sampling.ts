@@ -1,7 +1,8 @@
 import { VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
-import { checkLength, checkSameLength, type HostCore, type Scope, sameType } from './host-core.js';
+import { checkLength, checkSameLength, type HostCore, sameType } from './host-core.js';
 import { cropInto } from './host-crop.js';
+import { turnedStrides } from './host-volume.js';
 
 /** Which voxels a patch takes, and how it is turned. */
 export interface PatchCut {
@@ -43,11 +44,8 @@ export interface IntensityAugmentation {
   readonly firstBlock?: number;
 }
 
-/**
- * Patch operations. Arrays are [z, y, x]; those that `allocate` made (resident arrays) are used in place, others are
- * copied in and out. `into` is where a result goes: a new array when absent.
- */
-export function samplingOperations({ wasm, memory, run }: HostCore) {
+/** Patch operations. Arrays are [z, y, x] and are copied in and out; `into` is where a result goes: a new array when absent. */
+export function samplingOperations({ wasm, run }: HostCore) {
   function cutPatch<T extends Float32Array | Uint8Array>(data: T, sizeVoxels: Triple, cut: PatchCut, into?: T): T {
     const { begin, sizeVoxels: patch, axes = [0, 1, 2], flipped = [false, false, false], fill = 0 } = cut;
     const output = into ?? sameType(data, voxelCount(patch));
@@ -60,19 +58,14 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
     axes.forEach((axis, i) => {
       box[axis] = patch[i]!;
     });
-    const strides = [1, box[0], box[0] * box[1]];
-    const step = axes.map((axis, i) => (flipped[i] ? -strides[axis]! : strides[axis]!)) as unknown as Triple;
-    const first = step.reduce((sum, s, i) => sum + (s < 0 ? -s * (patch[i]! - 1) : 0), 0);
+    const [step, first] = turnedStrides(box, axes, flipped);
     const bytes = data.BYTES_PER_ELEMENT;
     return run((scope) => {
-      const [source, target] = [scope.steady(data), scope.steady(output)];
-      const resident = scope.isResident(output) ? output.byteOffset : -1;
       const straight = scope.allocate(voxelCount(patch) * bytes);
-      const result = resident >= 0 ? resident : scope.allocate(voxelCount(patch) * bytes);
-      cropInto(scope.view(data, straight, voxelCount(patch)), source(), sizeVoxels, begin, box, fill);
+      const result = scope.allocate(voxelCount(patch) * bytes);
+      cropInto(scope.view(data, straight, voxelCount(patch)), data, sizeVoxels, begin, box, fill);
       wasm.reorient(bytes, straight + first * bytes, result, patch[0], patch[1], patch[2], step[0], step[1], step[2]);
-      scope.take(target(), result);
-      return target();
+      return scope.take(output, result);
     });
   }
 
@@ -99,16 +92,13 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
       middle[axis]! - low[axis]! - row.reduce((sum, m, i) => sum + (m * (patch[i]! - 1)) / 2, 0),
     ]);
     return run((scope) => {
-      const [source, target] = [scope.steady(data), scope.steady(output)];
-      const resident = scope.isResident(output) ? output.byteOffset : -1;
-      const result = resident >= 0 ? resident : scope.allocate(output.byteLength);
+      const result = scope.allocate(output.byteLength);
       const straight = scope.allocate(voxelCount(box) * data.BYTES_PER_ELEMENT);
       const [mapAt] = scope.place(Float64Array.from(map));
-      cropInto(scope.view(data, straight, voxelCount(box)), source(), sizeVoxels, low as unknown as Triple, box, fill);
+      cropInto(scope.view(data, straight, voxelCount(box)), data, sizeVoxels, low as unknown as Triple, box, fill);
       const warp = data instanceof Float32Array ? wasm.warpLinear : wasm.warpNearest;
       warp(straight, ...box, result, ...patch, mapAt!, fill);
-      scope.take(target(), result);
-      return target();
+      return scope.take(output, result);
     });
   }
 
@@ -126,67 +116,31 @@ export function samplingOperations({ wasm, memory, run }: HostCore) {
       });
     checkSameLength(labels, into, 'binaryTarget into');
     const small = lookup.subarray(16).every((entry) => entry === 0) ? 1 : 0;
-    return inPlace(into, [labels, lookup], false, (target, [from, table]) =>
-      wasm.binaryTarget(from!, target, labels.length, table!, small),
-    );
+    return run((scope) => {
+      const [from, table] = scope.place(labels, lookup);
+      const result = scope.allocate(into.byteLength);
+      wasm.binaryTarget(from, result, labels.length, table, small);
+      return scope.take(into, result);
+    });
   }
 
   /** In place; returns `data`. */
   function augmentIntensity(data: Float32Array, options: IntensityAugmentation): Float32Array {
     const { gamma = 1, scale = 1, shift = 0, noiseStandardDeviation = 0 } = options;
     const { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 } = options;
-    return inPlace(data, [], true, (target, _inputs, scope) => {
+    return run((scope) => {
+      const [target] = scope.place(data);
       if (gamma !== 1) wasm.adjustGamma(target, data.length, gamma);
       if (scale !== 1 || shift !== 0) wasm.scaleShift(target, data.length, scale, shift);
-      if (noiseStandardDeviation === 0) return;
-      const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
-      wasm.addNoise(
-        target,
-        data.length,
-        noiseStandardDeviation,
-        key0,
-        key1,
-        firstBlock,
-        stream,
-        step,
-        sample,
-        scope.allocate(64),
-      );
+      if (noiseStandardDeviation !== 0) {
+        const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
+        wasm.addNoise(
+          target, data.length, noiseStandardDeviation, key0, key1, firstBlock, stream, step, sample, scope.allocate(64),
+        ); // biome-ignore format: one line of numbers
+      }
+      return scope.take(data, target);
     });
   }
 
-  /** Blocks of four random 32-bit numbers, as philox4x32 of src/random.ts gives them. */
-  function philoxBlocks(
-    blocks: number,
-    { seed = 0, stream = 0, step = 0, sample = 0, firstBlock = 0 }: IntensityAugmentation,
-  ): Uint32Array {
-    return run((scope) => {
-      const rounded = Math.ceil(blocks / 4) * 4;
-      const address = scope.allocate(rounded * 16);
-      const [key0, key1] = [seed >>> 0, Math.floor(seed / 0x100000000) >>> 0];
-      wasm.philoxBlocks(address, rounded, key0, key1, firstBlock, stream, step, sample);
-      return new Uint32Array(memory.memory.buffer, address, blocks * 4).slice();
-    });
-  }
-
-  /** Runs a kernel that writes `into` where it is, or a copy of it that is taken back; returns a live view of it. */
-  function inPlace(
-    into: Float32Array,
-    inputs: readonly (Float32Array | Uint8Array)[],
-    reads: boolean,
-    kernel: (target: number, inputs: number[], scope: Scope) => void,
-  ): Float32Array {
-    return run((scope) => {
-      const target = scope.steady(into);
-      const resident = scope.isResident(into) ? into.byteOffset : -1;
-      const addresses = scope.place(...inputs);
-      const address = resident >= 0 ? resident : scope.allocate(into.byteLength);
-      if (reads && resident < 0) memory.float32(address, into.length).set(into);
-      kernel(address, addresses, scope);
-      scope.take(target(), address);
-      return target();
-    });
-  }
-
-  return { cutPatch, binaryTarget, augmentIntensity, philoxBlocks };
+  return { cutPatch, binaryTarget, augmentIntensity };
 }

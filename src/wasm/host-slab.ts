@@ -41,11 +41,6 @@ export class SlabAccumulator {
     memory.float32(this.sums, tasks * this.depth * this.plane).fill(0);
   }
 
-  /** Bytes that the ring holds. */
-  get bytes(): number {
-    return (this.tasks + 1) * this.depth * this.plane * 4;
-  }
-
   /**
    * Adds sigmoid(logits) * weights, and weights.
    * @param logits [tasks, z, y, x] of one window
@@ -96,32 +91,26 @@ export class SlabAccumulator {
   takeQuantized(z: number): Uint8Array {
     const { wasm, memory, run } = this.core;
     const result = new Uint8Array(this.tasks * this.plane);
-    run((scope) => {
-      const slice = scope.allocate(this.plane);
-      this.take(z, (task, sums, weights) => {
-        wasm.quantize(sums, weights, slice, this.plane);
-        result.set(memory.uint8(slice, this.plane), task * this.plane);
-      });
-    });
-    return result;
-  }
-
-  private take(z: number, read: (task: number, sums: number, weights: number) => void): void {
     if (z !== this.next || z >= this.sizeVoxels[2])
       throw new VersemiError('INTERNAL', {
-        field: 'SlabAccumulator.take',
+        field: 'SlabAccumulator.takeQuantized',
         expected: `slice ${this.next} of ${this.sizeVoxels[2]}`,
         found: `slice ${z}`,
       });
     const slot = z % this.depth;
     const weights = this.weights + slot * this.plane * 4;
-    for (let task = 0; task < this.tasks; task++) {
-      const sums = this.sums + (task * this.depth + slot) * this.plane * 4;
-      read(task, sums, weights);
-      this.core.memory.float32(sums, this.plane).fill(0);
-    }
-    this.core.memory.float32(weights, this.plane).fill(0);
+    run((scope) => {
+      const slice = scope.allocate(this.plane);
+      for (let task = 0; task < this.tasks; task++) {
+        const sums = this.sums + (task * this.depth + slot) * this.plane * 4;
+        wasm.quantize(sums, weights, slice, this.plane);
+        result.set(memory.uint8(slice, this.plane), task * this.plane);
+        memory.float32(sums, this.plane).fill(0);
+      }
+    });
+    memory.float32(weights, this.plane).fill(0);
     this.next = z + 1;
+    return result;
   }
 
   dispose(): void {

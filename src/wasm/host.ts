@@ -4,8 +4,8 @@
  * whatever the size of a volume. Imports no `node:` module.
  */
 import type { Triple } from '../volume/volume.js';
-import { applyInside, applyOutside, cutMix, insideMask } from './host-box.js';
-import { checkLength, HostCore, Scope } from './host-core.js';
+import { cutMix } from './host-box.js';
+import { checkLength, HostCore } from './host-core.js';
 import { crop, cropInto } from './host-crop.js';
 import { maskOperations } from './host-mask.js';
 import { metricOperations } from './host-metrics.js';
@@ -17,10 +17,8 @@ import { MaskRestorer, type RestoreOptions } from './mask-restorer.js';
 import { SliceStream, type VoxelSource } from './slice-stream.js';
 
 export type { PatchBox } from './host-box.js';
-export type { ResidentArray } from './host-core.js';
 export { emptyMask, type PackedMask } from './host-mask.js';
 export type {
-  Components,
   Connectivity,
   DirectedSummary,
   MaskComparison,
@@ -41,7 +39,7 @@ export interface HostMemory {
   readonly bytesPeak: number;
   /** Size of the linear memory, which never shrinks. */
   readonly bytesReserved: number;
-  /** Live blocks: resident arrays and accumulators; 0 between operations otherwise. */
+  /** Live blocks: those of streams, accumulators and restorers; 0 between operations otherwise. */
   readonly blocks: number;
 }
 
@@ -52,27 +50,20 @@ export function createHost() {
   const core = new HostCore();
   const volume = volumeOperations(core);
   const slices = (source: VoxelSource) => SliceStream.of(core, source);
-  /** A volume [z, y, x] taken through a step, as a new array. */
-  function through(data: Float32Array, sizeVoxels: Triple, step: (stream: SliceStream) => SliceStream): Float32Array {
-    checkLength(data, sizeVoxels, 'volume');
-    const plane = sizeVoxels[0] * sizeVoxels[1];
-    const steady = new Scope(core.memory).steady(data);
-    const stream = slices({ sizeVoxels, slices: (begin, end) => steady().subarray(begin * plane, end * plane) });
-    try {
-      return step(stream).collect();
-    } finally {
-      stream.dispose();
-    }
-  }
   return {
     /** Slices of a volume on their way through steps; see {@link SliceStream}. Dispose it. */
     slices,
-    /** Gaussian smoothing of a volume; see {@link SliceStream.smooth}. @throws VERSEMI_VOLUME_INVALID */
-    smooth: (data: Float32Array, sizeVoxels: Triple, sigmaVoxels: Triple) =>
-      through(data, sizeVoxels, (stream) => stream.smooth(sigmaVoxels)),
     /** Trilinear interpolation of a volume; see {@link SliceStream.resample}. @throws VERSEMI_VOLUME_INVALID */
-    resampleLinear: (data: Float32Array, sizeVoxels: Triple, outSizeVoxels: Triple, map: GridMap) =>
-      through(data, sizeVoxels, (stream) => stream.resample(outSizeVoxels, map)),
+    resampleLinear: (data: Float32Array, sizeVoxels: Triple, outSizeVoxels: Triple, map: GridMap): Float32Array => {
+      checkLength(data, sizeVoxels, 'volume');
+      const plane = sizeVoxels[0] * sizeVoxels[1];
+      const stream = slices({ sizeVoxels, slices: (begin, end) => data.subarray(begin * plane, end * plane) });
+      try {
+        return stream.resample(outSizeVoxels, map).collect();
+      } finally {
+        stream.dispose();
+      }
+    },
     ...resampleOperations(core),
     ...volume,
     ...samplingOperations(core),
@@ -80,12 +71,7 @@ export function createHost() {
     crop,
     cropInto,
     cutMix,
-    applyOutside,
-    applyInside,
-    insideMask,
     ...metricOperations(core, volume),
-    /** An array in linear memory, e.g. allocate(Float32Array, 96 ** 3): operations use it in place. */
-    allocate: core.allocate,
     /** For `tasks` logits per voxel; see {@link SlabAccumulator}. */
     slabAccumulator: (tasks: number, sizeVoxels: Triple, windowVoxels: Triple) =>
       new SlabAccumulator(core, tasks, sizeVoxels, windowVoxels),
@@ -106,9 +92,4 @@ let shared: Host | undefined;
 export function host(): Host {
   shared ??= createHost();
   return shared;
-}
-
-/** Drops this thread's instance, and with it its memory, unless it holds resident arrays; the next call makes a new one. */
-export function trimHost(): void {
-  if (shared?.memory().blocks === 0) shared = undefined;
 }

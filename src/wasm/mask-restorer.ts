@@ -28,13 +28,14 @@ export interface RestoreOptions {
 export function neededRows(map: GridMap | null, sizeY: number, [begin, end]: Rows): Rows {
   if (map === null) return [begin, end];
   const position = (row: number) => Math.min(Math.max(row * map.scale[1] + map.offset[1], 0), sizeY - 1);
-  // One row more than a position on a row needs: reading it costs nothing that counts.
+  // A position exactly on a row would need one row less; the row more costs too little to tell the cases apart.
   return [Math.floor(position(begin)), Math.min(sizeY, Math.floor(position(end - 1)) + 2)];
 }
 
 /**
- * Probabilities on the preprocessed grid, slice by slice -> masks on the source's voxels, as bits: interpolated linearly, then
- * compared. Of the probabilities two slices per task are kept. The numbers do not depend on how rows are cut.
+ * Takes probabilities on the preprocessed grid, slice by slice, and writes masks on the voxels of the scan, as bits: the
+ * probabilities are interpolated linearly, then compared with `least`. Two slices per task are kept. Rows may be restored in
+ * several parts; the masks are the same.
  */
 export class MaskRestorer {
   private readonly scope: Scope;

@@ -1,5 +1,4 @@
 import type { Triple, VoxelArray } from '../volume/volume.js';
-import { gaussianKernel } from './gaussian.js';
 import { bytesOf, checkLength, chunkElements, type HostCore, Scope, voxelKind } from './host-core.js';
 import { type GridMap, type LinearTable, linearTable, sliceCache } from './host-resample.js';
 import type { Box } from './host-volume.js';
@@ -11,17 +10,17 @@ export interface VoxelSource {
   /** A value is its voxel * slope + intercept, computed in double; default 1 and 0. */
   readonly slope?: number;
   readonly intercept?: number;
-  /** Voxels [z, y, x] of the slices begin <= z < end, of any type; read before the next call. */
+  /** Voxels [z, y, x] of the slices begin <= z < end, of any type; read before the next call, which may reuse the array. */
   slices(begin: number, end: number): VoxelArray;
 }
 
-/** Writes slice z [y, x] as float32 to an address. Slices are asked for in ascending order; going back costs more. */
+/** Writes slice z [y, x] as float32 to an address. Slices in ascending order cost least: steps keep only a few of them. */
 type Load = (z: number, address: number) => void;
 
 /**
- * A volume as a chain of steps that are done slice by slice when a slice is asked for: what a step needs beyond one slice
- * lies in linear memory (two slices for resampling, a ring as deep as the kernel for smoothing), never the volume. Each step
- * gives a new stream over the same memory; `dispose` of any of them gives the memory of all back.
+ * A volume as a chain of steps. When a slice is asked for, each step makes it from slices of the step before and keeps in
+ * linear memory only what it needs again (two slices for resampling, a ring as deep as the kernel for smoothing), never the
+ * volume. Each step gives a new stream over the same memory; `dispose` of any of them gives the memory of all back.
  */
 export class SliceStream {
   private constructor(
@@ -194,7 +193,7 @@ export class SliceStream {
     this.core.run((scope) => {
       const mask = scope.allocate(chunkElements);
       const state = scope.zeros(1024);
-      this.chunks((address, _, count) => {
+      this.chunks((address, count) => {
         wasm.threshold(address, mask, count, 0, 0);
         wasm.countLabels(mask, count, state);
       });
@@ -253,11 +252,23 @@ export class SliceStream {
           held += count;
           from += count;
           if (held < chunkElements) continue;
-          body(chunk, 0, held);
+          body(chunk, held);
           held = 0;
         }
       }
-      if (held > 0) body(chunk, 0, held);
+      if (held > 0) body(chunk, held);
     });
   };
+}
+
+/** Below this standard deviation a Gaussian changes a voxel by less than a thousandth of its neighbours. */
+const negligibleSigma = 0.25;
+
+/** One half of a normalised Gaussian kernel, the middle first, cut at three standard deviations. */
+function gaussianKernel(sigmaVoxels: number): Float32Array {
+  if (!(sigmaVoxels > negligibleSigma)) return Float32Array.of(1);
+  const radius = Math.ceil(3 * sigmaVoxels);
+  const half = Array.from({ length: radius + 1 }, (_, i) => Math.exp(-0.5 * (i / sigmaVoxels) ** 2));
+  const sum = half.reduce((total, weight, i) => total + (i === 0 ? weight : 2 * weight), 0);
+  return Float32Array.from(half, (weight) => weight / sum);
 }

@@ -13,15 +13,15 @@ export interface Statistics {
   readonly nonFinite: number;
 }
 
-/** Calls `body` for each chunk of a volume in linear memory: float32 voxels, mask bytes (address 0: none), their number. */
-export type EachChunk = (body: (voxels: number, mask: number, count: number) => void) => void;
+/** Calls `body` for each chunk of a volume in linear memory: address of float32 voxels and their number. */
+export type EachChunk = (body: (voxels: number, count: number) => void) => void;
 
 /** One pass. */
 export function statisticsOf({ wasm, memory, run }: HostCore, eachChunk: EachChunk): Statistics {
   return run((scope) => {
     const state = scope.allocate(48);
     memory.float64(state, 6).set([0, 0, 0, Infinity, -Infinity, 0]);
-    eachChunk((voxels, mask, count) => wasm.addStatistics(voxels, mask, count, state));
+    eachChunk((voxels, count) => wasm.addStatistics(voxels, count, state));
     const [count, mean, squares, min, max, nonFinite] = memory.float64(state, 6) as unknown as number[];
     const spread = { min: min!, max: max!, mean: mean!, standardDeviation: Math.sqrt(squares! / count!) };
     const none = { min: NaN, max: NaN, mean: NaN, standardDeviation: NaN };
@@ -42,7 +42,7 @@ export function percentilesOf(core: HostCore, fractions: readonly number[], each
   const { wasm, memory, run } = core;
   const upper = run((scope) => {
     const histogram = scope.zeros(bins * 4);
-    eachChunk((voxels, mask, count) => wasm.countUpper(voxels, mask, count, histogram));
+    eachChunk((voxels, count) => wasm.countUpper(voxels, count, histogram));
     return uint32View(memory, histogram, bins).slice();
   });
   const total = upper.reduce((sum, count) => sum + count, 0);
@@ -60,7 +60,7 @@ export function percentilesOf(core: HostCore, fractions: readonly number[], each
         memory.uint8(slots, bins)[bin] = i + 1;
       });
       const histograms = scope.zeros(group.length * bins * 4);
-      eachChunk((voxels, mask, count) => wasm.countLower(voxels, mask, count, slots, histograms));
+      eachChunk((voxels, count) => wasm.countLower(voxels, count, slots, histograms));
       for (const [rank, { bin, before }] of places) {
         const slot = group.indexOf(bin);
         if (slot < 0) continue;

@@ -5,7 +5,7 @@
 import { commandOffset, type WorkerStart, waitWords } from './kernel-protocol.js';
 import { isNode, nodeModule } from './node-module.js';
 
-/** The little of a worker that Node's and the browser's have in common. */
+/** What the workers of Node and of browsers have in common here. */
 interface PoolWorker {
   /** Calls back once with the worker's first message; rejects when it fails or ends before. */
   readonly ready: Promise<string>;
@@ -65,7 +65,7 @@ export class ThreadPool {
   dispose(): void {
     const words = new Int32Array(this.memory.buffer, this.control, waitWords.length * 16);
     Atomics.store(new Int32Array(this.memory.buffer, this.control + commandOffset, 1), 0, 0);
-    // Also set after a failure: threads that wait for another one stop by a trap.
+    // After a failure the word stays set, so that threads which wait for the failed one stop by a trap.
     Atomics.store(words, waitWords.indexOf('failed') * 16, this.failure === null ? 0 : 1);
     Atomics.add(words, waitWords.indexOf('sequence') * 16, 1);
     for (let i = 0; i < waitWords.length; i++) Atomics.notify(words, i * 16);
@@ -78,7 +78,7 @@ function nodeWorkers(): (start: WorkerStart) => PoolWorker {
   return (start) => {
     const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), {
       workerData: start,
-      // not those of the process: some (--input-type) would keep a worker from starting
+      // Not the options of this process: with some of them (--input-type) a worker would not start.
       execArgv: [],
     });
     const ready = new Promise<string>((resolve, reject) => {
@@ -119,7 +119,7 @@ function webWorker(start: WorkerStart): PoolWorker {
   };
 }
 
-/** How many threads to use, where a person does not say: the cores that this process may use. */
+/** Number of cores that this process may use. */
 export function availableCores(): number {
   if (isNode() && process.getBuiltinModule !== undefined) return nodeModule('node:os').availableParallelism();
   return globalThis.navigator?.hardwareConcurrency ?? 1;

@@ -8,6 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { environment } from '../../src/environment.js';
 import { type Plan, parsePlan, readPlan, type StepEvent, train } from '../../src/index.js';
 import { medianOf } from '../../src/preprocessing/fingerprint.js';
 import { packageRoot } from '../../src/root.js';
@@ -15,7 +16,7 @@ import { packageRoot } from '../../src/root.js';
 const { values: options } = parseArgs({
   options: {
     plan: { type: 'string', default: join(packageRoot, 'test', 'examples', 'real-data.plan.json') },
-    data: { type: 'string', default: process.env.VERSEMI_DATA ?? '../shared/data' },
+    data: { type: 'string', default: environment('VERSEMI_DATA') ?? '../shared/data' },
     datasets: { type: 'string' },
     width: { type: 'string' },
     patch: { type: 'string' },

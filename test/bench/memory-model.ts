@@ -1,7 +1,8 @@
 // A CT and a model to measure memory with: shapes and sizes matter, not what they show.
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { modelMetadata, saveModel } from '../../src/checkpoints/index.js';
+import { saveModel } from '../../src/checkpoints/files.js';
+import { modelMetadata } from '../../src/checkpoints/metadata.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { writeNifti } from '../../src/datasets/read-volume.js';
 import { VersemiNetwork } from '../../src/model/network.js';

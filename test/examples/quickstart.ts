@@ -145,10 +145,7 @@ const supervised = await trainAndEvaluate('labelled-cases-alone', 'supervised');
 
 const scan = join(dataFolder, 'ct-organ', 'imagesTs', 'ct-organ_017.nii.gz');
 const model = await loadModel(join(folder, 'semi-supervised', 'model.safetensors'));
-const prediction = predictVolume(model, await loadScan(scan), { tasks: ['liver'] });
-let step = await prediction.next();
-while (!step.done) step = await prediction.next();
-for (const { task, mask, volumeMl } of step.value) {
+for (const { task, mask, volumeMl } of await predictVolume(model, await loadScan(scan), { tasks: ['liver'] })) {
   const output = join(folder, `ct-organ_017_${task}.nii.gz`);
   await writeNifti(output, mask);
   terminal.note(`${scan}: ${task} ${volumeMl.toFixed(0)} ml, mask in ${output}`);

@@ -1,6 +1,7 @@
 // A device that computes nothing and counts bytes, so that the memory of a step is known at any size.
 import type { BufferId, Device, DeviceMemory, Precision } from '../../src/tfjs/devices/device.js';
-import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
+import { inputCount } from '../../src/tfjs/table/call-check.js';
+import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
 
 type Format = 'float32' | 'bfloat16';
 
@@ -19,7 +20,7 @@ interface Operand {
 const bytesOf = ({ elements }: Tensor, format: Format) => elements * (format === 'bfloat16' ? 2 : 4);
 
 /**
- * Counts as the device `cuda` does (native/cuda/session_run.cpp): memory is taken when a tensor is first filled, activations lie
+ * Counts as the device `cuda` does (native/cuda/device): memory is taken when a tensor is first filled, activations lie
  * in the format that the precision says, and what a kernel wants in another format is converted for the call. Scratch of
  * kernels and the rounding of blocks are left out.
  */
@@ -60,11 +61,7 @@ export class AccountingDevice implements Device {
       const tensor = this.tensors.get(id);
       return { tensor, wanted: tensor?.format ?? 'float32' };
     });
-    const { inputs, outputs } = kernelTable[kernel];
-    const count = (outputs as readonly string[]).some((name) => name.includes('['))
-      ? buffers.length - inputs.length
-      : outputs.length;
-    const first = buffers.length - count;
+    const first = inputCount(kernel, buffers.length);
     for (const operand of operands.slice(first)) operand.wanted = 'float32';
     plan(kernel, operands, attributes, this.precision);
     let converted = 0;

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
+import { environmentTable } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 import { registerVersemiBackends } from '../../src/tfjs/index.js';
 
@@ -20,7 +21,7 @@ interface Outcome {
 }
 
 interface RunOptions {
-  /** Sends SIGINT as soon as stdout holds this. */
+  /** Sends SIGINT as soon as stdout or stderr holds this. */
   readonly interruptAt?: string;
   readonly node?: readonly string[];
   readonly program?: string;
@@ -38,14 +39,18 @@ function versemi(
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let [stdout, stderr, interrupted] = ['', '', false];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-      if (interruptAt === undefined || interrupted || !stdout.includes(interruptAt)) return;
+    const interrupt = (text: string) => {
+      if (interruptAt === undefined || interrupted || !text.includes(interruptAt)) return;
       interrupted = true;
       child.kill('SIGINT');
+    };
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+      interrupt(stdout);
     });
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       stderr += text;
+      interrupt(stderr);
     });
     child.on('error', reject);
     child.on('close', (code) => resolve({ code, stdout, stderr }));
@@ -90,6 +95,10 @@ t.test('help: every command has examples; the program lists the exit codes', asy
   const outcomes = await Promise.all([done('--help'), ...commands.map((command) => done(command, '--help'))]);
   for (const command of commands) t.match(outcomes[0]!.stdout, new RegExp(`^  ${command} `, 'm'));
   t.match(outcomes[0]!.stdout, 'Exit codes: 0 done');
+  for (const { name, effect } of environmentTable) {
+    const line = outcomes[0]!.stdout.split('\n').find((text) => text.trimStart().startsWith(`${name} `));
+    t.match(line, effect);
+  }
   for (const [i, command] of commands.entries()) t.match(outcomes[i + 1]!.stdout, `Examples:\n  $ versemi ${command}`);
   t.match((await done('--version')).stdout, /^\d+\.\d+\.\d+\n$/);
 });
@@ -266,6 +275,34 @@ t.test('evaluate, predict, report', async (t) => {
   t.match(page, '<title>Small</title>');
   t.match(page, 'mr-atrium_005');
   t.notMatch(page, /https?:|<script/);
+});
+
+t.test('Ctrl-C stops predict and evaluate: exit code 130, no mask, no result', async (t) => {
+  // Thousands of windows, so that the signal comes long before the last.
+  const sizeVoxels = [150, 150, 60] as const;
+  const data = Int16Array.from({ length: 150 * 150 * 60 }, (_, i) => (i * 7919) % 1000);
+  const volume = {
+    data,
+    sizeVoxels,
+    spacingMm: [6, 6, 8],
+    affine: [6, 0, 0, 0, 0, 6, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1],
+  } as const;
+  const label = { ...volume, data: Uint8Array.from(data, (value) => (value > 900 ? 1 : 0)) };
+  await writeNifti(join(folder, 'large', 'images', 'a.nii'), volume);
+  await writeNifti(join(folder, 'large', 'labels', 'a.nii'), label);
+  const how = ['--task', 'mr-atrium', '--tta', '--device', 'wasm', '--max-memory', '8GB'];
+  const interruptAt = 'in one part';
+  const [predicted, evaluated] = await Promise.all([
+    versemi(['predict', 'run', 'large/images/a.nii', '--out', 'stopped-masks', ...how], { interruptAt }),
+    versemi(['evaluate', 'run', '--data', 'large', '--json', 'stopped.json', ...how], { interruptAt }),
+  ]);
+  for (const { code, stdout, stderr } of [predicted, evaluated]) {
+    t.equal(code, 130, stderr);
+    t.match(stderr, /Stopping after this window; Ctrl-C again ends at once\.\nThe call was aborted/);
+    t.equal(stdout, '');
+  }
+  t.notOk(existsSync(join(folder, 'stopped-masks')));
+  t.notOk(existsSync(join(folder, 'stopped.json')));
 });
 
 t.test('exit codes and what the message names', async (t) => {

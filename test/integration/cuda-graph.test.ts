@@ -4,12 +4,13 @@ import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { createSampler } from '../../src/sampling/index.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import type { Device, Precision, Recording } from '../../src/tfjs/devices/device.js';
 import { selectDevice } from '../../src/tfjs/index.js';
-import { type TrainingEvent, train } from '../../src/training/index.js';
-import { stageOf } from '../../src/training/schedule.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import type { TrainingEvent } from '../../src/training/events.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { train } from '../../src/training/train.js';
 import { noEmulator } from './cuda-support.js';
 import { shapes, tinyPlan } from './training-support.js';
 
@@ -31,7 +32,7 @@ function recordBy(device: Device, record: Recorder | undefined): void {
 }
 
 const sampler = createSampler(plan, data, { buffers: steps });
-const batches = Array.from({ length: steps }, (_, step) => sampler.batch(step, stageOf(step, plan.training)));
+const stepData = Array.from({ length: steps }, (_, step) => hostStep(plan, sampler.batch(step)));
 
 /**
  * Losses and norms of every step; parameters, moving statistics, moments and average at the end.
@@ -41,9 +42,9 @@ async function run(device: Device, ahead: boolean) {
   const network = new VersemiNetwork(networkConfig(plan), plan.seed);
   const state = createState(network, plan);
   const losses: object[] = [];
-  for (const [step, batch] of batches.entries()) {
-    const next = ahead ? async () => batches[step + 1] : undefined;
-    const { losses: terms, gradientNorm } = await trainingStep(state, plan, batch, step, next);
+  for (const [step, data] of stepData.entries()) {
+    const next = ahead ? async () => stepData[step + 1] : undefined;
+    const { losses: terms, gradientNorm } = await runStep(state, plan, data, next);
     losses.push({ ...terms, gradientNorm });
   }
   const values = { ...Object.fromEntries(await network.values()), ...(await state.adam.moments()) };

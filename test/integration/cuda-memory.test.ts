@@ -5,11 +5,13 @@ import type { Plan } from '../../src/config/plan.js';
 import { isVersemiError, type VersemiError } from '../../src/errors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { createSampler } from '../../src/sampling/index.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import type { Device } from '../../src/tfjs/devices/device.js';
 import { selectDevice } from '../../src/tfjs/index.js';
-import { type TrainingEvent, train } from '../../src/training/index.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import type { TrainingEvent } from '../../src/training/events.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { train } from '../../src/training/train.js';
 import { noEmulator } from './cuda-support.js';
 import { shapes, tinyPlan } from './training-support.js';
 
@@ -33,8 +35,8 @@ async function losses(plan: Plan): Promise<object[]> {
   const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan);
   try {
     const sampler = createSampler(plan, data);
-    const first = await trainingStep(state, plan, sampler.batch(0, 1), 0);
-    const second = await trainingStep(state, plan, sampler.batch(1, 2), 1);
+    const first = await runStep(state, plan, hostStep(plan, sampler.batch(0)));
+    const second = await runStep(state, plan, hostStep(plan, sampler.batch(1)));
     return [first.losses, second.losses];
   } finally {
     disposeState(state);

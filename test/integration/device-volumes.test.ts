@@ -2,13 +2,16 @@
 import * as tf from '@tensorflow/tfjs-core';
 import t, { type Test } from 'tap';
 import type { Plan } from '../../src/config/plan.js';
-import { createSampler, type SamplingData, type StepBatch } from '../../src/sampling/index.js';
+import type { SamplingData } from '../../src/sampling/rows.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
-import { batchSource, DeviceVolumes } from '../../src/training/device-volumes.js';
-import { stepTerms } from '../../src/training/groups.js';
-import { type TrainingEvent, train } from '../../src/training/index.js';
+import { DeviceVolumes } from '../../src/training/device-volumes.js';
+import type { TrainingEvent } from '../../src/training/events.js';
 import { StepInputs, stepValues } from '../../src/training/inputs.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { stepSource } from '../../src/training/step-source.js';
+import { train } from '../../src/training/train.js';
 import { makeCase, makePlan } from '../unit/sampling-support.js';
 import { noEmulator } from './cuda-support.js';
 
@@ -43,7 +46,7 @@ function settings(
 ): Plan {
   return makePlan(tasks, 'rotation90' in augmentation ? [6, 6, 4] : [8, 6, 4], {
     network: { levels: 2, baseWidth: 2, headWidth: 2, convolutions: [1, 1] },
-    training: { stage1Steps: 3, stage2Steps: 3, labeledBatchSize: 6, unlabeledBatchSize: 4, workers: 0, ...training },
+    training: { stage1Steps: 4, stage2Steps: 4, labeledBatchSize: 6, unlabeledBatchSize: 4, workers: 0, ...training },
     losses: { auxiliaryInStage2: true, teacher },
     cutmix: { unlabeledMix },
     augmentation,
@@ -56,22 +59,21 @@ function bytesOf({ buffer, byteOffset, byteLength }: Float32Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength);
 }
 
-/** Every tensor of `steps` steps, from the host's voxels and from the device's. */
-async function compare(t: Test, plan: Plan, steps: number, data: SamplingData = world()) {
+/** Every tensor of all steps of a plan, from the host's voxels and from the device's. */
+async function compare(t: Test, plan: Plan, data: SamplingData = world()) {
+  const { stage1Steps, stage2Steps } = plan.training;
+  const steps = stage1Steps + stage2Steps;
   const sampler = createSampler(plan, data);
   const volumes = new DeviceVolumes(plan, data);
   const [onHost, onDevice] = [new StepInputs(), new StepInputs()];
   let compared = 0;
   for (let step = 0; step < steps; step++) {
-    const stage = step < steps / 2 || plan.training.mode === 'supervised' ? 1 : 2;
-    const batch: StepBatch = sampler.batch(step, stage);
-    const terms = stepTerms(plan, batch, stage);
-    const expected = stepValues(plan, batch, terms, step);
-    const tables = await volumes.batch(step, stage);
+    const expected = stepValues(plan, hostStep(plan, sampler.batch(step)));
+    const tables = await volumes.data(step);
     await onHost.load(expected);
-    await onDevice.load(stepValues(plan, tables, terms, step));
+    await onDevice.load(stepValues(plan, tables));
     const found: [string, Float32Array][] = tf.tidy(() => {
-      const inputs = volumes.cut(onDevice, tables);
+      const inputs = tables.tensors(onDevice);
       return [...expected].map(([name, { shape }]) => {
         const tensor = inputs.get(name);
         if (String(tensor.shape) !== String(shape)) t.fail(`${name}: shape ${tensor.shape}`);
@@ -94,21 +96,21 @@ async function check(t: Test) {
   const before = tf.memory().numTensors;
   for (const unlabeledMix of ['labeled-inside', 'unlabeled-pairs'])
     for (const augmentation of [{}, turns, { foregroundFraction: 0.5, unlabeledCrop: 'center' }]) {
-      const compared = await compare(t, settings(unlabeledMix, augmentation), 8);
+      const compared = await compare(t, settings(unlabeledMix, augmentation));
       t.ok(compared > 50, `${unlabeledMix}, ${JSON.stringify(augmentation)}: ${compared} tensors are equal`);
     }
   for (const unlabeledMix of ['labeled-inside', 'unlabeled-pairs'])
     for (const promptsPerImage of ['one', 'all'])
       t.ok(
-        (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, bothDatasets, 1), 8)) > 50,
+        (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, bothDatasets, 1))) > 50,
         `${unlabeledMix}, with a teacher, ${promptsPerImage}`,
       );
-  t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }), 4)) > 8, 'supervised');
+  t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }))) > 8, 'supervised');
   // Mixes within one dataset: each target covers the whole mix.
   const { labeled, unlabeled } = world();
   const ofA = { labeled: labeled.slice(0, 2), unlabeled: unlabeled.slice(0, 1) };
   const alone = settings('labeled-inside', turns, { promptsPerImage: 'all' }, { a: [[1], [2, 3]] });
-  t.ok((await compare(t, alone, 8, ofA)) > 50, 'one dataset');
+  t.ok((await compare(t, alone, ofA)) > 50, 'one dataset');
   t.equal(tf.memory().numTensors, before, 'no tensor left');
 }
 
@@ -164,8 +166,8 @@ t.test('volumes that do not fit stay on the host', { skip: noEmulator }, async (
   );
   const data = { labeled: [...labeled, large], unlabeled };
   const noticeOf = async (plan: Plan) => {
-    const source = batchSource(plan, data);
-    t.ok((await source.batch(0, 1)).labeled.tasks.length > 0);
+    const source = stepSource(plan, data);
+    t.ok((await source.data(0)).prompts.labeled.length > 0);
     await source.close();
     return source.notice;
   };
@@ -180,6 +182,15 @@ t.test('volumes that do not fit stay on the host', { skip: noEmulator }, async (
   const { device } = await selectDevice('cuda');
   t.match(await noticeOf(settings('labeled-inside', {})), /do not fit the memory of the device/);
   t.match(device.memory(), { buffers: 0, bytesInUse: 0 }, 'nothing is left');
+});
+
+t.test('an augmentation that only the host does is refused', async (t) => {
+  await tf.setBackend('cpu');
+  for (const augmentation of [{ noise: 0.1 }, { rotationDegrees: [0, 0, 30] }]) {
+    const volumes = new DeviceVolumes(settings('labeled-inside', augmentation), world());
+    await t.rejects(volumes.data(0), { code: 'VERSEMI_INTERNAL', details: { field: 'augmentation' } });
+    await volumes.close();
+  }
 });
 
 t.test('which datasets only the host can augment', async (t) => {

@@ -5,14 +5,15 @@ import type { Plan } from '../../src/config/plan.js';
 import { VersemiError } from '../../src/errors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { createSampler } from '../../src/sampling/index.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import type { Device } from '../../src/tfjs/devices/device.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
 import { shapes, tinyPlan } from './training-support.js';
 
 const planWith = (recomputedLevels: number) => tinyPlan({ stage1Steps: 1, stage2Steps: 2, recomputedLevels });
-const batch = createSampler(planWith(0), shapes(6)).batch(2, 2);
+const step = hostStep(planWith(0), createSampler(planWith(0), shapes(6)).batch(2));
 
 /** A device that refuses its n-th allocation from now on; 0: none. */
 function failing(device: Device) {
@@ -30,7 +31,7 @@ async function check(t: Test, device: Device, plan: Plan) {
   const failure = failing(device);
   const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan);
   const gradients = async () => {
-    await state.program.start(plan, batch, 2).then(({ free }) => free());
+    await state.program.start(plan, step).then(({ free }) => free());
     return (await state.adam.moments()).first;
   };
   await gradients(); // parameters and inputs are on the device from here on
@@ -50,10 +51,10 @@ async function check(t: Test, device: Device, plan: Plan) {
   }
   t.same(left, [], 'nothing is left of any of them');
   device.allocate = allocate;
-  const { losses } = await trainingStep(state, plan, batch, 2);
+  const { losses } = await runStep(state, plan, step);
   disposeState(state);
   const fresh = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan);
-  t.same((await trainingStep(fresh, plan, batch, 2)).losses, losses, 'the losses of a run in which nothing failed');
+  t.same((await runStep(fresh, plan, step)).losses, losses, 'the losses of a run in which nothing failed');
   disposeState(fresh);
 }
 

@@ -4,9 +4,10 @@ import t, { type Test } from 'tap';
 import type { Plan } from '../../src/config/plan.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { createSampler } from '../../src/sampling/index.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import { currentDevice, registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
 import { createState, disposeState } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
 import { noEmulator } from './cuda-support.js';
 import { shapes, shapesPlan } from './training-support.js';
 
@@ -30,9 +31,9 @@ function plan(recomputedLevels: number, patch = 16): Plan {
 async function gradients(settings: Plan) {
   const network = new VersemiNetwork(networkConfig(settings), settings.seed);
   const state = createState(network, settings);
-  const batch = createSampler(settings, data).batch(1, 2);
+  const step = hostStep(settings, createSampler(settings, data).batch(1));
   currentDevice()?.trim();
-  const { numbers, free } = await state.program.start(settings, batch, 1);
+  const { numbers, free } = await state.program.start(settings, step);
   const terms = await numbers.data();
   free();
   const peak = currentDevice()?.memory().bytesPeak ?? 0;

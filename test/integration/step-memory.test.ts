@@ -7,12 +7,13 @@ import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import type { StepBatch } from '../../src/sampling/types.js';
+import { madeBatch } from '../../src/sampling/made-batch.js';
 import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
 import { registerKernels } from '../../src/tfjs/backend/register.js';
 import type { Device } from '../../src/tfjs/devices/device.js';
 import { registerVersemiBackends, selectDevice } from '../../src/tfjs/index.js';
 import { createState, disposeState } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
 import { AccountingDevice } from './accounting-device.js';
 import { noEmulator } from './cuda-support.js';
 
@@ -31,33 +32,8 @@ function plan(patch: number, batch: number, network: object, recomputedLevels: n
   });
 }
 
-/** Zeros, of which nobody takes the pages where nothing is computed. */
-function emptyBatch(patch: number, batch: number): StepBatch {
-  const values = (n: number) => new Float32Array(n * patch ** 3);
-  const half = batch / 2;
-  return {
-    step: 1,
-    labeled: {
-      image: values(batch),
-      target: values(batch),
-      tasks: new Int32Array(batch),
-      caseIds: Array(batch).fill('a'),
-    },
-    mixed: {
-      image: values(half),
-      anyForeground: values(half),
-      targetA: values(half),
-      targetB: values(half),
-      tasksA: new Int32Array(half),
-      tasksB: new Int32Array(half),
-    },
-    unlabeled: { image: values(batch), inside: values(batch), cubeLabel: values(batch) },
-  };
-}
-
 /** Memory of the second stage's step: in use after each kernel, and at the peak. */
 async function measure(device: Device, settings: Plan) {
-  const [patch] = settings.patchSizeVoxels;
   const state = createState(new VersemiNetwork(networkConfig(settings), settings.seed), settings);
   const run = device.run.bind(device);
   const inUse: string[] = [];
@@ -66,8 +42,9 @@ async function measure(device: Device, settings: Plan) {
     inUse.push(`${kernel}: ${device.memory().bytesInUse}`);
   };
   device.trim();
-  const batch = emptyBatch(patch, settings.training.labeledBatchSize);
-  const { numbers, free } = await state.program.start(settings, batch, 1);
+  // Nobody takes the pages of zeros where nothing is computed.
+  const batch = madeBatch(settings, 1, (_, voxels) => new Float32Array(voxels));
+  const { numbers, free } = await state.program.start(settings, hostStep(settings, batch));
   await numbers.data();
   free();
   const { bytesPeak } = device.memory();

@@ -1,6 +1,6 @@
 // A run in a process of its own, to be killed: prints each step. Argument: the run folder.
 import * as tf from '@tensorflow/tfjs-core';
-import { train } from '../../src/training/index.js';
+import { train } from '../../src/training/train.js';
 import '../unit/model-support.js';
 import { shapes, tinyPlan } from './training-support.js';
 

@@ -1,9 +1,10 @@
 // train() from datasets on disk: what is read, what is not, and where the model says that it comes from.
 import t from 'tap';
-import { loadModel } from '../../src/checkpoints/index.js';
+import { loadModel } from '../../src/checkpoints/files.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
-import { type TrainingEvent, train } from '../../src/training/index.js';
+import type { TrainingEvent } from '../../src/training/events.js';
+import { train } from '../../src/training/train.js';
 
 const folder = t.testdir();
 const counts = { cases: 4, labeledCases: 1, validationCases: 2, testCases: 0, seed: 3 };

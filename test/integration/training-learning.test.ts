@@ -6,7 +6,8 @@ import {
   registerVersemiBackends,
   resetDispatchCounts,
 } from '../../src/tfjs/index.js';
-import { type StepEvent, type TrainingEvent, train } from '../../src/training/index.js';
+import type { StepEvent, TrainingEvent } from '../../src/training/events.js';
+import { train } from '../../src/training/train.js';
 import { shapes, shapesPlan } from './training-support.js';
 
 const data = shapes(24);

@@ -1,8 +1,8 @@
 // Small worlds to train on: balls in one dataset, boxes in the other, bright on a noisy ground.
 import type { Plan } from '../../src/config/plan.js';
-import type { PreprocessedCase } from '../../src/preprocessing/types.js';
+import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../../src/random.js';
-import type { TrainingData } from '../../src/training/index.js';
+import type { TrainingData } from '../../src/training/data.js';
 import { makeCase, makePlan } from '../unit/sampling-support.js';
 
 function shapeCase(dataset: 'balls' | 'boxes', index: number, size: number, labeled: boolean): PreprocessedCase {

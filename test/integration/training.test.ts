@@ -5,16 +5,18 @@ import { appendFileSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { loadModel } from '../../src/checkpoints/index.js';
+import { loadModel } from '../../src/checkpoints/files.js';
 import { parseSafetensors } from '../../src/checkpoints/safetensors.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { createSampler } from '../../src/sampling/index.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import { registerVersemiBackends } from '../../src/tfjs/index.js';
-import { runFiles, type TrainingEvent, type TrainOptions, train } from '../../src/training/index.js';
+import type { TrainingEvent } from '../../src/training/events.js';
 import { Adam } from '../../src/training/optimizer.js';
-import { stageOf } from '../../src/training/schedule.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import { runFiles } from '../../src/training/run-folder.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { type TrainOptions, train } from '../../src/training/train.js';
 import '../unit/model-support.js';
 import { shapes, tinyPlan } from './training-support.js';
 
@@ -206,7 +208,7 @@ t.test('NaN stops the run by name, and the last good checkpoint stays', async (t
   const runFolder = `${t.testdir()}/run`;
   const before = tf.memory().numTensors;
   const onBatch: TrainOptions['onBatch'] = (batch, step) => {
-    if (step === 4) batch.unlabeled?.image.fill(Number.NaN);
+    if (step === 4) batch.fields['unlabeled.image']!.fill(Number.NaN);
   };
   await t.rejects(run(tinyPlan(), { runFolder, onBatch }), {
     code: 'VERSEMI_TRAINING_NOT_FINITE',
@@ -305,7 +307,7 @@ t.test('the trunk runs once per image: 12 times in a step of stage 1, 20 in one 
   let live: number | undefined;
   for (let step = 0; step < 6; step++) {
     images = 0;
-    await trainingStep(state, plan, sampler.batch(step, stageOf(step, plan.training)), step);
+    await runStep(state, plan, hostStep(plan, sampler.batch(step)));
     counts.push(images);
     // The inputs of a step stay on the device; the second stage has more of them.
     if (step === 0 || step === plan.training.stage1Steps) live = tf.memory().numTensors;
@@ -326,7 +328,7 @@ t.test('terms without a weight are not computed', async (t) => {
     const plan = tinyPlan({}, { losses });
     const step = stage === 1 ? 0 : 3;
     const state = createState(new VersemiNetwork(networkConfig(plan), 1), plan);
-    const result = await trainingStep(state, plan, createSampler(plan, data).batch(step, stage!), step);
+    const result = await runStep(state, plan, hostStep(plan, createSampler(plan, data).batch(step)));
     t.equal(Object.keys(result.losses).sort().join(), expected);
     disposeState(state);
   }

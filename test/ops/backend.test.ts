@@ -6,6 +6,7 @@ import { registerKernels } from '../../src/tfjs/backend/register.js';
 import {
   adamStep,
   conv3dNormRelu,
+  copyInto,
   dispatchCounts,
   dynamicHead,
   emaStep,
@@ -105,7 +106,7 @@ t.test('delegation is counted and says why', (t) => {
   t.end();
 });
 
-for (const refuse of [[], ['pack_gradients', 'adam_step', 'ema_step'] as const]) {
+for (const refuse of [[], ['pack_gradients', 'adam_step', 'ema_step', 'unary'] as const]) {
   t.test(`optimiser ops work in place${refuse.length ? ', delegated' : ''}`, (t) => {
     device.refuse = new Set<KernelName>(refuse);
     const values = [Float32Array.of(1, 2), Float32Array.of(3)];
@@ -115,6 +116,7 @@ for (const refuse of [[], ['pack_gradients', 'adam_step', 'ema_step'] as const])
     const second = tf.zeros<tf.Rank.R1>([3]);
     const average = tf.tensor1d([1, 1, 1]);
     const gradient = tf.tensor1d([0.5, -4]);
+    const gradientOfAll = tf.tensor1d([7, 8, 9]);
     const norm = packGradients([gradient, null], [2, 1], arena);
     t.equal(norm.dataSync()[0], 16.25);
     t.same(arena.dataSync(), [0.5, -4, 0], 'an absent gradient counts as zeros');
@@ -135,9 +137,11 @@ for (const refuse of [[], ['pack_gradients', 'adam_step', 'ema_step'] as const])
     t.same(Array.from(first.dataSync()), [0.25, -2, 0]);
     emaStep(average, parameters, 0.5);
     t.ok(Math.abs(average.dataSync()[0]! - 0.95) < 1e-6 && average.dataSync()[2] === 2);
+    copyInto(average, gradientOfAll);
+    t.same(average.dataSync(), [7, 8, 9], 'copyInto');
     t.same(values[0], [1, 2], "the user's array is not touched");
     t.throws(() => emaStep(average, [parameters[0]!], 0.5), { code: 'VERSEMI_KERNEL_FAILED' });
-    tf.dispose([...parameters, arena, first, second, average, gradient, norm]);
+    tf.dispose([...parameters, arena, first, second, average, gradient, gradientOfAll, norm]);
     device.refuse = new Set();
     t.end();
   });

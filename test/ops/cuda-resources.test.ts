@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { environment } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 
 interface KernelResources {
@@ -29,7 +30,7 @@ type Instruction = 'mma' | 'wgmma' | 'ldmatrix' | 'copyAsync' | 'bulkCopy' | 'lo
 const addon = join(packageRoot, 'build', 'Release', 'versemi.node');
 /** Those of VERSEMI_CUDA_ARCHITECTURES=all that have machine code (native/cuda/CMakeLists.txt). */
 const allArchitectures = ['80', '86', '89', '90a'];
-const nvcc = process.env.CUDACXX ?? 'nvcc';
+const nvcc = environment('CUDACXX') ?? 'nvcc';
 const hasNvcc = spawnSync(nvcc, ['--version']).status === 0;
 
 function read(file: string): KernelResources[] {
@@ -82,7 +83,7 @@ const frames: Readonly<Record<string, number>> = {};
 const architectures = [...new Set(kernels.map(({ architecture }) => architecture))];
 
 t.test('machine code for the architectures that were asked for', { skip }, async (t) => {
-  if (process.env.VERSEMI_CUDA_ARCHITECTURES === 'all') t.same(architectures.sort(), allArchitectures);
+  if (environment('VERSEMI_CUDA_ARCHITECTURES') === 'all') t.same(architectures.sort(), allArchitectures);
   const perArchitecture = architectures.map((a) => kernels.filter(({ architecture }) => architecture === a).length);
   t.ok(
     perArchitecture.every((count) => count > 100 && count === perArchitecture[0]),

@@ -12,6 +12,7 @@ import { opCases, runSelftest } from '../../src/tfjs/selftest/index.js';
 import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
 import { isLowered, runLowered } from '../../src/tfjs/selftest/lowered-kernels.js';
 import { rounded } from '../../src/tfjs/selftest/precision.js';
+import { inputCount } from '../../src/tfjs/table/call-check.js';
 import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
@@ -77,7 +78,7 @@ class NarrowDevice extends LoweredDevice {
   /** Elements behind outputs that are not theirs: plain kernels fill whole arrays. */
   guardElements = 0;
   override run(row: KernelName, buffers: readonly number[], attributes: ArrayLike<number>): void {
-    const inputs = kernelTable[row].inputs.length;
+    const inputs = inputCount(row, buffers.length);
     const own = (buffer: number, i: number) => {
       const values = this.get(buffer);
       return i < inputs ? values : values.subarray(0, values.length - this.guardElements);
@@ -91,7 +92,7 @@ class NarrowDevice extends LoweredDevice {
         this.round,
         true,
       );
-    this.damaged(row, this.get(buffers[kernelTable[row].inputs.length]!));
+    this.damaged(row, this.get(buffers[inputCount(row, buffers.length)]!));
   }
 }
 
@@ -144,7 +145,7 @@ function corrupting(device: Device, damage: (values: Float32Array) => void): Par
     memory: () => device.memory(),
     run(kernel, buffers, attributes) {
       device.run(kernel, buffers, attributes);
-      const output = buffers[kernelTable[kernel].inputs.length]!;
+      const output = buffers[inputCount(kernel, buffers.length)]!;
       const values = new Float32Array(bytes.get(output)! / 4);
       device.readSync(output, values);
       damage(values);

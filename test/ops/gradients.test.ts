@@ -6,8 +6,9 @@
 import t from 'tap';
 import { RandomStream, streams } from '../../src/random.js';
 import { convolutionProblem } from '../../src/tfjs/backend/convolution-problem.js';
+import type { PlainKernel } from '../../src/tfjs/reference/plain-kernel.js';
 import { plainKernels } from '../../src/tfjs/reference/plain-kernels.js';
-import type { KernelName } from '../../src/tfjs/table/kernel-table.js';
+import type { AttributeValues, KernelName } from '../../src/tfjs/table/kernel-table.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 let streamIndex = 0;
@@ -22,14 +23,15 @@ function dot(a: Float64Array, b: Float64Array): number {
 
 type Buffers = (Float64Array | null)[];
 
-function run(
-  row: KernelName,
+function run<Name extends KernelName>(
+  row: Name,
   inputs: Buffers,
   sizes: (number | null)[],
-  attributes: readonly number[],
+  attributes: AttributeValues<Name>,
 ): Float64Array[] {
   const outputs = sizes.map((size) => (size === null ? null : new Float64Array(size).fill(Number.NaN)));
-  plainKernels[row]([...inputs, ...outputs], attributes);
+  const kernel = plainKernels[row] as PlainKernel<Name>;
+  kernel([...inputs, ...outputs], attributes);
   return outputs.filter((output) => output !== null);
 }
 
@@ -94,31 +96,37 @@ for (const [inputShape, weightShape, strides, pad] of convolutions) {
 
 // --- normalisation -------------------------------------------------------------------------------------------------
 for (const relu of [0, 1]) {
-  const [n, voxels, channels] = [2, 11, 3];
+  const [n, voxels, channels] = [2, 11, 3] as const;
   const size = n * voxels * channels;
   const x = random(size);
   const forward = (values: Float64Array) =>
-    run('instance_norm_relu', [values], [size, 6, 6], [n, voxels, channels, relu, 1e-3]);
+    run('instance_norm_relu', [values], [size, 6, 6], { n, voxels, channels, relu, epsilon: 1e-3 });
   const [, mean, rstd] = forward(x) as [Float64Array, Float64Array, Float64Array];
   check(
     `instance norm, relu ${relu}`,
     x,
     (values) => forward(values)[0]!,
-    (c) => run('instance_norm_relu_grad', [c, x, mean, rstd], [size], [n, voxels, channels, relu])[0]!,
+    (c) => run('instance_norm_relu_grad', [c, x, mean, rstd], [size], { n, voxels, channels, relu })[0]!,
   );
 
   const [gamma, beta] = [random(channels), random(channels)];
   const rows = n * voxels;
   const batch = (values: Float64Array, g: Float64Array, b: Float64Array) =>
-    run('batch_norm_relu', [values, g, b, null, null], [size, channels, channels], [rows, channels, 1, relu, 1e-3]);
+    run('batch_norm_relu', [values, g, b, null, null], [size, channels, channels], {
+      rows,
+      channels,
+      training: 1,
+      relu,
+      epsilon: 1e-3,
+    });
   const [, batchMean, variance] = batch(x, gamma, beta) as [Float64Array, Float64Array, Float64Array];
   const gradients = (c: Float64Array) =>
-    run(
-      'batch_norm_relu_grad',
-      [c, x, gamma, beta, batchMean, variance],
-      [size, channels, channels],
-      [rows, channels, relu, 1e-3],
-    );
+    run('batch_norm_relu_grad', [c, x, gamma, beta, batchMean, variance], [size, channels, channels], {
+      rows,
+      channels,
+      relu,
+      epsilon: 1e-3,
+    });
   check(
     `batch norm, x, relu ${relu}`,
     x,
@@ -141,8 +149,8 @@ for (const relu of [0, 1]) {
 
 // --- dynamic head --------------------------------------------------------------------------------------------------
 {
-  const [n, prompts, voxels, width] = [2, 3, 7, 4];
-  const attributes = [n, prompts, voxels, width];
+  const [n, prompts, voxels, width] = [2, 3, 7, 4] as const;
+  const attributes = { n, prompts, voxels, width };
   const count = 2 * width * width + 4 * width + 2;
   const [features, parameters] = [random(n * voxels * width), random(n * prompts * count)];
   const f = (x: Float64Array, p: Float64Array) => run('dynamic_head', [x, p], [n * prompts * voxels], attributes)[0]!;
@@ -165,8 +173,8 @@ for (const relu of [0, 1]) {
 // --- losses --------------------------------------------------------------------------------------------------------
 for (const mask of [null, random(29, true)]) {
   const [logits, target] = [random(29), random(29, true)];
-  const f = (x: Float64Array, y: Float64Array) => run('overlap_sums', [x, y, mask], [5], [29])[0]!;
-  const g = (c: Float64Array) => run('overlap_sums_grad', [c, logits, target, mask], [29, 29], [29]);
+  const f = (x: Float64Array, y: Float64Array) => run('overlap_sums', [x, y, mask], [5], { count: 29 })[0]!;
+  const g = (c: Float64Array) => run('overlap_sums_grad', [c, logits, target, mask], [29, 29], { count: 29 });
   const name = `overlap sums${mask ? ', mask' : ''}`;
   check(
     `${name}, logits`,
@@ -182,7 +190,7 @@ for (const mask of [null, random(29, true)]) {
   );
 }
 {
-  const attributes = [2, 4, 9, 3];
+  const attributes = { n: 2, prompts: 4, voxels: 9, real: 3 };
   const logits = random(72);
   check(
     'aggregate',
@@ -190,6 +198,11 @@ for (const mask of [null, random(29, true)]) {
     (x) => run('aggregate_max', [x], [18], attributes)[0]!,
     (c) => run('aggregate_max_grad', [c, logits], [72], attributes)[0]!,
   );
-  const tied = run('aggregate_max_grad', [Float64Array.of(1), Float64Array.of(2, 2, 9)], [3], [1, 3, 1, 2])[0]!;
+  const tied = run('aggregate_max_grad', [Float64Array.of(1), Float64Array.of(2, 2, 9)], [3], {
+    n: 1,
+    prompts: 3,
+    voxels: 1,
+    real: 2,
+  })[0]!;
   t.ok(tied[0]! > 0 && tied[1] === 0 && tied[2] === 0, 'a tie gives the gradient to the first prompt, the rest none');
 }

@@ -1,15 +1,16 @@
 /** Training steps of both stages, with every loss and option, delegate nothing, leak nothing and repeat bit by bit. */
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { parsePlan } from '../../src/config/plan.js';
+import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { RandomStream, streams } from '../../src/random.js';
-import type { StepBatch } from '../../src/sampling/types.js';
+import { fields } from '../../src/sampling/fields.js';
+import { madeBatch } from '../../src/sampling/made-batch.js';
 import { dispatchCounts, registerVersemiBackends, resetDispatchCounts, selectDevice } from '../../src/tfjs/index.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
 
 const size = 8;
-const voxels = size ** 3;
 
 const plan = (unlabeledMix: string, aggregateGradient: string, teacher: number) =>
   parsePlan({
@@ -43,28 +44,14 @@ const plan = (unlabeledMix: string, aggregateGradient: string, teacher: number) 
     },
   });
 
-function batch(step: number): StepBatch {
+/** A step on noise and random masks. */
+function noise(settings: Plan, step: number) {
   const random = new RandomStream(1, streams.test, step);
-  const image = (n: number) => Float32Array.from({ length: n * voxels }, () => random.normal());
-  const mask = (n: number) => Float32Array.from({ length: n * voxels }, () => Number(random.uniform() < 0.4));
-  return {
-    step,
-    labeled: { image: image(2), target: mask(2), tasks: Int32Array.of(0, 1), caseIds: ['a/1', 'a/2'] },
-    mixed: {
-      image: image(1),
-      anyForeground: mask(1),
-      targetA: mask(1),
-      targetB: mask(1),
-      tasksA: Int32Array.of(0),
-      tasksB: Int32Array.of(1),
-    },
-    unlabeled: {
-      image: image(2),
-      inside: mask(2),
-      cubeLabel: mask(2),
-      teacher: { image: image(2), tasks: Int32Array.of(1, 0) },
-    },
-  };
+  const batch = madeBatch(settings, step, (name, voxels) => {
+    const image = fields[name].kind === 'image';
+    return Float32Array.from({ length: voxels }, () => (image ? random.normal() : Number(random.uniform() < 0.4)));
+  });
+  return hostStep(settings, batch);
 }
 
 /** Losses of four steps, two of each stage, and the parameters after them. */
@@ -78,7 +65,7 @@ async function train(
   const state = createState(network, settings);
   const losses: number[] = [];
   for (let step = 0; step < 4; step++) {
-    const result = await trainingStep(state, settings, batch(step), step);
+    const result = await runStep(state, settings, noise(settings, step));
     losses.push(...Object.values(result.losses), result.gradientNorm);
   }
   const last = Float32Array.from(await [...network.parameters.values()].at(-1)!.data());
@@ -111,21 +98,21 @@ for (const { backend, device: choice, available, why } of await registerVersemiB
     t.same(dispatchCounts().delegated, {}, 'nor do the other options');
   });
 
-t.test('the teacher is the moving average of the steps before', async (t) => {
+t.test('the averaged network has the moving average of the steps before', async (t) => {
   await selectDevice('wasm', { precision: 'float32' });
   const settings = plan('labeled-inside', 'both', 0.5);
   const state = createState(new VersemiNetwork({ ...settings.network, tasks: 2 }, settings.seed), settings);
-  for (let step = 0; step < 3; step++) await trainingStep(state, settings, batch(step), step);
+  for (let step = 0; step < 3; step++) await runStep(state, settings, noise(settings, step));
   const average = await state.average.values();
-  await trainingStep(state, settings, batch(3), 3);
-  const teacher = await state.teacher!.values();
-  t.same([...teacher.keys()].sort(), [...average.keys()].sort());
-  for (const [name, values] of average) t.same(teacher.get(name), values, name);
+  await runStep(state, settings, noise(settings, 3));
+  const found = await state.averageNetwork!.values();
+  t.same([...found.keys()].sort(), [...average.keys()].sort());
+  for (const [name, values] of average) t.same(found.get(name), values, name);
   disposeState(state);
   const alone = createState(
     new VersemiNetwork({ ...settings.network, tasks: 2 }, 3),
     plan('labeled-inside', 'both', 0),
   );
-  t.equal(alone.teacher, undefined, 'no memory for it where its loss has no weight');
+  t.equal(alone.averageNetwork, undefined, 'no memory for it where its loss has no weight');
   disposeState(alone);
 });

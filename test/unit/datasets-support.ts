@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { environment } from '../../src/environment.js';
 import { type ErrorCode, isVersemiError, type VersemiError } from '../../src/errors.js';
 
 /** Repository root, from dist/test/unit. */
@@ -14,7 +15,7 @@ export function readGolden<T>(name: string): T {
 
 /** A folder of the real data, or undefined where the machine has none. */
 export function realData(name: string): string | undefined {
-  const folder = join(process.env.VERSEMI_DATA ?? join(root, '..', 'shared', 'data'), name);
+  const folder = join(environment('VERSEMI_DATA') ?? join(root, '..', 'shared', 'data'), name);
   return existsSync(folder) ? folder : undefined;
 }
 

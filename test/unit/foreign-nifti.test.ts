@@ -7,13 +7,16 @@ import t from 'tap';
 import { openDataset } from '../../src/datasets/dataset.js';
 import { labelBytes } from '../../src/datasets/label-values.js';
 import { loadCase, openScan } from '../../src/datasets/load-case.js';
-import { parseNifti } from '../../src/datasets/nifti-read.js';
-import { encodeNiftiHeader } from '../../src/datasets/nifti-write.js';
+import { encodeNiftiHeader } from '../../src/datasets/nifti-encode.js';
+import { type ParseNiftiOptions, parseUnscaled, scaled } from '../../src/datasets/nifti-read.js';
 import { imageFacts, imageInfo, readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { toCanonical, toStored } from '../../src/scans/canonical.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { emptyMask } from '../../src/wasm/host.js';
 import { type Fields, failure, foreignCase, niftiBytes, writeTree } from './datasets-support.js';
+
+const parseNifti = (bytes: Uint8Array, file: string, options?: ParseNiftiOptions) =>
+  scaled(parseUnscaled(bytes, file, options));
 
 /** Version, xyzt_units, pixdim[0..3], both codes, quaternion with offset, srow: where a program may take the place from. */
 function place(bytes: Uint8Array): unknown[] {

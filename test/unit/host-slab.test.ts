@@ -43,7 +43,9 @@ function blend(
   begins: readonly [readonly number[], readonly number[], readonly number[]],
   mirrors: Mirror[],
 ) {
+  const before = host.memory().bytesInUse;
   const slab = host.slabAccumulator(tasks, size, window);
+  const bytesHeld = host.memory().bytesInUse - before;
   const placed: { begin: Triple; logits: Float32Array; mirror: Mirror }[] = [];
   const plane = size[0] * size[1];
   const bytes = new Uint8Array(tasks * voxelCount(size));
@@ -66,7 +68,6 @@ function blend(
         }
   }
   takeUntil(size[2]);
-  const { bytes: bytesHeld } = slab;
   slab.dispose();
   return { bytes, expected: reference(size, placed), bytesHeld };
 }
@@ -161,7 +162,8 @@ t.test('memory is bounded by the window, not by the volume', async (t) => {
     [[false, false, false]],
   );
   t.equal(tall.bytesHeld, short.bytesHeld);
-  t.equal(short.bytesHeld, (tasks + 1) * window[2] * 120 * 4);
+  const ring = (tasks + 1) * window[2] * 120 * 4;
+  t.ok(short.bytesHeld >= ring && short.bytesHeld < ring + 2 * 64, 'two blocks of whole cache lines');
 });
 
 t.test('bytes: above 127 exactly where above one half', async (t) => {

@@ -1,6 +1,7 @@
 // Windows of one value are told to the network once, and the result has the bits of computing each window.
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
+import { finish } from '../../src/inference/predict.js';
 import { segmentVolume } from '../../src/inference/segment.js';
 import { planWindows, type WindowProtocol, windowWeights } from '../../src/inference/windows.js';
 import { VersemiNetwork } from '../../src/model/network.js';
@@ -73,9 +74,7 @@ for (const { backend, device, available, why } of await registerVersemiBackends(
     const run = async (mirror: boolean) => {
       passes = 0;
       const steps = segmentVolume(network, image, size, { ...protocol, patchSizeVoxels: patch, tasks, mirror });
-      let step = await steps.next();
-      while (!step.done) step = await steps.next();
-      return { found: step.value, passes, all: 5 * 4 * 5 };
+      return { found: await finish(steps), passes, all: 5 * 4 * 5 };
     };
     const plain = await run(false);
     for (const [i, found] of plain.found.entries()) t.same(found, expected[i], `task ${tasks[i]}: the same bits`);

@@ -1,62 +1,29 @@
 // The sliding window round a network that answers with its own input: layout, blending, mirrors, and the way back.
 import '@tensorflow/tfjs-backend-cpu';
 import * as tf from '@tensorflow/tfjs-core';
-import t, { type Test } from 'tap';
-import type { Plan } from '../../src/config/plan.js';
+import t from 'tap';
 import { isVersemiError } from '../../src/errors.js';
 import { evaluateCase, validate } from '../../src/inference/evaluate.js';
-import {
-  type PredictOptions,
-  type PredictProgress,
-  predictPrepared,
-  predictVolume,
-} from '../../src/inference/predict.js';
+import { finish, type PredictOptions, type PredictProgress, predictVolume } from '../../src/inference/predict.js';
 import { type SegmentOptions, type SegmentProgress, segmentVolume } from '../../src/inference/segment.js';
 import { groupTasks, type InferenceOptions, taskIndices, taskName } from '../../src/inference/segmenter.js';
 import { planWindows, type WindowProtocol, windowBegins, windowWeights } from '../../src/inference/windows.js';
-import { prepareScan } from '../../src/preprocessing/preprocess-case.js';
-import { RandomStream, streams } from '../../src/random.js';
 import { toCanonical } from '../../src/scans/canonical.js';
-import { asScan, scanOf } from '../../src/scans/scan.js';
+import { scanOf } from '../../src/scans/scan.js';
 import { applyAffine, columnNorms } from '../../src/volume/affine.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
-import { spyNetwork } from './inference-support.js';
-import { makeCase, makePlan } from './sampling-support.js';
+import { noise, plan, spyNetwork, test } from './inference-support.js';
+import { makeCase } from './sampling-support.js';
 
 await tf.setBackend('cpu');
 
 const standard: WindowProtocol = { protocol: 'default', overlap: 0.5, weighting: 'gaussian' };
 const paper: WindowProtocol = { ...standard, protocol: 'versemi' };
 
-async function finish<T>(steps: AsyncGenerator<unknown, T>): Promise<T> {
-  for (;;) {
-    const step = await steps.next();
-    if (step.done) return step.value;
-  }
-}
-
-/** Values away from zero, of either sign. */
-function noise([x, y, z]: Triple, seed: number): Float32Array {
-  const random = new RandomStream(seed, streams.test, x, y);
-  return Float32Array.from(
-    { length: x * y * z },
-    () => (random.uniformBetween(0, 1) < 0.5 ? -1 : 1) * random.uniformBetween(0.2, 2),
-  );
-}
-
 const signs = (image: Float32Array, sign = 1) => Uint8Array.from(image, (value) => (sign * value > 0 ? 1 : 0));
 const masked = (probability: Uint8Array) => Uint8Array.from(probability, (value) => (value > 127 ? 1 : 0));
 const equalBytes = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
-
-/** A test that leaves neither memory of the host nor tensors behind. */
-function test(name: string, body: (t: Test) => Promise<void>): void {
-  t.test(name, async (t) => {
-    await body(t);
-    t.equal(host().memory().blocks, 0, 'no memory of the host is left');
-    t.equal(tf.memory().numTensors, 0, 'no tensor is left');
-  });
-}
 
 test('windows: from border to border, no gap, no stride above the wanted one', async (t) => {
   for (let size = 1; size <= 70; size++) {
@@ -216,16 +183,6 @@ test('progress counts every window; leaving early gives the memory back', async 
   await t.rejects(finish(segmentVolume(failing.network, noise(size, 4), size, options)), { message: 'no memory' });
 });
 
-const plan = (
-  preprocessing: object = {},
-  tasks: Readonly<Record<string, readonly number[][]>> = { a: [[1]] },
-): Plan => {
-  const made = makePlan(tasks, [16, 16, 16], { inference: { largestComponent: false } });
-  for (const dataset of made.datasets)
-    Object.assign(dataset.preprocessing, { normalization: 'none', window: null, crop: 'none', ...preprocessing });
-  return made;
-};
-
 test('masks come back in the geometry in which the image was stored', async (t) => {
   // x of the file runs to the feet, y to the right, z to the back; anisotropic, a little oblique, odd sizes
   const affine: Affine = [0.05, 1.2, 0.1, -10, 0.04, 0.06, -0.9, 20, -2, 0.05, 0.02, 40, 0, 0, 0, 1];
@@ -249,10 +206,8 @@ test('masks come back in the geometry in which the image was stored', async (t) 
     // so soft that the probability is nearly linear in the distance, as is the interpolation on the way back
     const { network } = spyNetwork((seen) => tf.mul(seen, 0.3));
     const model = { network, plan: plan({ spacingMm: spacing }) };
-    const prepared = prepareScan(asScan(image), model.plan.datasets[0]!.preprocessing);
-    const [made] = await finish(predictPrepared(model, prepared, [0]));
-    prepared.slices.dispose();
-    const mask = { ...made!, data: made!.data };
+    const [made] = await predictVolume(model, image);
+    const mask = { ...made!.mask, data: made!.mask.data };
     t.same(mask.sizeVoxels, sizeVoxels);
     t.same(mask.affine, affine);
     t.same(mask.spacingMm, spacingMm);
@@ -280,23 +235,23 @@ t.test(
     const image: Volume<Float32Array> = { data, sizeVoxels: [20, 18, 17], spacingMm: [2, 1, 1.5], affine };
     for (const dataset of model.plan.datasets) dataset.preprocessing.spacingMm = [2, 1, 1.5];
     const passes = new Set<number>();
-    const steps = predictVolume(model, image);
-    let step = await steps.next();
-    for (; !step.done; step = await steps.next()) {
-      passes.add(step.value.pass);
-      t.same(step.value.tasks, ['a-0', 'a-1', 'b-0']);
-    }
+    const together = await predictVolume(model, image, {
+      onProgress({ pass, tasks }) {
+        passes.add(pass);
+        t.same(tasks, ['a-0', 'a-1', 'b-0']);
+      },
+    });
     t.equal(passes.size, 1);
     t.same(
-      step.value.map(({ task, foregroundVoxels }) => [task, foregroundVoxels]),
+      together.map(({ task, foregroundVoxels }) => [task, foregroundVoxels]),
       [
         ['a-0', 4],
         ['a-1', 20 * 18 * 17 - 4],
         ['b-0', 4],
       ],
     );
-    t.equal(step.value[0]!.volumeMl, (4 * 3) / 1000);
-    const largest = await finish(predictVolume(model, image, { tasks: ['a-0'], largestComponent: true }));
+    t.equal(together[0]!.volumeMl, (4 * 3) / 1000);
+    const largest = await predictVolume(model, image, { tasks: ['a-0'], largestComponent: true });
     t.same(
       largest.map(({ foregroundVoxels }) => foregroundVoxels),
       [3],
@@ -311,7 +266,7 @@ t.test(
         ['b', [2]],
       ],
     );
-    const predictions = await finish(predictVolume(model, image));
+    const predictions = await predictVolume(model, image);
     t.same(
       predictions.map(({ task }) => task),
       ['a-0', 'a-1', 'b-0'],
@@ -335,13 +290,13 @@ test('computed in parts, from a scan as it is stored: the same masks, bit for bi
     const answer = (image: tf.Tensor4D, task: number) => tf.sin(tf.mul<tf.Tensor4D>(image, task + 2));
     const model = { network: spyNetwork(answer).network, plan: plan(preprocessing, { a: [[1], [2]] }) };
     const masksOf = async (image: Parameters<typeof predictVolume>[1], options: PredictOptions) =>
-      (await finish(predictVolume(model, image, options))).map(({ mask }) => Buffer.from(mask.data).toString('base64'));
+      (await predictVolume(model, image, options)).map(({ mask }) => Buffer.from(mask.data).toString('base64'));
     const whole = await masksOf(toCanonical(floats), {});
     t.ok(new Set(whole).size === 2, 'two different masks');
     for (const strips of [1, 2, 3, 4])
       t.same(await masksOf(scan, { strips }), whole, `${preprocessing.spacingMm}, ${strips} parts`);
     const progress: PredictProgress[] = [];
-    for await (const step of predictVolume(model, scan, { strips: 3 })) progress.push(step);
+    await predictVolume(model, scan, { strips: 3, onProgress: (step) => progress.push(step) });
     t.same(
       progress.map(({ window }) => window),
       Array.from({ length: progress.at(-1)!.windows }, (_, i) => i + 1),
@@ -463,6 +418,6 @@ test('errors of the network keep their code', async (t) => {
     spacingMm: [1, 1, 1],
     affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
   };
-  const failure = await finish(predictVolume(model, image, { tasks: ['liver'] })).catch((error: unknown) => error);
+  const failure = await predictVolume(model, image, { tasks: ['liver'] }).catch((error: unknown) => error);
   t.ok(isVersemiError(failure, 'MODEL_TASK_UNKNOWN'));
 });

@@ -47,17 +47,10 @@ export interface Golden {
     readonly mm: GoldenDistances | null;
     readonly voxels: GoldenDistances | null;
   }[];
-  readonly distanceTransforms: readonly {
-    readonly sizeVoxels: Triple;
-    readonly spacingMm: Triple;
-    readonly mask: Recipe;
-    readonly squaredMm: number[];
-  }[];
   readonly components: readonly {
     readonly sizeVoxels: Triple;
     readonly mask: Recipe;
     readonly connectivity: Connectivity;
-    readonly count: number;
     readonly largest: number;
     readonly sha256: string;
   }[];

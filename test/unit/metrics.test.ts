@@ -1,16 +1,10 @@
 // Properties of the metrics, the empty cases, and summaries.
 import t from 'tap';
-import {
-  type CaseMetrics,
-  type CaseResult,
-  distanceNames,
-  segmentationMetrics,
-  summarize,
-  summarizeValues,
-} from '../../src/metrics/index.js';
+import { type CaseMetrics, distanceNames, segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
+import { type CaseResult, summarize, summarizeValues } from '../../src/metrics/summary.js';
 import { RandomStream, streams } from '../../src/random.js';
 import type { Triple } from '../../src/volume/volume.js';
-import { createHost } from '../../src/wasm/host.js';
+import { createHost, type DirectedSummary } from '../../src/wasm/host.js';
 import { forEachVoxel, makeMask, relativeError } from './metrics-support.js';
 
 const host = createHost();
@@ -144,11 +138,13 @@ t.test('surface distances against every pair of surface voxels, random masks of 
       const [a, b] = [0, 1].map(() => Uint8Array.from({ length: count }, () => (random.uniform() < share ? 1 : 0)));
       a![random.integer(count)] = 1;
       b![random.integer(count)] = 1;
-      const found = host.surfaceDistances(a!, b!, sizeVoxels, spacingMm)!;
+      const tolerance = random.uniformBetween(0, 3);
+      const { summaries } = host.compareMasks(a!, b!, sizeVoxels, [{ spacing: spacingMm, tolerance }]);
       const [sa, sb] = [surfaceOf(a!, sizeVoxels), surfaceOf(b!, sizeVoxels)];
       const name = `${sizeVoxels.join(' x ')}, ${share}`;
-      t.ok(close(found.predictionToReference, nearest(sa, sb, spacingMm)), `${name}: prediction to reference`);
-      t.ok(close(found.referenceToPrediction, nearest(sb, sa, spacingMm)), `${name}: reference to prediction`);
+      const { predictionToReference, referenceToPrediction } = summaries![0]!;
+      t.ok(describes(predictionToReference, nearest(sa, sb, spacingMm), tolerance), `${name}: prediction to reference`);
+      t.ok(describes(referenceToPrediction, nearest(sb, sa, spacingMm), tolerance), `${name}: reference to prediction`);
     }
   }
 });
@@ -221,6 +217,18 @@ function nearest(from: readonly Triple[], to: readonly Triple[], spacingMm: Trip
   return from.map((a) => Math.min(...to.map((b) => Math.hypot(...a.map((c, i) => (c - b[i]!) * spacingMm[i]!)))));
 }
 
-function close(found: Float64Array, expected: readonly number[]): boolean {
-  return found.length === expected.length && expected.every((value, i) => relativeError(found[i]!, value) < 1e-12);
+/** Whether a summary is that of these distances. */
+function describes(found: DirectedSummary, distances: readonly number[], tolerance: number): boolean {
+  const sorted = distances.slice().sort((a, b) => a - b);
+  const position = (sorted.length - 1) * 0.95;
+  const low = sorted[Math.floor(position)]!;
+  const high = sorted[Math.ceil(position)]!;
+  const near = (value: number, expected: number) => relativeError(value, expected) < 1e-12;
+  return (
+    found.count === sorted.length &&
+    found.within === sorted.filter((distance) => distance <= tolerance).length &&
+    near(found.mean, sorted.reduce((sum, distance) => sum + distance, 0) / sorted.length) &&
+    near(found.maximum, sorted.at(-1)!) &&
+    near(found.percentile95, low + (high - low) * (position - Math.floor(position)))
+  );
 }

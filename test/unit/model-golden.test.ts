@@ -2,15 +2,17 @@
 import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
 import t, { type Test } from 'tap';
-import { parsePlan } from '../../src/config/plan.js';
+import { type Plan, parsePlan } from '../../src/config/plan.js';
+import { stepTerms } from '../../src/config/steps.js';
 import { bufferSpecs, elementCount, type NetworkConfig, parameterSpecs } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { fromPyTorchConvolution, fromPyTorchMatrix } from '../../src/model/pytorch-layout.js';
-import type { StepBatch } from '../../src/sampling/index.js';
-import { lossGroups, stepTerms } from '../../src/training/groups.js';
+import type { FieldName, StepBatch } from '../../src/sampling/fields.js';
+import { madeBatch } from '../../src/sampling/made-batch.js';
+import { lossGroups } from '../../src/training/groups.js';
 import { StepInputs, stepValues } from '../../src/training/inputs.js';
-import { createState, disposeState, trainingStep } from '../../src/training/step.js';
-import { availableBackends, wave } from './model-support.js';
+import { createState, disposeState, runStep } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { availableBackends, fromPyTorchConvolution, fromPyTorchMatrix, wave } from './model-support.js';
 
 interface Sampled {
   norm: number;
@@ -60,7 +62,7 @@ function startValues(): Map<string, Float32Array> {
   return result;
 }
 
-function batch(step: number): StepBatch {
+function batch(plan: Plan, step: number): StepBatch {
   const volumes = (count: number, offset: number) => Float32Array.from(wave(count * voxels, offset));
   const blobs = (count: number, offset: number, threshold: number) =>
     volumes(count, offset).map((value) => (value > threshold ? 1 : 0));
@@ -80,19 +82,26 @@ function batch(step: number): StepBatch {
   const targetA = cube.map((inside, i) => (i < voxels ? first[i]! * (1 - inside) : anyForeground[i]!));
   const targetB = cube.map((inside, i) => (i < voxels ? second[i]! * inside : anyForeground[i]!));
   const inside = cubes(4);
-  return {
-    step,
-    labeled: { image: volumes(4, 11), target: y, tasks: Int32Array.of(0, 1, 1, 1), caseIds: ['a', 'b', 'c', 'd'] },
-    mixed: {
-      image: volumes(2, 12),
-      anyForeground,
-      targetA,
-      targetB,
-      tasksA: Int32Array.of(0, 1),
-      tasksB: Int32Array.of(1, 1),
-    },
-    unlabeled: { image: volumes(4, 13), inside, cubeLabel: blobs(4, 22, -0.2).map((value, i) => value * inside[i]!) },
+  const values: Readonly<Partial<Record<FieldName, Float32Array>>> = {
+    'labeled.image': volumes(4, 11),
+    'labeled.target': y,
+    'mixed.image': volumes(2, 12),
+    'mixed.anyForeground': anyForeground,
+    'mixed.targetA': targetA,
+    'mixed.targetB': targetB,
+    'unlabeled.image': volumes(4, 13),
+    'unlabeled.inside': inside,
+    'unlabeled.cubeLabel': blobs(4, 22, -0.2).map((value, i) => value * inside[i]!),
   };
+  const prompts = {
+    labeled: [[0], [1], [1], [1]],
+    mixed: [
+      [0, 1],
+      [1, 1],
+    ],
+    unlabeled: [[0], [0], [0], [0]],
+  } as const;
+  return madeBatch(plan, step, (name) => values[name]!, prompts);
 }
 
 function planWith(losses: object = {}, cutmix: object = {}) {
@@ -154,10 +163,10 @@ for (const backend of await availableBackends()) {
         const plan = planWith();
         const network = new VersemiNetwork(config, startValues());
         const sums = new Map<string, Float64Array>();
-        const one = batch(stage === 1 ? 0 : 5);
-        const terms = stepTerms(plan, one, stage);
+        const step = stage === 1 ? 0 : 5;
+        const terms = stepTerms(plan, step);
         const inputs = new StepInputs();
-        await inputs.load(stepValues(plan, one, terms, one.step));
+        await inputs.load(stepValues(plan, hostStep(plan, batch(plan, step))));
         for (const group of lossGroups(network, undefined, plan, inputs, terms)) {
           const logits: tf.Tensor[] = [];
           const original = network.logits.bind(network);
@@ -211,7 +220,7 @@ for (const backend of await availableBackends()) {
         const plan = planWith(losses, cutmix);
         const state = createState(new VersemiNetwork(config, startValues()), plan);
         const step = stage === 1 ? 0 : 5;
-        const { losses: found, gradientNorm } = await trainingStep(state, plan, batch(step), step);
+        const { losses: found, gradientNorm } = await runStep(state, plan, hostStep(plan, batch(plan, step)));
         const { total, ...terms } = found;
         t.same(Object.keys(terms).sort(), Object.keys(expected.losses).sort(), `${name}: terms`);
         t.ok(close(gradientNorm, expected.gradientNorm, 1e-4), `${name}: ${gradientNorm} = ${expected.gradientNorm}`);
@@ -226,7 +235,7 @@ for (const backend of await availableBackends()) {
       const plan = planWith();
       const state = createState(new VersemiNetwork(config, startValues()), plan);
       for (const [step, expected] of totals.entries()) {
-        const { losses } = await trainingStep(state, plan, batch(step), step);
+        const { losses } = await runStep(state, plan, hostStep(plan, batch(plan, step)));
         t.ok(close(losses.total, expected, 2e-5), `step ${step}: ${losses.total} = ${expected}`);
       }
       const norm = (values: Iterable<Float32Array>) => Math.hypot(...[...values].map((part) => Math.hypot(...part)));
@@ -236,7 +245,13 @@ for (const backend of await availableBackends()) {
       const averaged = [...state.network.parameters.keys()].map((name) => average.get(name)!);
       t.ok(close(norm(averaged), averageNorm, 1e-4), 'moving average');
       const logits = tf.tidy(() => {
-        const image = tf.tensor(batch(0).labeled.image.subarray(0, voxels), [1, depth, height, width, 1]);
+        const image = tf.tensor(batch(plan, 0).fields['labeled.image']!.subarray(0, voxels), [
+          1,
+          depth,
+          height,
+          width,
+          1,
+        ]);
         return state.network.logits(state.network.trunk(image as tf.Tensor5D), [[0, 1, 2]], 'moving');
       });
       compare(t, 'evaluation', logits.dataSync(), evaluation, 1e-2);

@@ -1,16 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { initialValues } from '../../src/model/initialization.js';
 import {
   bufferSpecs,
   elementCount,
+  initialValues,
   type NetworkConfig,
   parameterCount,
   parameterSpecs,
 } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
-import { fromPyTorchConvolution, fromPyTorchMatrix } from '../../src/model/pytorch-layout.js';
-import { availableBackends, wave } from './model-support.js';
+import { availableBackends, fromPyTorchConvolution, fromPyTorchMatrix, wave } from './model-support.js';
 
 const paper: NetworkConfig = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8, tasks: 4 };
 const small: NetworkConfig = { baseWidth: 2, levels: 3, convolutions: [1, 2, 1], headWidth: 4, tasks: 2 };

@@ -1,49 +1,22 @@
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
-import { isVersemiError } from '../../src/errors.js';
-import { packageRoot } from '../../src/root.js';
-import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { loadNativeDevice, nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
-import { binaryKinds, kernelTable, reduceKinds, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
+import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
+import {
+  binaryKinds,
+  type KernelName,
+  kernelTable,
+  reduceKinds,
+  unaryKinds,
+} from '../../src/tfjs/table/kernel-table.js';
+import { coded, get, put } from './device-support.js';
+import { callOfTwos } from './table-support.js';
 
 const unavailable = nativeUnavailableReason();
 const needsAddon = { skip: unavailable ?? false };
-
-function put(device: Device, values: readonly number[]): BufferId {
-  const buffer = device.allocate(values.length * 4);
-  device.write(buffer, Float32Array.from(values));
-  return buffer;
-}
-
-function get(device: Device, buffer: BufferId, count: number): number[] {
-  const values = new Float32Array(count);
-  device.readSync(buffer, values);
-  return [...values];
-}
-
-/** The error that `action` throws; fails when it throws none or a foreign one. */
-function coded(action: () => unknown): { code: string; message: string } {
-  try {
-    action();
-  } catch (error) {
-    if (isVersemiError(error)) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
-
-t.test('the op codes of the C header are those of the table', async (t) => {
-  const header = readFileSync(`${packageRoot}native/include/versemi/kernel_table.h`, 'utf8');
-  const codes = Object.fromEntries(
-    [...header.matchAll(/^ {2}VERSEMI_([A-Z0-9_]+) = (\d+),?$/gm)]
-      .map(([, name, code]) => [name!.toLowerCase(), Number(code)] as const)
-      .filter(([name]) => name in kernelTable),
-  );
-  t.same(codes, Object.fromEntries(Object.entries(kernelTable).map(([name, { code }]) => [name, code])));
-});
 
 t.test('buffers are counted, reused and given back', needsAddon, async (t) => {
   const device = loadNativeDevice({ threads: 2 });
@@ -72,7 +45,7 @@ t.test('what is written is read', needsAddon, async (t) => {
   t.teardown(() => device.dispose());
   const buffer = device.allocate(40);
   device.write(buffer, Float32Array.of(1, 2, 3));
-  t.same(get(device, buffer, 3), [1, 2, 3]);
+  t.same([...get(device, buffer, 3)], [1, 2, 3]);
   const bytes = new Uint8Array(6).fill(7);
   device.write(buffer, bytes.subarray(1, 4));
   const back = new DataView(new ArrayBuffer(8), 1, 3);
@@ -81,7 +54,7 @@ t.test('what is written is read', needsAddon, async (t) => {
   const shared = new Float32Array(new SharedArrayBuffer(8));
   shared.set([5, 6]);
   device.write(buffer, shared);
-  t.same(get(device, buffer, 2), [5, 6], 'shared memory too');
+  t.same([...get(device, buffer, 2)], [5, 6], 'shared memory too');
 });
 
 t.test('stale and false ids are coded errors', needsAddon, async (t) => {
@@ -142,32 +115,12 @@ t.test('every op checks its buffers and attributes before it runs', needsAddon, 
   const device = loadNativeDevice({ threads: 1 });
   t.teardown(() => device.dispose());
   const tiny = device.allocate(0);
-  for (const [name, row] of Object.entries(kernelTable)) {
-    const kernel = name as keyof typeof kernelTable;
-    // 2 everywhere is a legal problem for most attributes; flags and paddings want 1 or 0.
-    const one: Record<string, number> = { transposed: 0, relu: 1, training: 1, transposeA: 0, transposeB: 0, kind: 0 };
-    const attributes = row.attributes.flatMap((attribute) => {
-      const list = /^(\w+)\[/.exec(attribute)?.[1];
-      if (list === 'permutation') return [1, 0];
-      if (list === 'begin') return [0, 0];
-      if (list !== undefined) return [2, 2];
-      return attribute.startsWith('out') || attribute.startsWith('pad')
-        ? [attribute === 'outC' ? 2 : 1]
-        : [one[attribute] ?? 2];
-    });
-    const repeated = (names: readonly string[]) =>
-      names.flatMap((input) => (input.endsWith('[n]') ? [input, input] : [input]));
-    if (kernel.startsWith('conv3d')) for (const i of [15, 16, 17]) attributes[i] = 0;
-    const buffers = [...repeated(row.inputs), ...repeated(row.outputs)];
+  for (const kernel of Object.keys(kernelTable) as KernelName[]) {
+    const { attributes, buffers: count } = callOfTwos(kernel);
+    const buffers = new Array<number>(count).fill(tiny);
     t.equal(device.refuses(kernel, attributes), null, `${kernel} takes these attributes`);
     t.match(
-      coded(() =>
-        device.run(
-          kernel,
-          buffers.map(() => tiny),
-          attributes,
-        ),
-      ),
+      coded(() => device.run(kernel, buffers, attributes)),
       { code: 'VERSEMI_KERNEL_FAILED', message: /expected \d+ bytes, found 0/ },
       `${kernel}: empty buffers`,
     );
@@ -179,7 +132,7 @@ t.test('every op checks its buffers and attributes before it runs', needsAddon, 
           attributes,
         ),
       ),
-      { code: 'VERSEMI_KERNEL_FAILED', message: /must not be absent/ },
+      { code: 'VERSEMI_KERNEL_FAILED', message: /expected one, found none/ },
       `${kernel}: no buffers`,
     );
     t.match(
@@ -233,22 +186,22 @@ t.test('ops from end to end', needsAddon, async (t) => {
   const b = put(device, [10, 20, 30]);
   const out = device.allocate(24);
   device.run('binary', [a, b, out], [binaryKinds.indexOf('add'), 2, 2, 3, 3, 1, 0, 1]);
-  t.same(get(device, out, 6), [11, 18, 33, 6, 25, 24]);
+  t.same([...get(device, out, 6)], [11, 18, 33, 6, 25, 24]);
   device.run('unary', [a, out], [unaryKinds.indexOf('relu'), 6, 0, 0]);
-  t.same(get(device, out, 6), [1, 0, 3, 0, 5, 0]);
+  t.same([...get(device, out, 6)], [1, 0, 3, 0, 5, 0]);
   device.run('transpose', [a, out], [2, 2, 3, 1, 0]);
-  t.same(get(device, out, 6), [1, -4, -2, 5, 3, -6]);
+  t.same([...get(device, out, 6)], [1, -4, -2, 5, 3, -6]);
   device.run('reduce', [a, out], [reduceKinds.indexOf('sum'), 2, 3, 1]);
-  t.same(get(device, out, 2), [2, -5]);
+  t.same([...get(device, out, 2)], [2, -5]);
   device.run('matmul', [a, b, out], [1, 2, 3, 1, 0, 0, 0, 0]);
-  t.same(get(device, out, 2), [10 - 40 + 90, -40 + 100 - 180]);
+  t.same([...get(device, out, 2)], [10 - 40 + 90, -40 + 100 - 180]);
   device.run('instance_norm_relu', [a, out, 0, 0], [1, 6, 1, 0, 0]);
   const normalized = get(device, out, 6);
   t.ok(Math.abs(normalized.reduce((sum, x) => sum + x, 0)) < 1e-5);
   t.ok(Math.abs(normalized.reduce((sum, x) => sum + x * x, 0) - 6) < 1e-4);
   // a convolution of one voxel with a 1 x 1 x 1 kernel is a matrix product
   device.run('conv3d_forward', [b, a, 0, out], [1, 1, 1, 1, 3, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
-  t.same(get(device, out, 2), [10 + 60 + 150, -20 - 80 - 180]);
+  t.same([...get(device, out, 2)], [10 + 60 + 150, -20 - 80 - 180]);
 });
 
 t.test('a disposed device answers with errors', needsAddon, async (t) => {
@@ -274,6 +227,18 @@ t.test('a number of threads that makes no sense is an error', needsAddon, async 
       { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /threads/ },
     );
   }
+});
+
+t.test('a precision that a device does not have is an error', needsAddon, async (t) => {
+  const refusal = { code: 'VERSEMI_DEVICE_UNAVAILABLE', details: { expected: /^float32/, found: 'bfloat16' } };
+  t.match(
+    coded(() => loadNativeDevice({ precision: 'bfloat16' })),
+    refusal,
+  );
+  await t.rejects(createWasmDevice({ precision: 'bfloat16' }), refusal);
+  const device = loadNativeDevice({ precision: 'float32', exact: true });
+  t.teardown(() => device.dispose());
+  t.equal(device.precision, 'float32');
 });
 
 t.test('worker threads load the addon again, each with devices of its own', needsAddon, async (t) => {
@@ -305,7 +270,7 @@ t.test('worker threads load the addon again, each with devices of its own', need
     ),
   );
   for (const result of results) t.same(result, { sum: 3072, buffers: 1 });
-  t.same(get(device, mine, 1), [1], 'the device of the main thread goes on');
+  t.same([...get(device, mine, 1)], [1], 'the device of the main thread goes on');
 });
 
 t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the default', needsAddon, async (t) => {
@@ -320,31 +285,54 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
   t.equal(device.threads, 3);
   const buffer = put(device, [1, 2, 3]);
   device.release(buffer);
-  t.same(get(device, device.allocate(12), 3), [Number.NaN, Number.NaN, Number.NaN]);
+  t.same([...get(device, device.allocate(12), 3)], [Number.NaN, Number.NaN, Number.NaN]);
   process.env.VERSEMI_THREADS = 'many';
   t.match(coded(loadNativeDevice), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /VERSEMI_THREADS.*many/ });
 });
 
-t.test('an addon that is absent or damaged is explained', async (t) => {
-  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+/** The compiled loader alone, as in a package of its own. */
+async function loaderIn(folder: string) {
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
   for (const file of [
+    'environment.js',
     'errors.js',
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
+    'tfjs/devices/settings.js',
     'tfjs/table/kernel-table.js',
+    'tfjs/table/rules.js',
   ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
-  const load = async (copy: number) => {
-    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/devices/native-device.js')).href}?${copy}`;
+  let copies = 0;
+  return async () => {
+    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/devices/native-device.js')).href}?${++copies}`;
     return (await import(url)) as typeof import('../../src/tfjs/devices/native-device.js');
   };
-  const absent = await load(1);
+}
+
+t.test('an addon that is absent or damaged is explained', async (t) => {
+  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+  const load = await loaderIn(folder);
+  const absent = await load();
   t.match(absent.nativeUnavailableReason(), /not built.*versemi\.node.*npm rebuild versemi.*wasm works without it/);
   t.throws(() => absent.loadNativeDevice(), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /npm rebuild/ });
   mkdirSync(join(folder, 'build/Release'), { recursive: true });
   writeFileSync(join(folder, 'build/Release/versemi.node'), 'not a library');
-  t.match((await load(2)).nativeUnavailableReason(), /cannot be loaded.*npm rebuild versemi/);
+  t.match((await load()).nativeUnavailableReason(), /cannot be loaded.*npm rebuild versemi/);
+});
+
+t.test('the addon that the package brings is used where none was built here', needsAddon, async (t) => {
+  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+  const load = await loaderIn(folder);
+  const prebuilt = join(folder, 'prebuilds', `${process.platform}-${process.arch}`, 'versemi.node');
+  mkdirSync(dirname(prebuilt), { recursive: true });
+  writeFileSync(prebuilt, 'not a library');
+  t.match((await load()).nativeUnavailableReason(), /cannot be loaded/);
+  cpSync(fileURLToPath(new URL('../../../build/Release/versemi.node', import.meta.url)), prebuilt);
+  t.equal((await load()).nativeUnavailableReason(), null);
+  mkdirSync(join(folder, 'build/Release'), { recursive: true });
+  writeFileSync(join(folder, 'build/Release/versemi.node'), 'not a library');
+  t.equal((await load()).nativeUnavailableReason(), null, 'also where the one that was built here does not load');
 });

@@ -4,7 +4,7 @@ import { truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import t from 'tap';
-import { parseNifti } from '../../src/datasets/nifti-read.js';
+import { type ParseNiftiOptions, parseUnscaled, scaled } from '../../src/datasets/nifti-read.js';
 import { imageInfo, readVolume } from '../../src/datasets/read-volume.js';
 import { isVersemiError } from '../../src/errors.js';
 import { RandomStream, streams } from '../../src/random.js';
@@ -22,6 +22,8 @@ interface GoldenFile {
   readonly voxels: number[];
 }
 
+const parseNifti = (bytes: Uint8Array, file: string, options?: ParseNiftiOptions) =>
+  scaled(parseUnscaled(bytes, file, options));
 const parse = (fields: Fields) => parseNifti(niftiBytes(fields), 'a.nii');
 const near = (a: readonly number[], b: readonly number[], tolerance: number) =>
   a.length === b.length && a.every((value, i) => Math.abs(value - b[i]!) <= tolerance * Math.max(1, Math.abs(b[i]!)));

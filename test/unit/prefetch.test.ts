@@ -1,5 +1,6 @@
 import t from 'tap';
-import { createPrefetcher, createSampler } from '../../src/sampling/index.js';
+import { createPrefetcher } from '../../src/sampling/prefetcher.js';
+import { createSampler } from '../../src/sampling/sampler.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { batchDigest, makeCase, makePlan } from './sampling-support.js';
 
@@ -22,51 +23,46 @@ const labeled = ['a', 'b'].flatMap((name) =>
 );
 const unlabeled = [makeCase('a', 'u', [18, 16, 9], voxel)];
 const data = { labeled, unlabeled };
-const stageOf = (step: number) => (step < 4 ? 1 : 2);
 
 t.test('the numbers are those of the sampler, bit by bit, whatever the number of workers', async (t) => {
   const sampler = createSampler(plan, data);
-  const expected = Array.from({ length: 8 }, (_, step) => batchDigest(sampler.batch(step, stageOf(step))));
+  const expected = Array.from({ length: 8 }, (_, step) => batchDigest(sampler.batch(step)));
   for (const workers of [0, 1, 2]) {
     const prefetcher = createPrefetcher(plan, data, { workers, depth: 3 });
     for (let step = 0; step < 8; step++) {
-      t.equal(batchDigest(await prefetcher.batch(step, stageOf(step))), expected[step], `${workers}: step ${step}`);
+      t.equal(batchDigest(await prefetcher.batch(step)), expected[step], `${workers}: step ${step}`);
     }
-    // Out of order, as after resuming, and in a stage other than the plan's.
+    // Out of order, as after resuming.
     for (const step of [6, 1, 7, 0, 5]) {
-      t.same(
-        batchDigest(await prefetcher.batch(step, stageOf(step))),
-        expected[step],
-        `${workers}: step ${step} again`,
-      );
+      t.same(batchDigest(await prefetcher.batch(step)), expected[step], `${workers}: step ${step} again`);
     }
-    t.equal(batchDigest(await prefetcher.batch(6, 1)), batchDigest(sampler.batch(6, 1)));
     await prefetcher.close();
   }
 });
 
 t.test('a batch holds while the next ones are made ahead', async (t) => {
   const prefetcher = createPrefetcher(plan, data, { workers: 1, depth: 2, buffers: 2 });
-  const { labeled: first } = await prefetcher.batch(0, 1);
-  const kept = first.image.slice();
-  await prefetcher.batch(1, 1);
+  const { fields } = await prefetcher.batch(0);
+  const first = fields['labeled.image']!;
+  const kept = first.slice();
+  await prefetcher.batch(1);
   await new Promise((resolve) => setTimeout(resolve, 50));
-  t.ok(first.image.every((value, i) => value === kept[i]));
+  t.ok(first.every((value, i) => value === kept[i]));
   await prefetcher.close();
 });
 
 t.test('errors of a worker carry their code', async (t) => {
   const broken = { ...labeled[0]!, image: labeled[0]!.image.subarray(1) };
   const prefetcher = createPrefetcher(plan, { labeled: [broken], unlabeled }, { workers: 1 });
-  await t.rejects(prefetcher.batch(0, 1), { code: 'VERSEMI_VOLUME_INVALID' });
+  await t.rejects(prefetcher.batch(0), { code: 'VERSEMI_VOLUME_INVALID' });
   await prefetcher.close();
 });
 
 t.test('closing', async (t) => {
   const prefetcher = createPrefetcher(plan, data, { workers: 2 });
-  const waiting = prefetcher.batch(0, 1);
+  const waiting = prefetcher.batch(0);
   await Promise.all([t.rejects(waiting, { code: 'VERSEMI_TRAINING_INTERRUPTED' }), prefetcher.close()]);
-  await t.rejects(prefetcher.batch(1, 1), { code: 'VERSEMI_TRAINING_INTERRUPTED' });
+  await t.rejects(prefetcher.batch(1), { code: 'VERSEMI_TRAINING_INTERRUPTED' });
   await prefetcher.close();
 });
 

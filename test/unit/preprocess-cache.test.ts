@@ -159,7 +159,7 @@ t.test('errors', async (t) => {
   const stop = new AbortController();
   stop.abort();
   await t.rejects(preprocessDatasets(plan, { cacheFolder: null, signal: stop.signal }), {
-    code: 'VERSEMI_TRAINING_INTERRUPTED',
+    code: 'VERSEMI_ABORTED',
   });
   const wrong = { ...plan, tasks: [{ name: 'task', dataset: 'set', labels: [200] }] };
   await t.rejects(preprocessDatasets(wrong, { cacheFolder: null }), {

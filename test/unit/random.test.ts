@@ -17,27 +17,7 @@ t.test('philox4x32-10 gives the known answers of Random123', async (t) => {
   );
 });
 
-t.test('WebAssembly gives the known answers too', async (t) => {
-  const seedOf = (key0: number, key1: number) => key1 * 2 ** 32 + key0;
-  t.equal(hex(host.philoxBlocks(1, {})), '6627e8d5 e169c58d bc57ac4c 9b00dbd8');
-  // The published key needs 62 bits, a seed has 53: a key with both words set, against TypeScript.
-  const key = [0xa4093822, 0x001f31d0] as const;
-  const counter = [0xfffffffe, 0x85a308d3, 0x13198a2e, 0xffffffff] as const;
-  const found = host.philoxBlocks(3, {
-    seed: seedOf(...key),
-    firstBlock: counter[0],
-    stream: counter[1],
-    step: counter[2],
-    sample: counter[3],
-  });
-  t.equal(found.length, 12);
-  for (let i = 0; i < 3; i++) {
-    const expected = philox4x32(key, [(counter[0] + i) >>> 0, counter[1], counter[2], counter[3]]);
-    t.equal(hex(found.subarray(4 * i, 4 * i + 4)), hex(expected), `block ${i}, the counter wraps`);
-  }
-});
-
-t.test('all words of a stream are those of C++ and WebAssembly', async (t) => {
+t.test('all words of a stream are those of C++', async (t) => {
   // FNV-1a; the same seed, stream, step, sample and result as in test_philox.cpp.
   const hash = (next: () => number) => {
     let value = 0x811c9dc5;
@@ -49,13 +29,6 @@ t.test('all words of a stream are those of C++ and WebAssembly', async (t) => {
     hash(() => stream.uint32()),
     0xea581e73,
     'TypeScript',
-  );
-  const words = host.philoxBlocks(1001, { seed: 123456789012345, stream: 4, step: 5, sample: 6 });
-  let i = 0;
-  t.equal(
-    hash(() => words[i++]!),
-    0xea581e73,
-    'WebAssembly',
   );
   const integers = new RandomStream(7, 7);
   let sum = 0;

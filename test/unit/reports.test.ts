@@ -4,12 +4,17 @@ import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import t, { type Test } from 'tap';
 import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference/evaluate.js';
-import { segmentationMetrics, summarize } from '../../src/metrics/index.js';
-import { casesToCsv } from '../../src/reports/csv.js';
-import { writeEvaluation, writeOverlay } from '../../src/reports/evaluation-folder.js';
+import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
+import { summarize } from '../../src/metrics/summary.js';
+import {
+  casesToCsv,
+  overlayFileName,
+  overlayPng,
+  writeEvaluation,
+  writeOverlay,
+} from '../../src/reports/evaluation-folder.js';
 import { type ReportInput, renderReport } from '../../src/reports/html.js';
 import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
-import { overlayFileName, overlayPng } from '../../src/reports/overlay-file.js';
 import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
 import { runReport, writeRunReport } from '../../src/reports/run-report.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';

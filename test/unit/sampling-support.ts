@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
-import type { PreprocessedCase } from '../../src/preprocessing/types.js';
-import type { StepBatch } from '../../src/sampling/index.js';
+import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
+import type { StepBatch } from '../../src/sampling/fields.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 /** A case made from functions of the voxel; its grid is its own source. */
@@ -35,7 +35,7 @@ export function makeCase(
     spacingMm: [1, 1, 1],
     grid: {
       canonical: { sizeVoxels, spacingMm: [1, 1, 1], affine },
-      crop: { begin: [0, 0, 0], sizeVoxels },
+      crop: { begin: [0, 0, 0], end: sizeVoxels },
       sizeVoxels,
       spacingMm: [1, 1, 1],
       affine,

@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import t from 'tap';
 import type { PlanDataset } from '../../src/config/plan.js';
-import type { CaseFiles, Dataset } from '../../src/datasets/dataset.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
+import type { CaseFiles, Dataset } from '../../src/datasets/types.js';
 import { failure, writeTree } from './datasets-support.js';
 
 const ids = Array.from({ length: 12 }, (_, i) => `case_${String(i + 1).padStart(2, '0')}`);

@@ -4,13 +4,14 @@
  */
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { isVersemiError } from '../../src/errors.js';
 import type { BufferId, Device } from '../../src/tfjs/devices/device.js';
 import { createWasmDevice } from '../../src/tfjs/devices/wasm-device.js';
 import { caseData, checkCase } from '../../src/tfjs/selftest/check-case.js';
 import { opCases } from '../../src/tfjs/selftest/index.js';
-import { normal, type OpCase } from '../../src/tfjs/selftest/op-case.js';
+import { normal, type OpCase, packedAttributes } from '../../src/tfjs/selftest/op-case.js';
 import { type KernelName, kernelTable, unaryKinds } from '../../src/tfjs/table/kernel-table.js';
+import { coded, get, put } from './device-support.js';
+import { callOfTwos } from './table-support.js';
 
 // New buffers hold NaN, so that a kernel that reads what it should write is found out.
 process.env.VERSEMI_POISON = '1';
@@ -25,19 +26,18 @@ t.teardown(() => {
 function outputsOf(device: Device, opCase: OpCase): Uint32Array[] {
   const data = caseData(opCase);
   const buffers: BufferId[] = [];
-  const put = (values: Float32Array): BufferId => {
-    const buffer = device.allocate(values.byteLength);
-    device.write(buffer, values);
+  const keep = (values: Float32Array): BufferId => {
+    const buffer = put(device, values);
     buffers.push(buffer);
     return buffer;
   };
-  const inputs = data.inputs.map((values) => (values === null ? 0 : put(Float32Array.from(values))));
+  const inputs = data.inputs.map((values) => (values === null ? 0 : keep(Float32Array.from(values))));
   const outputs = data.outputs.map((values) => {
     if (values === null) return null;
     const contents = typeof values === 'number' ? new Float32Array(values) : Float32Array.from(values);
-    return { buffer: put(contents), size: contents.length };
+    return { buffer: keep(contents), size: contents.length };
   });
-  device.run(opCase.row, [...inputs, ...outputs.map((output) => output?.buffer ?? 0)], opCase.attributes);
+  device.run(opCase.row, [...inputs, ...outputs.map((output) => output?.buffer ?? 0)], packedAttributes(opCase));
   const results = outputs.map((output) => {
     const values = new Uint32Array(output?.size ?? 0);
     if (output !== null) device.readSync(output.buffer, values);
@@ -57,7 +57,29 @@ function convolutionCases(
   pad: [number, number] = [0, 0],
 ): OpCase[] {
   const out = [d, h, w].map((size, i) => Math.floor((size + pad[0] + pad[1] - kernel[i]!) / stride[i]!) + 1);
-  const attributes = [n, d, h, w, inC, ...out, outC, ...kernel, ...stride, pad[0], pad[0], pad[0]];
+  const [outD, outH, outW] = out as [number, number, number];
+  const [[kD, kH, kW], [sD, sH, sW]] = [kernel, stride];
+  const [padD, padH, padW] = [pad[0], pad[0], pad[0]];
+  const attributes = {
+    n,
+    inD: d,
+    inH: h,
+    inW: w,
+    inC,
+    outD,
+    outH,
+    outW,
+    outC,
+    kD,
+    kH,
+    kW,
+    sD,
+    sH,
+    sW,
+    padD,
+    padH,
+    padW,
+  };
   const inSize = n * d * h * w * inC;
   const outSize = n * out[0]! * out[1]! * out[2]! * outC;
   const taps = kernel[0] * kernel[1] * kernel[2];
@@ -96,7 +118,7 @@ function convolutionCases(
         {
           row: 'conv3d_norm_relu',
           name: `${name}, transposed ${transposed}`,
-          attributes: [...attributes, transposed, 1, 1e-5],
+          attributes: { ...attributes, transposed, relu: 1, epsilon: 1e-5 },
           inputs: [normal(transposed ? outSize : inSize), weight, normal(size)],
           outputs: [size, size, channels, channels],
           terms: taps * (inC + outC),
@@ -166,12 +188,10 @@ t.test('the number of threads changes no bit', (t) => {
 
 /** Largest error of a function over many floats, in units in the last place of the exact result. */
 function worstError(kind: (typeof unaryKinds)[number], exact: (x: number) => number, inputs: Float32Array): number {
-  const input = single.allocate(inputs.byteLength);
+  const input = put(single, inputs);
   const output = single.allocate(inputs.byteLength);
-  single.write(input, inputs);
   single.run('unary', [input, output], [unaryKinds.indexOf(kind), inputs.length, 0, 0]);
-  const results = new Float32Array(inputs.length);
-  single.readSync(output, results);
+  const results = get(single, output, inputs.length);
   single.release(input);
   single.release(output);
   let worst = 0;
@@ -214,13 +234,10 @@ t.test('exp, log and their kin within a few units in the last place', (t) => {
 t.test('sums over many elements keep their digits', (t) => {
   const count = 3_000_001;
   const values = new Float32Array(count).fill(0.1);
-  const input = single.allocate(values.byteLength);
+  const input = put(single, values);
   const output = single.allocate(4);
-  single.write(input, values);
   single.run('reduce', [input, output], [0, 1, count, 1]);
-  const sum = new Float32Array(1);
-  single.readSync(output, sum);
-  t.equal(sum[0], Math.fround(Math.fround(0.1) * count));
+  t.equal(get(single, output, 1)[0], Math.fround(Math.fround(0.1) * count));
   // a mean far from 0: variance by cancellation would be lost
   single.write(
     input,
@@ -229,22 +246,11 @@ t.test('sums over many elements keep their digits', (t) => {
   const normalized = single.allocate(values.byteLength);
   const rstd = single.allocate(4);
   single.run('instance_norm_relu', [input, normalized, 0, rstd], [1, count - 1, 1, 0, 0]);
-  single.readSync(rstd, sum);
-  t.ok(Math.abs(sum[0]! - 2) < 1e-5, `rstd ${sum[0]}`);
+  const [found] = get(single, rstd, 1);
+  t.ok(Math.abs(found! - 2) < 1e-5, `rstd ${found}`);
   for (const buffer of [input, output, normalized, rstd]) single.release(buffer);
   t.end();
 });
-
-/** The error that `action` throws; fails when it throws none or a foreign one. */
-function coded(action: () => unknown): { code: string; message: string } {
-  try {
-    action();
-  } catch (error) {
-    if (isVersemiError(error)) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
 
 t.test('buffers are counted, reused, poisoned, and dead ids are errors', (t) => {
   const start = single.memory();
@@ -289,35 +295,19 @@ t.test('buffers are counted, reused, poisoned, and dead ids are errors', (t) => 
 
 t.test('every op checks its buffers and attributes before it runs', (t) => {
   const tiny = single.allocate(0);
-  // 2 everywhere is a legal problem for most attributes; flags and paddings want 1 or 0.
-  const special: Record<string, number> = {
-    transposed: 0,
-    relu: 1,
-    training: 1,
-    transposeA: 0,
-    transposeB: 0,
-    kind: 0,
-  };
-  for (const [name, row] of Object.entries(kernelTable)) {
-    const kernel = name as KernelName;
-    const attributes = row.attributes.flatMap((attribute) => {
-      const list = /^(\w+)\[/.exec(attribute)?.[1];
-      if (list === 'permutation') return [1, 0];
-      if (list === 'begin') return [0, 0];
-      if (list !== undefined) return [2, 2];
-      if (attribute.startsWith('pad')) return [0];
-      if (attribute.startsWith('out') && attribute.length === 4) return [attribute === 'outC' ? 2 : 1];
-      return [special[attribute] ?? 2];
-    });
-    const buffers = [...row.inputs, ...row.outputs].flatMap((buffer) =>
-      buffer.endsWith('[n]') ? [tiny, tiny] : [tiny],
-    );
+  for (const kernel of Object.keys(kernelTable) as KernelName[]) {
+    const { attributes, buffers: count } = callOfTwos(kernel);
+    const buffers = new Array<BufferId>(count).fill(tiny);
     t.equal(single.refuses(kernel, attributes), null, `${kernel} takes these attributes`);
     const failure = (ids: readonly BufferId[], numbers: readonly number[]) =>
       coded(() => single.run(kernel, ids, numbers));
     const code = 'VERSEMI_KERNEL_FAILED';
     t.match(failure(buffers, attributes), { code, message: /expected \d+ bytes, found 0/ }, `${kernel}: empty buffers`);
-    t.match(failure(buffers.fill(0), attributes), { code, message: /must not be absent/ }, `${kernel}: no buffers`);
+    t.match(
+      failure(buffers.fill(0), attributes),
+      { code, message: /must not be absent, found none/ },
+      `${kernel}: no buffers`,
+    );
     t.match(failure([...buffers, tiny], attributes), { code }, `${kernel}: one buffer too many`);
     t.match(failure(buffers, attributes.slice(0, -1)), { code }, `${kernel}: one attribute too few`);
     for (let i = 0; i < attributes.length; i++) {

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "block_state.h"
+#include "emulator/block_state.h"
 
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;

@@ -3,7 +3,7 @@
 #include <cstring>
 #include <utility>
 
-#include "block_state.h"
+#include "emulator/block_state.h"
 
 namespace versemi {
 namespace cuda {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "emulator.h"
-#include "fibers.h"
+#include "emulator/emulator.h"
+#include "emulator/fibers.h"
 
 namespace versemi {
 namespace cuda {

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <functional>
 
-#include "runtime.h"
+#include "emulator/runtime.h"
 
 #define __global__
 #define __device__

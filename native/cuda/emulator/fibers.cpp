@@ -1,4 +1,4 @@
-#include "fibers.h"
+#include "emulator/fibers.h"
 
 #include <cstdint>
 #include <cstdlib>

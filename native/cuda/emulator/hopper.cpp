@@ -1,5 +1,5 @@
 // mbarrier, bulk and tensor copies, wgmma and stmatrix of the emulator. Layouts: hopper_layout.h and the PTX ISA.
-#include "hopper.h"
+#include "emulator/hopper.h"
 
 #include <deque>
 #include <memory>

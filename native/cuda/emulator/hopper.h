@@ -4,7 +4,7 @@
 #ifndef VERSEMI_CUDA_EMULATOR_HOPPER_H
 #define VERSEMI_CUDA_EMULATOR_HOPPER_H
 
-#include "../intrinsics_hopper.h"
+#include "conv/hopper/intrinsics_hopper.h"
 
 namespace versemi {
 namespace cuda {

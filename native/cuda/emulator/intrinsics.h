@@ -3,7 +3,7 @@
 #ifndef VERSEMI_CUDA_EMULATOR_INTRINSICS_H
 #define VERSEMI_CUDA_EMULATOR_INTRINSICS_H
 
-#include "../intrinsics.h"
+#include "core/intrinsics.h"
 
 namespace versemi {
 namespace cuda {

@@ -1,6 +1,6 @@
 // mma.sync and ldmatrix on the operands of a warp. Layouts: PTX ISA, section "Matrix Fragments", with g = lane / 4 and
 // t = lane % 4 (its groupID and threadID_in_group).
-#include "intrinsics.h"
+#include "emulator/intrinsics.h"
 
 namespace versemi {
 namespace cuda {

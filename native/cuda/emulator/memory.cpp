@@ -1,4 +1,4 @@
-#include "memory.h"
+#include "emulator/memory.h"
 
 #include <cstdlib>
 #include <cstring>

@@ -1,11 +1,11 @@
 // State, order of work, device, launches.
-#include "runtime_state.h"
+#include "emulator/runtime_state.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 
-#include "emulator.h"
+#include "emulator/emulator.h"
 
 using namespace versemi::cuda::emulator;
 

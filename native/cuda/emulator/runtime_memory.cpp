@@ -1,8 +1,8 @@
 // Memory of the emulated runtime: allocations, copies, pools.
 #include <cstring>
 
-#include "emulator.h"
-#include "runtime_state.h"
+#include "emulator/emulator.h"
+#include "emulator/runtime_state.h"
 
 namespace emulator = versemi::cuda::emulator;
 using namespace versemi::cuda::emulator;

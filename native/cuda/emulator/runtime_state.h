@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "memory.h"
-#include "runtime.h"
+#include "emulator/memory.h"
+#include "emulator/runtime.h"
 
 using work_item = std::function<cudaError_t()>;
 

@@ -1,8 +1,8 @@
 // Streams, events and graphs of the emulated runtime.
 #include <algorithm>
 
-#include "emulator.h"
-#include "runtime_state.h"
+#include "emulator/emulator.h"
+#include "emulator/runtime_state.h"
 
 using namespace versemi::cuda::emulator;
 

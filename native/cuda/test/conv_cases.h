@@ -1,11 +1,11 @@
-// One problem of the convolution family on every row of the CUDA table that takes it, against the plain CPU rows in double.
+// One problem of the convolution family on every row of the CUDA table that takes it, against plain sums in double.
 #ifndef VERSEMI_CUDA_TEST_CONV_CASES_H
 #define VERSEMI_CUDA_TEST_CONV_CASES_H
 
 #include <algorithm>
 #include <set>
 
-#include "harness.h"
+#include "test/harness.h"
 
 namespace versemi_test {
 
@@ -20,20 +20,9 @@ inline std::vector<std::string> rows_that_take(test_context& context, std::int32
   std::vector<std::string> names;
   for (std::int32_t i = 0; i < count; i++) {
     const char* reason = rows[i]->refuses(context, attributes.data(), static_cast<std::int32_t>(attributes.size()));
-    if (reason == nullptr || reason == versemi::cuda::counted_slower) names.push_back(rows[i]->name);
+    if (reason == nullptr) names.push_back(rows[i]->name);
   }
   return names;
-}
-
-// What a call of the CPU's plain row gives, sums in double.
-inline std::vector<float> plain_result(std::int32_t op, const doubles& attributes, std::vector<versemi_buffer> inputs,
-                                       std::int64_t count) {
-  versemi_context* cpu = versemi::create_context(1);
-  std::vector<float> result(static_cast<std::size_t>(count));
-  inputs.push_back(versemi_buffer{result.data(), count * 4});
-  run_row(row_of("baseline", op, true), cpu, inputs, attributes, "plain row");
-  versemi::destroy_context(cpu);
-  return result;
 }
 
 // A value that bfloat16 and TF32 hold exactly: all precisions and rows then make the same products, and only the order of the
@@ -64,18 +53,17 @@ inline void check_conv(test_context& context, const versemi_conv_problem& p, std
     const std::int32_t op = backward ? VERSEMI_CONV3D_GRAD_INPUT : VERSEMI_CONV3D_FORWARD;
     const std::vector<float>& source = backward ? x.grad_output : x.input;
     const std::vector<float>& bias = backward ? x.bias_in : x.bias_out;
-    const std::int64_t count = backward ? versemi_conv_input_count(&p) : versemi_conv_output_count(&p);
     const double taps = static_cast<double>(p.kernel[0] * p.kernel[1] * p.kernel[2]);
     const double reduction = taps * static_cast<double>(backward ? p.out_channels : p.in_channels);
     const bool with_bias = seed % 2 == 0;
-    const std::vector<float> expected =
-        plain_result(op, attributes, {constant(source), constant(x.weight), with_bias ? constant(bias) : absent}, count);
+    const std::vector<float> added = with_bias ? bias : std::vector<float>();
+    const doubles expected = backward ? reference_grad_input(p, source, x.weight, added) : reference_forward(p, source, x.weight, added);
     for (const std::string& row : rows_that_take(context, op, attributes)) {
       cuda_case call(std::string(backward ? "grad-input " : "forward ") + text_of(context.operands()) + " " + text_of(p), op,
                      attributes);
       call.in(source).in(x.weight);
       with_bias ? call.in(bias) : call.none();
-      call.out(to_doubles(expected), 3e-6 * std::sqrt(reduction), 3e-6 * std::sqrt(reduction) + 1e-6).only(row.c_str());
+      call.out(expected, 3e-6 * std::sqrt(reduction), 3e-6 * std::sqrt(reduction) + 1e-6).only(row.c_str());
       call.run(context);
       ran->insert(row);
 #if defined(VERSEMI_CUDA_EMULATED)
@@ -95,33 +83,15 @@ struct norm_variant {
 inline void check_conv_norm(test_context& context, const versemi_conv_problem& p, norm_variant variant, std::uint64_t seed,
                             std::set<std::string>* ran, float mean = 0.5f) {
   const conv_inputs x(p, seed, mean);
-  const std::int64_t* size = variant.transposed ? p.in : p.out;
-  const std::int64_t channels = variant.transposed ? p.in_channels : p.out_channels, voxels = size[0] * size[1] * size[2];
-  const std::int64_t count = p.n * voxels * channels;
   const std::vector<float>& source = variant.transposed ? x.grad_output : x.input;
   const std::vector<float>& skip = variant.transposed ? x.skip_in : x.skip_out;
   const double epsilon = 1e-5;
-  const std::int32_t convolution = variant.transposed ? VERSEMI_CONV3D_GRAD_INPUT : VERSEMI_CONV3D_FORWARD;
-  const std::vector<float> raw =
-      plain_result(convolution, attributes_of(p), {constant(source), constant(x.weight), absent}, count);
-  doubles output(raw.size()), means, rstds;
+  const doubles raw = variant.transposed ? reference_grad_input(p, source, x.weight, {}) : reference_forward(p, source, x.weight, {});
+  const normalized expected = reference_normalize(raw, p.n, variant.transposed ? p.in_channels : p.out_channels, epsilon,
+                                                  variant.relu, variant.skip ? skip : std::vector<float>());
   double largest = 0, largest_rstd = 0;
-  for (std::int64_t i = 0; i < p.n * channels; i++) {
-    const auto at = [&](std::int64_t v) { return static_cast<std::size_t>((i / channels * voxels + v) * channels + i % channels); };
-    double sum = 0, squares = 0;
-    for (std::int64_t v = 0; v < voxels; v++) sum += raw[at(v)];
-    const double average = sum / static_cast<double>(voxels);
-    for (std::int64_t v = 0; v < voxels; v++) squares += (raw[at(v)] - average) * (raw[at(v)] - average);
-    const double rstd = 1 / std::sqrt(squares / static_cast<double>(voxels) + epsilon);
-    for (std::int64_t v = 0; v < voxels; v++) {
-      const double value = (raw[at(v)] - average) * rstd;
-      output[at(v)] = (variant.relu && value <= 0 ? 0 : value) + (variant.skip ? skip[at(v)] : 0.0);
-      largest = std::max(largest, std::fabs(static_cast<double>(raw[at(v)])));
-    }
-    means.push_back(average);
-    rstds.push_back(rstd);
-    largest_rstd = std::max(largest_rstd, rstd);
-  }
+  for (double value : raw) largest = std::max(largest, std::fabs(value));
+  for (double value : expected.rstd) largest_rstd = std::max(largest_rstd, value);
   doubles attributes = attributes_of(p);
   attributes.insert(attributes.end(), {variant.transposed ? 1.0 : 0.0, variant.relu ? 1.0 : 0.0, epsilon});
   const bool narrow = context.operands() == precision::bfloat16;
@@ -134,11 +104,11 @@ inline void check_conv_norm(test_context& context, const versemi_conv_problem& p
                    VERSEMI_CONV3D_NORM_RELU, attributes);
     call.in(source).in(x.weight);
     variant.skip ? call.in(skip) : call.none();
-    call.out(output, 1e-5 + rounding, (rounding + sums) * largest * largest_rstd + 1e-5);
+    call.out(expected.output, 1e-5 + rounding, (rounding + sums) * largest * largest_rstd + 1e-5);
     if (variant.training) {
-      call.out(to_doubles(raw), 3e-6 * std::sqrt(27.0 * static_cast<double>(p.in_channels)), 1e-5 * std::sqrt(static_cast<double>(p.in_channels)));
-      call.out(means, sums, sums * largest);
-      call.out(rstds, 1e-5 + sums * (row == "conv3d-plain" ? 8 : 1) * largest * largest_rstd, 0);
+      call.out(raw, 3e-6 * std::sqrt(27.0 * static_cast<double>(p.in_channels)), 1e-5 * std::sqrt(static_cast<double>(p.in_channels)));
+      call.out(expected.mean, sums, sums * largest);
+      call.out(expected.rstd, 1e-5 + sums * (row == "conv3d-plain" ? 8 : 1) * largest * largest_rstd, 0);
     } else {
       call.none().none().none();
     }

@@ -1,6 +1,6 @@
 // Forward and grad-input of the convolution family: shapes, borders, channel counts, strides, in all precisions, on every row
 // that takes them.
-#include "conv_cases.h"
+#include "test/conv_cases.h"
 
 using namespace versemi_test;
 

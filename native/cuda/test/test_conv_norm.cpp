@@ -1,5 +1,5 @@
 // Convolution + instance normalisation + ReLU + skip in all precisions, on every row that takes it.
-#include "conv_cases.h"
+#include "test/conv_cases.h"
 
 using namespace versemi_test;
 

@@ -1,6 +1,6 @@
 // unary and binary: the cases of every device, the functions over their whole range, and bfloat16 in memory.
-#include "harness.h"
 #include "test/elementwise_cases.h"
+#include "test/harness.h"
 
 using namespace versemi_test;
 
@@ -27,15 +27,15 @@ void test_formats() {
           sum.push_back(static_cast<double>(value(x[i], a)) + value(y[i], b));
           row_sum.push_back(static_cast<double>(value(x[i], a)) + y[0]);
         }
-        cuda_case both("add of formats", VERSEMI_BINARY, {double(cases::add), 1, double(count), 1, 1});
+        cuda_case both("add of formats", VERSEMI_BINARY, {double(cases::binary::add), 1, double(count), 1, 1});
         both.in(x, a).in({y.begin(), y.end() - 1}, b).out(sum, 1e-7, 0).run(context);
         const bool halves = a == storage::bfloat16 && b == storage::bfloat16;
         check(both.formats()[2] == (halves ? storage::bfloat16 : storage::float32), "format of a sum");
         if (count == 1) continue;
-        cuda_case row("add of one value", VERSEMI_BINARY, {double(cases::add), 1, double(count), 1, 0});
+        cuda_case row("add of one value", VERSEMI_BINARY, {double(cases::binary::add), 1, double(count), 1, 0});
         row.in(x, a).in({y[0]}).out(row_sum, 1e-7, 0).run(context);
         check(row.formats()[2] == a, "format of a sum with one value");
-        cuda_case negative("neg of a format", VERSEMI_UNARY, {double(cases::neg), double(count), 0, 0});
+        cuda_case negative("neg of a format", VERSEMI_UNARY, {double(cases::unary::neg), double(count), 0, 0});
         doubles negated;
         for (float v : x) negated.push_back(-value(v, a));
         negative.in(x, a).out(negated, 0, 0).run(context);
@@ -43,14 +43,14 @@ void test_formats() {
       }
 }
 
-void test_range(int kind, double (*f)(double), float low, float high, double relative) {
+void test_range(cases::unary kind, double (*f)(double), float low, float high, double relative) {
   std::vector<float> x = ramp(3000);
   doubles y;
   for (float& v : x) {
     v = low + (high - low) * (v * 0.5f + 0.5f);
     y.push_back(f(v));
   }
-  default_case("range of unary " + std::to_string(kind), VERSEMI_UNARY, {double(kind), double(x.size()), 0, 0})
+  default_case("range of unary " + std::to_string(int(kind)), VERSEMI_UNARY, {double(kind), double(x.size()), 0, 0})
       .in(x).out(y, relative, 1e-37).run();
 }
 
@@ -60,15 +60,15 @@ int main() {
   cases::specials();
   cases::broadcasts();
   test_formats();
-  test_range(cases::exp_kind, std::exp, -80, 80, 3e-7);
-  test_range(cases::log_kind, std::log, 1e-3f, 100, 4e-7);
-  test_range(cases::log1p_kind, std::log1p, -0.9f, 100, 4e-7);
-  test_range(cases::expm1_kind, std::expm1, -5, 5, 4e-7);
-  test_range(cases::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -80, 40, 5e-7);
-  test_range(cases::tanh_kind, std::tanh, -9, 9, 4e-7);
-  test_range(cases::softplus, [](double x) { return std::log1p(std::exp(x)); }, -80, 80, 5e-7);
-  test_range(cases::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 1e-3f, 100, 3e-7);
-  test_range(cases::square, [](double x) { return x * x; }, -100, 100, 1e-7);
-  test_range(cases::reciprocal, [](double x) { return 1 / x; }, 1, 100, 1e-7);
+  test_range(cases::unary::exp, std::exp, -80, 80, 3e-7);
+  test_range(cases::unary::log, std::log, 1e-3f, 100, 4e-7);
+  test_range(cases::unary::log1p, std::log1p, -0.9f, 100, 4e-7);
+  test_range(cases::unary::expm1, std::expm1, -5, 5, 4e-7);
+  test_range(cases::unary::sigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, -80, 40, 5e-7);
+  test_range(cases::unary::tanh, std::tanh, -9, 9, 4e-7);
+  test_range(cases::unary::softplus, [](double x) { return std::log1p(std::exp(x)); }, -80, 80, 5e-7);
+  test_range(cases::unary::rsqrt, [](double x) { return 1 / std::sqrt(x); }, 1e-3f, 100, 3e-7);
+  test_range(cases::unary::square, [](double x) { return x * x; }, -100, 100, 1e-7);
+  test_range(cases::unary::reciprocal, [](double x) { return 1 / x; }, 1, 100, 1e-7);
   return finish("elementwise");
 }

@@ -2,8 +2,8 @@
 // there to find are found.
 #include <algorithm>
 
-#include "cuda/intrinsics.h"
-#include "harness.h"
+#include "core/intrinsics.h"
+#include "test/harness.h"
 
 using namespace versemi::cuda;
 using versemi_test::device_array;

@@ -1,8 +1,8 @@
 // gradWeight and gradBias of every row that takes a problem, against double: padding, strides, odd sizes, channels that fill
 // tiles and that do not, in all precisions and storages.
-#include "harness.h"
+#include "test/harness.h"
 
-#include "cuda/grad_weight_tiles.h"
+#include "conv/grad_weight_tiles.h"
 
 using namespace versemi_test;
 

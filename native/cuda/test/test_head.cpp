@@ -1,5 +1,5 @@
 // The dynamic head and its gradients against double: width 8 and others, features as float32 and as bfloat16.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/head_reference.h"
 
 using namespace versemi_test;

@@ -2,9 +2,9 @@
 // against sums in double over the same bfloat16 operands.
 #include <set>
 
-#include "cuda/conv_hopper_plan.h"
-#include "cuda/tensor_map.h"
-#include "harness.h"
+#include "conv/hopper/conv_hopper_plan.h"
+#include "conv/hopper/tensor_map.h"
+#include "test/harness.h"
 
 using namespace versemi::cuda;
 using namespace versemi::cuda::hopper;
@@ -101,7 +101,7 @@ void test_tiling(const char* name) {
   }
 }
 
-// What the levels of the network get on a GPU with 132 multiprocessors at batch 8 (README.md).
+// What the levels of the network get on a GPU with 132 multiprocessors at batch 8 (NOTES.md).
 void test_choice() {
   const auto chosen = [](std::int64_t n, std::int64_t size, std::int64_t channels) {
     return best_plan(forward_view(problem(n, size, size, size, channels, channels, 3, 1, 1)), 132);
@@ -167,12 +167,11 @@ double tolerance(const versemi_conv_problem& p) { return 27.0 * static_cast<doub
 conv_view view_of(const versemi_conv_problem& p, bool backward) { return backward ? grad_input_view(p) : forward_view(p); }
 
 // One plan, started directly: results, and the sums for the norm.
-template <typename Shape>
 void test_plan(test_context& context, const versemi_conv_problem& p, bool backward, bool by_samples, int splits, shape_kind shape,
                const operands& o, const std::string& what) {
   conv_job job;
   job.view = view_of(p, backward);
-  const plan made = plan_with<Shape>(job.view, by_samples, splits, context.properties().multiprocessors, shape);
+  const plan made = plan_of(job.view, shape, by_samples, splits, context.properties().multiprocessors);
   const std::int64_t channels = job.view.result_channels, voxels = job.view.result_voxels();
   std::vector<std::uint16_t> halves;
   for (float value : o.from) halves.push_back(bf16_bits(value));
@@ -246,9 +245,9 @@ void test_plans(test_context& context, const versemi_conv_problem& p, bool backw
   for (bool by_samples : {true, false}) {
     const std::string what = text_of(p) + (backward ? ", backward" : "") + (by_samples ? ", by samples" : ", by width") +
                              ", splits " + std::to_string(splits);
-    test_plan<wide_tile>(context, p, backward, by_samples, splits, shape_kind::wide, o, what + ", wide");
-    test_plan<middle_tile>(context, p, backward, by_samples, splits, shape_kind::middle, o, what + ", middle");
-    test_plan<narrow_tile>(context, p, backward, by_samples, splits, shape_kind::narrow, o, what + ", narrow");
+    test_plan(context, p, backward, by_samples, splits, shape_kind::wide, o, what + ", wide");
+    test_plan(context, p, backward, by_samples, splits, shape_kind::middle, o, what + ", middle");
+    test_plan(context, p, backward, by_samples, splits, shape_kind::narrow, o, what + ", narrow");
   }
 }
 

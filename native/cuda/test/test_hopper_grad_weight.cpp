@@ -1,7 +1,7 @@
 // Weight gradients by wgmma: the descriptor of MN-major operands, and every shape of tile, with voxels split or not, against
 // sums in double over the same bfloat16 operands.
-#include "cuda/conv_hopper_plan.h"
-#include "harness.h"
+#include "conv/hopper/conv_hopper_plan.h"
+#include "test/harness.h"
 
 using namespace versemi::cuda;
 using namespace versemi::cuda::hopper;
@@ -58,11 +58,11 @@ void test(test_context& context, const versemi_conv_problem& p, int splits) {
   device_array<std::uint16_t> x(input_bits), g(grad_bits);
   device_array<float> result(static_cast<std::int64_t>(grad_weight.size()));
   for (bool by_samples : {true, false})
-    for (gradient_shape shape : {gradient_shape::wide, gradient_shape::middle, gradient_shape::narrow}) {
-      const gradient_plan chosen =
+    for (shape_kind shape : {shape_kind::wide, shape_kind::middle, shape_kind::narrow}) {
+      const plan chosen =
           gradient_plan_of(forward_view(p), shape, by_samples, splits, context.properties().multiprocessors);
       const std::string what = text_of(p) + (by_samples ? ", by samples" : ", by width") + ", shape " +
-                               std::to_string(static_cast<int>(shape)) + ", splits " + std::to_string(chosen.splits);
+                               std::to_string(static_cast<int>(shape)) + ", splits " + std::to_string(chosen.g.splits);
       std::vector<float> first;
       for (unsigned order = 0; order < 2; order++) {
 #if defined(VERSEMI_CUDA_EMULATED)
@@ -88,14 +88,14 @@ void test(test_context& context, const versemi_conv_problem& p, int splits) {
 void test_layout_and_choice() {
   // Table "Matrix descriptor": address 0x1e800 >> 4, leading 2048 >> 4, stride 1024 >> 4, mode 1.
   versemi_test::check(matrix_descriptor_mn(0x1e800, 2048, 1024) == 0x4000004000801e80ull, "descriptor, MN-major");
-  // Batch 8 on 132 multiprocessors, as README.md counts.
+  // Batch 8 on 132 multiprocessors, as NOTES.md counts.
   const auto chosen = [](std::int64_t size, std::int64_t channels) {
     return best_gradient_plan(forward_view(problem(8, size, size, size, channels, channels, 3, 1, 1)), 132);
   };
-  const gradient_plan large = chosen(24, 64), medium = chosen(12, 128), small = chosen(6, 256);
-  versemi_test::check(large.shape == gradient_shape::wide && large.positions == 384 && large.splits == 43, "24^3");
-  versemi_test::check(medium.shape == gradient_shape::wide && medium.positions == 48 && medium.splits == 10, "12^3");
-  versemi_test::check(small.shape == gradient_shape::narrow && small.positions == 6 && small.splits == 1, "6^3");
+  const plan large = chosen(24, 64), medium = chosen(12, 128), small = chosen(6, 256);
+  versemi_test::check(large.shape == shape_kind::wide && position_count(large.g) == 384 && large.g.splits == 43, "24^3");
+  versemi_test::check(medium.shape == shape_kind::wide && position_count(medium.g) == 48 && medium.g.splits == 10, "12^3");
+  versemi_test::check(small.shape == shape_kind::narrow && position_count(small.g) == 6 && small.g.splits == 1, "6^3");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // transpose, slice, pad, concat, tile, fill: the cases of every device, and the same with bfloat16 in memory.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/tensor_op_cases.h"
 
 using namespace versemi_test;

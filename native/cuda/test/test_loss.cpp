@@ -1,5 +1,5 @@
 // Overlap sums, aggregate and their gradients: the cases of every device, and more elements than threads take at once.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/loss_cases.h"
 
 using namespace versemi_test;

@@ -1,5 +1,5 @@
 // matmul: the cases of every device, large tiles, and numbers that are not finite.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/tensor_op_cases.h"
 
 using namespace versemi_test;

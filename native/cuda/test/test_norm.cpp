@@ -1,9 +1,8 @@
 // Instance and batch normalisation with ReLU, and their gradients, against double; activations as float32 and as bfloat16.
 #include <algorithm>
 
-#include "harness.h"
+#include "test/harness.h"
 
-#include "cuda/norm.h"
 #include "test/norm_reference.h"
 
 using namespace versemi_test;
@@ -89,30 +88,6 @@ void test_nan(test_context& context) {
         .in(x, format).out(expected, 1e-6, 0).none().none().run(context);
 }
 
-// What convolutions use: statistics and the second pass with a skip connection, the result over the input.
-void test_shared_functions(test_context& context) {
-  const norm_shape s = {2, 60, 16};
-  generator random(5);
-  const std::vector<float> x = random.floats(s.n * s.voxels * s.channels), skip = random.floats(s.n * s.voxels * s.channels);
-  const statistics stats = statistics_of(x, s);
-  device_array<float> data(x), added(skip), mean(s.n * s.channels), rstd(s.n * s.channels);
-  versemi_status status = versemi::cuda::instance_statistics(context, data.data(), storage::float32, s.n, s.voxels, s.channels,
-                                                             1e-5, mean.data(), rstd.data());
-  check(status.code == VERSEMI_OK, status.message);
-  status = versemi::cuda::normalize_relu(context, data.data(), mean.data(), rstd.data(), added.data(), data.data(),
-                                         storage::float32, s.n, s.voxels, s.channels, true);
-  check(status.code == VERSEMI_OK, status.message);
-  context.synchronize("normalise with a skip");
-  doubles expected(x.size());
-  for (std::size_t i = 0; i < x.size(); i++) {
-    const std::size_t row = i / (60 * 16) * 16 + i % 16;
-    const double value = (x[i] - stats.mean[row]) / std::sqrt(stats.variance[row] + 1e-5);
-    expected[i] = (value > 0 ? value : 0) + skip[i];
-  }
-  compare(data.download(), expected, 2e-6, 4e-6, "normalise with a skip");
-  check(data.intact(), "normalise with a skip: written outside");
-}
-
 }  // namespace
 
 int main() {
@@ -132,6 +107,5 @@ int main() {
   test_instance(narrow, {530, 5, 129}, true, storage::bfloat16);
   test_large_mean(exact);
   test_nan(narrow);
-  test_shared_functions(exact);
   return finish("cuda norm");
 }

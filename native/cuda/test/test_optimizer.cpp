@@ -1,5 +1,5 @@
 // Packing of gradients, Adam and the moving average: the cases of every device, and more parameters than one launch takes.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/optimizer_cases.h"
 
 using namespace versemi_test;

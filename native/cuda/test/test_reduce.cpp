@@ -1,5 +1,5 @@
 // reduce: the cases of every device, several passes, and inputs in bfloat16.
-#include "harness.h"
+#include "test/harness.h"
 #include "test/tensor_op_cases.h"
 
 using namespace versemi_test;

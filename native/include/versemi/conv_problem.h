@@ -11,7 +11,9 @@
 
 #include <stdint.h>
 
-/* Axes in the order D, H, W. Member order is that of the attributes in src/tfjs/table/kernel-table.ts. */
+#include "versemi/kernel_table.h"
+
+/* Axes in the order D, H, W. */
 typedef struct versemi_conv_problem {
   int64_t n;
   int64_t in[3], in_channels;
@@ -21,35 +23,21 @@ typedef struct versemi_conv_problem {
   int64_t pad[3]; /* zeros before the first voxel */
 } versemi_conv_problem;
 
-enum { VERSEMI_CONV_ATTRIBUTES = 18 };
+namespace versemi {
 
-/* Reads the first 18 attributes. Returns NULL, or what is wrong with them. Behind the last voxel as many zeros are read as
- * the size of the output asks for. */
-static inline const char* versemi_read_conv_problem(versemi_conv_problem* problem, const double* attributes,
-                                                    int32_t attribute_count) {
-  int64_t value[VERSEMI_CONV_ATTRIBUTES];
-  int i;
-  if (attribute_count < VERSEMI_CONV_ATTRIBUTES) return "a convolution has at least 18 attributes";
-  for (i = 0; i < VERSEMI_CONV_ATTRIBUTES; i++) {
-    if (!(attributes[i] >= 0 && attributes[i] <= 2147483647.0))
-      return "a convolution attribute is negative or too large";
-    value[i] = (int64_t)attributes[i];
-    if ((double)value[i] != attributes[i]) return "a convolution attribute is not an integer";
-  }
-  problem->n = value[0];
-  problem->in_channels = value[4];
-  problem->out_channels = value[8];
-  for (i = 0; i < 3; i++) {
-    problem->in[i] = value[1 + i];
-    problem->out[i] = value[5 + i];
-    problem->kernel[i] = value[9 + i];
-    problem->stride[i] = value[12 + i];
-    problem->pad[i] = value[15 + i];
-  }
-  for (i = 0; i < 15; i++)
-    if (value[i] < 1) return "a size, a channel count, a kernel size or a stride is zero";
-  return 0;
+/* Behind the last voxel as many zeros are read as the size of the output asks for. */
+static inline versemi_conv_problem conv_problem_of(const convolution_attributes& a) {
+  return {a.n,
+          {a.in_d, a.in_h, a.in_w},
+          a.in_c,
+          {a.out_d, a.out_h, a.out_w},
+          a.out_c,
+          {a.k_d, a.k_h, a.k_w},
+          {a.s_d, a.s_h, a.s_w},
+          {a.pad_d, a.pad_h, a.pad_w}};
 }
+
+}  // namespace versemi
 
 static inline int64_t versemi_conv_input_count(const versemi_conv_problem* p) {
   return p->n * p->in[0] * p->in[1] * p->in[2] * p->in_channels;

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "versemi/kernel_table.h"
+
 #ifdef __CUDACC__
 #define VERSEMI_PATCH_FUNCTION __host__ __device__
 #else
@@ -12,8 +14,6 @@
 #endif
 
 namespace versemi {
-
-constexpr int patch_row_length = 13, mix_row_length = 8, lookup_length = 256;
 
 /* A whole number of a table; NaN and what is far out of any range become one that is. */
 VERSEMI_PATCH_FUNCTION inline std::int64_t table_number(float value) {

@@ -8,7 +8,9 @@ import {
   util,
 } from '@tensorflow/tfjs-core';
 import type { BufferId, Device } from '../devices/device.js';
-import type { KernelName } from '../table/kernel-table.js';
+import { packAttributes } from '../table/call-check.js';
+import type { AttributeValues, KernelName } from '../table/kernel-table.js';
+import { logRow, logsDispatch } from './dispatch-log.js';
 import { type KernelHost, type OutputSpec, Refused, sizeOf } from './kernel-host.js';
 
 type Values = backend_util.BackendValues;
@@ -29,6 +31,8 @@ interface Entry {
  */
 export class VersemiBackend extends KernelBackend implements KernelHost {
   private readonly entries: DataStorage<Entry>;
+  /** Asked once: to read the environment takes longer than the smallest kernel. */
+  private readonly logsRows = logsDispatch();
 
   constructor(
     readonly name: string,
@@ -108,11 +112,11 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
 
   // --- kernels -------------------------------------------------------------------------------------------------------
 
-  call(
-    row: KernelName,
+  call<Name extends KernelName>(
+    row: Name,
     inputs: readonly (TensorInfo | null | undefined)[],
     outputs: readonly OutputSpec[],
-    attributes: readonly number[],
+    attributes: AttributeValues<Name>,
   ): TensorInfo[] {
     for (const tensor of inputs) if (tensor) requireFloats(tensor.dtype, tensor.shape);
     for (const output of outputs) {
@@ -120,9 +124,13 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
       if ('dataId' in output) requireFloats(output.dtype, output.shape);
       else requireFloats('float32', output);
     }
-    const packed = Float64Array.from(attributes);
+    const packed = packAttributes(row, attributes);
     const reason = this.device.refuses(row, packed);
     if (reason !== null) throw new Refused(`${row}: ${reason}`);
+    if (this.logsRows && this.device.rows !== undefined) {
+      const first = [...inputs, ...outputs].find((each) => each) as TensorInfo | readonly number[];
+      logRow(row, 'dataId' in first ? first.shape : first, this.device.rows(row, packed));
+    }
 
     const buffers: BufferId[] = [];
     const results: TensorInfo[] = [];

@@ -1,11 +1,12 @@
 import type { Triple } from '../../volume/volume.js';
+import type { AttributeValues } from '../table/kernel-table.js';
 
 /**
  * The convolution attributes of kernel-table.ts for the forward problem input [n, d, h, w, inC] * weight
  * [kD, kH, kW, inC, outC], and the shape of its output.
  */
 export interface ConvolutionProblem {
-  readonly attributes: number[];
+  readonly attributes: AttributeValues<'conv3d_forward'>;
   readonly outputShape: number[];
 }
 
@@ -38,7 +39,7 @@ export function convolutionProblem(
   const [padH, outH] = axis(inH, kH, sH, pad);
   const [padW, outW] = axis(inW, kW, sW, pad);
   return {
-    attributes: [n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW],
+    attributes: { n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW },
     outputShape: [n, outD, outH, outW, outC],
   };
 }

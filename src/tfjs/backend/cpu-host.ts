@@ -1,7 +1,7 @@
 import '@tensorflow/tfjs-backend-cpu';
 import { findBackend, registerKernel, type TensorInfo } from '@tensorflow/tfjs-core';
 import { plainKernels } from '../reference/plain-kernels.js';
-import type { KernelName } from '../table/kernel-table.js';
+import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 import { customKernels } from './custom-kernels.js';
 import { type KernelHost, type OutputSpec, sizeOf, type TableKernel } from './kernel-host.js';
 
@@ -14,15 +14,22 @@ interface CpuBackend {
   disposeIntermediateTensorInfo(tensor: TensorInfo): void;
 }
 
+/** Data of TF.js's cpu backend that a custom kernel has written in place. */
+const overwritten = new WeakSet<object>();
+
+export function wasOverwritten(dataId: object): boolean {
+  return overwritten.has(dataId);
+}
+
 /** Runs rows of the kernel table in plain TypeScript on the data of TF.js's cpu backend. */
 class CpuHost implements KernelHost {
   constructor(private readonly backend: CpuBackend) {}
 
-  call(
-    row: KernelName,
+  call<Name extends KernelName>(
+    row: Name,
     inputs: readonly (TensorInfo | null | undefined)[],
     outputs: readonly OutputSpec[],
-    attributes: readonly number[],
+    attributes: AttributeValues<Name>,
   ): TensorInfo[] {
     const results: TensorInfo[] = [];
     const buffers = inputs.map((tensor) => (tensor ? this.backend.data.get(tensor.dataId).values : null));
@@ -33,6 +40,7 @@ class CpuHost implements KernelHost {
         // A copy takes the place of the old values: those may be an array of the user's.
         const entry = this.backend.data.get(output.dataId);
         entry.values = entry.values.slice();
+        overwritten.add(output.dataId);
         buffers.push(entry.values);
         results.push(output);
       } else {

@@ -1,6 +1,6 @@
 import type { TensorInfo } from '@tensorflow/tfjs-core';
 import type { Triple } from '../../volume/volume.js';
-import { unaryKinds } from '../table/kernel-table.js';
+import { type AttributeValues, unaryKinds } from '../table/kernel-table.js';
 import { convolutionProblem } from './convolution-problem.js';
 import { input, sizeOf, type TableKernel } from './kernel-host.js';
 
@@ -22,27 +22,25 @@ export const customKernels = {
       'conv3d_norm_relu',
       [x, weight, inputs.skip],
       [outputShape, save ? outputShape : null, statistics, statistics],
-      [...problem.attributes, Number(transposed), Number(relu), epsilon as number],
+      { ...problem.attributes, transposed: Number(transposed), relu: Number(relu), epsilon: epsilon as number },
     );
   },
 
   /** {input} -> [output, mean, rstd] */
   VersemiInstanceNormRelu(host, inputs, { relu, epsilon }) {
     const x = input(inputs, 'input');
-    const [n, voxels, channels] = samples(x);
-    const attributes = [n, voxels, channels, Number(relu), epsilon as number];
+    const { n, voxels, channels } = sizesOf(x);
+    const attributes = { n, voxels, channels, relu: Number(relu), epsilon: epsilon as number };
     return host.call('instance_norm_relu', [x], [x.shape, [n, channels], [n, channels]], attributes);
   },
 
   /** {gradOutput, raw, mean, rstd} -> gradRaw */
   VersemiInstanceNormReluGrad(host, inputs, { relu }) {
     const raw = input(inputs, 'raw');
-    return host.call(
-      'instance_norm_relu_grad',
-      [inputs.gradOutput, raw, inputs.mean, inputs.rstd],
-      [raw.shape],
-      [...samples(raw), Number(relu)],
-    )[0]!;
+    return host.call('instance_norm_relu_grad', [inputs.gradOutput, raw, inputs.mean, inputs.rstd], [raw.shape], {
+      ...sizesOf(raw),
+      relu: Number(relu),
+    })[0]!;
   },
 
   /** {input, gamma, beta, movingMean?, movingVariance?} -> [output] or, in training, [output, mean, variance] */
@@ -54,7 +52,13 @@ export const customKernels = {
       'batch_norm_relu',
       [x, inputs.gamma, inputs.beta, inputs.movingMean, inputs.movingVariance],
       [x.shape, statistics, statistics],
-      [sizeOf(x.shape) / channels, channels, Number(training), Number(relu), epsilon as number],
+      {
+        rows: sizeOf(x.shape) / channels,
+        channels,
+        training: Number(training),
+        relu: Number(relu),
+        epsilon: epsilon as number,
+      },
     );
   },
 
@@ -66,7 +70,7 @@ export const customKernels = {
       'batch_norm_relu_grad',
       [inputs.gradOutput, x, inputs.gamma, inputs.beta, inputs.mean, inputs.variance],
       [x.shape, [channels], [channels]],
-      [sizeOf(x.shape) / channels, channels, Number(relu), epsilon as number],
+      { rows: sizeOf(x.shape) / channels, channels, relu: Number(relu), epsilon: epsilon as number },
     );
   },
 
@@ -95,8 +99,8 @@ export const customKernels = {
   /** {logits, target, mask?} -> sums [5] */
   VersemiOverlapSums(host, inputs) {
     const logits = input(inputs, 'logits');
-    const count = [sizeOf(logits.shape)];
-    return host.call('overlap_sums', [logits, inputs.target, inputs.mask], [[5]], count)[0]!;
+    const count = sizeOf(logits.shape);
+    return host.call('overlap_sums', [logits, inputs.target, inputs.mask], [[5]], { count })[0]!;
   },
 
   /** {gradSums, logits, target, mask?} -> gradLogits or, with `of` = 'target', gradTarget */
@@ -106,7 +110,7 @@ export const customKernels = {
       'overlap_sums_grad',
       [inputs.gradSums, logits, inputs.target, inputs.mask],
       of === 'target' ? [null, logits.shape] : [logits.shape, null],
-      [sizeOf(logits.shape)],
+      { count: sizeOf(logits.shape) },
     )[0]!;
   },
 
@@ -114,7 +118,7 @@ export const customKernels = {
   VersemiAggregateMax(host, inputs, { real }) {
     const logits = input(inputs, 'logits');
     const [n, prompts, ...voxels] = logits.shape as [number, number, ...number[]];
-    const attributes = [n, prompts, sizeOf(voxels), real as number];
+    const attributes = { n, prompts, voxels: sizeOf(voxels), real: real as number };
     return host.call('aggregate_max', [logits], [[n, ...voxels]], attributes)[0]!;
   },
 
@@ -122,7 +126,7 @@ export const customKernels = {
   VersemiAggregateMaxGrad(host, inputs, { real }) {
     const logits = input(inputs, 'logits');
     const [n, prompts, ...voxels] = logits.shape as [number, number, ...number[]];
-    const attributes = [n, prompts, sizeOf(voxels), real as number];
+    const attributes = { n, prompts, voxels: sizeOf(voxels), real: real as number };
     return host.call('aggregate_max_grad', [inputs.gradAggregate, logits], [logits.shape], attributes)[0]!;
   },
 
@@ -131,14 +135,19 @@ export const customKernels = {
     const lengths = sizes as number[];
     const gradients = lengths.map((_, i) => inputs[`gradient${i}`]);
     const arena = inputs.arena ?? [lengths.reduce((sum, length) => sum + length, 0)];
-    const results = host.call('pack_gradients', gradients, [arena, [1]], [lengths.length, ...lengths]);
+    const results = host.call('pack_gradients', gradients, [arena, [1]], { size: lengths });
     return inputs.arena === undefined ? results : results[1]!;
   },
 
   /** {source, target} -> nothing; writes target */
   VersemiCopy(host, inputs) {
     const target = input(inputs, 'target');
-    host.call('unary', [inputs.source], [target], [unaryKinds.indexOf('identity'), sizeOf(target.shape), 0, 0]);
+    host.call('unary', [inputs.source], [target], {
+      kind: unaryKinds.indexOf('identity'),
+      count: sizeOf(target.shape),
+      parameterA: 0,
+      parameterB: 0,
+    });
     return [];
   },
 
@@ -150,7 +159,7 @@ export const customKernels = {
       'adam_step',
       [inputs.arena],
       [input(inputs, 'firstMoment'), input(inputs, 'secondMoment'), ...parameters],
-      [lengths.length, ...(settings as number[]), ...lengths],
+      { ...(settings as unknown as AdamAttributes), size: lengths },
     );
     return [];
   },
@@ -161,7 +170,11 @@ export const customKernels = {
     const [volumes, table] = [input(inputs, 'volumes'), input(inputs, 'table')];
     const shape = [table.shape[0]!, ...(patch as number[])];
     const lookups = lookup === undefined ? 0 : lookup.shape[0]!;
-    return host.call('cut_patches', [volumes, table, lookup], [shape], [...shape, sizeOf(volumes.shape), lookups])[0]!;
+    return host.call('cut_patches', [volumes, table, lookup], [shape], {
+      ...extentOf(shape),
+      total: sizeOf(volumes.shape),
+      lookups,
+    })[0]!;
   },
 
   /** {patches, table} -> mixes */
@@ -169,14 +182,14 @@ export const customKernels = {
     const [patches, table] = [input(inputs, 'patches'), input(inputs, 'table')];
     const [sources, ...patch] = patches.shape as [number, ...number[]];
     const shape = [table.shape[0]!, ...patch];
-    return host.call('cut_mix', [patches, table], [shape], [...shape, sources])[0]!;
+    return host.call('cut_mix', [patches, table], [shape], { ...extentOf(shape), sources })[0]!;
   },
 
   /** {average, parameter0, ...} -> nothing; writes average */
   VersemiEmaStep(host, inputs, { sizes, decay }) {
     const lengths = sizes as number[];
     const parameters = lengths.map((_, i) => input(inputs, `parameter${i}`));
-    const attributes = [lengths.length, decay as number, ...lengths];
+    const attributes = { decay: decay as number, size: lengths };
     host.call('ema_step', parameters, [input(inputs, 'average')], attributes);
     return [];
   },
@@ -189,14 +202,22 @@ export function transposedShape(input: readonly number[], weight: readonly numbe
   return [input[0]!, input[1]! * stride[0], input[2]! * stride[1], input[3]! * stride[2], weight[3]!];
 }
 
-/** [n, voxels, channels] of a channels-last tensor. */
-function samples({ shape }: TensorInfo): [number, number, number] {
+/** Sizes of a channels-last tensor. */
+function sizesOf({ shape }: TensorInfo): { n: number; voxels: number; channels: number } {
   const n = shape[0]!;
   const channels = shape.at(-1)!;
-  return [n, sizeOf(shape) / (n * channels), channels];
+  return { n, voxels: sizeOf(shape) / (n * channels), channels };
 }
 
-function headAttributes({ shape }: TensorInfo, prompts: number): number[] {
-  const [n, voxels, width] = samples({ shape } as TensorInfo);
-  return [n, prompts, voxels, width];
+function headAttributes(features: TensorInfo, prompts: number): AttributeValues<'dynamic_head'> {
+  const { n, voxels, channels } = sizesOf(features);
+  return { n, prompts, voxels, width: channels };
 }
+
+/** Of patches [n, d, h, w]. */
+function extentOf(shape: readonly number[]): { n: number; d: number; h: number; w: number } {
+  const [n, d, h, w] = shape as [number, number, number, number];
+  return { n, d, h, w };
+}
+
+type AdamAttributes = Omit<AttributeValues<'adam_step'>, 'size'>;

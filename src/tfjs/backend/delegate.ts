@@ -11,6 +11,7 @@ import {
 } from '@tensorflow/tfjs-core';
 import { VersemiError } from '../../errors.js';
 import type { VersemiBackend } from './backend.js';
+import { wasOverwritten } from './cpu-host.js';
 import { delegateNames } from './delegate-backends.js';
 import { countDelegated } from './dispatch-log.js';
 
@@ -49,21 +50,15 @@ export function delegate(
       if (moved[key]) movedIds.add(moved[key].dataId);
     }
     const result = run({ inputs: moved as NamedTensorInfoMap, attrs, backend: target });
-    for (const key of writtenInPlace[kernelName]?.(moved) ?? [])
-      backend.overwrite((inputs as Inputs)[key]!, target.readSync(moved[key]!.dataId));
+    for (const [key, tensor] of Object.entries(moved))
+      if (tensor && wasOverwritten(tensor.dataId))
+        backend.overwrite((inputs as Inputs)[key]!, target.readSync(tensor.dataId));
     const outputs = (Array.isArray(result) ? result : [result]).map((output) => fetch(backend, target, output));
     return Array.isArray(result) ? outputs : outputs[0]!;
   } finally {
     for (const dataId of movedIds) target.disposeData(dataId, true);
   }
 }
-
-/** Inputs that a custom kernel overwrites. */
-const writtenInPlace: Record<string, (inputs: Inputs) => string[]> = {
-  VersemiPackGradients: () => ['arena'],
-  VersemiAdamStep: (inputs) => Object.keys(inputs).filter((key) => key !== 'arena'),
-  VersemiEmaStep: () => ['average'],
-};
 
 function send(backend: VersemiBackend, target: KernelBackend, tensor: TensorInfo): TensorInfo {
   const values = backend.readSync(tensor.dataId);

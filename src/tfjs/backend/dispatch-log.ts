@@ -1,4 +1,7 @@
 import type { NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import { environment } from '../../environment.js';
+import type { RowAnswer } from '../devices/device.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** How often kernels ran since the last reset, by kernel name. */
 export interface DispatchCounts {
@@ -24,7 +27,7 @@ export function countDelegated(
   reason: string,
 ): void {
   delegated.set(kernelName, (delegated.get(kernelName) ?? 0) + 1);
-  if (!logs()) return;
+  if (!logsDispatch()) return;
   const operands = (Object.entries(inputs) as [string, TensorInfo | undefined][])
     .filter(([, tensor]) => tensor !== undefined)
     .map(([name, tensor]) => `${name} ${tensor!.dtype}[${tensor!.shape.join(', ')}]`);
@@ -40,7 +43,25 @@ export function resetDispatchCounts(): void {
   delegated.clear();
 }
 
-function logs(): boolean {
-  const { process } = globalThis as { process?: { env: Record<string, string | undefined> } };
-  return (process?.env.VERSEMI_LOG ?? '').split(',').includes('dispatch');
+const told = new Set<string>();
+
+/**
+ * Prints which row of a kernel takes a call, and why the better ones refuse. A call that was told is not told again: a step
+ * of training makes the same few hundred of them each time.
+ * @param shape of the first tensor of the call
+ */
+export function logRow(kernel: KernelName, shape: readonly number[], rows: readonly RowAnswer[]): void {
+  const at = rows.findIndex(({ reason }) => reason === null);
+  if (at < 0) return;
+  const better = rows.slice(0, at).map(({ name, reason }) => `${name}: ${reason}`);
+  const why = better.length === 0 ? '' : ` (${better.join('; ')})`;
+  const line = `versemi: ${kernel} ${shape.join('x')} -> ${rows[at]!.name}${why}`;
+  if (told.has(line)) return;
+  told.add(line);
+  console.error(line);
+}
+
+/** Whether VERSEMI_LOG contains `dispatch`. */
+export function logsDispatch(): boolean {
+  return (environment('VERSEMI_LOG') ?? '').split(',').includes('dispatch');
 }

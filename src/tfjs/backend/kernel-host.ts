@@ -1,6 +1,6 @@
 import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
 import { VersemiError } from '../../errors.js';
-import type { KernelName } from '../table/kernel-table.js';
+import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 
 /** An output of a call: a shape (a new tensor), an existing tensor (written in place), or null (not wanted). */
 export type OutputSpec = readonly number[] | TensorInfo | null;
@@ -15,11 +15,11 @@ export interface KernelHost {
    * @returns a tensor per output, in order; outputs given as null are left out
    * @throws Refused where the device has no kernel for the call
    */
-  call(
-    row: KernelName,
+  call<Name extends KernelName>(
+    row: Name,
     inputs: readonly (TensorInfo | null | undefined)[],
     outputs: readonly OutputSpec[],
-    attributes: readonly number[],
+    attributes: AttributeValues<Name>,
   ): TensorInfo[];
   /** Another tensor over the same data. */
   view(tensor: TensorInfo, shape: readonly number[]): TensorInfo;

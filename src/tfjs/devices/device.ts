@@ -3,8 +3,8 @@ import type { KernelName } from '../table/kernel-table.js';
 /** Handle of a buffer on a device; 0 means "none". */
 export type BufferId = number;
 
-/** Precision of the operands of convolutions; sums are float32 in every one (int32 for int8). */
-export type Precision = 'float32' | 'tf32' | 'bfloat16' | 'int8';
+/** Precision of the operands of convolutions; sums are float32 in every one. */
+export type Precision = 'float32' | 'tf32' | 'bfloat16';
 
 /** What a device is made with. */
 export interface DeviceSettings {
@@ -13,8 +13,8 @@ export interface DeviceSettings {
   /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
   readonly exact?: boolean;
   /**
-   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu has float32, bfloat16 and int8 (both for
-   * inference only), wasm float32 alone. Anything below float32 contradicts `exact`.
+   * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu and wasm have float32 alone. Anything
+   * below float32 contradicts `exact`.
    */
   readonly precision?: Precision;
 }
@@ -28,6 +28,13 @@ export interface DeviceMemory {
   readonly bytesPooled: number;
   /** Largest bytesInUse since the device was made or trimmed; on cuda with what kernels need besides their tensors. */
   readonly bytesPeak: number;
+}
+
+/** One way in which a device may compute a call. */
+export interface RowAnswer {
+  readonly name: string;
+  /** Why it does not take the call; null where it does. */
+  readonly reason: string | null;
 }
 
 /** Kernel calls that a device recorded once and runs again as a whole; see `Device.record`. */
@@ -54,12 +61,14 @@ export interface Device {
   write(buffer: BufferId, source: ArrayBufferView): void;
   read(buffer: BufferId, target: ArrayBufferView): Promise<void>;
   readSync(buffer: BufferId, target: ArrayBufferView): void;
-  /** True where its precision is meant for inference: it computes gradients, but not of what it rounded. */
-  readonly inferenceOnly?: boolean;
   /** null if the device has a kernel for this call, else the reason why not. */
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null;
   /** @throws VERSEMI_KERNEL_FAILED */
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void;
+  /** What each row of a kernel says to a call, best first; `run` takes the first that does not refuse. */
+  rows?(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[];
+  /** From now on `run` takes this row alone; '': any again. For tests of every row. */
+  useRow?(name: string): void;
   synchronize(): Promise<void>;
   /**
    * Records the kernel calls of `work` instead of running them; absent where a device cannot. Buffers that were there before

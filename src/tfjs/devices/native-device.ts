@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
+import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
@@ -11,7 +13,9 @@ import {
   NotRecordable,
   type Precision,
   type Recording,
+  type RowAnswer,
 } from './device.js';
+import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js';
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
@@ -31,9 +35,19 @@ interface AddonDevice {
   /** `call` starts with the buffer ids, followed by the attributes. */
   run(op: number, bufferCount: number, attributeCount: number, call: Float64Array): number;
   refuses(op: number, bufferCount: 0, attributeCount: number, attributes: Float64Array): string | null;
+  rows(op: number, bufferCount: 0, attributeCount: number, attributes: Float64Array): RowAnswer[];
+  useRow(name: string): number;
   memory(): [number, number, number, number];
   trim(): number;
-  describe(): { isa: string; threads: number; description: string; asynchronous: boolean; precision: Precision };
+  describe(): {
+    isa: string;
+    threads: number;
+    description: string;
+    asynchronous: boolean;
+    precision: Precision;
+    /** Names of all rows. */
+    rows: string[];
+  };
   message(): string;
   dispose(): void;
   readLater(buffer: BufferId, target: ArrayBufferView): Promise<Outcome>;
@@ -60,6 +74,8 @@ interface Addon {
     precision: Precision | '';
     /** Waits after each kernel, so that a fault is reported by the op that caused it (cuda). */
     blocking: boolean;
+    /** Names of rows that may not be taken, separated by commas. */
+    forbiddenRows: string;
   }): AddonDevice;
   /** null, or why there is no device cuda and what to do. */
   cudaUnavailable(): string | null;
@@ -67,30 +83,43 @@ interface Addon {
   readonly versions: { readonly napi: number; readonly compiler: string; readonly cuda: string };
 }
 
-/** VERSEMI_ADDON: another build of the addon, for tests. */
-const addonFile = process.env.VERSEMI_ADDON || `${packageRoot}build/Release/versemi.node`;
+/** The addon that was built from source on this machine, then the one that the package brings. */
+const addonFiles = [
+  `${packageRoot}build/Release/versemi.node`,
+  `${packageRoot}prebuilds/${process.platform}-${process.arch}/versemi.node`,
+];
 let loaded: Addon | { reason: string } | undefined;
 
+/** VERSEMI_ADDON names another build of the addon, for tests. */
 function loadAddon(): Addon | { reason: string } {
-  if (loaded === undefined) {
-    try {
-      loaded = createRequire(import.meta.url)(addonFile) as Addon;
-    } catch (error) {
-      loaded = { reason: explain(error as NodeJS.ErrnoException) };
-    }
-  }
+  const named = environment('VERSEMI_ADDON');
+  loaded ??= named ? tryAddon(named) : firstAddon();
   return loaded;
 }
 
+/** The first that is there and loads; else why the first that is there does not, or that none is there. */
+function firstAddon(): Addon | { reason: string } {
+  const results = addonFiles.filter((file) => existsSync(file)).map(tryAddon);
+  return results.find((result) => !('reason' in result)) ?? results[0] ?? tryAddon(addonFiles[0]!);
+}
+
+function tryAddon(file: string): Addon | { reason: string } {
+  try {
+    return createRequire(import.meta.url)(file) as Addon;
+  } catch (error) {
+    return { reason: explain(error as NodeJS.ErrnoException, file) };
+  }
+}
+
 /** What the loader said, and every remedy that applies to it. */
-function explain(error: NodeJS.ErrnoException): string {
+function explain(error: NodeJS.ErrnoException, file: string): string {
   const remedies = [
     'Run `npm rebuild versemi` (in a clone of the repository: `npm run install`) and read what it prints.',
     'It needs a C++17 compiler and CMake; `npm install --ignore-scripts` and VERSEMI_SKIP_ADDON leave the addon out.',
   ];
   let what = `the native addon cannot be loaded: ${error.message.split('\n')[0]}`;
   if (error.code === 'MODULE_NOT_FOUND') {
-    what = `the native addon is not built (${addonFile} does not exist)`;
+    what = `the native addon is not built (${file} does not exist), and the package brings none for ${process.platform} ${process.arch}`;
   } else if (/invalid ELF|wrong architecture|not a valid Win32|Module did not self-register/.test(error.message)) {
     remedies.push(`It was built for another system: this is ${process.platform} ${process.arch}.`);
   } else if (/GLIBC|version `/.test(error.message)) {
@@ -115,27 +144,38 @@ export function cudaUnavailableReason(): string | null {
 /**
  * A device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
  *
- * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, and for
- *   `exact` with a precision below float32
+ * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, for
+ *   `exact` with a precision below float32, and where VERSEMI_ROWS forbids a row that the device does not have
  */
 export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDeviceName = 'cpu'): Device {
   const addon = loadAddon();
   if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: addon.reason });
-  checkContradiction(settings, name);
+  if (name === 'cpu') requireFloat32(name, settings);
+  else checkContradiction(settings, name);
+  const forbidden = forbiddenRows();
   const options = {
     device: name,
     threads: threadCount(settings.threads),
     memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
-    poison: process.env.VERSEMI_POISON === '1',
+    poison: environment('VERSEMI_POISON') === '1',
     exact: settings.exact ?? false,
-    precision: settings.precision ?? (name === 'cpu' ? 'float32' : ''),
-    blocking: process.env.VERSEMI_CUDA_BLOCKING === '1',
+    precision: settings.precision ?? '',
+    blocking: environment('VERSEMI_CUDA_BLOCKING') === '1',
+    forbiddenRows: forbidden.join(','),
   } as const;
+  let device: AddonDevice;
   try {
-    return new NativeDevice(addon.createDevice(options), name);
+    device = addon.createDevice(options);
   } catch (error) {
     throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: (error as Error).message });
   }
+  try {
+    checkForbiddenRows(name, forbidden, device.describe().rows);
+  } catch (error) {
+    device.dispose();
+    throw error;
+  }
+  return new NativeDevice(device, name);
 }
 
 function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, name: NativeDeviceName): void {
@@ -149,7 +189,7 @@ function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, na
 }
 
 function threadCount(asked: number | undefined): number {
-  const fromEnvironment = process.env.VERSEMI_THREADS;
+  const fromEnvironment = environment('VERSEMI_THREADS');
   const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new VersemiError('DEVICE_UNAVAILABLE', {
@@ -169,7 +209,7 @@ function memoryLimitBytes(): number {
 
 /** VERSEMI_CUDA_MEMORY_MIB: how much of the GPU to use at most, where others share it. */
 function gpuMemoryLimitBytes(): number {
-  const text = process.env.VERSEMI_CUDA_MEMORY_MIB;
+  const text = environment('VERSEMI_CUDA_MEMORY_MIB');
   if (!text) return 0;
   const mebibytes = Number(text);
   if (Number.isFinite(mebibytes) && mebibytes >= 1) return mebibytes * 2 ** 20;
@@ -184,7 +224,6 @@ class NativeDevice implements Device {
   readonly threads: number;
   readonly description: string;
   readonly precision: Precision;
-  readonly inferenceOnly: boolean;
   /** Ids and attributes of the call being made; grows to the longest call. */
   private call = new Float64Array(256);
 
@@ -202,7 +241,6 @@ class NativeDevice implements Device {
     this.threads = threads;
     this.description = description;
     this.precision = precision;
-    this.inferenceOnly = name === 'cpu' && precision !== 'float32';
     this.asynchronous = asynchronous;
     if (!asynchronous) return;
     this.record = (work) => this.capture(work);
@@ -236,6 +274,15 @@ class NativeDevice implements Device {
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null {
     const { code } = kernelTable[kernel];
     return this.device.refuses(code, 0, attributes.length, Float64Array.from(attributes));
+  }
+
+  rows(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[] {
+    const { code } = kernelTable[kernel];
+    return this.device.rows(code, 0, attributes.length, Float64Array.from(attributes));
+  }
+
+  useRow(name: string): void {
+    this.check('useRow', this.device.useRow(name));
   }
 
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {

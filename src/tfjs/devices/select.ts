@@ -173,23 +173,6 @@ export async function selectDevice(
   return { backend: backend.name, device: backend.device, why: explain(choice, status, all, backend.device) };
 }
 
-/**
- * For everything that trains on TF.js's current backend.
- * @throws VERSEMI_DEVICE_UNAVAILABLE where its device is for inference only
- */
-export function requireGradients(): void {
-  const current = engine().backend;
-  if (!(current instanceof VersemiBackend) || current.device.inferenceOnly !== true) return;
-  const { name, precision } = current.device;
-  throw new VersemiError('DEVICE_UNAVAILABLE', {
-    field: `${name}, precision`,
-    expected:
-      'float32 to train: on this device lower precisions are for inference, gradients would be those of other sums',
-    found: `${precision}`,
-    remedy: 'Leave the precision out.',
-  });
-}
-
 async function activate(name: string): Promise<VersemiBackend> {
   const registration = registrations.get(name)!;
   const running = engine().registry[name] as VersemiBackend | undefined;

@@ -1,12 +1,14 @@
+import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
 import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
 import { LinearMemory } from '../../wasm/linear-memory.js';
 import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
-import { type BufferNeed, bufferNeeds, CallError } from '../table/call-check.js';
+import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
-import type { BufferId, Device, DeviceMemory, DeviceSettings, Precision } from './device.js';
+import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
+import { checkForbiddenRows, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
 
 const pageBytes = 65536;
 /** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */
@@ -17,19 +19,14 @@ const mostThreads = 64;
 const defaultThreads = 16;
 const defaultSharedWork = 1 << 17;
 
+/** Every kernel has one row; whether a convolution filters is decided inside. */
+const onlyRow = 'simd';
+
 /** Bytes of the head of a call block; see assembly/kernels/call.ts. */
-const callHeadBytes = 16;
+const callHeadBytes = 8;
 
 export interface WasmDeviceOptions extends DeviceSettings {
   readonly smallestSharedWork?: number;
-  readonly relaxed?: boolean;
-}
-
-/** How the kernels of a device compute. */
-interface Arithmetic {
-  readonly exact: boolean;
-  /** Fused multiply-add where the engine and the processor have it. */
-  readonly relaxed: boolean;
 }
 
 /**
@@ -41,50 +38,23 @@ interface Arithmetic {
  *   and the head) run on the calling thread alone, which gives the same numbers. Default 131072: waking the others costs
  *   about as much.
  * @param options.exact plain sums only, no minimal filtering
- * @param options.relaxed relaxed SIMD where the engine has it, and not `exact`; default: VERSEMI_WASM_RELAXED=1. Results then
- *   depend on engine and processor in the last digits
  * @throws VERSEMI_DEVICE_UNAVAILABLE for a number of threads that makes no sense, a precision other than float32, or without
  *   WebAssembly SIMD
  */
 export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
   const threads = threadCount(options.threads);
-  checkPrecision(options.precision);
+  requireFloat32('wasm', options);
+  checkForbiddenRows('wasm', forbiddenRows(), [onlyRow]);
   const exact = options.exact ?? false;
-  const asked = options.relaxed ?? environment('VERSEMI_WASM_RELAXED') === '1';
-  const arithmetic = { exact, relaxed: asked && !exact && hasRelaxedSimd() };
   let reason: string | null = null;
   if (threads > 1) {
     try {
-      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, arithmetic);
+      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact);
     } catch (error) {
       reason = (error as Error).message;
     }
   }
-  return startSingle(reason, arithmetic);
-}
-
-/** @throws VERSEMI_DEVICE_UNAVAILABLE for what is not float32 */
-function checkPrecision(precision: Precision = 'float32'): void {
-  if (precision === 'float32') return;
-  throw new VersemiError('DEVICE_UNAVAILABLE', {
-    field: 'wasm, precision',
-    expected: 'float32: WebAssembly has no dot products of lower precision that are faster',
-    found: precision,
-    remedy: 'Leave the precision out, or use the device cpu, which has bfloat16 and int8 for inference.',
-  });
-}
-
-/** A module with one f32x4.relaxed_madd: valid only where the engine has relaxed SIMD. */
-const relaxedProbe = Uint8Array.of(
-  0, 97, 115, 109, 1, 0, 0, 0, // magic, version
-  1, 8, 1, 96, 3, 123, 123, 123, 1, 123, // type: (v128, v128, v128) -> v128
-  3, 2, 1, 0, // one function of it
-  10, 13, 1, 11, 0, 32, 0, 32, 1, 32, 2, 253, 133, 2, 11, // local.get 0, 1, 2; f32x4.relaxed_madd
-); // biome-ignore format: sections of the module
-
-/** Whether this engine has relaxed SIMD (Node 20 with --experimental-wasm-relaxed-simd, newer ones by themselves). */
-export function hasRelaxedSimd(): boolean {
-  return WebAssembly.validate(relaxedProbe);
+  return startSingle(reason, exact);
 }
 
 function threadCount(asked: number | undefined): number {
@@ -99,33 +69,23 @@ function threadCount(asked: number | undefined): number {
   return Math.min(threads, mostThreads);
 }
 
-function environment(name: string): string | undefined {
-  return typeof process === 'object' ? process.env?.[name] : undefined;
-}
-
-async function startSingle(reason: string | null, arithmetic: Arithmetic): Promise<Device> {
+async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
   const { memory, maximum } = createMemory(false);
-  // Only when it is asked for, as few ask for it; so too below.
-  const base64 = arithmetic.relaxed
-    ? (await import('../../wasm/generated/kernels-relaxed.js')).moduleBase64
-    : moduleBase64;
-  const kernels = await instantiate(await compile(base64), memory);
+  const kernels = await instantiate(await compile(moduleBase64), memory);
   const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, arithmetic, why);
+  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, exact, why);
 }
 
-async function startThreaded(threads: number, smallestSharedWork: number, arithmetic: Arithmetic): Promise<Device> {
+async function startThreaded(threads: number, smallestSharedWork: number, exact: boolean): Promise<Device> {
   if (typeof SharedArrayBuffer === 'undefined')
     throw new Error('no threads: SharedArrayBuffer is missing; a page needs cross-origin isolation for it');
   // Only now, so that a page without threads need not load it.
-  const { moduleBase64: threadedBase64 } = arithmetic.relaxed
-    ? await import('../../wasm/generated/kernels-threads-relaxed.js')
-    : await import('../../wasm/generated/kernels-threads.js');
+  const { moduleBase64: threadedBase64 } = await import('../../wasm/generated/kernels-threads.js');
   const module = await compile(threadedBase64);
   const { memory, maximum } = createMemory(true);
   const kernels = await instantiate(module, memory);
   const linear = new LinearMemory(memory, kernels.heapBase(), maximum);
-  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, arithmetic, '');
+  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, '');
   await device.startWorkers(module);
   return device;
 }
@@ -176,25 +136,31 @@ class WasmDevice implements Device {
   private call: Buffer;
   private pool: ThreadPool | null = null;
   private disposed = false;
+  /** The call that `refuses` was asked about last: the backend runs it next, with the same array of attributes. */
+  private checked:
+    | { readonly kernel: KernelName; readonly attributes: ArrayLike<number>; readonly needs: readonly BufferNeed[] }
+    | undefined;
   private readonly poison = environment('VERSEMI_POISON') === '1';
+  private readonly forbidden = forbiddenRows().includes(onlyRow);
+  private wanted = '';
 
   constructor(
     private readonly kernels: KernelExports,
     private readonly linear: LinearMemory,
     private readonly threadsWanted: number,
     private readonly smallestSharedWork: number,
-    private readonly arithmetic: Arithmetic,
+    private readonly exact: boolean,
     private readonly why: string,
   ) {
     this.control = linear.allocate(controlBytes);
     linear.uint8(this.control, controlBytes).fill(0);
     this.call = { address: linear.allocate(4096), bytes: 4096 };
-    kernels.bind(this.control, mayWait() ? 1 : 0, arithmetic.exact ? 1 : 0);
+    kernels.bind(this.control, mayWait() ? 1 : 0, exact ? 1 : 0);
   }
 
   async startWorkers(module: WebAssembly.Module): Promise<void> {
     const { memory } = this.linear;
-    const start = { module, memory, control: this.control, exact: this.arithmetic.exact };
+    const start = { module, memory, control: this.control, exact: this.exact };
     this.pool = await ThreadPool.start(start, this.threadsWanted - 1);
   }
 
@@ -204,8 +170,7 @@ class WasmDevice implements Device {
 
   get description(): string {
     const { threads } = this;
-    const { exact, relaxed } = this.arithmetic;
-    const kind = `WebAssembly ${relaxed ? 'relaxed ' : ''}SIMD${exact ? ', plain sums' : ''}`;
+    const kind = `WebAssembly SIMD${this.exact ? ', plain sums' : ''}`;
     return `${kind}, ${threads} ${threads === 1 ? 'thread' : 'threads'}${this.why}`;
   }
 
@@ -246,13 +211,23 @@ class WasmDevice implements Device {
   }
 
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null {
+    if (this.forbidden) return `${onlyRow}: ${forbiddenReason}`;
+    if (this.wanted !== '' && this.wanted !== onlyRow) return `${onlyRow}: another row was asked for`;
     try {
-      bufferNeeds(kernel, attributes);
+      this.checked = { kernel, attributes, needs: bufferNeeds(kernel, attributes) };
       return null;
     } catch (error) {
       if (error instanceof CallError) return error.message;
       throw error;
     }
+  }
+
+  rows(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[] {
+    return [{ name: onlyRow, reason: this.refuses(kernel, attributes) }];
+  }
+
+  useRow(name: string): void {
+    this.wanted = name;
   }
 
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
@@ -311,7 +286,10 @@ class WasmDevice implements Device {
     this.bytesInUse = 0;
   }
 
-  private needs(kernel: KernelName, attributes: ArrayLike<number>): BufferNeed[] {
+  private needs(kernel: KernelName, attributes: ArrayLike<number>): readonly BufferNeed[] {
+    const { checked } = this;
+    this.checked = undefined;
+    if (checked?.kernel === kernel && checked.attributes === attributes) return checked.needs;
     try {
       return bufferNeeds(kernel, attributes);
     } catch (error) {
@@ -330,7 +308,7 @@ class WasmDevice implements Device {
     const block = this.writeCall(addresses, attributes);
     const scratchBytes = this.kernels.scratchBytes(code, block, parts);
     const scratch = scratchBytes > 0 ? this.linear.allocate(scratchBytes) : 0;
-    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 4)[2] = scratch;
+    if (scratch !== 0) new Uint32Array(this.linear.memory.buffer, block, 2)[1] = scratch;
     try {
       this.kernels.run(code, block, parts);
     } catch (error) {
@@ -358,10 +336,9 @@ class WasmDevice implements Device {
     }
     const { address } = this.call;
     const { buffer } = this.linear.memory;
-    const head = new Uint32Array(buffer, address, 4);
-    head[0] = addresses.length;
-    head[1] = attributes.length;
-    head[2] = 0;
+    const head = new Uint32Array(buffer, address, 2);
+    head[0] = attributes.length;
+    head[1] = 0;
     const numbers = new Float64Array(buffer, address + callHeadBytes, attributes.length);
     for (let i = 0; i < attributes.length; i++) numbers[i] = attributes[i]!;
     const list = new Uint32Array(buffer, address + callHeadBytes + 8 * attributes.length, addresses.length);
@@ -403,12 +380,5 @@ function isDense(kernel: KernelName): boolean {
 
 /** False where every output is empty: kernels may count on sizes that are not 0. */
 function hasWork(kernel: KernelName, needs: readonly BufferNeed[]): boolean {
-  const outputs = needs.slice(needs.length - outputCount(kernel, needs));
-  return outputs.some(({ elements }) => elements > 0);
-}
-
-function outputCount(kernel: KernelName, needs: readonly BufferNeed[]): number {
-  const { inputs, outputs } = kernelTable[kernel];
-  // a list among the outputs (`parameter[n]`) takes what the inputs leave
-  return outputs.some((name) => name.endsWith(']')) ? needs.length - inputs.length : outputs.length;
+  return needs.slice(inputCount(kernel, needs.length)).some(({ elements }) => elements > 0);
 }

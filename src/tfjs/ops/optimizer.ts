@@ -77,11 +77,10 @@ export function adamStep(
   checkArena('adamStep', 'arena', sizes, arena);
   checkArena('adamStep', 'firstMoment', sizes, firstMoment);
   checkArena('adamStep', 'secondMoment', sizes, secondMoment);
-  const { learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale } = settings;
   runCustom<Tensor[]>(
     'VersemiAdamStep',
     { arena, firstMoment, secondMoment, ...numbered(parameters) },
-    { sizes, settings: [learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale] },
+    { sizes, settings: { ...settings } },
   );
 }
 

@@ -27,11 +27,6 @@ export class RepeatedComputation<T extends TensorContainer> {
     return this.refusal;
   }
 
-  /** True while runs are replays. */
-  get recorded(): boolean {
-    return this.recording !== undefined;
-  }
-
   /** @returns results that hold until the next run; `free` gives up what the caller need not keep */
   run(): { readonly results: T; free(): void } {
     if (this.recording?.replay() === true) return this.kept();

@@ -1,37 +1,9 @@
+import type { AttributeValues } from '../table/kernel-table.js';
 import { normalize, sampleStatistics } from './normalization.js';
 import { type NumberArray, type PlainKernels, required } from './plain-kernel.js';
 
-/** Sizes of a convolution, as kernel-table.ts states them: always those of the forward problem. */
-interface Problem {
-  readonly n: number;
-  readonly inD: number;
-  readonly inH: number;
-  readonly inW: number;
-  readonly inC: number;
-  readonly outD: number;
-  readonly outH: number;
-  readonly outW: number;
-  readonly outC: number;
-  readonly kD: number;
-  readonly kH: number;
-  readonly kW: number;
-  readonly sD: number;
-  readonly sH: number;
-  readonly sW: number;
-  readonly padD: number;
-  readonly padH: number;
-  readonly padW: number;
-}
-
-function problemOf(attributes: ArrayLike<number>): Problem {
-  const [n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW] = Array.from(
-    attributes,
-  ) as [...Array<number>] as unknown as readonly [
-    number, number, number, number, number, number, number, number, number,
-    number, number, number, number, number, number, number, number, number,
-  ]; // biome-ignore format: 18 numbers
-  return { n, inD, inH, inW, inC, outD, outH, outW, outC, kD, kH, kW, sD, sH, sW, padD, padH, padW };
-}
+/** Sizes of a convolution: always those of the forward problem. */
+type Problem = AttributeValues<'conv3d_forward'>;
 
 type Visit = (input: number, weight: number, output: number) => void;
 
@@ -105,23 +77,16 @@ function gradWeight(p: Problem, x: NumberArray, dy: NumberArray, output: NumberA
 }
 
 export const convolutionKernels = {
-  conv3d_forward(buffers, attributes) {
-    forward(
-      problemOf(attributes),
-      required(buffers, 0),
-      required(buffers, 1),
-      buffers[2] ?? null,
-      required(buffers, 3),
-    );
+  conv3d_forward(buffers, problem) {
+    forward(problem, required(buffers, 0), required(buffers, 1), buffers[2] ?? null, required(buffers, 3));
   },
 
-  conv3d_grad_input(buffers, attributes) {
+  conv3d_grad_input(buffers, problem) {
     const bias = buffers[2] ?? null;
-    gradInput(problemOf(attributes), required(buffers, 0), required(buffers, 1), bias, required(buffers, 3));
+    gradInput(problem, required(buffers, 0), required(buffers, 1), bias, required(buffers, 3));
   },
 
-  conv3d_grad_weight(buffers, attributes) {
-    const p = problemOf(attributes);
+  conv3d_grad_weight(buffers, p) {
     const dy = required(buffers, 1);
     gradWeight(p, required(buffers, 0), dy, required(buffers, 2));
     const gradBias = buffers[3];
@@ -131,17 +96,15 @@ export const convolutionKernels = {
     gradBias.set(sum);
   },
 
-  conv3d_norm_relu(buffers, attributes) {
-    const p = problemOf(attributes);
-    const transposed = attributes[18] === 1;
-    const relu = attributes[19] === 1;
+  conv3d_norm_relu(buffers, p) {
+    const transposed = p.transposed === 1;
     const skip = buffers[2];
     const output = required(buffers, 3);
     const raw = buffers[4] ?? output.slice();
     (transposed ? gradInput : forward)(p, required(buffers, 0), required(buffers, 1), null, raw);
     const channels = transposed ? p.inC : p.outC;
-    const statistics = sampleStatistics(raw, p.n, channels, attributes[20]!);
-    normalize(raw, statistics, p.n, channels, relu, output);
+    const statistics = sampleStatistics(raw, p.n, channels, p.epsilon);
+    normalize(raw, statistics, p.n, channels, p.relu === 1, output);
     if (skip) for (let i = 0; i < output.length; i++) output[i]! += skip[i]!;
     buffers[5]?.set(statistics.mean);
     buffers[6]?.set(statistics.rstd);

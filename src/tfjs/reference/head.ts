@@ -49,8 +49,7 @@ function largestPrompt(logits: NumberArray, sample: number, prompts: number, vox
 }
 
 export const headKernels = {
-  dynamic_head(buffers, attributes, keep = asTheyAre) {
-    const [n, prompts, voxels, width] = attributes as unknown as [number, number, number, number];
+  dynamic_head(buffers, { n, prompts, voxels, width }, keep = asTheyAre) {
     const features = required(buffers, 0);
     const parameters = required(buffers, 1);
     const logits = required(buffers, 2);
@@ -71,8 +70,7 @@ export const headKernels = {
     }
   },
 
-  dynamic_head_grad(buffers, attributes, keep = asTheyAre) {
-    const [n, prompts, voxels, width] = attributes as unknown as [number, number, number, number];
+  dynamic_head_grad(buffers, { n, prompts, voxels, width }, keep = asTheyAre) {
     const gradLogits = required(buffers, 0);
     const features = required(buffers, 1);
     const parameters = required(buffers, 2);
@@ -156,8 +154,7 @@ export const headKernels = {
     }
   },
 
-  aggregate_max(buffers, attributes) {
-    const [n, prompts, voxels, real] = attributes as unknown as [number, number, number, number];
+  aggregate_max(buffers, { n, prompts, voxels, real }) {
     const logits = required(buffers, 0);
     const aggregate = required(buffers, 1);
     for (let sample = 0; sample < n; sample++)
@@ -165,8 +162,7 @@ export const headKernels = {
         aggregate[sample * voxels + v] = sigmoid(logits[largestPrompt(logits, sample, prompts, voxels, real, v)]!);
   },
 
-  aggregate_max_grad(buffers, attributes) {
-    const [n, prompts, voxels, real] = attributes as unknown as [number, number, number, number];
+  aggregate_max_grad(buffers, { n, prompts, voxels, real }) {
     const gradAggregate = required(buffers, 0);
     const logits = required(buffers, 1);
     const gradLogits = required(buffers, 2);

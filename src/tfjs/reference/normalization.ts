@@ -39,8 +39,7 @@ export function normalize(
 }
 
 export const normalizationKernels = {
-  instance_norm_relu(buffers, attributes) {
-    const [n, , channels, relu, epsilon] = attributes as unknown as [number, number, number, number, number];
+  instance_norm_relu(buffers, { n, channels, relu, epsilon }) {
     const x = required(buffers, 0);
     const statistics = sampleStatistics(x, n, channels, epsilon);
     normalize(x, statistics, n, channels, relu === 1, required(buffers, 1));
@@ -48,8 +47,7 @@ export const normalizationKernels = {
     buffers[3]?.set(statistics.rstd);
   },
 
-  instance_norm_relu_grad(buffers, attributes) {
-    const [n, voxels, channels, relu] = attributes as unknown as [number, number, number, number];
+  instance_norm_relu_grad(buffers, { n, voxels, channels, relu }) {
     const [dy, raw, mean, rstd, gradRaw] = [0, 1, 2, 3, 4].map((i) => required(buffers, i)) as NumberArray5;
     const averageG = new Float64Array(n * channels);
     const averageGX = new Float64Array(n * channels);
@@ -69,8 +67,7 @@ export const normalizationKernels = {
     });
   },
 
-  batch_norm_relu(buffers, attributes) {
-    const [rows, channels, training, relu, epsilon] = attributes as unknown as [number, number, number, number, number];
+  batch_norm_relu(buffers, { rows, channels, training, relu, epsilon }) {
     const x = required(buffers, 0);
     const gamma = required(buffers, 1);
     const beta = required(buffers, 2);
@@ -93,8 +90,7 @@ export const normalizationKernels = {
     }
   },
 
-  batch_norm_relu_grad(buffers, attributes) {
-    const [rows, channels, relu, epsilon] = attributes as unknown as [number, number, number, number];
+  batch_norm_relu_grad(buffers, { rows, channels, relu, epsilon }) {
     const [dy, x, gamma, beta, mean] = [0, 1, 2, 3, 4].map((i) => required(buffers, i)) as NumberArray5;
     const variance = required(buffers, 5);
     const gradX = required(buffers, 6);

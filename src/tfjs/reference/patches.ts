@@ -3,10 +3,9 @@ import { type PlainKernels, required } from './plain-kernel.js';
 
 /** Calls `body` with every voxel of n patches [d, h, w], in order. */
 function eachVoxel(
-  attributes: ArrayLike<number>,
+  { n, d, h, w }: { readonly n: number; readonly d: number; readonly h: number; readonly w: number },
   body: (patch: number, x: number, y: number, z: number, at: number) => void,
 ): void {
-  const [n, d, h, w] = Array.from(attributes).slice(0, 4) as [number, number, number, number];
   let at = 0;
   for (let i = 0; i < n; i++)
     for (let z = 0; z < d; z++) for (let y = 0; y < h; y++) for (let x = 0; x < w; x++) body(i, x, y, z, at++);
@@ -17,7 +16,7 @@ export const patchKernels = {
   cut_patches(buffers, attributes) {
     const [volumes, table] = [required(buffers, 0), required(buffers, 1)];
     const patches = required(buffers, 3);
-    const [d, h, w, total, lookups] = Array.from(attributes).slice(1) as [number, number, number, number, number];
+    const { d, h, w, total, lookups } = attributes;
     eachVoxel(attributes, (i, x, y, z, at) => {
       const row = Array.from(table.subarray(i * patchRowLength, (i + 1) * patchRowLength));
       const [high, low, sizeX, sizeY, sizeZ, beginX, beginY, beginZ] = row as Numbers8;
@@ -42,7 +41,7 @@ export const patchKernels = {
 
   cut_mix(buffers, attributes) {
     const [patches, table, mixes] = [required(buffers, 0), required(buffers, 1), required(buffers, 2)];
-    const [d, h, w, sources] = Array.from(attributes).slice(1) as [number, number, number, number];
+    const { d, h, w, sources } = attributes;
     const voxels = d * h * w;
     eachVoxel(attributes, (i, x, y, z, at) => {
       const row = Array.from(table.subarray(i * mixRowLength, (i + 1) * mixRowLength));

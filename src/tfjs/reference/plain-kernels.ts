@@ -1,10 +1,11 @@
+import { unpackAttributes } from '../table/call-check.js';
 import type { KernelName } from '../table/kernel-table.js';
 import { convolutionKernels } from './convolution.js';
 import { headKernels } from './head.js';
 import { normalizationKernels } from './normalization.js';
 import { optimizerKernels } from './optimizer.js';
 import { patchKernels } from './patches.js';
-import type { PlainKernel } from './plain-kernel.js';
+import type { NumberArray, PlainKernel } from './plain-kernel.js';
 import { tensorKernels } from './tensor.js';
 
 /**
@@ -12,7 +13,7 @@ import { tensorKernels } from './tensor.js';
  * specification: the selftest compares devices with it on Float64Array, and it serves the custom ops on TF.js's own cpu
  * backend on Float32Array. It is checked itself by finite differences and against PyTorch (test/ops).
  */
-export const plainKernels: Record<KernelName, PlainKernel> = {
+export const plainKernels: { readonly [Name in KernelName]: PlainKernel<Name> } = {
   ...convolutionKernels,
   ...normalizationKernels,
   ...headKernels,
@@ -20,3 +21,14 @@ export const plainKernels: Record<KernelName, PlainKernel> = {
   ...tensorKernels,
   ...patchKernels,
 };
+
+/** Runs a row on packed attributes, as devices are given them. */
+export function runPlain(
+  row: KernelName,
+  buffers: readonly (NumberArray | null)[],
+  attributes: ArrayLike<number>,
+  keep?: (value: number) => number,
+): void {
+  const kernel = plainKernels[row] as PlainKernel<KernelName>;
+  kernel(buffers, unpackAttributes(row, attributes), keep);
+}

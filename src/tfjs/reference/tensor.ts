@@ -49,12 +49,6 @@ const binaryFunctions: Record<(typeof binaryKinds)[number], (a: number, b: numbe
   squaredDifference: (a, b) => (a - b) * (a - b),
 };
 
-/** The numbers after position `from`, in groups of `rank`. */
-function groups(attributes: ArrayLike<number>, from: number, rank: number, count: number): number[][] {
-  const all = Array.from(attributes);
-  return Array.from({ length: count }, (_, i) => all.slice(from + i * rank, from + (i + 1) * rank));
-}
-
 /** Visits every index of `shape` in row-major order. */
 function forEachIndex(shape: readonly number[], visit: (index: readonly number[], at: number) => void): void {
   const index = shape.map(() => 0);
@@ -79,29 +73,27 @@ function dot(index: readonly number[], strides: readonly number[]): number {
 }
 
 export const tensorKernels = {
-  unary(buffers, attributes) {
+  unary(buffers, { kind, parameterA, parameterB }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const f = unaryFunctions[unaryKinds[attributes[0]!]!];
-    for (let i = 0; i < output.length; i++) output[i] = f(x[i]!, attributes[2]!, attributes[3]!);
+    const f = unaryFunctions[unaryKinds[kind]!];
+    for (let i = 0; i < output.length; i++) output[i] = f(x[i]!, parameterA, parameterB);
   },
 
-  binary(buffers, attributes) {
+  binary(buffers, { kind, shape, aStride, bStride }) {
     const a = required(buffers, 0);
     const b = required(buffers, 1);
     const output = required(buffers, 2);
-    const f = binaryFunctions[binaryKinds[attributes[0]!]!];
-    const [shape, aStrides, bStrides] = groups(attributes, 2, attributes[1]!, 3) as [number[], number[], number[]];
+    const f = binaryFunctions[binaryKinds[kind]!];
     forEachIndex(shape, (index, at) => {
-      output[at] = f(a[dot(index, aStrides)]!, b[dot(index, bStrides)]!);
+      output[at] = f(a[dot(index, aStride)]!, b[dot(index, bStride)]!);
     });
   },
 
-  reduce(buffers, attributes) {
+  reduce(buffers, { kind: code, outer, reduced, inner }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const kind = reduceKinds[attributes[0]!]!;
-    const [, outer, reduced, inner] = attributes as unknown as [number, number, number, number];
+    const kind = reduceKinds[code]!;
     for (let o = 0; o < outer; o++)
       for (let i = 0; i < inner; i++) {
         const at = (r: number) => x[(o * reduced + r) * inner + i]!;
@@ -116,11 +108,10 @@ export const tensorKernels = {
       }
   },
 
-  matmul(buffers, attributes) {
+  matmul(buffers, { batch, m, k, n, transposeA, transposeB, aStep, bStep }) {
     const a = required(buffers, 0);
     const b = required(buffers, 1);
     const output = required(buffers, 2);
-    const [batch, m, k, n, transposeA, transposeB, aStep, bStep] = Array.from(attributes) as Numbers8;
     for (let s = 0; s < batch; s++)
       for (let row = 0; row < m; row++)
         for (let column = 0; column < n; column++) {
@@ -133,10 +124,9 @@ export const tensorKernels = {
         }
   },
 
-  transpose(buffers, attributes) {
+  transpose(buffers, { shape, permutation }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const [shape, permutation] = groups(attributes, 1, attributes[0]!, 2) as [number[], number[]];
     const strides = stridesOf(shape);
     forEachIndex(
       permutation.map((axis) => shape[axis]!),
@@ -146,10 +136,9 @@ export const tensorKernels = {
     );
   },
 
-  slice(buffers, attributes) {
+  slice(buffers, { shape, begin, size }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const [shape, begin, size] = groups(attributes, 1, attributes[0]!, 3) as [number[], number[], number[]];
     const strides = stridesOf(shape);
     const offset = dot(begin, strides);
     forEachIndex(size, (index, at) => {
@@ -157,12 +146,10 @@ export const tensorKernels = {
     });
   },
 
-  pad(buffers, attributes) {
+  pad(buffers, { shape, before, after, value }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const rank = attributes[0]!;
-    const [shape, before, after] = groups(attributes, 1, rank, 3) as [number[], number[], number[]];
-    output.fill(attributes[1 + 3 * rank]!);
+    output.fill(value);
     const strides = stridesOf(shape.map((length, axis) => before[axis]! + length + after[axis]!));
     const offset = dot(before, strides);
     forEachIndex(shape, (index, at) => {
@@ -170,23 +157,19 @@ export const tensorKernels = {
     });
   },
 
-  concat(buffers, attributes) {
-    const n = attributes[0]!;
-    const outer = attributes[1]!;
-    const output = required(buffers, n);
+  concat(buffers, { outer, inner }) {
+    const output = required(buffers, inner.length);
     let at = 0;
     for (let o = 0; o < outer; o++)
-      for (let i = 0; i < n; i++) {
-        const inner = attributes[2 + i]!;
+      for (const [i, length] of inner.entries()) {
         const x: NumberArray = required(buffers, i);
-        for (let j = 0; j < inner; j++) output[at++] = x[o * inner + j]!;
+        for (let j = 0; j < length; j++) output[at++] = x[o * length + j]!;
       }
   },
 
-  tile(buffers, attributes) {
+  tile(buffers, { shape, repetitions }) {
     const x = required(buffers, 0);
     const output = required(buffers, 1);
-    const [shape, repetitions] = groups(attributes, 1, attributes[0]!, 2) as [number[], number[]];
     const strides = stridesOf(shape);
     forEachIndex(
       shape.map((length, axis) => length * repetitions[axis]!),
@@ -196,9 +179,7 @@ export const tensorKernels = {
     );
   },
 
-  fill(buffers, attributes) {
-    required(buffers, 0).fill(attributes[1]!);
+  fill(buffers, { value }) {
+    required(buffers, 0).fill(value);
   },
 } satisfies PlainKernels;
-
-type Numbers8 = [number, number, number, number, number, number, number, number];

@@ -1,10 +1,9 @@
 import type { BufferId, Device } from '../devices/device.js';
-import { plainKernels } from '../reference/plain-kernels.js';
+import { runPlain } from '../reference/plain-kernels.js';
 import { storesLowered } from './lowered-device.js';
-import { runLowered } from './lowered-kernels.js';
-import { makeData, type OpCase, seedOf, sourceSize, type Target } from './op-case.js';
-import { precisionOf, roundings, roundoffOf } from './precision.js';
-import { quantizedInputs } from './quantized.js';
+import { precisionOf, runLowered } from './lowered-kernels.js';
+import { makeData, type OpCase, packedAttributes, seedOf, sourceSize, type Target } from './op-case.js';
+import { roundings, roundoffOf } from './precision.js';
 
 /** Elements behind each output that a kernel must not touch. */
 const guardElements = 32;
@@ -17,6 +16,8 @@ export interface CaseResult {
   readonly ok: boolean;
   /** What was compared, why the device refuses, or the first number that differs. */
   readonly detail: string;
+  /** Kernel and row, where a row was asked for. */
+  readonly row?: string;
   /** True where the device has no kernel for the call and TF.js would delegate it. */
   readonly refused?: boolean;
 }
@@ -49,7 +50,7 @@ export function expectedOutputs(opCase: OpCase, { inputs, outputs }: CaseData): 
     if (output === null) return null;
     return typeof output === 'number' ? new Float64Array(output) : output.slice();
   });
-  plainKernels[opCase.row]([...inputs, ...results], opCase.attributes);
+  runPlain(opCase.row, [...inputs, ...results], packedAttributes(opCase));
   return results;
 }
 
@@ -75,16 +76,12 @@ function loweredErrors(
         if (error > most[i]!) most[i] = error;
       }
   };
-  if (precision === 'int8') {
-    take(2, expectedOutputs(opCase, { ...data, inputs: quantizedInputs(opCase.row, opCase.attributes, data.inputs) }));
-    return most;
-  }
   for (const [run, round] of roundings(precision, fewest < 64 ? 8 : 2).entries()) {
     const results = data.outputs.map((output) => {
       if (output === null) return null;
       return typeof output === 'number' ? new Float64Array(output) : output.slice();
     });
-    runLowered(opCase.row, [...data.inputs, ...results], opCase.attributes, round, storesLowered(device));
+    runLowered(opCase.row, [...data.inputs, ...results], packedAttributes(opCase), round, storesLowered(device));
     // Rounding at random errs by up to twice what rounding to nearest does.
     take(run === 0 ? 2 : 1, results);
   }
@@ -97,7 +94,7 @@ function loweredErrors(
  */
 export function checkCase(device: Device, opCase: OpCase): CaseResult {
   const name = `${opCase.row}: ${opCase.name}`;
-  const reason = device.refuses(opCase.row, Float64Array.from(opCase.attributes));
+  const reason = device.refuses(opCase.row, packedAttributes(opCase));
   if (reason !== null) return { name, ok: true, refused: true, detail: `refused: ${reason}` };
   const buffersBefore = device.memory().buffers;
   const data = caseData(opCase);
@@ -140,7 +137,7 @@ function execute(device: Device, opCase: OpCase, data: CaseData): Execution {
       if (target === null) buffers.push(0);
       else upload(guarded(data.outputs[i]!, targetSize(target)));
     }
-    device.run(opCase.row, buffers, Float64Array.from(opCase.attributes));
+    device.run(opCase.row, buffers, packedAttributes(opCase));
     for (const [i, input] of data.inputs.entries()) {
       if (input === null) continue;
       const after = new Float32Array(input.length);

@@ -52,8 +52,7 @@ async function loweredErrors(device: Device, graph: GraphCase, expected: GraphRe
   const { precision = 'float32' } = device;
   if (precision === 'float32') return null;
   const most: GraphErrors = { outputs: [], gradients: [] };
-  // int8 has one way to round.
-  for (const [run, round] of roundings(precision, precision === 'int8' ? 1 : loweredRuns).entries()) {
+  for (const [run, round] of roundings(precision, loweredRuns).entries()) {
     // Rounding at random errs by up to 2 u, to nearest by u.
     const factor = run === 0 ? 2 : 1;
     const result = await runLoweredGraph(graph, round, device);

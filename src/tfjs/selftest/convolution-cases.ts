@@ -82,7 +82,7 @@ function casesOf(shape: Shape, at: number): OpCase[] {
     return {
       row: 'conv3d_norm_relu',
       name: `${name}${transposed ? ', transposed' : ''}${relu ? '' : ', no relu'}${skip ? ', skip' : ''}${save ? '' : ', inference'}`,
-      attributes: [...attributes, Number(transposed), Number(relu), 1e-5],
+      attributes: { ...attributes, transposed: Number(transposed), relu: Number(relu), epsilon: 1e-5 },
       inputs: [normal(transposed ? outputSize : inputSize), weight, skip ? normal(size) : null],
       outputs: [size, save ? size : null, statistics, statistics],
       terms: taps * Math.max(inC, outC) + size,

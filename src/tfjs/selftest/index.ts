@@ -6,7 +6,7 @@ import { checkGraph } from './check-graph.js';
 import { convolutionCases } from './convolution-cases.js';
 import { graphCases } from './graph-cases.js';
 import { networkCases } from './network-cases.js';
-import type { OpCase } from './op-case.js';
+import { type OpCase, packedAttributes } from './op-case.js';
 import { patchCases } from './patch-cases.js';
 import { tensorCases } from './tensor-cases.js';
 
@@ -19,19 +19,34 @@ export const opCases: readonly OpCase[] = [...convolutionCases, ...networkCases,
  * Checks a device on this machine, case by case: kernels against plain TypeScript in double, then ops and gradients
  * through TF.js against TF.js's own cpu backend. The current backend is the given one afterwards.
  * @param selected what {@link selectDevice} returned
+ * @param options.everyRow each case on every row that takes it, not only on the one that the device chooses
  */
-export async function* runSelftest({
-  backend,
-  device,
-}: {
-  readonly backend: string;
-  readonly device: Device;
-}): AsyncGenerator<CaseResult> {
+export async function* runSelftest(
+  { backend, device }: { readonly backend: string; readonly device: Device },
+  { everyRow = false }: { readonly everyRow?: boolean } = {},
+): AsyncGenerator<CaseResult> {
   for (const opCase of opCases) {
-    yield checkCase(device, opCase);
-    // Lets progress be shown and signals be seen.
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    for (const result of everyRow ? onEveryRow(device, opCase) : [checkCase(device, opCase)]) {
+      yield result;
+      // Lets progress be shown and signals be seen.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
   }
   for (const graph of graphCases) yield await checkGraph(backend, device, graph);
   await tf.setBackend(backend);
+}
+
+function* onEveryRow(device: Device, opCase: OpCase): Generator<CaseResult> {
+  const rows = device.rows?.(opCase.row, packedAttributes(opCase)) ?? [];
+  const taking = rows.filter(({ reason }) => reason === null);
+  if (taking.length === 0) yield checkCase(device, opCase);
+  for (const { name } of taking) {
+    device.useRow?.(name);
+    try {
+      const result = checkCase(device, opCase);
+      yield { ...result, name: `${result.name}, ${name}`, row: `${opCase.row} ${name}` };
+    } finally {
+      device.useRow?.('');
+    }
+  }
 }

@@ -2,13 +2,12 @@ import * as tf from '@tensorflow/tfjs-core';
 import { VersemiBackend } from '../backend/backend.js';
 import { registerKernels } from '../backend/register.js';
 import type { BufferId, Device } from '../devices/device.js';
-import { plainKernels } from '../reference/plain-kernels.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { inputCount } from '../table/call-check.js';
+import type { KernelName } from '../table/kernel-table.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
-import { loweredPositions, runLowered } from './lowered-kernels.js';
+import { loweredPositions, precisionOf, runLowered } from './lowered-kernels.js';
 import { PlainDevice } from './plain-device.js';
-import { precisionOf, type Rounding } from './precision.js';
-import { quantizedInputs } from './quantized.js';
+import type { Rounding } from './precision.js';
 
 /** Rows whose results a device stores as it stores their operands. */
 const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpose', 'slice', 'pad', 'concat', 'tile']);
@@ -33,15 +32,8 @@ export class LoweredDevice extends PlainDevice {
     super.write(buffer, source);
   }
   override run(row: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
-    const { precision } = this.like;
     if (precisionOf(this.like, row) !== 'float32') {
       const live = buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer)));
-      if (precision === 'int8') {
-        const inputs = kernelTable[row].inputs.length;
-        const operands = quantizedInputs(row, attributes, live.slice(0, inputs));
-        plainKernels[row]([...operands, ...live.slice(inputs)], attributes);
-        return;
-      }
       const stored = storesLowered(this.like);
       runLowered(row, live, attributes, this.round, stored);
       if (!stored) return;
@@ -50,12 +42,12 @@ export class LoweredDevice extends PlainDevice {
     }
     super.run(row, buffers, attributes);
     if (!following.has(row)) return;
-    const { outputs } = kernelTable[row];
-    const output = buffers.at(-outputs.length)!;
+    const first = inputCount(row, buffers.length);
+    const output = buffers[first]!;
     const values = this.get(output);
     // Small operands that are broadcast do not count.
     const operands = buffers
-      .slice(0, -outputs.length)
+      .slice(0, first)
       .filter((buffer) => row !== 'binary' || this.get(buffer).length === values.length);
     if (operands.length === 0 || !operands.every((buffer) => this.roundedBuffers.has(buffer))) return;
     for (let i = 0; i < values.length; i++) values[i] = this.round(values[i]!);
@@ -63,11 +55,11 @@ export class LoweredDevice extends PlainDevice {
   }
 }
 
-type LoweredLike = Pick<Device, 'precision' | 'inferenceOnly'>;
+type LoweredLike = Pick<Device, 'precision'>;
 
-/** Whether activations are stored rounded, or operands alone are: of TF32, and where the precision is for inference. */
-export function storesLowered({ precision, inferenceOnly }: LoweredLike): boolean {
-  return precision === 'bfloat16' && !inferenceOnly;
+/** Whether activations are stored rounded, or operands alone are, as with TF32. */
+export function storesLowered({ precision }: LoweredLike): boolean {
+  return precision === 'bfloat16';
 }
 
 const backend = 'versemi-lowered';

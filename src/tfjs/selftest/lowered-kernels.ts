@@ -1,35 +1,28 @@
+import type { Device, Precision } from '../devices/device.js';
 import type { NumberArray } from '../reference/plain-kernel.js';
-import { plainKernels } from '../reference/plain-kernels.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { plainKernels, runPlain } from '../reference/plain-kernels.js';
+import { buffersOf, unpackAttributes } from '../table/call-check.js';
+import type { KernelName } from '../table/kernel-table.js';
 import type { Rounding } from './precision.js';
 
-/**
- * Rows that a device may compute with rounded operands, and which of their tensors it may keep in that precision: weights as
- * operands only, activations in memory. Statistics and parameters are float32 everywhere.
- */
-const loweredTensors: Partial<Record<KernelName, readonly string[]>> = {
-  conv3d_forward: ['input', 'weight', 'output'],
-  conv3d_grad_input: ['gradOutput', 'weight', 'gradInput'],
-  conv3d_grad_weight: ['input', 'gradOutput'],
-  conv3d_norm_relu: ['input', 'weight', 'skip?', 'output', 'raw?'],
-  instance_norm_relu: ['input', 'output'],
-  instance_norm_relu_grad: ['gradOutput', 'raw', 'gradRaw'],
-  batch_norm_relu: ['input', 'output'],
-  batch_norm_relu_grad: ['gradOutput', 'input', 'gradInput'],
-  dynamic_head: ['features'],
-  dynamic_head_grad: ['features', 'gradFeatures'],
-};
+/** Rows that a device of lower precision computes with rounded operands: weights as operands only, activations in memory too. */
+const loweredRows = /^(conv3d|instance_norm|batch_norm|dynamic_head)/;
 
 export function isLowered(row: KernelName): boolean {
-  return loweredTensors[row] !== undefined;
+  return loweredRows.test(row);
 }
 
-/** Positions of the tensors of a row that are rounded, inputs or outputs. */
+/** The precision in which a device may compute a row. */
+export function precisionOf({ precision = 'float32' }: Pick<Device, 'precision'>, row: KernelName): Precision {
+  return isLowered(row) ? precision : 'float32';
+}
+
+/** Positions of the tensors of a row that are rounded, inputs or outputs: its activations, and the weights of convolutions. */
 export function loweredPositions(row: KernelName, of: 'inputs' | 'outputs'): number[] {
-  const { inputs, outputs } = kernelTable[row];
-  const [names, first] = of === 'inputs' ? [inputs, 0] : [outputs, inputs.length];
-  const lowered = loweredTensors[row] ?? [];
-  return names.flatMap((name, i) => (lowered.includes(name) ? [first + i] : []));
+  if (!isLowered(row)) return [];
+  return buffersOf(row).flatMap(({ name, output, narrow }, i) =>
+    output === (of === 'outputs') && (narrow || name === 'weight') ? [i] : [],
+  );
 }
 
 /**
@@ -54,18 +47,17 @@ export function runLowered(
     const [, , skip, output, raw = null, mean = null, rstd = null] = all as [null, null, ...(NumberArray | null)[]];
     const kept = raw ?? output!.slice();
     all[4] = kept;
-    plainKernels[row](all, attributes);
+    runPlain(row, all, attributes);
     roundAll(kept, round);
-    // The forward problem's input or output is the result: D, H, W, channels.
-    const at = attributes[18] === 1 ? 1 : 5;
-    const voxels = attributes[at]! * attributes[at + 1]! * attributes[at + 2]!;
-    const norm = [attributes[0]!, voxels, attributes[at + 3]!, attributes[19]!, attributes[20]!];
-    plainKernels.instance_norm_relu([kept, output!, mean, rstd], norm);
+    const { n, relu, epsilon, transposed, ...sizes } = unpackAttributes('conv3d_norm_relu', attributes);
+    const channels = transposed ? sizes.inC : sizes.outC;
+    const voxels = output!.length / (n * channels);
+    plainKernels.instance_norm_relu([kept, output!, mean, rstd], { n, voxels, channels, relu, epsilon });
     if (skip) for (let i = 0; i < output!.length; i++) output![i]! += skip[i]!;
     roundAll(output!, round);
     return;
   }
-  plainKernels[row](all, attributes, stored ? round : undefined);
+  runPlain(row, all, attributes, stored ? round : undefined);
   for (const i of outputs) if (all[i]) roundAll(all[i], round);
 }
 

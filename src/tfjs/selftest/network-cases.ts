@@ -17,7 +17,7 @@ function instanceNorm(n: number, voxels: number, channels: number, relu: boolean
     {
       row: 'instance_norm_relu',
       name,
-      attributes: [n, voxels, channels, Number(relu), epsilon],
+      attributes: { n, voxels, channels, relu: Number(relu), epsilon },
       inputs: [raw],
       outputs: [size, relu ? n * channels : null, relu ? n * channels : null],
       ...common,
@@ -25,7 +25,7 @@ function instanceNorm(n: number, voxels: number, channels: number, relu: boolean
     {
       row: 'instance_norm_relu_grad',
       name,
-      attributes: [n, voxels, channels, Number(relu)],
+      attributes: { n, voxels, channels, relu: Number(relu) },
       inputs: [normal(size), raw, statistic('mean'), statistic('rstd')],
       outputs: [size],
       ...common,
@@ -49,7 +49,7 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     {
       row: 'batch_norm_relu',
       name: `${name}, training`,
-      attributes: [rows, channels, 1, Number(relu), epsilon],
+      attributes: { rows, channels, training: 1, relu: Number(relu), epsilon },
       inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), null, null],
       outputs: [size, channels, channels],
       terms: rows,
@@ -57,7 +57,7 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     {
       row: 'batch_norm_relu',
       name: `${name}, inference`,
-      attributes: [rows, channels, 0, Number(relu), epsilon],
+      attributes: { rows, channels, training: 0, relu: Number(relu), epsilon },
       inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), normal(channels), positive(channels)],
       outputs: [size, null, null],
       terms: 1,
@@ -65,7 +65,7 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     {
       row: 'batch_norm_relu_grad',
       name,
-      attributes: [rows, channels, Number(relu), epsilon],
+      attributes: { rows, channels, relu: Number(relu), epsilon },
       inputs: [
         normal(size),
         normal(size, 2, 0.5),
@@ -83,7 +83,7 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
 function dynamicHead(n: number, prompts: number, voxels: number, width: number): OpCase[] {
   const count = 2 * width * width + 4 * width + 2;
   const name = `${n} samples, ${prompts} prompts, ${voxels} voxels, width ${width}`;
-  const attributes = [n, prompts, voxels, width];
+  const attributes = { n, prompts, voxels, width };
   const parameters = normal(n * prompts * count, 1 / Math.sqrt(width));
   const features = normal(n * voxels * width);
   return [
@@ -111,7 +111,7 @@ function overlap(count: number, target: Source, mask: Source | null, name: strin
   const grad = (which: 'logits' | 'target' | 'both'): OpCase => ({
     row: 'overlap_sums_grad',
     name: `${name}, gradient of ${which}`,
-    attributes: [count],
+    attributes: { count },
     inputs: [explicit(0.7, -0.3, 0.2, 0.05, 11), logits, target, mask],
     outputs: [which === 'target' ? null : count, which === 'logits' ? null : count],
     terms: 4,
@@ -120,7 +120,7 @@ function overlap(count: number, target: Source, mask: Source | null, name: strin
     {
       row: 'overlap_sums',
       name,
-      attributes: [count],
+      attributes: { count },
       inputs: [logits, target, mask],
       outputs: [5],
       terms: count,
@@ -132,7 +132,7 @@ function overlap(count: number, target: Source, mask: Source | null, name: strin
 }
 
 function aggregate(n: number, prompts: number, voxels: number, real: number, logits: Source, name: string): OpCase[] {
-  const attributes = [n, prompts, voxels, real];
+  const attributes = { n, prompts, voxels, real };
   return [
     { row: 'aggregate_max', name, attributes, inputs: [logits], outputs: [n * voxels], terms: 1 },
     {
@@ -154,7 +154,7 @@ function optimizer(sizes: readonly number[], step: number): OpCase[] {
     {
       row: 'pack_gradients',
       name,
-      attributes: [sizes.length, ...sizes],
+      attributes: { size: sizes },
       // The second gradient is absent: zeros.
       inputs: sizes.map((size, i) => (i === 1 ? null : normal(size))),
       outputs: [total, 1],
@@ -163,7 +163,16 @@ function optimizer(sizes: readonly number[], step: number): OpCase[] {
     {
       row: 'adam_step',
       name,
-      attributes: [sizes.length, 1e-2, 0.5, 0.999, 1e-8, 1e-2, step, 0.25, ...sizes],
+      attributes: {
+        learningRate: 1e-2,
+        beta1: 0.5,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weightDecay: 1e-2,
+        step,
+        gradientScale: 0.25,
+        size: sizes,
+      },
       inputs: [normal(total)],
       outputs: [normal(total, 0.1), positive(total), ...parameters],
       terms: 4,
@@ -171,7 +180,7 @@ function optimizer(sizes: readonly number[], step: number): OpCase[] {
     {
       row: 'ema_step',
       name,
-      attributes: [sizes.length, 0.9, ...sizes],
+      attributes: { decay: 0.9, size: sizes },
       inputs: parameters,
       outputs: [normal(total)],
       terms: 2,

@@ -1,5 +1,6 @@
 import { RandomStream, streams } from '../../random.js';
-import type { KernelName } from '../table/kernel-table.js';
+import { packAttributes } from '../table/call-check.js';
+import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 
 /** What a buffer holds before the call. */
 export type Source =
@@ -15,17 +16,24 @@ export type Fill = 'normal' | 'uniform' | 'positive' | 'binary';
 export type Target = number | Source | null;
 
 /** One call of one row of the kernel table, with random data and the exactness to expect. */
-export interface OpCase {
-  readonly row: KernelName;
+interface OpCaseOf<Name extends KernelName> {
+  readonly row: Name;
   /** Unique within the row. */
   readonly name: string;
-  readonly attributes: readonly number[];
+  readonly attributes: AttributeValues<Name>;
   readonly inputs: readonly (Source | null)[];
   readonly outputs: readonly Target[];
   /** Length of the longest sum behind one output element: the error allowed grows with its square root. */
   readonly terms: number;
   /** Factor on the error allowed, where the problem itself amplifies rounding. Default 1. */
   readonly conditioning?: number;
+}
+
+export type OpCase = { [Name in KernelName]: OpCaseOf<Name> }[KernelName];
+
+/** The attributes of a case as devices take them. */
+export function packedAttributes({ row, attributes }: OpCase): Float64Array {
+  return packAttributes(row, attributes as never);
 }
 
 export const normal = (size: number, scale = 1, offset = 0): Source => ({ size, fill: 'normal', scale, offset });

@@ -22,7 +22,7 @@ function cut(name: string, patch: Numbers, total: number, rows: readonly Row[]):
   return {
     row: 'cut_patches',
     name,
-    attributes: [rows.length, d, h, w, total, 0],
+    attributes: { n: rows.length, d, h, w, total, lookups: 0 },
     inputs: [normal(total), explicit(...rows.flatMap(row)), null],
     outputs: [rows.length * d * h * w],
     terms: 1,
@@ -41,7 +41,7 @@ function labelled(rows: readonly Row[]): OpCase {
   return {
     row: 'cut_patches',
     name: 'labels through tables',
-    attributes: [rows.length, 4, 3, 5, voxels, 2],
+    attributes: { n: rows.length, d: 4, h: 3, w: 5, total: voxels, lookups: 2 },
     inputs: [explicit(...labels), explicit(...rows.flatMap(row)), explicit(...lookup)],
     outputs: [rows.length * 60],
     terms: 1,
@@ -53,7 +53,7 @@ function mix(name: string, patch: Numbers, sources: number, rows: readonly Numbe
   return {
     row: 'cut_mix',
     name,
-    attributes: [rows.length, d, h, w, sources],
+    attributes: { n: rows.length, d, h, w, sources },
     inputs: [normal(sources * d * h * w), explicit(...rows.flat())],
     outputs: [rows.length * d * h * w],
     terms: 1,

@@ -1,6 +1,6 @@
 import type { BufferId, Device, DeviceMemory } from '../devices/device.js';
-import { plainKernels } from '../reference/plain-kernels.js';
-import { type KernelName, kernelTable } from '../table/kernel-table.js';
+import { runPlain } from '../reference/plain-kernels.js';
+import type { KernelName } from '../table/kernel-table.js';
 
 /** A device over the plain kernels: what stands above devices runs without one; `refuse` makes it refuse rows. */
 export class PlainDevice implements Device {
@@ -34,9 +34,8 @@ export class PlainDevice implements Device {
     return this.refuse.has(kernel) ? 'told to refuse' : null;
   }
   run(kernel: KernelName, buffers: readonly BufferId[], attributes: ArrayLike<number>): void {
-    const { attributes: names } = kernelTable[kernel];
-    if (attributes.length < names.length && !names.some((name) => name.includes('['))) throw new Error('attributes');
-    plainKernels[kernel](
+    runPlain(
+      kernel,
       buffers.map((buffer) => (buffer === 0 ? null : this.get(buffer))),
       attributes,
     );

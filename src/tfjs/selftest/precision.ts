@@ -1,26 +1,12 @@
 import { RandomStream, streams } from '../../random.js';
-import type { Device, Precision } from '../devices/device.js';
-import type { KernelName } from '../table/kernel-table.js';
-import { isLowered } from './lowered-kernels.js';
+import type { Precision } from '../devices/device.js';
 
 /** Largest relative error of one rounding. */
 const unitRoundoff: Readonly<Record<Precision, number>> = {
   float32: 2 ** -24,
   tf32: 2 ** -11,
   bfloat16: 2 ** -8,
-  // seven bits and a sign, scaled to the largest number
-  int8: 2 ** -7,
 };
-
-/** Where the precision is for inference: the operands of these alone. */
-const loweredForInference: ReadonlySet<KernelName> = new Set(['conv3d_forward', 'conv3d_norm_relu']);
-
-type LoweredDevice = Pick<Device, 'precision' | 'inferenceOnly'>;
-
-/** The precision in which a device may compute a row. */
-export function precisionOf({ precision = 'float32', inferenceOnly }: LoweredDevice, row: KernelName): Precision {
-  return (inferenceOnly ? loweredForInference.has(row) : isLowered(row)) ? precision : 'float32';
-}
 
 export function roundoffOf(precision: Precision): number {
   return unitRoundoff[precision];

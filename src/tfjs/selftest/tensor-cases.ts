@@ -7,17 +7,17 @@ const special = [0, -0, 1, -1, 0.5, -0.5, 1.5, -1.5, 2.5, 3.5, 6, 7, -7, 20, -20
 /** Where the derivative or the domain asks for positive numbers. */
 const positiveOnly: readonly string[] = ['sqrt', 'rsqrt', 'log', 'log1p', 'reciprocal'];
 
-function parametersOf(kind: string): [number, number] {
-  if (kind === 'leakyRelu') return [0.2, 0];
-  if (kind === 'clip') return [-0.5, 0.75];
-  return [kind === 'step' ? 0.25 : 0, 0];
+function parametersOf(kind: string): { parameterA: number; parameterB: number } {
+  if (kind === 'leakyRelu') return { parameterA: 0.2, parameterB: 0 };
+  if (kind === 'clip') return { parameterA: -0.5, parameterB: 0.75 };
+  return { parameterA: kind === 'step' ? 0.25 : 0, parameterB: 0 };
 }
 
 const unaryCases = unaryKinds.flatMap((kind, code): OpCase[] => {
   const one = (name: string, source: Source, count: number): OpCase => ({
     row: 'unary',
     name: `${kind}, ${name}`,
-    attributes: [code, count, ...parametersOf(kind)],
+    attributes: { kind: code, count, ...parametersOf(kind) },
     inputs: [source],
     outputs: [count],
     terms: 1,
@@ -43,7 +43,7 @@ function binaryCase(
   return {
     row: 'binary',
     name: `${binaryKinds[kind]}, ${name}`,
-    attributes: [kind, shape.length, ...shape, ...a[1], ...b[1]],
+    attributes: { kind, shape, aStride: a[1], bStride: b[1] },
     inputs: [a[0], b[0]],
     outputs: [sizeOf(shape)],
     terms: 1,
@@ -67,7 +67,7 @@ const binaryCases = binaryKinds.flatMap((kind, code): OpCase[] => {
 const divisionByZero: OpCase = {
   row: 'binary',
   name: 'divNoNan, zeros',
-  attributes: [binaryKinds.indexOf('divNoNan'), 1, 5, 1, 1],
+  attributes: { kind: binaryKinds.indexOf('divNoNan'), shape: [5], aStride: [1], bStride: [1] },
   inputs: [explicit(1, 0, -2, 3, 4), explicit(0, 0, 0, 2, -4)],
   outputs: [5],
   terms: 1,
@@ -91,7 +91,7 @@ const reduceCases = reduceKinds.flatMap((kind, code): OpCase[] =>
     .map(([outer, reduced, inner]) => ({
       row: 'reduce',
       name: `${kind}, [${outer}, ${reduced}, ${inner}]`,
-      attributes: [code, outer, reduced, inner],
+      attributes: { kind: code, outer, reduced, inner },
       inputs: [normal(outer * reduced * inner)],
       outputs: [outer * inner],
       terms: reduced,
@@ -104,7 +104,7 @@ function matmul(batch: number, m: number, k: number, n: number, flags: number, s
   return {
     row: 'matmul',
     name: `${batch} x [${m}, ${k}] [${k}, ${n}], transposed ${transposeA}${transposeB}${shared && `, shared ${shared}`}`,
-    attributes: [batch, m, k, n, transposeA, transposeB, aStep, bStep],
+    attributes: { batch, m, k, n, transposeA, transposeB, aStep, bStep },
     inputs: [normal(aStep ? batch * m * k : m * k), normal(bStep ? batch * k * n : k * n)],
     outputs: [batch * m * n],
     terms: k,
@@ -123,7 +123,7 @@ function transpose(shape: readonly number[], permutation: readonly number[]): Op
   return {
     row: 'transpose',
     name: `[${shape}] by [${permutation}]`,
-    attributes: [shape.length, ...shape, ...permutation],
+    attributes: { shape, permutation },
     inputs: [normal(sizeOf(shape))],
     outputs: [sizeOf(shape)],
     terms: 1,
@@ -134,7 +134,7 @@ function slice(shape: readonly number[], begin: readonly number[], size: readonl
   return {
     row: 'slice',
     name: `[${shape}] from [${begin}] size [${size}]`,
-    attributes: [shape.length, ...shape, ...begin, ...size],
+    attributes: { shape, begin, size },
     inputs: [normal(sizeOf(shape))],
     outputs: [sizeOf(size)],
     terms: 1,
@@ -145,7 +145,7 @@ function pad(shape: readonly number[], before: readonly number[], after: readonl
   return {
     row: 'pad',
     name: `[${shape}] by [${before}] and [${after}] with ${value}`,
-    attributes: [shape.length, ...shape, ...before, ...after, value],
+    attributes: { shape, before, after, value },
     inputs: [normal(sizeOf(shape))],
     outputs: [sizeOf(shape.map((length, axis) => before[axis]! + length + after[axis]!))],
     terms: 1,
@@ -156,7 +156,7 @@ function concat(outer: number, inner: readonly number[]): OpCase {
   return {
     row: 'concat',
     name: `${outer} x [${inner}]`,
-    attributes: [inner.length, outer, ...inner],
+    attributes: { outer, inner },
     inputs: inner.map((length) => normal(outer * length)),
     outputs: [outer * inner.reduce((sum, length) => sum + length, 0)],
     terms: 1,
@@ -167,7 +167,7 @@ function tile(shape: readonly number[], repetitions: readonly number[]): OpCase 
   return {
     row: 'tile',
     name: `[${shape}] x [${repetitions}]`,
-    attributes: [shape.length, ...shape, ...repetitions],
+    attributes: { shape, repetitions },
     inputs: [normal(sizeOf(shape))],
     outputs: [sizeOf(shape) * sizeOf(repetitions)],
     terms: 1,
@@ -177,7 +177,7 @@ function tile(shape: readonly number[], repetitions: readonly number[]): OpCase 
 const fill = (count: number, value: number): OpCase => ({
   row: 'fill',
   name: `${count} x ${value}`,
-  attributes: [count, value],
+  attributes: { count, value },
   inputs: [],
   outputs: [count],
   terms: 1,

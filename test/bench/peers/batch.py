@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 FIELDS = {  # patches of each array, in halves of the labelled batch or as many as there are unlabelled ones
-    "labeledImage": "labeled", "labeledTarget": "labeled", "mixedImage": "mixed", "mixedAnyForeground": "mixed",
-    "mixedTargetA": "mixed", "mixedTargetB": "mixed", "unlabeledImage": "unlabeled", "unlabeledInside": "unlabeled",
-    "unlabeledCubeLabel": "unlabeled",
+    "labeled.image": "labeled", "labeled.target": "labeled", "mixed.image": "mixed", "mixed.anyForeground": "mixed",
+    "mixed.targetA": "mixed", "mixed.targetB": "mixed", "unlabeled.image": "unlabeled", "unlabeled.inside": "unlabeled",
+    "unlabeled.cubeLabel": "unlabeled",
 }
 
 
@@ -64,33 +64,33 @@ class Batches:
         a, tasks = self.arrays, self.plan["tasks"]
         labels = []
         for i, one in enumerate(recipe["labeled"]):
-            a["labeledImage"][i] = self.patch(self.labeled, one)
+            a["labeled.image"][i] = self.patch(self.labeled, one)
             labels.append(self.patch(self.labels, one))
-            foreground(labels[i], tasks[one["task"]], a["labeledTarget"][i])
+            foreground(labels[i], tasks[one["task"]], a["labeled.target"][i])
         for i, mix in enumerate(recipe["mixed"]):
             outside, inside, cube = mix["outside"], mix["inside"], cube_of(mix)
-            a["mixedImage"][i] = a["labeledImage"][outside]
-            a["mixedImage"][i][cube] = a["labeledImage"][inside][cube]
-            foreground(labels[outside], self.any_of(recipe, outside), a["mixedAnyForeground"][i])
-            foreground(labels[inside][cube], self.any_of(recipe, inside), a["mixedAnyForeground"][i][cube])
+            a["mixed.image"][i] = a["labeled.image"][outside]
+            a["mixed.image"][i][cube] = a["labeled.image"][inside][cube]
+            foreground(labels[outside], self.any_of(recipe, outside), a["mixed.anyForeground"][i])
+            foreground(labels[inside][cube], self.any_of(recipe, inside), a["mixed.anyForeground"][i][cube])
             one, other = recipe["labeled"][outside], recipe["labeled"][inside]
-            target_a, target_b = a["mixedTargetA"][i], a["mixedTargetB"][i]
-            target_a[:] = a["labeledTarget"][outside]
+            target_a, target_b = a["mixed.targetA"][i], a["mixed.targetB"][i]
+            target_a[:] = a["labeled.target"][outside]
             if self.same_dataset(one, other):
                 foreground(labels[inside][cube], tasks[one["task"]], target_a[cube])
                 foreground(labels[outside], tasks[other["task"]], target_b)
             else:
                 target_a[cube] = 0
                 target_b[:] = 0
-            target_b[cube] = a["labeledTarget"][inside][cube]
+            target_b[cube] = a["labeled.target"][inside][cube]
         for i, mix in enumerate(recipe["unlabeledMixes"]):
             inside, cube = mix["inside"], cube_of(mix)
-            a["unlabeledImage"][i] = self.patch(self.unlabeled, recipe["unlabeled"][mix["outside"]])
-            a["unlabeledImage"][i][cube] = a["labeledImage"][inside][cube]
-            a["unlabeledInside"][i] = 0
-            a["unlabeledInside"][i][cube] = 1
-            a["unlabeledCubeLabel"][i] = 0
-            foreground(labels[inside][cube], self.any_of(recipe, inside), a["unlabeledCubeLabel"][i][cube])
+            a["unlabeled.image"][i] = self.patch(self.unlabeled, recipe["unlabeled"][mix["outside"]])
+            a["unlabeled.image"][i][cube] = a["labeled.image"][inside][cube]
+            a["unlabeled.inside"][i] = 0
+            a["unlabeled.inside"][i][cube] = 1
+            a["unlabeled.cubeLabel"][i] = 0
+            foreground(labels[inside][cube], self.any_of(recipe, inside), a["unlabeled.cubeLabel"][i][cube])
 
     def masks(self, recipe):
         tasks, shape = self.plan["tasks"], tuple(self.plan["patch"][::-1])
@@ -120,10 +120,10 @@ class Batches:
         outer, inner = [mix["outside"] for mix in mixes], [mix["inside"] for mix in mixes]
         u = stack(map(mask, mixes))
         self.arrays = {
-            "labeledImage": images, "labeledTarget": targets, "mixedImage": images[first] * m + images[second] * (1 - m),
-            "mixedAnyForeground": anything[first] * m + anything[second] * (1 - m), "mixedTargetA": target_a,
-            "mixedTargetB": target_b, "unlabeledImage": unlabeled[outer] * u + images[inner] * (1 - u),
-            "unlabeledInside": 1 - u, "unlabeledCubeLabel": anything[inner] * (1 - u),
+            "labeled.image": images, "labeled.target": targets, "mixed.image": images[first] * m + images[second] * (1 - m),
+            "mixed.anyForeground": anything[first] * m + anything[second] * (1 - m), "mixed.targetA": target_a,
+            "mixed.targetB": target_b, "unlabeled.image": unlabeled[outer] * u + images[inner] * (1 - u),
+            "unlabeled.inside": 1 - u, "unlabeled.cubeLabel": anything[inner] * (1 - u),
         }
 
     def fingerprint(self):

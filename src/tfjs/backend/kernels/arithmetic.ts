@@ -1,5 +1,5 @@
 import { backend_util, type NamedAttrMap, type TensorInfo } from '@tensorflow/tfjs-core';
-import { binaryKinds, unaryKinds } from '../../table/kernel-table.js';
+import { type AttributeValues, binaryKinds, unaryKinds } from '../../table/kernel-table.js';
 import { input, type KernelHost, Refused, sizeOf, type TableKernel } from '../kernel-host.js';
 
 type Parameters = (attributes: NamedAttrMap) => readonly [number, number];
@@ -11,19 +11,20 @@ function unary(kind: (typeof unaryKinds)[number], parameters: Parameters = () =>
   const code = unaryCode.get(kind)!;
   return (host, inputs, attributes) => {
     const x = input(inputs, 'x');
-    return host.call('unary', [x], [x.shape], [code, sizeOf(x.shape), ...parameters(attributes)])[0]!;
+    const [parameterA, parameterB] = parameters(attributes);
+    return host.call('unary', [x], [x.shape], { kind: code, count: sizeOf(x.shape), parameterA, parameterB })[0]!;
   };
 }
 
 /**
- * Attributes of the row `binary` after its kind: rank, shape, strides of a and b (0 where an operand is broadcast).
+ * Shape and strides of a and b for the row `binary` (0 where an operand is broadcast).
  * Neighbouring axes along which both operands advance alike are merged, so that equal shapes become one long axis.
  */
 export function broadcastAttributes(
   aShape: readonly number[],
   bShape: readonly number[],
   outputShape: readonly number[],
-): number[] {
+): Omit<AttributeValues<'binary'>, 'kind'> {
   const rank = outputShape.length;
   const lengths: number[] = [];
   const aStrides: number[] = [];
@@ -48,13 +49,13 @@ export function broadcastAttributes(
       bStrides.unshift(b);
     }
   }
-  if (lengths.length === 0) return [1, 1, 0, 0];
-  return [lengths.length, ...lengths, ...aStrides, ...bStrides];
+  if (lengths.length === 0) return { shape: [1], aStride: [0], bStride: [0] };
+  return { shape: lengths, aStride: aStrides, bStride: bStrides };
 }
 
 function applyBinary(host: KernelHost, code: number, a: TensorInfo, b: TensorInfo): TensorInfo {
   const shape = backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
-  return host.call('binary', [a, b], [shape], [code, ...broadcastAttributes(a.shape, b.shape, shape)])[0]!;
+  return host.call('binary', [a, b], [shape], { kind: code, ...broadcastAttributes(a.shape, b.shape, shape) })[0]!;
 }
 
 function binary(kind: (typeof binaryKinds)[number]): TableKernel {
@@ -127,11 +128,15 @@ export const arithmeticKernels = {
     const shared = [a, b].map(({ shape }) => batch > 1 && totalOf(shape, batchShape) === 1);
     if ([a, b].some(({ shape }, i) => shared[i] && sizeOf(shape.slice(0, -2)) !== 1))
       throw new Refused('partly broadcast batch axes');
-    return host.call(
-      'matmul',
-      [a, b],
-      [[...batchShape, m, n]],
-      [batch, m, k, n, Number(transposeA), Number(transposeB), shared[0] ? 0 : m * k, shared[1] ? 0 : k * n],
-    )[0]!;
+    return host.call('matmul', [a, b], [[...batchShape, m, n]], {
+      batch,
+      m,
+      k,
+      n,
+      transposeA: Number(transposeA),
+      transposeB: Number(transposeB),
+      aStep: shared[0] ? 0 : m * k,
+      bStep: shared[1] ? 0 : k * n,
+    })[0]!;
   },
 } satisfies Record<string, TableKernel>;

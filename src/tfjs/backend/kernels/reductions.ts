@@ -37,7 +37,7 @@ function reduction(kind: (typeof reduceKinds)[number]): TableKernel {
 
 function reduceRuns(
   host: KernelHost,
-  code: number,
+  kind: number,
   x: TensorInfo,
   runs: readonly [number, number, number][],
   outputShape: readonly number[],
@@ -47,7 +47,7 @@ function reduceRuns(
     const previous = current;
     try {
       const shape = i === runs.length - 1 ? outputShape : [outer, inner];
-      current = host.call('reduce', [previous], [shape], [code, outer, reduced, inner])[0]!;
+      current = host.call('reduce', [previous], [shape], { kind, outer, reduced, inner })[0]!;
     } finally {
       if (previous !== x) host.release(previous);
     }

@@ -14,7 +14,7 @@ function concatenate(
 ): TensorInfo {
   if (tensors.length === 1) return host.view(tensors[0]!, outputShape);
   const parts = tensors.map(({ shape }) => splitAt(shape, axis));
-  const attributes = [tensors.length, parts[0]![0], ...parts.map(([, inner]) => inner)];
+  const attributes = { outer: parts[0]![0], inner: parts.map(([, inner]) => inner) };
   return host.call('concat', tensors, [outputShape], attributes)[0]!;
 }
 
@@ -33,7 +33,7 @@ function pieces(
   let begin = 0;
   try {
     sizes.forEach((size, i) => {
-      const attributes = [3, outer, length, inner, 0, begin, 0, outer, size, inner];
+      const attributes = { shape: [outer, length, inner], begin: [0, begin, 0], size: [outer, size, inner] };
       results.push(host.call('slice', [x], [outputShapes[i]!], attributes)[0]!);
       begin += size;
     });
@@ -46,7 +46,7 @@ function pieces(
 
 function fill(host: KernelHost, shape: readonly number[], value: unknown, dtype: string): TensorInfo {
   if (dtype !== 'float32' || typeof value !== 'number') throw new Refused(`${dtype} tensor`);
-  return host.call('fill', [], [shape], [sizeOf(shape), value])[0]!;
+  return host.call('fill', [], [shape], { count: sizeOf(shape), value })[0]!;
 }
 
 /** Kernels that move elements without arithmetic. */
@@ -89,14 +89,14 @@ export const shapeKernels = {
     const moving = permutation.filter((axis) => x.shape[axis] !== 1);
     if (x.dtype === 'float32' && moving.every((axis, i) => i === 0 || axis > moving[i - 1]!))
       return host.view(x, shape);
-    return host.call('transpose', [x], [shape], [x.shape.length, ...x.shape, ...permutation])[0]!;
+    return host.call('transpose', [x], [shape], { shape: x.shape, permutation })[0]!;
   },
 
   Slice(host, inputs, { begin, size }) {
     const x = input(inputs, 'x');
     const [from, length] = slice_util.parseSliceParams(x, begin as number[], size as number[]) as [number[], number[]];
     slice_util.assertParamsValid(x, from, length);
-    return host.call('slice', [x], [length], [x.shape.length, ...x.shape, ...from, ...length])[0]!;
+    return host.call('slice', [x], [length], { shape: x.shape, begin: from, size: length })[0]!;
   },
 
   PadV2(host, inputs, { paddings, constantValue }) {
@@ -105,7 +105,7 @@ export const shapeKernels = {
     const before = pairs.map(([zeros]) => zeros);
     const after = pairs.map(([, zeros]) => zeros);
     const shape = x.shape.map((length, axis) => before[axis]! + length + after[axis]!);
-    const attributes = [x.shape.length, ...x.shape, ...before, ...after, constantValue as number];
+    const attributes = { shape: x.shape, before, after, value: constantValue as number };
     return host.call('pad', [x], [shape], attributes)[0]!;
   },
 
@@ -113,7 +113,7 @@ export const shapeKernels = {
     const x = input(inputs, 'x');
     const repetitions = reps as number[];
     const shape = x.shape.map((length, axis) => length * repetitions[axis]!);
-    return host.call('tile', [x], [shape], [x.shape.length, ...x.shape, ...repetitions])[0]!;
+    return host.call('tile', [x], [shape], { shape: x.shape, repetitions })[0]!;
   },
 
   Concat(host, inputs, { axis }) {

@@ -1,0 +1,20 @@
+// Whether a call fits the kernel table: the one check of attributes and buffers on this side of the boundary.
+#ifndef VERSEMI_ADDON_CHECK_H
+#define VERSEMI_ADDON_CHECK_H
+
+#include <cstdint>
+
+#include "versemi/device_abi.h"
+
+namespace versemi {
+
+// elements (or nullptr): gets what each buffer must hold, float32.
+versemi_status check_call(int32_t op, const versemi_buffer* buffers, int32_t buffer_count, const double* attributes,
+                          int32_t attribute_count, int64_t* elements = nullptr);
+
+// The attributes alone.
+versemi_status check_attributes(int32_t op, const double* attributes, int32_t attribute_count);
+
+}  // namespace versemi
+
+#endif

@@ -1,0 +1,62 @@
+import type { Scan } from '../scans/scan.js';
+import type { Triple, Volume } from '../volume/volume.js';
+import type { Hdf5Keys } from './hdf5-keys.js';
+
+export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
+
+/** Where the files of one case are: a case before anything is read. */
+export interface CaseFiles {
+  readonly id: string;
+  /** Image file; for several modalities in files of their own, the first of `channels`. */
+  readonly image: string;
+  /** One file per modality, in the order of `Dataset.modalities`; absent when all are in `image`. */
+  readonly channels?: readonly string[];
+  /** Label file; absent for an unlabelled case. The same as `image` in HDF5 files that hold both. */
+  readonly label?: string;
+}
+
+export interface Dataset {
+  readonly name: string;
+  readonly folder: string;
+  readonly format: Exclude<DatasetFormat, 'auto'>;
+  /** Label value -> name, 0 is the background. */
+  readonly labels: Readonly<Record<number, string>>;
+  /** False when nothing on disk names the labels: `labels` is then a guess, and other values are let through. */
+  readonly labelsDeclared: boolean;
+  readonly modalities: readonly string[];
+  /** Cases for training and validation. */
+  readonly cases: readonly CaseFiles[];
+  /** Cases that the dataset itself sets apart for testing; never used for training or for choosing a model. */
+  readonly test: readonly CaseFiles[];
+  /** Spacing of files that store none (HDF5). */
+  readonly spacingMm?: Triple;
+  /** Names of the arrays of HDF5 files, where they were given. */
+  readonly keys?: Hdf5Keys;
+  /** Files in the folder that belong to no case. */
+  readonly leftOut?: readonly LeftOut[];
+  readonly description?: string;
+  readonly licence?: string;
+  readonly reference?: string;
+}
+
+/** A file, or a folder of files, that is used for nothing. */
+export interface LeftOut {
+  readonly file: string;
+  readonly reason: string;
+}
+
+/** Cases of a dataset as a reader of one form finds them. */
+export interface DatasetCases {
+  readonly cases: readonly CaseFiles[];
+  readonly test: readonly CaseFiles[];
+  readonly leftOut?: readonly LeftOut[];
+}
+
+/** A case that has been read and checked: all voxels finite, image and label in canonical orientation (RAS+). */
+export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<Float32Array>> {
+  readonly id: string;
+  /** A `Scan`, whose voxels stay as they are in the file, takes less memory than a volume. */
+  readonly image: Image;
+  /** On the same voxels as the image; absent for an unlabelled case. */
+  readonly label?: Volume<Uint8Array>;
+}

@@ -1,0 +1,221 @@
+/**
+ * The voxel data of a training step as one list of fields. The type of a batch, the block of memory that worker threads
+ * write, the tensors of a step and the tables for the device all follow from this list.
+ */
+import type { Plan } from '../config/plan.js';
+import { type LossTerm, type StepGroup, stageBegins, stepTerms } from '../config/steps.js';
+import { voxelCount } from '../volume/volume.js';
+import { promptsPerImage, type StepPrompts } from './recipe.js';
+
+/** Where a patch of a step comes from: its row among the image rows or the target rows of `StepRows`, or a constant. */
+export type PatchSource = number;
+/** In place of a patch: 0 in every voxel. */
+export const zeros: PatchSource = -1;
+/** In place of a patch: 1 in every voxel. */
+export const ones: PatchSource = -2;
+
+/** What can be read of one patch of a step. */
+export interface PatchSources {
+  readonly image: PatchSource;
+  /** Foreground of each task that the patch is prompted with; the first is the drawn task, with which it goes into a mix. */
+  readonly targets: readonly PatchSource[];
+  /** Foreground of all tasks of the patch's dataset; zeros where no label is known. */
+  readonly anyForeground: PatchSource;
+  /** Foreground of the drawn task of the patch that this one is mixed with; zeros where this one is not labelled for it. */
+  readonly partnerTarget: PatchSource;
+}
+
+/** The patches of a field: some for each patch of its group, or one CutMix for each mix of its group. */
+type FieldSource =
+  | { readonly cut: (patch: PatchSources) => readonly PatchSource[] }
+  | {
+      /** What lies outside the cube and what lies inside it, given the patches outside and inside. */
+      readonly mix: (outside: PatchSources, inside: PatchSources) => readonly [PatchSource, PatchSource];
+    };
+
+export type FieldPlan = Pick<Plan, 'tasks' | 'datasets' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
+
+/** How voxels are stored on the host, by the name that fields state. */
+const arrayTypes = { float32: Float32Array } as const;
+
+export interface Field {
+  /** The images with which the field goes through the trunk. */
+  readonly group: StepGroup;
+  /** image: a tensor [n, z, y, x, 1]; mask: a target or a region, a tensor [n, z, y, x] of values in [0, 1]. */
+  readonly kind: 'image' | 'mask';
+  readonly values: keyof typeof arrayTypes;
+  /** n, the patches per step. */
+  readonly patches: (plan: FieldPlan) => number;
+  /** Steps with one of these terms have the field. */
+  readonly readBy: readonly LossTerm[];
+  readonly source: FieldSource;
+}
+
+const labeled = ({ training }: FieldPlan) => training.labeledBatchSize;
+const mixes = ({ training }: FieldPlan) => training.labeledBatchSize / 2;
+const unlabeled = ({ training }: FieldPlan) => training.unlabeledBatchSize;
+
+/** All fields; the name begins with the group and is the name of the tensor. m is 1 outside the cube and 0 inside. */
+export const fields = {
+  /** Labelled patches. */
+  'labeled.image': {
+    group: 'labeled',
+    kind: 'image',
+    values: 'float32',
+    patches: labeled,
+    readBy: ['dice', 'crossEntropy'],
+    source: { cut: ({ image }) => [image] },
+  },
+  /** Foreground of each task that a labelled patch is prompted with: as many patches as prompts per image. */
+  'labeled.target': {
+    group: 'labeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: (plan) => labeled(plan) * promptsPerImage(plan),
+    readBy: ['dice', 'crossEntropy'],
+    source: { cut: ({ targets }) => targets },
+  },
+  /** x_mix: labelled patches in pairs, a (of the first half of the batch) outside the cube, b inside. */
+  'mixed.image': {
+    group: 'mixed',
+    kind: 'image',
+    values: 'float32',
+    patches: mixes,
+    readBy: ['synthetic', 'auxiliary'],
+    source: { mix: (a, b) => [a.image, b.image] },
+  },
+  /** y_mix: foreground of any task of the dataset of each part. */
+  'mixed.anyForeground': {
+    group: 'mixed',
+    kind: 'mask',
+    values: 'float32',
+    patches: mixes,
+    readBy: ['synthetic'],
+    source: { mix: (a, b) => [a.anyForeground, b.anyForeground] },
+  },
+  /**
+   * y_a * m. Where b is labelled for the task of a too, what b holds of it is part of the target: to leave it out would
+   * call it background. (So both targets are y_mix where a and b have the same task.)
+   */
+  'mixed.targetA': {
+    group: 'mixed',
+    kind: 'mask',
+    values: 'float32',
+    patches: mixes,
+    readBy: ['auxiliary'],
+    source: { mix: (a, b) => [a.targets[0]!, b.partnerTarget] },
+  },
+  /** y_b * (1 - m), likewise. */
+  'mixed.targetB': {
+    group: 'mixed',
+    kind: 'mask',
+    values: 'float32',
+    patches: mixes,
+    readBy: ['auxiliary'],
+    source: { mix: (a, b) => [a.partnerTarget, b.targets[0]!] },
+  },
+  /** x_u: unlabelled patches, each with a labelled patch or another unlabelled one inside the cube. */
+  'unlabeled.image': {
+    group: 'unlabeled',
+    kind: 'image',
+    values: 'float32',
+    patches: unlabeled,
+    readBy: ['unsupervised', 'cube', 'teacher'],
+    source: { mix: (outside, inside) => [outside.image, inside.image] },
+  },
+  /** 1 - m. */
+  'unlabeled.inside': {
+    group: 'unlabeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: unlabeled,
+    readBy: ['cube', 'teacher'],
+    source: { mix: () => [zeros, ones] },
+  },
+  /** Any foreground of the labelled patch inside the cube. */
+  'unlabeled.cubeLabel': {
+    group: 'unlabeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: unlabeled,
+    readBy: ['cube'],
+    source: { mix: (_, inside) => [zeros, inside.anyForeground] },
+  },
+  /** The unlabelled patches before they are mixed. */
+  'unlabeled.clean': {
+    group: 'unlabeled',
+    kind: 'image',
+    values: 'float32',
+    patches: unlabeled,
+    readBy: ['teacher'],
+    source: { cut: ({ image }) => [image] },
+  },
+} as const satisfies Record<`${StepGroup}.${string}`, Field>;
+
+export type FieldName = keyof typeof fields;
+
+const allFields = Object.entries(fields) as [FieldName, Field][];
+
+/** Voxels by field: patches one after the other, each [z, y, x]. Fields that are not made are absent. */
+export type FieldArrays = {
+  readonly [Name in FieldName]?: InstanceType<(typeof arrayTypes)[(typeof fields)[Name]['values']]>;
+};
+
+/** The host data of one training step. */
+export interface StepBatch {
+  readonly step: number;
+  readonly prompts: StepPrompts;
+  /** `dataset/id` of the case of each labelled patch, for logs and error sentences. */
+  readonly caseIds: readonly string[];
+  /** The fields of the step. They lie in memory that is used again: see `Sampler.batch` for how long they hold. */
+  readonly fields: FieldArrays;
+}
+
+/** The fields that a step has. */
+export function fieldsOf(plan: Pick<FieldPlan, 'training' | 'cutmix' | 'losses'>, step: number): FieldName[] {
+  const terms = stepTerms(plan, step);
+  return allFields
+    .filter(([, { group, readBy }]) => readBy.some((term) => terms[group].includes(term)))
+    .map(([name]) => name);
+}
+
+/** Shape of the tensor of a field. */
+export function fieldShape(plan: FieldPlan, name: FieldName): number[] {
+  const { kind, patches }: Field = fields[name];
+  const [x, y, z] = plan.patchSizeVoxels;
+  return [patches(plan), z, y, x, ...(kind === 'image' ? [1] : [])];
+}
+
+/** The fields of all steps of a plan as they lie in a block of memory: first byte and number of voxels. */
+function layoutOf(plan: FieldPlan) {
+  const wanted = new Set(stageBegins(plan.training).flatMap((step) => fieldsOf(plan, step)));
+  let bytes = 0;
+  const places = allFields.flatMap(([name, { patches, values }]) => {
+    if (!wanted.has(name)) return [];
+    const place = {
+      name,
+      type: arrayTypes[values],
+      at: bytes,
+      voxels: patches(plan) * voxelCount(plan.patchSizeVoxels),
+    };
+    bytes += place.voxels * place.type.BYTES_PER_ELEMENT;
+    return [place];
+  });
+  return { places, bytes };
+}
+
+/** Bytes of the block that holds one step of a plan. */
+export function batchBytes(plan: FieldPlan): number {
+  return layoutOf(plan).bytes;
+}
+
+/** The fields of all steps over a block of `batchBytes(plan)`: the same in every thread that sees the block. */
+export function batchArrays(plan: FieldPlan, block: ArrayBufferLike): FieldArrays {
+  const entries = layoutOf(plan).places.map(({ name, type, at, voxels }) => [name, new type(block, at, voxels)]);
+  return Object.fromEntries(entries);
+}
+
+/** Of arrays that hold the fields of all steps, those that a step has. */
+export function arraysOf(plan: FieldPlan, step: number, arrays: FieldArrays): FieldArrays {
+  return Object.fromEntries(fieldsOf(plan, step).map((name) => [name, arrays[name]]));
+}

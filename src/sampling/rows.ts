@@ -1,0 +1,160 @@
+import type { Plan } from '../config/plan.js';
+
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import { streams } from '../random.js';
+import type { IntensityAugmentation, PatchBox, PatchCut } from '../wasm/host.js';
+import { type Field, type FieldName, fields, fieldsOf, type PatchSource, type PatchSources, zeros } from './fields.js';
+import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import { turned, warpMatrix } from './turn.js';
+
+/** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
+export interface SamplingData {
+  readonly labeled: readonly PreprocessedCase[];
+  readonly unlabeled: readonly PreprocessedCase[];
+}
+
+/** One patch cut out of the image of a case. */
+export interface ImageRow {
+  readonly pool: keyof SamplingData;
+  readonly caseIndex: number;
+  readonly cut: PatchCut;
+  /** How intensities are changed after the cut; absent where they are not. */
+  readonly intensity?: IntensityAugmentation;
+}
+
+/** The foreground of some labels in a patch: 1 where the label's entry of a lookup is 1. */
+export interface TargetRow {
+  /** The image row whose case and cut it follows. */
+  readonly image: number;
+  /** Place in `RowMaker.lookups`. */
+  readonly lookup: number;
+}
+
+/** CutMix of two patches, which are image rows or target rows according to the field. */
+export interface MixRow {
+  readonly outside: PatchSource;
+  readonly inside: PatchSource;
+  readonly cube: PatchBox;
+}
+
+/** A field is patches of the rows as they are, or mixes of them. */
+export type FieldRows = { readonly cut: readonly PatchSource[] } | { readonly mix: readonly MixRow[] };
+
+/**
+ * A step as rows of "cut" and "mix": what host and device carry out. There are as many rows in every step of a stage, so
+ * that tensors made of them keep their shape; rows that no field names need not be carried out.
+ */
+export interface StepRows {
+  /** Patches of the labelled cases, then of the unlabelled ones. */
+  readonly images: readonly ImageRow[];
+  readonly targets: readonly TargetRow[];
+  /** The fields of the step in the order of the list of fields. */
+  readonly fields: ReadonlyMap<FieldName, FieldRows>;
+}
+
+/** Blocks of random numbers of the stream `augmentation` that the decisions of a patch may use; the noise lies behind. */
+const firstNoiseBlock = 16;
+
+/** Turns the decisions of a step into rows: a pure function of the plan, the cases and the decisions. */
+export class RowMaker {
+  /** Tables of labels, 1 for foreground: one per task of the plan, then one per dataset for any of its tasks. [256] each */
+  readonly lookups: readonly Uint8Array[];
+  /** For each dataset the lookup of its foreground: its task's where it has only one. */
+  private readonly anyLookup: ReadonlyMap<string, number>;
+
+  constructor(
+    private readonly plan: Plan,
+    private readonly data: SamplingData,
+  ) {
+    const { tasks, datasets } = plan;
+    const ofTasks = tasks.map(({ labels }) => lookupOf(labels));
+    const ofDatasets = datasets.map(({ name }) =>
+      lookupOf(tasks.filter(({ dataset }) => dataset === name).flatMap(({ labels }) => labels)),
+    );
+    this.lookups = [...ofTasks, ...ofDatasets];
+    this.anyLookup = new Map(
+      datasets.map(({ name }, i) => {
+        const same = tasks.findIndex(
+          ({ dataset }, task) => dataset === name && ofTasks[task]!.every((entry, at) => entry === ofDatasets[i]![at]),
+        );
+        return [name, same >= 0 ? same : tasks.length + i];
+      }),
+    );
+  }
+
+  rows(recipe: StepRecipe): StepRows {
+    const { step, labeled, mixed, unlabeled, unlabeledMixes } = recipe;
+    const images = [
+      ...labeled.map((patch) => this.imageRow('labeled', patch, step)),
+      ...unlabeled.map((patch) => this.imageRow('unlabeled', patch, step)),
+    ];
+    const targets: TargetRow[] = labeled.flatMap(({ tasks }, image) => tasks.map((lookup) => ({ image, lookup })));
+    const target = (row: TargetRow): PatchSource => targets.push(row) - 1;
+    const partners = new Map(mixed.flatMap(({ outside, inside }) => [[outside, inside] as const, [inside, outside]]));
+    const datasetOf = (i: number) => this.data.labeled[labeled[i]!.caseIndex]!.dataset;
+    const labeledPatches = labeled.map(({ tasks }, image): PatchSources => {
+      const own = tasks.map((_, p) => image * tasks.length + p);
+      const partner = partners.get(image);
+      if (partner === undefined) return { image, targets: own, anyForeground: zeros, partnerTarget: zeros };
+      const anyForeground = target({ image, lookup: this.anyLookup.get(datasetOf(image))! });
+      // Made in any case: the number of rows must not depend on what was drawn.
+      const partnerTarget = target({ image, lookup: labeled[partner]!.task });
+      const known = datasetOf(partner) === datasetOf(image);
+      return { image, targets: own, anyForeground, partnerTarget: known ? partnerTarget : zeros };
+    });
+    const unlabeledPatches = unlabeled.map((_, i): PatchSources => {
+      const image = labeled.length + i;
+      return { image, targets: [], anyForeground: zeros, partnerTarget: zeros };
+    });
+    const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
+    const groups = {
+      labeled: { patches: labeledPatches, mixes: [], inside: labeledPatches },
+      mixed: { patches: labeledPatches, mixes: mixed, inside: labeledPatches },
+      unlabeled: {
+        patches: unlabeledPatches,
+        mixes: unlabeledMixes,
+        inside: pairs ? unlabeledPatches : labeledPatches,
+      },
+    };
+    const rowsOf = (name: FieldName): FieldRows => {
+      const { group, source }: Field = fields[name];
+      const { patches, mixes, inside } = groups[group];
+      if ('cut' in source) return { cut: patches.flatMap((patch) => source.cut(patch)) };
+      return {
+        mix: mixes.map((mix: MixRecipe) => {
+          const [from, into] = source.mix(patches[mix.outside]!, inside[mix.inside]!);
+          return { outside: from, inside: into, cube: mix.cube };
+        }),
+      };
+    };
+    return { images, targets, fields: new Map(fieldsOf(this.plan, step).map((name) => [name, rowsOf(name)])) };
+  }
+
+  private imageRow(pool: keyof SamplingData, patch: PatchRecipe, step: number): ImageRow {
+    const { caseIndex, begin, augmentation, sample } = patch;
+    const { axes, flipped } = turned(augmentation);
+    const matrix = warpMatrix(augmentation, this.data[pool][caseIndex]!.spacingMm);
+    const { gamma, scale, shift, noise } = augmentation;
+    const changed = gamma !== 1 || scale !== 1 || shift !== 0 || noise !== 0;
+    const noiseOf = {
+      noiseStandardDeviation: noise,
+      seed: this.plan.seed,
+      stream: streams.augmentation,
+      step,
+      sample,
+      firstBlock: firstNoiseBlock,
+    };
+    return {
+      pool,
+      caseIndex,
+      cut: { begin, sizeVoxels: this.plan.patchSizeVoxels, axes, flipped, ...(matrix === undefined ? {} : { matrix }) },
+      ...(changed ? { intensity: { gamma, scale, shift, ...noiseOf } } : {}),
+    };
+  }
+}
+
+function lookupOf(labels: readonly number[]): Uint8Array {
+  const lookup = new Uint8Array(256);
+  for (const label of labels) lookup[label] = 1;
+  return lookup;
+}
