@@ -38,7 +38,11 @@ export async function openCase(
   ]);
   if (label === undefined) return { id: files.id, image };
   const { axes, flipped } = turnOnto(image, label);
-  return { id: files.id, image, label: turnedVolume(label, axes, flipped) };
+  const { ignoredLabel } = dataset;
+  return {
+    ...{ id: files.id, image, label: turnedVolume(label, axes, flipped) },
+    ...(ignoredLabel === undefined ? {} : { ignoredLabel }),
+  };
 }
 
 /** Index of a modality given by index or name. @throws VERSEMI_MODALITY_MISSING */
@@ -141,7 +145,8 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
   const data = labelBytes(volume.data, { slope, intercept }, file);
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
-  const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !known.includes(value));
+  const meant = [...known, dataset.ignoredLabel];
+  const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !meant.includes(value));
   if (dataset.labelsDeclared && unknown.length > 0) {
     const names = known.map((value) => `${value} (${dataset.labels[value]})`).join(', ');
     throw new VersemiError('LABEL_INVALID', {

@@ -1,6 +1,7 @@
 import type { Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
+import type { Region } from './label-meanings.js';
 
 export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
 
@@ -21,6 +22,10 @@ export interface Dataset {
   readonly format: Exclude<DatasetFormat, 'auto'>;
   /** Label value -> name, 0 is the background. */
   readonly labels: Readonly<Record<number, string>>;
+  /** Voxels with this value of the label map are unknown, and count neither in training nor in metrics. */
+  readonly ignoredLabel?: number;
+  /** Sets of label values of which each is a task, where the dataset describes such. */
+  readonly regions?: readonly Region[];
   /** False when nothing on disk names the labels: `labels` is then a guess, and other values are let through. */
   readonly labelsDeclared: boolean;
   readonly modalities: readonly string[];
@@ -59,4 +64,6 @@ export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<F
   readonly image: Image;
   /** On the same voxels as the image; absent for an unlabelled case. */
   readonly label?: Volume<Uint8Array>;
+  /** Voxels of `label` with this value do not count. */
+  readonly ignoredLabel?: number;
 }
