@@ -88,7 +88,8 @@ export class VersemiError extends Error {
   }
 }
 
-function sentence(code: ErrorCode, { file, field, expected, found, remedy }: ErrorDetails): string {
+function sentence(code: ErrorCode, details: ErrorDetails): string {
+  const { file, field, expected, found, remedy } = printable(details);
   let text = errorTable[code].title;
   const where = [file, field].filter((part) => part !== undefined);
   if (where.length > 0) text += ` (${where.join(', ')})`;
@@ -97,6 +98,26 @@ function sentence(code: ErrorCode, { file, field, expected, found, remedy }: Err
   text += '.';
   if (remedy !== undefined) text += ` ${remedy.replace(/([^.!?])$/, '$1.')}`;
   return text;
+}
+
+/** Names and values from files may be as long as a file, or hold codes that a terminal obeys. */
+const longestPart = 4096;
+
+function printable(details: ErrorDetails): ErrorDetails {
+  const part = (text: string) => {
+    const cut = text.length > longestPart ? `${text.slice(0, longestPart)}...` : text;
+    return Array.from(cut, (letter) =>
+      isControl(letter) ? `\\x${letter.charCodeAt(0).toString(16).padStart(2, '0')}` : letter,
+    ).join('');
+  };
+  const entries = Object.entries(details).filter(([, text]) => text !== undefined);
+  return Object.fromEntries(entries.map(([name, text]) => [name, part(String(text))]));
+}
+
+/** Control characters but line breaks and tabs, which stack traces have. */
+function isControl(letter: string): boolean {
+  const code = letter.charCodeAt(0);
+  return (code < 32 && code !== 9 && code !== 10) || (code >= 127 && code < 160);
 }
 
 /** True for an error with one of the given codes (any code when none is given). */

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { isVersemiError, VersemiError } from '../errors.js';
+import { parseJson } from '../json-text.js';
 
 /** Losses of one stretch of training, averaged over its steps. */
 export interface LossSummary {
@@ -92,12 +93,8 @@ export function parseMetadata(text: string | undefined, file?: string): ModelMet
       cause,
     );
   if (text === undefined) throw invalid('__metadata__.versemi', 'a model of versemi', 'safetensors of something else');
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (error) {
-    throw invalid('__metadata__.versemi', 'JSON', `${text.slice(0, 40)}`, error);
-  }
+  const field = '__metadata__.versemi';
+  const json = parseJson(text, { ...(file === undefined ? {} : { file }), field, code: 'MODEL_INVALID' });
   const result = metadataSchema.safeParse(json);
   if (!result.success) {
     const issue = result.error.issues[0]!;

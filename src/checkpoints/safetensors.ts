@@ -5,6 +5,7 @@
  */
 
 import { VersemiError } from '../errors.js';
+import { parseJson, shown } from '../json-text.js';
 import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from './half.js';
 
 export type SafetensorsDtype = 'F32' | 'F16' | 'BF16';
@@ -79,11 +80,11 @@ export function parseSafetensors(bytes: Uint8Array, file?: string): SafetensorsF
 function parseHeader(bytes: Uint8Array, file: string | undefined): Record<string, unknown> {
   let header: unknown;
   try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    header = parseJson(new TextDecoder('utf-8', { fatal: true }).decode(bytes), { code: 'MODEL_INVALID' });
   } catch {
     throw invalid(file, 'header', 'JSON (a safetensors file)', 'something else');
   }
-  if (!isRecord(header)) throw invalid(file, 'header', 'a JSON object', JSON.stringify(header).slice(0, 40));
+  if (!isRecord(header)) throw invalid(file, 'header', 'a JSON object', shown(header));
   return header;
 }
 
@@ -98,11 +99,11 @@ function parseEntry(name: string, entry: unknown, dataBytes: number, file: strin
   if (!isRecord(entry)) throw invalid(file, name, 'an object', typeof entry);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
-    throw invalid(file, `${name}.dtype`, 'F32, F16 or BF16', String(JSON.stringify(dtype)));
+    throw invalid(file, `${name}.dtype`, 'F32, F16 or BF16', shown(dtype));
   if (!Array.isArray(shape) || !shape.every(isSize))
-    throw invalid(file, `${name}.shape`, 'a list of sizes', String(JSON.stringify(shape)));
+    throw invalid(file, `${name}.shape`, 'a list of sizes', shown(shape));
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
-    throw invalid(file, `${name}.data_offsets`, 'two byte offsets', String(JSON.stringify(offsets)));
+    throw invalid(file, `${name}.data_offsets`, 'two byte offsets', shown(offsets));
   const [begin, end] = offsets as [number, number];
   if (end < begin || end > dataBytes)
     throw invalid(file, `${name}.data_offsets`, `offsets in order, at most ${dataBytes}`, `[${begin}, ${end}]`);

@@ -15,6 +15,7 @@ export function addPlan(program: Command): void {
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
     .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images)')
     .option('--out <file>', 'where the plan goes', 'plan.json')
+    .option('--files-outside', 'dataset.json may name files outside of its folder (absolute paths, ../)')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
     .option('--labeled <list>', 'cases whose labels train: all, or a list in splits.json', 'all')
@@ -73,7 +74,12 @@ Only the labels of the labelled cases are looked at.`,
     }
     const split = { labeled: options.labeled, validation: options.validation };
     const fingerprint = await fingerprintDatasets(
-      folders.map((path) => ({ path: resolve(path), split, keys: options.keys })),
+      folders.map((path) => ({
+        path: resolve(path),
+        split,
+        ...(options.keys === undefined ? {} : { keys: options.keys }),
+        ...(options.filesOutside === undefined ? {} : { filesOutside: options.filesOutside }),
+      })),
       {
         seed: options.seed,
         onEvent: ({ dataset, id, index, total }) =>
@@ -97,7 +103,15 @@ Only the labels of the labelled cases are looked at.`,
     await writePlan(options.out, plan);
     for (const { field, value, reason } of explanations) terminal.print(`${field} = ${value}\n    ${reason}`);
     terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
-    terminal.printJson({ file: options.out, plan, explanations });
+    const datasets = fingerprint.datasets.map((dataset) => ({
+      name: dataset.name,
+      cases: dataset.totalCases,
+      labeled: dataset.labeledCases,
+      unlabeled: dataset.unlabeledCases,
+      validation: dataset.validationCases,
+      leftOut: dataset.leftOut,
+    }));
+    terminal.printJson({ file: options.out, plan, datasets, explanations });
   });
 }
 

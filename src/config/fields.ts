@@ -94,6 +94,13 @@ export function flag(spec: Spec<boolean>): z.ZodType<boolean> {
   return field(z.boolean(), 'true or false', spec);
 }
 
+/** A flag that may be left out of a plan, and is then left out of what is made of it. */
+export function optionalFlag({ explanation }: Spec<boolean>): z.ZodOptional<z.ZodBoolean> {
+  const schema = z.boolean().optional();
+  fieldNotes.add(schema, { range: 'true or false', explanation });
+  return schema;
+}
+
 export function choice<const T extends readonly [string, ...string[]]>(
   names: T,
   spec: Spec<T[number]>,
@@ -133,8 +140,12 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
+/** What is longer was not meant for a name, and would take long to compare. */
+const longestName = 200;
+
 /** The known name most like `name`, or undefined when none is near (more than half of it would have to change). */
 export function nearestName(name: string, known: readonly string[]): string | undefined {
+  if (name.length > longestName) return undefined;
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of known) {

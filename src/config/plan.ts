@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { VersemiError } from '../errors.js';
+import { shown } from '../json-text.js';
 import { contradictions } from './contradictions.js';
 import { type FieldNotes, fieldNotes, nearestName } from './fields.js';
 import { type AugmentationSettings, type Plan, planSchema } from './schema.js';
@@ -71,12 +72,6 @@ function valueAt(json: unknown, path: readonly PropertyKey[]): unknown {
   let value = json;
   for (const part of path) value = (value as Record<PropertyKey, unknown> | null | undefined)?.[part];
   return value;
-}
-
-function shown(value: unknown): string {
-  if (value === undefined) return 'nothing';
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 function unknownName(issue: z.core.$ZodIssueUnrecognizedKeys, file: string | undefined): VersemiError {

@@ -7,6 +7,7 @@ import {
   integer,
   integerOrNull,
   integerTriple,
+  optionalFlag,
   overrides,
   real,
   realOrNull,
@@ -149,7 +150,7 @@ const dataset = z.strictObject({
       }),
     })
     .optional(),
-  filesOutside: field(z.boolean().optional(), 'true or false', {
+  filesOutside: optionalFlag({
     explanation:
       'true: dataset.json may name files outside of the dataset folder (absolute paths, `../`); left out: they are refused.',
   }),

@@ -1,11 +1,18 @@
 import { type Dirent, existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { readError } from './files.js';
+import { shown } from '../json-text.js';
+import { readError } from '../regular-file.js';
+import type { CaseFiles, LeftOut } from './types.js';
 
 const niftiEnding = /\.(nii|hdr)(\.gz)?$/i;
 const endings = /(\.nii|\.hdr|\.img)(\.gz)?$|\.(h5|hdf5)$/i;
+
+/** True for the name of an image file of any format that is read. */
+export function isImage(name: string): boolean {
+  return endings.test(name);
+}
 
 /** Case id of a file: its name without folder and ending. */
 export function caseId(file: string): string {
@@ -79,4 +86,46 @@ export function requireFiles(
         ? 'Add the file, or leave "label" out of the entry if the case is unlabelled.'
         : 'Add the file, or remove the case from the list.',
   });
+}
+
+/** Ids of cases become names of files: masks, overlays. @throws VERSEMI_DATASET_INVALID when an id is no name */
+export function requireName(id: string, folder: string): void {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  if (/^[^/\\\u0000-\u001f\u007f-\u009f]{1,200}$/.test(id) && id !== '.' && id !== '..') return;
+  throw new VersemiError('DATASET_INVALID', {
+    file: folder,
+    field: 'case',
+    expected: 'an id that can be the name of a file: at most 200 characters, no slashes',
+    found: shown(id),
+    remedy: 'Rename the case.',
+  });
+}
+
+/**
+ * The path of a file that a description names. Links inside of the folder may lead anywhere, as whoever keeps the folder made
+ * them; a description may come from somebody else.
+ * @param outside true: the file may lie elsewhere
+ * @throws VERSEMI_DATASET_INVALID when the path leaves the folder of the dataset
+ */
+export function containedPath(folder: string, path: string, listedIn: string, outside: boolean): string {
+  const full = resolve(folder, path);
+  const inside = relative(folder, full);
+  if (outside || !(isAbsolute(path) || isAbsolute(inside) || inside === '..' || inside.startsWith(`..${sep}`)))
+    return full;
+  throw new VersemiError('DATASET_INVALID', {
+    file: listedIn,
+    expected: 'paths inside of the folder of the dataset, relative to it',
+    found: shown(path),
+    remedy:
+      'Link the files into the folder; or, if you know who wrote the description, allow them (versemi plan --files-outside, or filesOutside of the dataset in the plan).',
+  });
+}
+
+/** Label files of a folder that belong to no case. */
+export async function labelsLeftOver(folder: string, cases: readonly CaseFiles[]): Promise<LeftOut[]> {
+  const used = new Set(cases.map(({ label }) => label));
+  const files = (await niftiNames(folder)).map((name) => join(folder, name));
+  return files
+    .filter((file) => !used.has(file))
+    .map((file) => ({ file, reason: 'a label file without an image of its name' }));
 }

@@ -3,10 +3,10 @@ import { stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import { hdf5Names } from './case-files.js';
+import { readError } from '../regular-file.js';
+import { hdf5Names, requireName } from './case-files.js';
 import { readDecathlon } from './decathlon.js';
 import { type Description, readDescription } from './description.js';
-import { readError } from './files.js';
 import { readHdf5Folder, readImageFolder } from './folders.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import { readNnunet } from './nnunet.js';
@@ -19,6 +19,8 @@ export interface OpenDatasetOptions {
   readonly name?: string;
   /** Names of the arrays of HDF5 files; default: the usual ones. */
   readonly keys?: Hdf5Keys | undefined;
+  /** True: dataset.json may name files outside of the folder. Default false. */
+  readonly filesOutside?: boolean | undefined;
 }
 
 /** Opens a dataset as a plan describes it. @throws as {@link openDataset} */
@@ -26,8 +28,9 @@ export function openPlanDataset({
   path,
   format,
   keys,
-}: Pick<PlanDataset, 'path' | 'format' | 'keys'>): Promise<Dataset> {
-  return openDataset(path, { format, keys });
+  filesOutside,
+}: Pick<PlanDataset, 'path' | 'format' | 'keys' | 'filesOutside'>): Promise<Dataset> {
+  return openDataset(path, { format, keys, filesOutside });
 }
 
 /**
@@ -53,18 +56,20 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
   }
   const folder = resolve(info.isDirectory() ? path : dirname(path));
   const file = info.isDirectory() ? join(folder, 'dataset.json') : resolve(path);
-  const description = existsSync(file) ? await readDescription(file) : undefined;
+  const description = existsSync(file) ? readDescription(file) : undefined;
   const format =
     options.format === undefined || options.format === 'auto' ? await detect(folder, description) : options.format;
-  const content = await readCases(format, folder, description, options.keys);
-  checkUnique(content.cases, folder);
-  checkUnique(content.test, folder);
+  const content = await readCases(format, folder, description, options);
+  checkIds(content.cases, folder);
+  checkIds(content.test, folder);
   return {
     name: options.name ?? description?.name ?? basename(folder),
     folder,
     format,
     labels: description?.labels ?? { 0: 'background', 1: 'foreground' },
     labelsDeclared: description?.labels !== undefined,
+    ...(description?.ignoredLabel === undefined ? {} : { ignoredLabel: description.ignoredLabel }),
+    ...(description?.regions === undefined ? {} : { regions: description.regions }),
     modalities: description?.modalities ?? ['image'],
     ...content,
     ...(options.keys === undefined ? {} : { keys: options.keys }),
@@ -79,7 +84,7 @@ async function readCases(
   format: Dataset['format'],
   folder: string,
   description: Description | undefined,
-  keys: Hdf5Keys | undefined,
+  { keys, filesOutside = false }: OpenDatasetOptions,
 ): Promise<DatasetCases> {
   if (format === 'hdf5') return readHdf5Folder(folder, keys);
   if (format === 'images') return readImageFolder(folder);
@@ -91,7 +96,9 @@ async function readCases(
       remedy: 'Add dataset.json, or set the format to auto.',
     });
   }
-  return format === 'nnunet' ? readNnunet(folder, description) : readDecathlon(folder, description);
+  return format === 'nnunet'
+    ? readNnunet(folder, description, filesOutside)
+    : readDecathlon(folder, description, filesOutside);
 }
 
 async function detect(folder: string, description: Description | undefined): Promise<Dataset['format']> {
@@ -107,9 +114,10 @@ async function detect(folder: string, description: Description | undefined): Pro
   return (await hdf5Names(folder)).names.length > 0 ? 'hdf5' : 'images';
 }
 
-function checkUnique(cases: readonly CaseFiles[], folder: string): void {
+function checkIds(cases: readonly CaseFiles[], folder: string): void {
   const seen = new Map<string, CaseFiles>();
   for (const files of cases) {
+    requireName(files.id, folder);
     const other = seen.get(files.id);
     if (other !== undefined) {
       throw new VersemiError('DATASET_INVALID', {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { caseId, requireFiles } from './case-files.js';
+import { caseId, containedPath, labelsLeftOver, requireFiles } from './case-files.js';
 import type { DescribedCase, Description } from './description.js';
 import type { CaseFiles, DatasetCases } from './types.js';
 
@@ -11,7 +11,11 @@ import type { CaseFiles, DatasetCases } from './types.js';
  * the folder beside its own has one of the same name (imagesTr -> labelsTr, images -> labels).
  * @throws VERSEMI_DATASET_INVALID, VERSEMI_FILE_NOT_FOUND
  */
-export function readDecathlon(folder: string, description: Description): DatasetCases {
+export async function readDecathlon(
+  folder: string,
+  description: Description,
+  filesOutside: boolean,
+): Promise<DatasetCases> {
   if (description.training === undefined) {
     throw new VersemiError('DATASET_INVALID', {
       file: description.file,
@@ -21,8 +25,8 @@ export function readDecathlon(folder: string, description: Description): Dataset
       remedy: 'Add the list, or set the format to auto.',
     });
   }
-  const cases = description.training.map((entry) => caseOf(folder, entry));
-  const test = (description.test ?? []).map((entry) => caseOf(folder, entry));
+  const cases = description.training.map((entry) => caseOf(entry));
+  const test = (description.test ?? []).map((entry) => caseOf(entry));
   // Many copies of the Decathlon come without their test images; a test case is required only once somebody asks for it.
   requireFiles(
     cases.flatMap(({ id, image, label }) => [
@@ -31,13 +35,15 @@ export function readDecathlon(folder: string, description: Description): Dataset
     ]),
     description.file,
   );
-  return { cases, test: test.filter(({ image }) => existsSync(image)) };
-}
+  const leftOut = await labelsLeftOver(join(folder, 'labelsTr'), cases);
+  return { cases, test: test.filter(({ image }) => existsSync(image)), leftOut };
 
-function caseOf(folder: string, entry: DescribedCase): CaseFiles {
-  const image = resolve(folder, entry.image);
-  const label = entry.label === undefined ? labelBeside(image) : entry.label;
-  return { id: caseId(image), image, ...(label === null ? {} : { label: resolve(folder, label) }) };
+  function caseOf(entry: DescribedCase): CaseFiles {
+    const path = (named: string) => containedPath(folder, named, description.file, filesOutside);
+    const image = path(entry.image);
+    const label = entry.label === undefined ? labelBeside(image) : entry.label === null ? null : path(entry.label);
+    return { id: caseId(image), image, ...(label === null ? {} : { label }) };
+  }
 }
 
 function labelBeside(image: string): string | null {

@@ -1,69 +1,10 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { VersemiError } from '../errors.js';
+import { withRegularFile } from '../regular-file.js';
 import { inflateMembers } from './gzip-members.js';
-
-/** The coded error of a failed read. */
-export function readError(error: unknown, file: string): VersemiError {
-  if (error instanceof VersemiError) return error;
-  const code = (error as NodeJS.ErrnoException | null)?.code;
-  const found = error instanceof Error ? error.message : String(error);
-  if (code === 'ENOENT' || code === 'ENOTDIR')
-    return new VersemiError('FILE_NOT_FOUND', { file, remedy: 'Check the path.' }, error);
-  return new VersemiError(
-    'IO_FAILED',
-    { file, found, remedy: 'Check the permissions of the file and its folder.' },
-    error,
-  );
-}
-
-/** A file that is open for reading, and its size. */
-export interface OpenFile {
-  readonly handle: FileHandle;
-  readonly sizeBytes: number;
-}
-
-/**
- * Opens a file of which the end is known: no folder, and no device or pipe, which may never end.
- * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_FORMAT (not a regular file), VERSEMI_IO_FAILED
- */
-export async function openRegular(file: string): Promise<OpenFile> {
-  let handle: FileHandle;
-  try {
-    // Without O_NONBLOCK (which Windows lacks) opening a pipe would wait for somebody who writes into it.
-    handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
-  } catch (error) {
-    throw readError(error, file);
-  }
-  try {
-    const facts = await handle.stat();
-    if (facts.isFile()) return { handle, sizeBytes: facts.size };
-    throw new VersemiError('FILE_FORMAT', {
-      file,
-      expected: 'a file',
-      found: facts.isDirectory() ? 'a folder' : facts.isFIFO() ? 'a pipe' : 'a device or a socket',
-      remedy: facts.isDirectory() ? 'Give the file inside of it.' : 'Copy what it holds into a file.',
-    });
-  } catch (error) {
-    await handle.close();
-    throw readError(error, file);
-  }
-}
-
-/** Opens a regular file for as long as `use` takes. @throws as {@link openRegular}; failures to read are coded too */
-export async function withRegularFile<T>(file: string, use: (open: OpenFile) => Promise<T>): Promise<T> {
-  const opened = await openRegular(file);
-  try {
-    return await use(opened);
-  } catch (error) {
-    throw readError(error, file);
-  } finally {
-    await opened.handle.close();
-  }
-}
 
 /** Bytes asked of the system at a time: one call reads less than 2 GiB. */
 const readBytesAtATime = 1 << 26;
@@ -78,23 +19,6 @@ async function readPart(handle: FileHandle, start: number, length: number): Prom
     at += bytesRead;
   }
   return bytes.subarray(0, at);
-}
-
-/**
- * All bytes of a file.
- * @param mostBytes refused beyond, before memory is taken
- * @throws as {@link openRegular}; VERSEMI_FORMAT_UNSUPPORTED when the file is larger
- */
-export async function readBytes(file: string, mostBytes: number): Promise<Uint8Array> {
-  return withRegularFile(file, async ({ handle, sizeBytes }) => {
-    if (sizeBytes <= mostBytes) return readPart(handle, 0, sizeBytes);
-    throw new VersemiError('FORMAT_UNSUPPORTED', {
-      file,
-      expected: `a file of at most ${mostBytes} bytes`,
-      found: `${sizeBytes} bytes`,
-      remedy: 'Check that this is the file that you mean.',
-    });
-  });
 }
 
 export interface Inflated {
@@ -132,7 +56,7 @@ const slackBytes = 16 << 20;
  * The bytes of a file that are of use, inflated if they are gzip by their content (several members are joined, bytes after
  * the last are ignored). Compressed bytes are read in chunks. A file that ends too early is not an error here: the
  * caller knows how many bytes there should be.
- * @throws as {@link openRegular}; VERSEMI_FILE_CORRUPT when the stream or its checksum is damaged; what `bytesOfUse` throws
+ * @throws as {@link withRegularFile}; VERSEMI_FILE_CORRUPT when the stream or its checksum is damaged; what `bytesOfUse` throws
  */
 export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promise<Inflated> {
   return withRegularFile(file, async ({ handle, sizeBytes }) => {

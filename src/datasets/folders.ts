@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { caseId, hdf5Names, niftiNames } from './case-files.js';
+import { caseId, hdf5Names, labelsLeftOver, niftiNames } from './case-files.js';
 import { withHdf5Contents } from './hdf5.js';
 import { type Hdf5Keys, type Hdf5Role, keysOf } from './hdf5-keys.js';
 import type { CaseFiles, DatasetCases } from './types.js';
@@ -90,7 +90,7 @@ export async function readImageFolder(folder: string): Promise<DatasetCases> {
       const label = labels.get(caseId(name));
       return { id: caseId(name), image: join(images, name), ...(label === undefined ? {} : { label }) };
     });
-    return { cases, test: [] };
+    return { cases, test: [], leftOut: await labelsLeftOver(join(folder, `labels${suffix}`), cases) };
   }
   const names = await niftiNames(folder);
   if (names.length === 0) throw empty(folder, 'a dataset.json, HDF5 files or NIfTI files');

@@ -1,9 +1,9 @@
 import type { FileHandle } from 'node:fs/promises';
 import { VersemiError } from '../errors.js';
+import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
 import { type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import { withRegularFile } from './files.js';
 import { type Hdf5Role, keysOf } from './hdf5-keys.js';
 import { type Hdf5File, withHdf5File } from './hdf5-library.js';
 import type { DatatypeName } from './nifti-header.js';

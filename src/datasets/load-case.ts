@@ -1,7 +1,7 @@
 import { VersemiError } from '../errors.js';
-import { toCanonical } from '../scans/canonical.js';
+import { turnedVolume } from '../scans/canonical.js';
 import { type Scan, scanOf, volumeOf } from '../scans/scan.js';
-import { assertSameGeometry } from '../volume/geometry.js';
+import { turnOnto } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
@@ -36,12 +36,13 @@ export async function openCase(
     openImage(dataset, files, channel),
     files.label === undefined ? undefined : loadLabel(dataset, files.label),
   ]);
-  if (label !== undefined) assertSameGeometry({ ...image.stored, ...named(image) }, label);
-  return { id: files.id, image, ...(label === undefined ? {} : { label: toCanonical(label) }) };
-}
-
-function named({ file }: { readonly file?: string }): { readonly file?: string } {
-  return file === undefined ? {} : { file };
+  if (label === undefined) return { id: files.id, image };
+  const { axes, flipped } = turnOnto(image, label);
+  const { ignoredLabel } = dataset;
+  return {
+    ...{ id: files.id, image, label: turnedVolume(label, axes, flipped) },
+    ...(ignoredLabel === undefined ? {} : { ignoredLabel }),
+  };
 }
 
 /** Index of a modality given by index or name. @throws VERSEMI_MODALITY_MISSING */
@@ -144,7 +145,8 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
   const data = labelBytes(volume.data, { slope, intercept }, file);
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
-  const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !known.includes(value));
+  const meant = [...known, dataset.ignoredLabel];
+  const unknown = Array.from(counts.keys()).filter((value) => counts[value]! > 0 && !meant.includes(value));
   if (dataset.labelsDeclared && unknown.length > 0) {
     const names = known.map((value) => `${value} (${dataset.labels[value]})`).join(', ');
     throw new VersemiError('LABEL_INVALID', {

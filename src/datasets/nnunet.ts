@@ -1,23 +1,26 @@
 import { existsSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { requireFiles } from './case-files.js';
+import { containedPath, entriesOf, isImage, labelsLeftOver, requireFiles } from './case-files.js';
 import type { Description } from './description.js';
-import type { CaseFiles, DatasetCases } from './types.js';
+import type { CaseFiles, DatasetCases, LeftOut } from './types.js';
 
 /**
  * Cases of an nnU-Net raw folder: imagesTr/ID_0000.nii.gz, ID_0001.nii.gz ... (one file per modality), labelsTr/ID.nii.gz;
  * imagesTs and labelsTs likewise hold test cases. A case without a label file is unlabelled.
  * @throws VERSEMI_MODALITY_MISSING naming the case and the file, VERSEMI_DATASET_INVALID, VERSEMI_FILE_NOT_FOUND
  */
-export async function readNnunet(folder: string, description: Description): Promise<DatasetCases> {
+export async function readNnunet(
+  folder: string,
+  description: Description,
+  filesOutside: boolean,
+): Promise<DatasetCases> {
   const modalities = description.modalities ?? ['image'];
   const ending = description.fileEnding ?? '.nii.gz';
-  const cases =
+  const { cases, leftOut } =
     description.listed === undefined
       ? await scan(folder, 'Tr', modalities, ending)
-      : listed(folder, description, modalities);
+      : { cases: listed(folder, description, modalities, filesOutside), leftOut: [] };
   if (cases.length === 0) {
     throw new VersemiError('DATASET_INVALID', {
       file: join(folder, 'imagesTr'),
@@ -26,7 +29,8 @@ export async function readNnunet(folder: string, description: Description): Prom
       remedy: 'Check file_ending in dataset.json and the names of the files.',
     });
   }
-  return { cases, test: await scan(folder, 'Ts', modalities, ending) };
+  const { cases: test } = await scan(folder, 'Ts', modalities, ending);
+  return { cases, test, leftOut: [...leftOut, ...(await labelsLeftOver(join(folder, 'labelsTr'), cases))] };
 }
 
 async function scan(
@@ -34,10 +38,14 @@ async function scan(
   suffix: 'Tr' | 'Ts',
   modalities: readonly string[],
   ending: string,
-): Promise<CaseFiles[]> {
+): Promise<{ readonly cases: CaseFiles[]; readonly leftOut: LeftOut[] }> {
   const images = join(folder, `images${suffix}`);
-  if (!existsSync(images)) return [];
-  const names = (await readdir(images)).filter((name) => name.endsWith(ending) && !name.startsWith('.')).sort();
+  if (!existsSync(images)) return { cases: [], leftOut: [] };
+  const files = (await entriesOf(images)).filter(({ isFolder }) => !isFolder).map(({ name }) => name);
+  const names = files.filter((name) => name.endsWith(ending));
+  const leftOut = files
+    .filter((name) => !name.endsWith(ending) && isImage(name))
+    .map((name) => ({ file: join(images, name), reason: `its name does not end with ${ending}` }));
   const ids = new Set<string>();
   for (const name of names) {
     const id = /^(.+)_\d{4}$/.exec(name.slice(0, name.length - ending.length))?.[1];
@@ -51,12 +59,16 @@ async function scan(
     }
     ids.add(id);
   }
-  return [...ids].map((id) => {
+  const cases = [...ids].map((id): CaseFiles => {
     const channels = modalities.map((_, i) => join(images, `${id}_${String(i).padStart(4, '0')}${ending}`));
     requireModalities(id, channels, modalities);
     const label = join(folder, `labels${suffix}`, `${id}${ending}`);
     return { id, image: channels[0]!, channels, ...(existsSync(label) ? { label } : {}) };
   });
+  const used = new Set(cases.flatMap(({ channels }) => channels));
+  const further = names.map((name) => join(images, name)).filter((file) => !used.has(file));
+  const reason = `dataset.json names ${modalities.length === 1 ? 'one modality' : `${modalities.length} modalities`}`;
+  return { cases, leftOut: [...leftOut, ...further.map((file) => ({ file, reason }))] };
 }
 
 function requireModalities(id: string, channels: readonly string[], modalities: readonly string[]): void {
@@ -71,9 +83,15 @@ function requireModalities(id: string, channels: readonly string[], modalities: 
   });
 }
 
-function listed(folder: string, description: Description, modalities: readonly string[]): CaseFiles[] {
+function listed(
+  folder: string,
+  description: Description,
+  modalities: readonly string[],
+  filesOutside: boolean,
+): CaseFiles[] {
+  const path = (named: string) => containedPath(folder, named, description.file, filesOutside);
   const cases = Object.entries(description.listed!).map(([id, entry]): CaseFiles => {
-    const channels = entry.images.map((image) => resolve(folder, image));
+    const channels = entry.images.map(path);
     if (channels.length !== modalities.length) {
       throw new VersemiError('MODALITY_MISSING', {
         file: description.file,
@@ -84,7 +102,7 @@ function listed(folder: string, description: Description, modalities: readonly s
       });
     }
     requireModalities(id, channels, modalities);
-    const label = entry.label === undefined ? {} : { label: resolve(folder, entry.label) };
+    const label = entry.label === undefined ? {} : { label: path(entry.label) };
     return { id, image: channels[0]!, channels, ...label };
   });
   requireFiles(

@@ -219,7 +219,7 @@ function requireCapacity(header: NiftiHeader, file: string, { sizeBytes, inflate
   throw tooFewBytes(header, file, `${sizeBytes} bytes${compressed}`);
 }
 
-/** Formats that people try: what they start with. */
+/** Formats that people try to open, and the bytes that such files start with. */
 const otherFormats: readonly (readonly [name: string, starts: string, offset: number])[] = [
   ['NRRD', 'NRRD0', 0],
   ['MetaImage', 'ObjectType', 0],

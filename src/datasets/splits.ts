@@ -1,11 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { nearestName } from '../config/fields.js';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { type JsonObject, shown } from '../json-text.js';
 import { RandomStream, streams } from '../random.js';
-import { parseJsonObject } from './description.js';
-import { readError } from './files.js';
+import { readJsonObject } from './description.js';
 import type { CaseFiles, Dataset } from './types.js';
 
 export interface ResolvedSplit {
@@ -75,7 +75,7 @@ export function splitList(dataset: Dataset, file: string | null, name: string): 
 /** Lists of case ids by name in the split file, or given outright; every id is checked against the dataset. */
 class SplitLists {
   private readonly file: string | undefined;
-  private readonly json: Readonly<Record<string, unknown>>;
+  private readonly json: JsonObject;
 
   constructor(
     private readonly dataset: Dataset,
@@ -83,7 +83,7 @@ class SplitLists {
   ) {
     const usual = join(dataset.folder, 'splits.json');
     this.file = file !== null ? resolve(dataset.folder, file) : existsSync(usual) ? usual : undefined;
-    this.json = this.file === undefined ? {} : parseJsonObject(read(this.file), this.file, 'SPLIT_INVALID');
+    this.json = this.file === undefined ? {} : readJsonObject(this.file, 'SPLIT_INVALID');
   }
 
   get(role: string, value: string | readonly string[]): ReadonlySet<string> {
@@ -106,7 +106,7 @@ class SplitLists {
   /** A list that may be absent, and may name cases that the dataset lists elsewhere. */
   optional(name: string): ReadonlySet<string> {
     const list = this.json[name];
-    return new Set(Array.isArray(list) ? list.map(String) : []);
+    return new Set(Array.isArray(list) ? list.filter((id) => typeof id === 'string') : []);
   }
 
   private checked(list: readonly unknown[], field: string, file: string): ReadonlySet<string> {
@@ -119,7 +119,7 @@ class SplitLists {
           file,
           field,
           expected: 'case ids, each once',
-          found: typeof id === 'string' ? `${id} twice` : (JSON.stringify(id) ?? String(id)),
+          found: typeof id === 'string' ? `${id} twice` : shown(id),
           remedy: 'Correct the list.',
         });
       }
@@ -138,14 +138,6 @@ class SplitLists {
       found: `${wrong.length} unknown: ${hints.join(', ')}${wrong.length > 3 ? ', ...' : ''}`,
       remedy: 'Correct the list, or add the files.',
     });
-  }
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (error) {
-    throw readError(error, file);
   }
 }
 

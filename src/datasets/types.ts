@@ -1,6 +1,7 @@
 import type { Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
+import type { Region } from './label-meanings.js';
 
 export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
 
@@ -15,18 +16,16 @@ export interface CaseFiles {
   readonly label?: string;
 }
 
-/** A file, or a folder of files, that is used for nothing. */
-export interface LeftOut {
-  readonly file: string;
-  readonly reason: string;
-}
-
 export interface Dataset {
   readonly name: string;
   readonly folder: string;
   readonly format: Exclude<DatasetFormat, 'auto'>;
   /** Label value -> name, 0 is the background. */
   readonly labels: Readonly<Record<number, string>>;
+  /** Voxels with this value of the label map are unknown, and count neither in training nor in metrics. */
+  readonly ignoredLabel?: number;
+  /** Sets of label values of which each is a task, where the dataset describes such. */
+  readonly regions?: readonly Region[];
   /** False when nothing on disk names the labels: `labels` is then a guess, and other values are let through. */
   readonly labelsDeclared: boolean;
   readonly modalities: readonly string[];
@@ -45,6 +44,12 @@ export interface Dataset {
   readonly reference?: string;
 }
 
+/** A file, or a folder of files, that is used for nothing. */
+export interface LeftOut {
+  readonly file: string;
+  readonly reason: string;
+}
+
 /** Cases of a dataset as a reader of one form finds them. */
 export interface DatasetCases {
   readonly cases: readonly CaseFiles[];
@@ -59,4 +64,6 @@ export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<F
   readonly image: Image;
   /** On the same voxels as the image; absent for an unlabelled case. */
   readonly label?: Volume<Uint8Array>;
+  /** Voxels of `label` with this value do not count. */
+  readonly ignoredLabel?: number;
 }

@@ -1,7 +1,6 @@
 import { basename, resolve } from 'node:path';
 import type { Plan } from '../config/plan.js';
-import { openDataset } from '../datasets/dataset.js';
-import type { Hdf5Keys } from '../datasets/hdf5-keys.js';
+import { type OpenDatasetOptions, openDataset } from '../datasets/dataset.js';
 import { caseFacts, openCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
@@ -55,11 +54,7 @@ export async function* evaluateDataset(
   folder: string,
   options: EvaluateDatasetOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
-  const dataset = nameInPlan(
-    await openDataset(folder, { keys: keysInPlan(folder, model.plan, options) }),
-    model.plan,
-    options,
-  );
+  const dataset = nameInPlan(await openDataset(folder, howInPlan(folder, model.plan, options)), model.plan, options);
   const ofDataset = model.plan.tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name);
   const tasks = taskIndices(model, options.tasks ?? ofDataset);
   const synthetic = tasks.find((index) => index >= model.plan.tasks.length);
@@ -78,8 +73,8 @@ export async function* evaluateDataset(
     throwIfAborted(options.signal, 'evaluation');
     const place: CasePlace = { dataset: dataset.name, id: files.id, index: i + 1, total: cases.length };
     const strips = await stripsBefore(model, dataset, files, channel, tasks, options);
-    const { id, image, label } = await openCase(dataset, files, { channel });
-    const outcomes = await evaluateCase(model, { id, image, label: label! }, dataset.name, tasks, {
+    const { label, ...opened } = await openCase(dataset, files, { channel });
+    const outcomes = await evaluateCase(model, { ...opened, label: label! }, dataset.name, tasks, {
       ...perCase,
       ...strips,
       onProgress: (progress) => onProgress?.({ ...place, ...progress }),
@@ -104,9 +99,10 @@ async function stripsBefore(
   return { strips: estimate.strips };
 }
 
-/** Names of the arrays of HDF5 files as the plan has them for a dataset of the given name, else of the folder's name. */
-function keysInPlan(folder: string, { datasets }: Plan, { dataset }: EvaluateDatasetOptions): Hdf5Keys | undefined {
-  return datasets.find(({ name }) => name === (dataset ?? basename(resolve(folder))))?.keys;
+/** How the plan opens a dataset of the given name, else of the folder's name. */
+function howInPlan(folder: string, { datasets }: Plan, { dataset }: EvaluateDatasetOptions): OpenDatasetOptions {
+  const planned = datasets.find(({ name }) => name === (dataset ?? basename(resolve(folder))));
+  return { keys: planned?.keys, filesOutside: planned?.filesOutside };
 }
 
 /** The dataset under the name that the plan knows it by, which decides its tasks and its preprocessing. */

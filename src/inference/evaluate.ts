@@ -45,6 +45,9 @@ export interface CaseOutcome {
   readonly reference: MaskVolume;
 }
 
+/** A case with its label. */
+export type LabeledCase = LoadedCase<Volume<Float32Array> | Scan> & { readonly label: Volume<Uint8Array> };
+
 /**
  * Segments a labelled case and compares with its label at the source's own resolution. Distances are given in
  * millimetres, and under the protocol `versemi` also in voxels, as the literature prints them.
@@ -53,7 +56,7 @@ export interface CaseOutcome {
  */
 export async function evaluateCase(
   model: Segmenter,
-  { id, image, label }: Required<LoadedCase<Volume<Float32Array> | Scan>>,
+  { id, image, label, ignoredLabel }: LabeledCase,
   dataset: string,
   tasks: readonly number[],
   { toleranceMm, onProgress, ...options }: EvaluateOptions = {},
@@ -69,6 +72,7 @@ export async function evaluateCase(
     const { labels } = model.plan.tasks.find(({ name }) => name === task)!;
     reference = foreground(label.data, labels, reference);
     predicted = host().unpackMask(prediction.packed, undefined, predicted);
+    if (ignoredLabel !== undefined) clearIgnored(predicted, label.data, ignoredLabel);
     const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
       ...(toleranceMm === undefined ? {} : { toleranceMm }),
       voxels: protocol === 'versemi',
@@ -80,6 +84,11 @@ export async function evaluateCase(
       reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),
     };
   });
+}
+
+/** Where the label is unknown, a prediction is neither right nor wrong: as no task has the label, both are background there. */
+function clearIgnored(prediction: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
+  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) prediction[i] = 0;
 }
 
 function geometryOf({ data: _, ...geometry }: Volume): Geometry {

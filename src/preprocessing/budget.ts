@@ -175,17 +175,23 @@ function isUseful(patch: Numbers3, bound: Numbers3): boolean {
   return patch[0] * patch[1] * patch[2] >= 0.9 * wanted;
 }
 
+/** A patch has room for a CutMix cube of the second stage, 0.3 of its side, even where the cases are single slices. */
+const leastPatchSize = 4;
+
 /**
  * The largest patch of at most `most` voxels: from the size of the cases (rounded up to the divisor) the axis that is
  * longest in millimetres shrinks until it fits, so that the patch ends as near to a cube in millimetres as can be.
  */
 function fitPatch(bound: Numbers3, spacings: readonly Spacing[], divisor: number, most: number): Numbers3 {
-  const patch = bound.map((size) => Math.max(divisor, Math.ceil(size / divisor - 1e-6) * divisor)) as Numbers3;
+  const patch = bound.map((size) => {
+    const wanted = Math.max(size, leastPatchSize);
+    return Math.max(divisor, Math.ceil(wanted / divisor - 1e-6) * divisor);
+  }) as Numbers3;
   const meanSpacing = axes.map((axis) =>
     Math.exp(spacings.reduce((sum, { spacingMm }) => sum + Math.log(spacingMm[axis]), 0) / spacings.length),
   );
   while (patch[0] * patch[1] * patch[2] > most) {
-    const shrinkable = axes.filter((axis) => patch[axis] > divisor);
+    const shrinkable = axes.filter((axis) => patch[axis] > Math.max(divisor, leastPatchSize));
     if (shrinkable.length === 0) break;
     const longest = shrinkable.reduce((best, axis) =>
       patch[axis] * meanSpacing[axis]! > patch[best] * meanSpacing[best]! ? axis : best,

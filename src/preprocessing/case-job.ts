@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
-import { createReadStream, existsSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreprocessingSettings } from '../config/plan.js';
-import { readError } from '../datasets/files.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
+import { VersemiError } from '../errors.js';
+import { withRegularFile } from '../regular-file.js';
+import { host } from '../wasm/host.js';
 import { writeCacheFile } from './cache-file.js';
 import { preprocessCase } from './preprocess-case.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
@@ -35,11 +37,10 @@ function sourceFiles({ dataset, files, channel }: CaseJob): string[] {
 
 async function digest(file: string): Promise<string> {
   const hash = createHash('sha256');
-  try {
-    for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Uint8Array);
-  } catch (error) {
-    throw readError(error, file);
-  }
+  await withRegularFile(file, async ({ handle }) => {
+    const stream = handle.createReadStream({ start: 0, highWaterMark: 1 << 20, autoClose: false });
+    for await (const chunk of stream) hash.update(chunk as Uint8Array);
+  });
   return hash.digest('hex');
 }
 
@@ -61,13 +62,33 @@ export async function cacheFileOf(job: CaseJob, folder: string): Promise<string>
     labels: dataset.labelsDeclared ? Object.keys(dataset.labels) : null,
     spacingMm: dataset.spacingMm ?? null,
     ...(dataset.keys === undefined ? {} : { keys: dataset.keys }),
+    ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
   });
   return join(folder, `${createHash('sha256').update(key).digest('hex').slice(0, 40)}.case`);
 }
 
 /** Loads and preprocesses a case. @throws what `loadCase` and `preprocessCase` throw */
 export async function makeCase({ dataset, name, files, channel, settings }: CaseJob): Promise<PreprocessedCase> {
-  return preprocessCase(await loadCase(dataset, files, { channel }), settings, name);
+  const loaded = await loadCase(dataset, files, { channel });
+  if (loaded.label !== undefined) refuseIgnoredVoxels(dataset, files, loaded.label.data);
+  return preprocessCase(loaded, settings, name);
+}
+
+/**
+ * The losses count every voxel of a label map: an ignored one would be taught as background without a word.
+ * @throws VERSEMI_DATASET_INVALID
+ */
+function refuseIgnoredVoxels({ ignoredLabel }: Dataset, { id, label }: CaseFiles, data: Uint8Array): void {
+  const count = ignoredLabel === undefined ? 0 : host().labelCounts(data)[ignoredLabel]!;
+  if (count === 0) return;
+  throw new VersemiError('DATASET_INVALID', {
+    ...(label === undefined ? {} : { file: label }),
+    field: `label of case ${id}`,
+    expected: 'a label map of which every voxel is known, since training cannot leave voxels out',
+    found: `${count} voxels of the ignored label ${ignoredLabel}`,
+    remedy:
+      'Leave such cases out of `labeled` and `validation` of the split, so that they train without their labels; evaluation leaves the ignored voxels out.',
+  });
 }
 
 /** Makes the cache entry of a case. @throws also VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
+import type { Region } from '../datasets/label-meanings.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
-import type { Dataset, LoadedCase } from '../datasets/types.js';
+import type { Dataset, LeftOut, LoadedCase } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
@@ -16,6 +17,7 @@ export interface DatasetSource {
   readonly name?: string;
   readonly format?: PlanDataset['format'];
   readonly keys?: PlanDataset['keys'];
+  readonly filesOutside?: PlanDataset['filesOutside'];
   readonly channel?: number | string;
   readonly split?: Partial<PlanDataset['split']>;
 }
@@ -57,12 +59,20 @@ export interface DatasetFingerprint {
   readonly path: string;
   readonly format: PlanDataset['format'];
   readonly keys?: PlanDataset['keys'];
+  readonly filesOutside?: PlanDataset['filesOutside'];
   readonly channel: number | string;
   readonly split: PlanDataset['split'];
   readonly modality: 'CT' | 'MR';
   readonly modalityReason: string;
   readonly labeledCases: number;
   readonly unlabeledCases: number;
+  /** All cases of the dataset, and what lies in its folder and belongs to none. */
+  readonly totalCases: number;
+  readonly validationCases: number;
+  readonly leftOut: readonly LeftOut[];
+  /** Where the dataset has regions: each is a task. */
+  readonly regions?: readonly Region[];
+  readonly ignoredLabel?: number;
   /** The cases that were looked at: all, or `maximumCases` evenly spread. */
   readonly cases: readonly CaseFingerprint[];
   readonly classes: readonly ClassFingerprint[];
@@ -114,7 +124,8 @@ export function planName(text: string): string {
   return (
     text
       .trim()
-      .replace(/[\s/\\]+/g, '-')
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: a terminal would obey them
+      .replace(/[\s/\\\u0000-\u001f\u007f-\u009f]+/g, '-')
       .slice(0, 60) || 'dataset'
   );
 }
@@ -128,7 +139,7 @@ async function fingerprintDataset(
   const dataset = await openPlanDataset({ ...source, format });
   const name = source.name ?? planName(dataset.name);
   const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
-  const { labeled, unlabeled } = resolveSplit(dataset, { split }, seed);
+  const { labeled, unlabeled, validation } = resolveSplit(dataset, { split }, seed);
   if (labeled.length + unlabeled.length === 0) {
     throw new VersemiError('DATASET_INVALID', {
       file: dataset.folder,
@@ -142,7 +153,7 @@ async function fingerprintDataset(
   const facts: CaseFacts[] = [];
   for (const [index, files] of looked.entries()) {
     throwIfAborted(signal, 'fingerprint');
-    facts.push(caseFacts(await loadCase(dataset, files, { channel })));
+    facts.push(caseFacts(await loadCase(dataset, files, { channel }), dataset.ignoredLabel));
     onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }
   const cases = facts.map(({ fingerprint }) => fingerprint);
@@ -152,11 +163,17 @@ async function fingerprintDataset(
     path: resolve(source.path),
     format,
     ...(source.keys === undefined ? {} : { keys: source.keys }),
+    ...(source.filesOutside === undefined ? {} : { filesOutside: source.filesOutside }),
     channel,
     split,
     ...guessModality(dataset.modalities[channelIndex(dataset, channel)]!, cases),
     labeledCases: labeled.length,
     unlabeledCases: unlabeled.length,
+    totalCases: dataset.cases.length,
+    validationCases: validation.length,
+    leftOut: dataset.leftOut ?? [],
+    ...(dataset.regions === undefined ? {} : { regions: dataset.regions }),
+    ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,
     classes: classesOf(dataset, facts),
     foreground: samples.length === 0 ? null : summary(joined(samples)),
@@ -176,7 +193,7 @@ interface CaseFacts {
   readonly volumesMm3: ReadonlyMap<number, number>;
 }
 
-function caseFacts({ id, image, label }: LoadedCase): CaseFacts {
+function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | undefined): CaseFacts {
   const zeros = host().labelCounts(host().threshold(image.data, 0, 0))[1]!;
   const fingerprint = {
     id,
@@ -188,7 +205,7 @@ function caseFacts({ id, image, label }: LoadedCase): CaseFacts {
   };
   if (label === undefined) return { fingerprint, volumesMm3: new Map() };
   const counts = host().labelCounts(label.data);
-  const values = Array.from(counts.keys()).filter((value) => value > 0 && counts[value]! > 0);
+  const values = Array.from(counts.keys()).filter((value) => value > 0 && value !== ignoredLabel && counts[value]! > 0);
   const voxelMm3 = image.spacingMm[0] * image.spacingMm[1] * image.spacingMm[2];
   const foreground = foregroundIntensities(image.data, label.data, values, counts);
   return {

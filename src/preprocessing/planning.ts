@@ -28,6 +28,8 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
   const explain = (field: string, value: unknown, reason: string) => {
     explanations.push({ field, value: typeof value === 'string' ? value : JSON.stringify(value), reason });
   };
+  for (const [index, dataset] of fingerprint.datasets.entries())
+    explain(`datasets[${index}]`, dataset.name, casesOf(dataset));
   const tasks = makeTasks(fingerprint, options, explain);
   const spacings = fingerprint.datasets.map((dataset) => makeSpacing(dataset, options));
   const budget = makeBudget(fingerprint, spacings, tasks.length + 1, options);
@@ -42,6 +44,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       path: dataset.path,
       format: dataset.format,
       ...(dataset.keys === undefined ? {} : { keys: dataset.keys }),
+      ...(dataset.filesOutside === undefined ? {} : { filesOutside: dataset.filesOutside }),
       channel: dataset.channel,
       // A dataset without a task serves as a source of unlabelled images.
       split: tasks.some((task) => task.dataset === dataset.name) ? dataset.split : { ...dataset.split, labeled: [] },
@@ -119,11 +122,19 @@ function makeBeyondPaper(
 type Explain = (field: string, value: unknown, reason: string) => void;
 
 function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningOptions, explain: Explain): PlanTask[] {
-  const tasks = datasets.flatMap(({ name, classes }): PlanTask[] => {
+  const tasks = datasets.flatMap(({ name, classes, regions }): PlanTask[] => {
     if (classes.length === 0) return [];
     const merge = typeof mergeLabels === 'boolean' ? mergeLabels : mergeLabels.includes(name);
     if (merge || classes.length === 1)
       return [{ name: planName(name), dataset: name, labels: classes.map(({ value }) => value) }];
+    if (regions !== undefined) {
+      const found = regions.filter(({ labels }) => classes.some(({ value }) => labels.includes(value)));
+      return found.map((region) => ({
+        name: planName(`${name}-${region.name}`),
+        dataset: name,
+        labels: [...region.labels],
+      }));
+    }
     return classes.map((one) => ({ name: planName(`${name}-${one.name}`), dataset: name, labels: [one.value] }));
   });
   if (tasks.length === 0) {
@@ -137,9 +148,29 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
   explain(
     'tasks',
     tasks.map(({ name }) => name),
-    mergeLabels === false ? 'one per label' : 'labels merged as asked',
+    mergeLabels !== false
+      ? 'labels merged as asked'
+      : datasets.some(({ regions }) => regions !== undefined)
+        ? 'one per region, or per label where dataset.json has no regions'
+        : 'one per label',
   );
   return tasks;
+}
+
+/** Files named one by one in an explanation. */
+const mostNamedFiles = 5;
+
+/** How many cases there are of each kind, and what belongs to none: what is missing here was not found. */
+function casesOf(dataset: DatasetFingerprint): string {
+  const { totalCases, labeledCases, unlabeledCases, validationCases, leftOut, ignoredLabel } = dataset;
+  const kinds = [`${labeledCases} labelled`, `${unlabeledCases} unlabelled`, `${validationCases} for validation`];
+  const unused = totalCases - labeledCases - unlabeledCases - validationCases;
+  if (unused > 0) kinds.push(`${unused} unused`);
+  const ignored = ignoredLabel === undefined ? '' : `; voxels of label ${ignoredLabel} are ignored`;
+  const files = leftOut.slice(0, mostNamedFiles).map(({ file, reason }) => `${file} (${reason})`);
+  const more = leftOut.length > files.length ? `, and ${leftOut.length - files.length} more` : '';
+  const left = leftOut.length === 0 ? '' : `; ${leftOut.length} left out: ${files.join(', ')}${more}`;
+  return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}`;
 }
 
 function makeIntensities(

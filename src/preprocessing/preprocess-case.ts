@@ -123,23 +123,34 @@ function labelsToGrid(data: Uint8Array, grid: ResampledGrid): Uint8Array {
   return isIdentity(grid) ? data : host().resampleLabels(data, boxSize(grid.crop), grid.sizeVoxels, grid);
 }
 
-/** A constant image becomes 0. */
+/** Relative step from one float32 to the next. */
+const float32Epsilon = 2 ** -23;
+
+/**
+ * What intensities are multiplied by to have a spread of 1; 0 where they are constant, so that a constant image becomes 0.
+ * Constant means: as exactly as float32 can tell, whatever the unit of the intensities.
+ */
+function inverseSpread(spread: number, magnitude: number): number {
+  const inverse = 1 / spread;
+  return spread > float32Epsilon * magnitude && Number.isFinite(Math.fround(inverse)) ? inverse : 0;
+}
+
 function normalized(slices: SliceStream, { normalization, window }: PreprocessingSettings): SliceStream {
   if (normalization === 'none') return slices;
-  const inverse = (spread: number) => (spread > 1e-12 ? 1 / spread : 0);
   if (normalization === 'range' && window !== null) {
-    return slices.normalize({ mean: window[0], scale: inverse(window[1] - window[0]) });
+    return slices.normalize({ mean: window[0], scale: inverseSpread(window[1] - window[0], Math.abs(window[0])) });
   }
   const { mean, standardDeviation, min, max, count } = slices.statistics();
-  if (normalization === 'range') return slices.normalize({ mean: min, scale: inverse(max - min) });
-  if (normalization === 'zscore') return slices.normalize({ mean, scale: inverse(standardDeviation) });
+  if (normalization === 'range') return slices.normalize({ mean: min, scale: inverseSpread(max - min, Math.abs(min)) });
+  if (normalization === 'zscore')
+    return slices.normalize({ mean, scale: inverseSpread(standardDeviation, Math.abs(mean)) });
   const inside = count - slices.zeros();
   if (inside === 0) return slices;
   // Zeros add nothing to the sums: mean and variance of the others follow from those of all.
   const insideMean = (mean * count) / inside;
   const insideSquares = ((standardDeviation ** 2 + mean ** 2) * count) / inside;
   const deviation = Math.sqrt(Math.max(0, insideSquares - insideMean ** 2));
-  return slices.normalizeNonzero(insideMean, inverse(deviation));
+  return slices.normalizeNonzero(insideMean, inverseSpread(deviation, Math.abs(insideMean)));
 }
 
 /** Bounding box of what is not air, with a margin; a label is never cut off. The whole volume when nothing stands out. */

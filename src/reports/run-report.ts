@@ -5,6 +5,7 @@ import { writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
+import { parseJson } from '../json-text.js';
 import { runFiles } from '../training/run-folder.js';
 import { evaluationFileName, overlayFileName, overlayFolderName } from './evaluation-folder.js';
 import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
@@ -104,7 +105,9 @@ async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
   if (!existsSync(file)) return undefined;
   // What follows the last line break is a line that a killed run did not finish.
   const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1);
-  const events = lines.map((line, i) => parseJson<LoggedEvent>(line, { file, field: `line ${i + 1}` }));
+  const events = lines.map(
+    (line, i) => parseJson(line, { file, field: `line ${i + 1}`, code: 'FILE_CORRUPT' }) as LoggedEvent,
+  );
   const steps = events.filter((event) => event.type === 'step');
   const validations = events.filter((event) => event.type === 'validation');
   const stage2Step = steps.find((event) => event.stage === 2)?.step;
@@ -143,15 +146,7 @@ async function readPlanOf(folder: string): Promise<Plan | undefined> {
 }
 
 async function readJson<T>(file: string): Promise<T> {
-  return parseJson(await readFile(file, 'utf8'), { file });
-}
-
-function parseJson<T>(text: string, where: { readonly file: string; readonly field?: string }): T {
-  try {
-    return JSON.parse(text) as T;
-  } catch (error) {
-    throw new VersemiError('FILE_CORRUPT', { ...where, expected: 'JSON', found: (error as Error).message }, error);
-  }
+  return parseJson(await readFile(file), { file, code: 'FILE_CORRUPT' }) as T;
 }
 
 function facts(plan: Plan | undefined, evaluation: Evaluation | undefined): ReportInput['facts'] {

@@ -1,5 +1,5 @@
 import { VersemiError } from '../errors.js';
-import { canonicalGeometry, type Flips, wayBack } from '../volume/orientation.js';
+import { canonicalGeometry, type Flips, turnedGeometry, wayBack } from '../volume/orientation.js';
 import type { Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 
@@ -10,8 +10,8 @@ import { host } from '../wasm/host.js';
  * @throws VERSEMI_VOLUME_INVALID when the affine is singular
  */
 export function toCanonical<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
-  const geometry = canonicalGeometry(volume);
-  return { ...geometry, data: turned(volume, geometry.stored.axes, geometry.stored.flipped) };
+  const { axes, flipped } = canonicalGeometry(volume).stored;
+  return turnedVolume(volume, axes, flipped);
 }
 
 /**
@@ -36,6 +36,14 @@ export function toStored<T extends VoxelArray>(volume: Volume<T>): Volume<T> {
   const { sizeVoxels, spacingMm, affine, forms } = stored;
   const place = { sizeVoxels, spacingMm, affine, ...(forms === undefined ? {} : { forms }) };
   return { ...rest, data: turned(volume, axes, flipped), ...place };
+}
+
+/**
+ * The same volume with its voxels in another order ({@link turnedGeometry}).
+ * @returns a volume with `stored` set, for {@link toStored}
+ */
+export function turnedVolume<T extends VoxelArray>(volume: Volume<T>, axes: Triple, flipped: Flips): Volume<T> {
+  return { ...turnedGeometry(volume, axes, flipped), data: turned(volume, axes, flipped) };
 }
 
 function turned<T extends VoxelArray>({ data, sizeVoxels }: Volume<T>, axes: Triple, flipped: Flips): T {

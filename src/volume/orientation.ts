@@ -14,7 +14,7 @@ export type Geometry = Omit<Volume, 'data'>;
  * @throws VERSEMI_VOLUME_INVALID when the affine is singular
  */
 export function canonicalGeometry(geometry: Geometry): Geometry & { readonly stored: StoredGeometry } {
-  const { sizeVoxels, spacingMm, affine, file, forms } = geometry;
+  const { affine, file } = geometry;
   if (invertAffine(affine) === undefined) {
     throw new VersemiError('VOLUME_INVALID', {
       ...(file === undefined ? {} : { file }),
@@ -26,11 +26,7 @@ export function canonicalGeometry(geometry: Geometry): Geometry & { readonly sto
   const { world, sign } = closestAxes(affine);
   const axes = [0, 1, 2].map((axis) => world.indexOf(axis)) as unknown as Triple;
   const flipped = axes.map((axis) => sign[axis]! < 0) as unknown as Flips;
-  const stored: StoredGeometry = {
-    ...{ sizeVoxels, spacingMm, affine, axes, flipped },
-    ...(forms === undefined ? {} : { forms }),
-  };
-  return { ...turnedGeometry(geometry, axes, flipped), stored };
+  return turnedGeometry(geometry, axes, flipped);
 }
 
 /** Axes and directions that take a canonical volume back to how it was stored. */
@@ -39,8 +35,16 @@ export function wayBack({ axes, flipped }: StoredGeometry): { readonly axes: Tri
   return { axes: inverse, flipped: inverse.map((axis) => flipped[axis]!) as unknown as Flips };
 }
 
-/** Result axis i runs along axis `axes[i]` of the volume, reversed where `flipped[i]`. */
-function turnedGeometry({ sizeVoxels, affine, file }: Geometry, axes: Triple, flipped: Flips): Geometry {
+/**
+ * The geometry of a volume whose voxels are put into another order: axis i of the result runs along axis `axes[i]` of the
+ * volume, reversed where `flipped[i]`.
+ * @returns with `stored` set
+ */
+export function turnedGeometry(
+  { sizeVoxels, spacingMm, affine, file, forms }: Geometry,
+  axes: Triple,
+  flipped: Flips,
+): Geometry & { readonly stored: StoredGeometry } {
   const result = affine.slice() as number[];
   for (let row = 0; row < 3; row++) {
     let origin = affine[4 * row + 3]!;
@@ -56,5 +60,9 @@ function turnedGeometry({ sizeVoxels, affine, file }: Geometry, axes: Triple, fl
     spacingMm: columnNorms(result),
     affine: result,
     ...(file === undefined ? {} : { file }),
+    stored: {
+      ...{ sizeVoxels, spacingMm, affine, axes, flipped },
+      ...(forms === undefined ? {} : { forms }),
+    },
   };
 }

@@ -88,7 +88,7 @@ t.test('descriptions that are wrong', async (t) => {
   await wrong({ labels: ['background'] }, 'labels');
   await wrong({ labels: { background: 0, liver: 300 } }, 'liver');
   await wrong({ labels: { background: 0, liver: 1.5 } }, 'liver');
-  await wrong({ labels: { background: 0, liver: 1, kidney: 1 } }, 'liver and kidney');
+  await wrong({ labels: { background: 0, liver: 1, kidney: 1 } }, '["liver","kidney"]');
   await wrong({ modality: { 1: 'CT' } }, 'modality');
   await wrong({ modality: 'CT' }, 'modality');
   await wrong({ training: 'all' }, 'training');

@@ -8,14 +8,15 @@ import { openDataset } from '../../src/datasets/dataset.js';
 import { labelBytes } from '../../src/datasets/label-values.js';
 import { loadCase, openScan } from '../../src/datasets/load-case.js';
 import { encodeNiftiHeader } from '../../src/datasets/nifti-encode.js';
-import { parseUnscaled, scaled } from '../../src/datasets/nifti-read.js';
+import { type ParseNiftiOptions, parseUnscaled, scaled } from '../../src/datasets/nifti-read.js';
 import { imageFacts, imageInfo, readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { toCanonical, toStored } from '../../src/scans/canonical.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { emptyMask } from '../../src/wasm/host.js';
 import { type Fields, failure, foreignCase, niftiBytes, writeTree } from './datasets-support.js';
 
-const parseNifti = (bytes: Uint8Array, file: string) => scaled(parseUnscaled(bytes, file));
+const parseNifti = (bytes: Uint8Array, file: string, options?: ParseNiftiOptions) =>
+  scaled(parseUnscaled(bytes, file, options));
 
 /** Version, xyzt_units, pixdim[0..3], both codes, quaternion with offset, srow: where a program may take the place from. */
 function place(bytes: Uint8Array): unknown[] {
@@ -278,3 +279,39 @@ for (const [name, expected] of [
       t.same([...new Set((await loadCase(dataset, files)).label!.data)].sort(), expected);
   });
 }
+
+t.test(
+  '23: an oblique label at 45 degrees',
+  { skip: foreignCase('23-oblique-45-degrees') === undefined },
+  async (t) => {
+    const dataset = await openDataset(foreignCase('23-oblique-45-degrees')!);
+    for (const files of dataset.cases) {
+      const { image, label } = await loadCase(dataset, files);
+      t.same(label?.sizeVoxels, image.sizeVoxels, files.id);
+    }
+  },
+);
+
+t.test('a label stored as LPS lies on an image stored as RAS', async (t) => {
+  const [sizeX, sizeY] = [2, 3];
+  const voxels = Uint8Array.from({ length: 24 }, (_, i) => i);
+  const turned = Uint8Array.from({ length: 24 }, (_, i) => {
+    const [x, y, z] = [i % sizeX, Math.floor(i / sizeX) % sizeY, Math.floor(i / (sizeX * sizeY))];
+    return voxels[sizeX - 1 - x + sizeX * (sizeY - 1 - y + sizeY * z)]!;
+  });
+  const folder = await writeTree(t.testdir(), {
+    'images/a.nii': niftiBytes({ voxels, srow: [2, 0, 0, 5, 0, 2, 0, 6, 0, 0, 2, 7] }),
+    'labels/a.nii': niftiBytes({
+      voxels: turned,
+      srow: [-2, 0, 0, 5 + 2 * (sizeX - 1), 0, -2, 0, 6 + 2 * (sizeY - 1), 0, 0, 2, 7],
+    }),
+    'images/b.nii': niftiBytes({ voxels, srow: [2, 0, 0, 5, 0, 2, 0, 6, 0, 0, 2, 7] }),
+    'labels/b.nii': niftiBytes({ voxels: turned, srow: [-2, 0, 0, 5, 0, -2, 0, 6, 0, 0, 2, 7] }),
+  });
+  const dataset = await openDataset(folder);
+  const { image, label } = await loadCase(dataset, dataset.cases[0]!);
+  t.same([...label!.data], [...image.data]);
+  const error = await failure(() => loadCase(dataset, dataset.cases[1]!), 'GEOMETRY_MISMATCH');
+  t.match(error.message, /would mirror/);
+  t.notMatch(error.message, /copy the header/);
+});

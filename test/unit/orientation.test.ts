@@ -1,7 +1,7 @@
 // Orientation, affines, and the comparison of geometries.
 import t from 'tap';
 import { RandomStream, streams } from '../../src/random.js';
-import { toCanonical, toStored } from '../../src/scans/canonical.js';
+import { toCanonical, toStored, turnedVolume } from '../../src/scans/canonical.js';
 import {
   applyAffine,
   columnNorms,
@@ -12,7 +12,7 @@ import {
   orientationCode,
   scalingAffine,
 } from '../../src/volume/affine.js';
-import { assertSameGeometry } from '../../src/volume/geometry.js';
+import { turnOnto } from '../../src/volume/geometry.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { failure, readGolden } from './datasets-support.js';
 
@@ -161,9 +161,9 @@ t.test('same geometry', async (t) => {
     file: 'label.nii',
     ...changes,
   });
-  t.doesNotThrow(() => assertSameGeometry(image, label([0.9765625, 0.9765625, 3], [1.001, 2, 3])), 'rounding');
+  t.doesNotThrow(() => turnOnto(image, label([0.9765625, 0.9765625, 3], [1.001, 2, 3])), 'rounding');
   const message = async (other: Volume) => {
-    const error = await failure(() => assertSameGeometry(image, other), 'GEOMETRY_MISMATCH');
+    const error = await failure(() => turnOnto(image, other), 'GEOMETRY_MISMATCH');
     t.match(error.message, /image\.nii and label\.nii/);
     t.ok(error.details.remedy);
     return error.message;
@@ -173,20 +173,85 @@ t.test('same geometry', async (t) => {
     /sizeVoxels.*10 x 10 x 10.*10 x 5 x 20/,
   );
   t.match(await message(label([0.976562, 0.976562, 5], [1, 2, 3])), /spacingMm.*0\.976562 x 0\.976562 x 3 mm.*x 5 mm/);
-  t.match(await message(label([0.976562, 0.976562, 3], [1, 2.5, 3])), /position of voxel \[0, 0, 0\].*2\.00.*2\.50/);
+  t.match(
+    await message(label([0.976562, 0.976562, 3], [1, 2.5, 3])),
+    /position of voxel \[0, 0, 0\].*2\.00.*within 0\.049 mm.*2\.50.*copy the header/,
+  );
   const flipped = {
     ...label(image.spacingMm as Triple, [1, 2, 3]),
     affine: scalingAffine([-0.976562, 0.976562, 3], [1, 2, 3]),
   };
-  t.match(await message(flipped), /orientation.*RAS.*LAS/);
-  const turned = multiplyAffines([1, -0.05, 0, 0, 0.05, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], image.affine);
+  t.match(await message(flipped), /stored as RAS.*stored as LAS.*must not|would mirror/);
+  const turned = multiplyAffines([1, -0.02, 0, 0, 0.02, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], image.affine);
   t.match(
     await message({ ...label(image.spacingMm as Triple, [1, 2, 3]), affine: turned, spacingMm: image.spacingMm }),
     /position of voxel/,
   );
   const nameless = await failure(
-    () => assertSameGeometry({ ...toCanonical(image), file: 'x' }, { ...image, sizeVoxels: [1, 1, 1] }, { label: 'y' }),
+    () => turnOnto({ ...toCanonical(image), file: 'x' }, { ...image, sizeVoxels: [1, 1, 1] }, { label: 'y' }),
     'GEOMETRY_MISMATCH',
   );
   t.match(nameless.message, /x and image\.nii/);
+});
+
+t.test('a label in another order of axes is turned onto its image', async (t) => {
+  const data = Uint8Array.from({ length: 24 }, (_, i) => i);
+  const image: Volume = {
+    data,
+    sizeVoxels: [2, 3, 4],
+    spacingMm: [2, 3, 4],
+    affine: scalingAffine([2, 3, 4], [5, 6, 7]),
+  };
+  const orders = [
+    [0, 1, 2],
+    [1, 2, 0],
+    [2, 1, 0],
+  ] as const;
+  for (const tilt of [0, 0.3, Math.PI / 4, Math.PI / 4 + 1e-6, Math.PI / 4 - 1e-6, 0.8]) {
+    const [c, s] = [Math.cos(tilt), Math.sin(tilt)];
+    const rotation = [c, -s, 0, 0, s, c, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
+    const tilted = { ...image, affine: multiplyAffines(rotation, image.affine) };
+    // The same place to within rounding, as a second program writes it: tilted a little less.
+    const [c2, s2] = [Math.cos(tilt - 1e-5), Math.sin(tilt - 1e-5)];
+    const other = {
+      ...image,
+      affine: multiplyAffines([c2, -s2, 0, 0, s2, c2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], image.affine),
+    };
+    for (const axes of orders) {
+      for (const flipped of [
+        [false, false, false],
+        [true, true, false],
+        [true, false, true],
+      ] as const) {
+        const label = turnedVolume(other, axes, flipped);
+        for (const onto of [tilted, toCanonical(tilted)]) {
+          const turn = turnOnto(onto, label);
+          t.same(turnedVolume(label, turn.axes, turn.flipped).data, onto.data, `${tilt}, ${axes}, ${flipped}`);
+        }
+      }
+    }
+  }
+  const sheared = {
+    ...image,
+    affine: multiplyAffines([1, 0.3, 0, 0, 0, 1, 0.2, 0, 0, 0, 1, 0, 0, 0, 0, 1], image.affine),
+  };
+  const turn = turnOnto(sheared, turnedVolume(sheared, [2, 0, 1], [true, false, true]));
+  t.same(turn, { axes: [1, 2, 0], flipped: [false, true, true] });
+  await failure(() => turnOnto(image, sheared), 'GEOMETRY_MISMATCH');
+});
+
+t.test('slices and wide spacings', async (t) => {
+  const at = (sizeVoxels: Triple, spacing: Triple, origin: Triple = [0, 0, 0]): Volume => ({
+    data: new Uint8Array(sizeVoxels[0] * sizeVoxels[1] * sizeVoxels[2]),
+    ...{ sizeVoxels, spacingMm: spacing.map(Math.abs) as unknown as Triple, affine: scalingAffine(spacing, origin) },
+  });
+  const same = { axes: [0, 1, 2], flipped: [false, false, false] };
+  t.same(turnOnto(at([1, 5, 5], [4, 1, 1]), at([1, 5, 5], [4, 1, 1])), same);
+  t.same(turnOnto(at([1, 5, 5], [4, 1, 1]), at([1, 5, 5], [-4, 1, 1])).flipped, [true, false, false]);
+  await failure(() => turnOnto(at([1, 5, 5], [4, 1, 1]), at([1, 5, 5], [5, 1, 1])), 'GEOMETRY_MISMATCH');
+  t.same(turnOnto(at([3, 4, 5], [100, 100, 100]), at([3, 4, 5], [100.1, 100, 100], [0, 0, 0.5])), same);
+  await failure(
+    () => turnOnto(at([3, 4, 5], [100, 100, 100]), at([3, 4, 5], [100, 100, 100], [20, 0, 0])),
+    'GEOMETRY_MISMATCH',
+  );
 });
