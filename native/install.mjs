@@ -5,6 +5,7 @@
 //   VERSEMI_CUDA=0           leave the CUDA device out where nvcc is found
 //   VERSEMI_CUDA_ARCHITECTURES=all   build it for every architecture; or a list such as 80-real;90a-real (default: that of the
 //                            GPU found, else 80 with PTX)
+//   VERSEMI_BUILD_ADDON=1    build it even where the package brings one for this system (see prebuilds.mjs)
 //   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
 
 import { spawnSync } from 'node:child_process';
@@ -16,6 +17,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const target = join(root, 'build', 'Release', 'versemi.node');
+/** The one that the package brings for this system, where it does. */
+const prebuilt = join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'versemi.node');
 /** With what the addon was built: another choice is another addon. */
 const settingsFile = join(root, 'build', 'versemi-settings.json');
 const architectures = process.env.VERSEMI_CUDA_ARCHITECTURES ?? '';
@@ -40,10 +43,10 @@ function newestSource() {
 }
 
 /** What the addon says of itself, from a process of its own: a fault in it must not take this one along. */
-function describeAddon() {
+function describeAddon(file = target) {
   const script =
     'const a=require(process.argv[1]);const d=a.createDevice({});console.log(d.describe().description);d.dispose()';
-  return spawnSync(process.execPath, ['-e', script, target], { encoding: 'utf8' });
+  return spawnSync(process.execPath, ['-e', script, file], { encoding: 'utf8' });
 }
 
 function works(program) {
@@ -107,6 +110,16 @@ function giveUp(reason, output = '') {
 }
 
 if (isSet('VERSEMI_SKIP_ADDON')) giveUp('VERSEMI_SKIP_ADDON is set');
+// In a clone that has made prebuilds the sources count: they may be newer.
+const isClone = existsSync(join(root, 'native', 'test'));
+if (existsSync(prebuilt) && !isClone && !isSet('VERSEMI_BUILD_ADDON')) {
+  const description = describeAddon(prebuilt);
+  if (description.status === 0) {
+    console.log(`versemi: native addon of the package: ${description.stdout.trim()}`);
+    console.log('versemi: to build one from source instead (CUDA needs that), set VERSEMI_BUILD_ADDON=1.');
+    process.exit(0);
+  }
+}
 const reason = missing();
 if (reason !== null) giveUp(reason);
 const sameSettings = existsSync(settingsFile) && readFileSync(settingsFile, 'utf8') === settings;

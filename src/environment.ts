@@ -101,6 +101,13 @@ export const environmentTable = [
     readers: ['bench'],
   },
   {
+    name: 'VERSEMI_BUILD_ADDON',
+    effect: '1: npm install builds the native addon even where the package brings one for this system',
+    values: '`1`',
+    default: 'the one of the package is used where it loads',
+    readers: ['install'],
+  },
+  {
     name: 'VERSEMI_SKIP_ADDON',
     effect: '1: npm install does not build the native addon',
     values: '`1`',

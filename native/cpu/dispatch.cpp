@@ -19,7 +19,7 @@ void append_rows(std::vector<versemi_kernel>& table, kernel_rows rows) {
 }
 
 #define VERSEMI_APPEND_FAMILY(name) append_rows(table, VERSEMI_NAMESPACE::name##_kernels());
-#if defined(VERSEMI_X86)
+#if defined(VERSEMI_WIDE_SETS)
 #define VERSEMI_NAMESPACE avx512
 void append_avx512(std::vector<versemi_kernel>& table){VERSEMI_KERNEL_FAMILIES(VERSEMI_APPEND_FAMILY)}
 #undef VERSEMI_NAMESPACE
@@ -42,7 +42,7 @@ void append_baseline(std::vector<versemi_kernel>& table) { VERSEMI_KERNEL_FAMILI
 bool always() { return true; }
 
 const instruction_set_entry entries[] = {
-#if defined(VERSEMI_X86)
+#if defined(VERSEMI_WIDE_SETS)
     {"avx512", has_avx512, append_avx512},
     {"avx2", has_avx2, append_avx2},
 #endif

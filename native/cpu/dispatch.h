@@ -27,8 +27,7 @@ struct kernel_rows {
 };
 
 #define VERSEMI_DECLARE_FAMILY(name) kernel_rows name##_kernels();
-#if defined(__x86_64__) || defined(_M_X64)
-#define VERSEMI_X86 1
+#if defined(VERSEMI_WIDE_SETS)  // set by CMake where it builds them
 namespace avx512 {
 VERSEMI_KERNEL_FAMILIES(VERSEMI_DECLARE_FAMILY)
 }

@@ -90,7 +90,7 @@ async function writeForPeer(
   await writeFile(join(folder, 'batch.json'), text);
 }
 
-/** Patches and CutMix of a step of the second stage with all terms of the paper, from volumes in memory, against numpy by the same decisions. */
+/** Patches and CutMix of a step of the second stage with all terms of the paper, beside numpy, which makes the same batch. */
 export const batchCase: BenchCase = {
   name: 'batch-8-8',
   host: true,

@@ -1,14 +1,25 @@
 import type { Plan } from '../config/plan.js';
+import type { StepGroup } from '../config/steps.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import { type FieldArrays, fields, ones, type PatchSource, zeros } from './fields.js';
+import { type Field, type FieldArrays, fields, ones, type PatchSource, zeros } from './fields.js';
 import type { StepRecipe } from './recipe.js';
-import { type FieldRows, type MixRow, RowMaker, type SamplingData, type StepRows } from './rows.js';
+import { type FieldRows, type ImageRow, RowMaker, type SamplingData, type StepRows, type TargetRow } from './rows.js';
 
-/** The fields of one kind in a step: their rows and where their patches go. */
+/** Where the fields of a step are made: the rows of each field and the array that its patches go to. */
 interface Work {
+  readonly kind: Field['kind'];
   readonly rows: FieldRows;
   readonly into: Float32Array;
+}
+
+/** The patches of one step, each made when it is first read. */
+interface Patches {
+  image(row: PatchSource): Float32Array;
+  /** @param scratch where the target is made if no field holds it */
+  target(row: PatchSource, scratch: Float32Array): Float32Array | number;
+  /** Makes the target of a field in the place that the field has for it. */
+  holdTarget(row: PatchSource, place: Float32Array): void;
 }
 
 /** Carries out the rows of a step on the host. The only part of sampling that touches a volume. */
@@ -39,10 +50,13 @@ export class BatchCutter {
   /** Makes the fields of a step; the others are left as they are. */
   fill(recipe: StepRecipe, into: FieldArrays): void {
     const rows = this.maker.rows(recipe);
-    const work = { image: [] as Work[], mask: [] as Work[] };
-    for (const [name, own] of rows.fields) work[fields[name].kind].push({ rows: own, into: into[name]! });
-    this.fillImages(rows, work.image);
-    this.fillMasks(rows, work.mask);
+    const groups = new Map<StepGroup, Work[]>();
+    for (const [name, own] of rows.fields) {
+      const { group, kind }: Field = fields[name];
+      groups.set(group, [...(groups.get(group) ?? []), { kind, rows: own, into: into[name]! }]);
+    }
+    const patches = this.patches(rows, [...groups.values()].flat());
+    for (const work of groups.values()) this.fillGroup(work, patches);
   }
 
   /** Patch i of an array [N, V]. */
@@ -50,26 +64,66 @@ export class BatchCutter {
     return array.subarray(i * this.voxels, (i + 1) * this.voxels) as T;
   }
 
-  private fillImages(rows: StepRows, work: readonly Work[]): void {
-    const places = this.imagePlaces(work);
-    const made = new Set<PatchSource>();
-    const image = (row: PatchSource): Float32Array => {
-      const place = places.get(row)!;
-      if (!made.has(row)) this.cutImage(rows, row, place);
-      made.add(row);
-      return place;
-    };
-    for (const { rows: own, into } of work) {
-      if ('cut' in own) for (const row of own.cut) image(row);
-      else
-        for (const [i, row] of own.mix.entries())
-          this.mix(row, image(row.outside), image(row.inside), this.at(into, i));
+  /** All fields of one mix before the next mix: they read the same patches, which are then still in the cache. */
+  private fillGroup(work: readonly Work[], patches: Patches): void {
+    const mixes = work.flatMap(({ rows, ...rest }) => ('mix' in rows ? [{ ...rest, rows: rows.mix }] : []));
+    for (let i = 0; i < (mixes[0]?.rows.length ?? 0); i++)
+      for (const { kind, rows, into } of mixes) {
+        const { outside, inside, cube } = rows[i]!;
+        const [from, to] =
+          kind === 'image'
+            ? [patches.image(outside), patches.image(inside)]
+            : [patches.target(outside, this.outsideTarget), patches.target(inside, this.insideTarget)];
+        host().cutMix(from, to, this.patch, cube, this.at(into, i));
+      }
+    for (const { kind, rows, into } of work) {
+      if ('mix' in rows) continue;
+      for (const [i, row] of rows.cut.entries())
+        if (kind === 'image') patches.image(row);
+        else patches.holdTarget(row, this.at(into, i));
     }
   }
 
+  private patches(rows: StepRows, work: readonly Work[]): Patches {
+    const places = this.imagePlaces(work.filter(({ kind }) => kind === 'image'));
+    const cutImages = new Set<PatchSource>();
+    const cutLabels = new Set<number>();
+    /** Targets that a field holds, by image row and lookup. */
+    const held = new Map<string, Float32Array>();
+    const keyOf = ({ image, lookup }: TargetRow) => `${image} ${lookup}`;
+    const makeTarget = ({ image, lookup }: TargetRow, into: Float32Array): Float32Array => {
+      const labels = this.at(this.labels, image);
+      if (!cutLabels.has(image)) {
+        const { pool, caseIndex, cut } = rows.images[image]!;
+        const { label, sizeVoxels } = this.data[pool][caseIndex]!;
+        host().cutPatch(label!, sizeVoxels, cut, labels);
+        cutLabels.add(image);
+      }
+      return host().binaryTarget(labels, this.maker.lookups[lookup]!, into);
+    };
+    return {
+      image: (row) => {
+        const place = places.get(row)!;
+        if (!cutImages.has(row)) this.cutImage(rows.images[row]!, place);
+        cutImages.add(row);
+        return place;
+      },
+      target: (row, scratch) => {
+        if (row === zeros) return 0;
+        if (row === ones) return 1;
+        const target = rows.targets[row]!;
+        return held.get(keyOf(target)) ?? makeTarget(target, scratch);
+      },
+      holdTarget: (row, place) => {
+        const target = rows.targets[row]!;
+        held.set(keyOf(target), makeTarget(target, place));
+      },
+    };
+  }
+
   /**
-   * Where each image is cut to: into the field that holds it as it is; else, if one mix alone reads it and has it outside the
-   * cube, into that mix, whose cube is then overwritten; else beside the batch. So nothing is copied without need.
+   * Where each image is cut to: into the field that holds the image as it is; else, if a single mix reads the image and has
+   * it outside the cube, into that mix, whose cube is overwritten afterwards; else beside the batch. This saves copies.
    */
   private imagePlaces(work: readonly Work[]): Map<PatchSource, Float32Array> {
     const places = new Map<PatchSource, Float32Array>();
@@ -94,54 +148,9 @@ export class BatchCutter {
     return places;
   }
 
-  private cutImage(rows: StepRows, row: PatchSource, into: Float32Array): void {
-    const { pool, caseIndex, cut, intensity } = rows.images[row]!;
+  private cutImage({ pool, caseIndex, cut, intensity }: ImageRow, into: Float32Array): void {
     const { image, sizeVoxels } = this.data[pool][caseIndex]!;
     host().cutPatch(image, sizeVoxels, cut, into);
     if (intensity !== undefined) host().augmentIntensity(into, intensity);
-  }
-
-  private fillMasks(rows: StepRows, work: readonly Work[]): void {
-    /** Targets that a field holds, by image row and lookup. */
-    const held = new Map<string, Float32Array>();
-    const cutLabels = new Set<number>();
-    const make = (source: PatchSource, into: Float32Array): Float32Array => {
-      const { image, lookup } = rows.targets[source]!;
-      const labels = this.at(this.labels, image);
-      if (!cutLabels.has(image)) {
-        const { pool, caseIndex, cut } = rows.images[image]!;
-        const { label, sizeVoxels } = this.data[pool][caseIndex]!;
-        host().cutPatch(label!, sizeVoxels, cut, labels);
-        cutLabels.add(image);
-      }
-      return host().binaryTarget(labels, this.maker.lookups[lookup]!, into);
-    };
-    const target = (source: PatchSource, scratch: Float32Array): Float32Array | number => {
-      if (source === zeros) return 0;
-      if (source === ones) return 1;
-      const { image, lookup } = rows.targets[source]!;
-      return held.get(`${image} ${lookup}`) ?? make(source, scratch);
-    };
-    for (const { rows: own, into } of work) {
-      if ('cut' in own)
-        for (const [i, source] of own.cut.entries()) {
-          const { image, lookup } = rows.targets[source]!;
-          held.set(`${image} ${lookup}`, make(source, this.at(into, i)));
-        }
-      else
-        for (const [i, row] of own.mix.entries()) {
-          const outside = target(row.outside, this.outsideTarget);
-          this.mix(row, outside, target(row.inside, this.insideTarget), this.at(into, i));
-        }
-    }
-  }
-
-  private mix(
-    { cube }: MixRow,
-    outside: Float32Array | number,
-    inside: Float32Array | number,
-    into: Float32Array,
-  ): void {
-    host().cutMix(outside, inside, this.patch, cube, into);
   }
 }

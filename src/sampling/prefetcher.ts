@@ -22,7 +22,7 @@ export interface PrefetcherOptions {
 export interface Prefetcher {
   /** As `Sampler.batch`, the same numbers; the steps after it are made ahead. */
   batch(step: number): Promise<StepBatch>;
-  /** Ends the workers. Batches still asked for are refused; those already given lose their memory when let go. */
+  /** Ends the workers. A batch that is still being made is refused; batches already given stay valid. */
   close(): Promise<void>;
 }
 
@@ -95,7 +95,7 @@ class ThreadedPrefetcher implements Prefetcher {
     if (this.failure !== undefined) throw this.failure;
     while (this.held.length >= this.buffers) this.release(this.held.shift()!);
     const ahead = this.stepsAfter(step);
-    // What was made ahead but will not be asked for (a jump to another step) gives its memory back.
+    // After a jump to another step, batches that were made ahead for other steps give their slots back.
     const wanted = new Set([step, ...ahead]);
     for (const [other, { slot, done }] of this.pending) {
       if (wanted.has(other)) continue;
@@ -141,7 +141,7 @@ class ThreadedPrefetcher implements Prefetcher {
     const thread = this.threads.reduce((best, other) => (other.jobs.size < best.jobs.size ? other : best));
     const job: Job = { id: this.nextJob++, recipe, slot };
     const done = new Promise<void>((resolve, reject) => thread.jobs.set(job.id, { resolve, reject }));
-    // Whoever asks for the batch sees the error; a batch that nobody asks for must not end the process.
+    // `batch` passes the error on; an error of a batch that is never asked for must not end the process.
     done.catch(() => {});
     thread.worker.postMessage(job);
     return { recipe, slot, done };

@@ -39,7 +39,7 @@ export interface PatchRecipe {
 export interface LabeledRecipe extends PatchRecipe {
   /** The drawn task, whose foreground is the target in a mix: its index in the plan. */
   readonly task: number;
-  /** The tasks that the patch is prompted with by itself, `task` first; as many for every patch (repeated if need be). */
+  /** The tasks that the patch is prompted with by itself, `task` first; as many for every patch, so that tasks may repeat. */
   readonly tasks: readonly number[];
 }
 

@@ -1,6 +1,6 @@
 import { RandomStream, streams } from '../random.js';
 
-/** One draw of a training sample: which group (dataset) and the how-manieth draw from that group it is. */
+/** One draw of a training sample: which group (dataset) and the number of earlier draws from that group. */
 export interface GroupDraw {
   readonly group: number;
   readonly draw: number;

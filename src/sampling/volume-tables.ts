@@ -17,7 +17,7 @@ export interface StepTables {
   readonly fields: ReadonlyMap<FieldName, FieldTable>;
 }
 
-/** A run of cut patches, or a table of mixes. */
+/** Cut patches that follow each other, or a table of mixes. */
 export type FieldTable = { readonly first: number; readonly count: number } | { readonly mix: Table };
 
 /** All volumes of a run, one after the other, as they lie on a device that cuts patches itself. */
@@ -82,7 +82,7 @@ export class VolumeLayout {
     const { begin, axes = [0, 1, 2], flipped = [false, false, false] } = cut;
     const offset = this.places[pool][caseIndex]![part];
     const { sizeVoxels } = this.data[pool][caseIndex]!;
-    // Beginnings are those of the box in the volume; `swapped` exchanges x and y.
+    // `begin` is the first voxel of the patch's box in the volume; `swapped` exchanges x and y.
     const swapped = axes[0] === 1 ? 1 : 0;
     const high = Math.floor(offset / 2 ** 20);
     return [high, offset - high * 2 ** 20, ...sizeVoxels, ...begin, swapped, ...flipped.map(Number), lookup];

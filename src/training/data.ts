@@ -6,7 +6,7 @@ import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import type { SamplingData } from '../sampling/rows.js';
 import type { CaseEvent } from './events.js';
 
-/** Everything a run learns from and is watched with. */
+/** The cases that a run learns from and those that it is validated with. */
 export interface TrainingData extends SamplingData {
   /** Cases with labels, for validation during training. */
   readonly validation: readonly PreprocessedCase[];

@@ -14,7 +14,7 @@ import type { InputSource } from './step-data.js';
 
 export interface WeightedTerm {
   readonly name: LossTerm;
-  /** A tensor where it changes from step to step. */
+  /** A tensor where the weight changes from step to step. */
   readonly weight: number | tf.Scalar;
   readonly value: tf.Scalar;
 }
@@ -25,7 +25,7 @@ export interface WeightedTerm {
  */
 export interface LossGroup {
   readonly name: StepGroup;
-  /** What the terms take as given: made before them, so that no gradient flows into it and nothing of it is kept. */
+  /** A target that the terms take as a constant. It is made before the terms: no gradient flows into it, and no activation is kept for one. */
   given?(): tf.Tensor;
   terms(given?: tf.Tensor): WeightedTerm[];
 }
@@ -66,7 +66,8 @@ export function lossGroups(
 }
 
 /**
- * Inference sees whole images, never mixes: so only the passes over unmixed images move the statistics that it uses.
+ * The logits of a group. Inference sees whole images, never mixes: so only the pass over labelled images moves the
+ * statistics that inference normalises with.
  * (The released code lets every pass move them.)
  */
 function predict(
@@ -128,8 +129,8 @@ function averageTargets(averageNetwork: VersemiNetwork, inputs: InputSource): tf
 }
 
 /**
- * L_unsup, L_cube and the teacher's: each unlabelled mix prompted with every task, the synthetic one, and for the teacher
- * with its image's own tasks again, as far as the terms need them, in this order.
+ * L_unsup, L_cube and L_teacher. Each unlabelled mix is prompted, in this order and as far as the terms need it, with every
+ * task, with the synthetic task, and with the own tasks of its image for L_teacher.
  */
 function unlabeledTerms(
   network: VersemiNetwork,

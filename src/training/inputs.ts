@@ -7,7 +7,7 @@ import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import { lossWeights } from './groups.js';
 import type { InputSource, StepData, StepValues } from './step-data.js';
 
-/** Below this a copy costs less than what it takes to bring it ahead of time. */
+/** Elements. Smaller tensors are copied with their step: to bring them ahead of it would cost more than the copy. */
 const leastPrefetch = 4096;
 
 /** What a step takes in: what its fields are made of, the codes of the prompts and the weights that ramp. */
@@ -50,7 +50,7 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
   return result;
 }
 
-/** The tensors behind a step's values: the same ones in every step, overwritten before it. */
+/** The tensors that hold the values of a step: the same tensors in every step, overwritten before it. */
 export class StepInputs implements InputSource {
   private readonly tensors = new Map<string, PersistentTensor>();
 
@@ -58,12 +58,12 @@ export class StepInputs implements InputSource {
     return this.tensors.get(name)!.tensor as T;
   }
 
-  /** Changes whenever a tensor is another one than before. */
+  /** Names and shapes: changes whenever a tensor is replaced by another one. */
   get signature(): string {
     return [...this.tensors].map(([name, { shape }]) => `${name} ${shape}`).join('; ');
   }
 
-  /** True where a device holds them that takes in values while it computes. */
+  /** True where the device takes in values while it computes. */
   get canPrefetch(): boolean {
     return [...this.tensors.values()].some((tensor) => tensor.canPrefetch);
   }

@@ -13,7 +13,7 @@ export interface AdamPlan {
 type Variables = ReadonlyMap<string, tf.Variable>;
 
 function zeroArena(length: number): tf.Tensor1D {
-  // From values of its own: an arena is written in place, and tf.zeros may share its data.
+  // An arena is written in place, so it needs data of its own; those of tf.zeros may be shared.
   return tf.keep(tf.tensor1d(new Float32Array(length)));
 }
 

@@ -42,7 +42,8 @@ export class TrainingRun {
   }
 
   /**
-   * @param data of the next step
+   * Does the next step.
+   * @param data of that step
    * @param started when the step began, and how long it waited for its data
    * @param next see `runStep`
    * @throws VERSEMI_TRAINING_NOT_FINITE
@@ -73,7 +74,7 @@ export class TrainingRun {
     };
   }
 
-  /** What the steps have to say once, if anything. */
+  /** A sentence about how steps run, given once; see `StepProgram.takeNotice`. */
   takeNotice(): string | undefined {
     return this.state.program.takeNotice();
   }

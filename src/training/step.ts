@@ -11,7 +11,7 @@ import { Adam, WeightAverage } from './optimizer.js';
 import { averageDecayAt, learningRateAt } from './schedule.js';
 import type { StepData } from './step-data.js';
 
-/** What changes from step to step. */
+/** What a run changes from step to step. */
 export interface TrainingState {
   readonly network: VersemiNetwork;
   readonly adam: Adam;
@@ -41,7 +41,7 @@ export function createState(
   const adam = new Adam(network.parameters, training, saved?.moments);
   const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
   const taught = training.mode === 'semi-supervised' && losses.teacher > 0;
-  // Its values are overwritten before each use.
+  // The values that it begins with do not count: the average is copied over them in each step.
   const averageNetwork = taught ? new VersemiNetwork(network.config, 0) : undefined;
   return { network, adam, average, averageNetwork, program: new StepProgram(network, adam, average, averageNetwork) };
 }
@@ -57,7 +57,7 @@ export function disposeState({ network, adam, average, program, averageNetwork }
 type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
 /**
- * One step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
+ * Does one step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
  * @param next gives the data of the next step, which are brought to the device while this one computes; asked for only
  *   where that gains something. The data must not change before their step.
  * @throws VERSEMI_TRAINING_NOT_FINITE naming the step and the loss term, or the parameter whose gradient it is
@@ -119,8 +119,8 @@ export class StepProgram {
   ) {}
 
   /**
-   * Calls all kernels of a step; the gradients are Adam's then.
-   * @returns values of the terms in the order of `names` and the squared norm of the gradient; `free` when they were read
+   * Calls all kernels that make the losses and gradients of a step, and hands the gradients to Adam.
+   * @returns values of the terms in the order of `names`, then the squared norm of the gradient; call `free` after reading
    */
   async start(
     plan: TrainingPlan,
@@ -148,7 +148,7 @@ export class StepProgram {
     this.inputs.prefetch(stepValues(plan, data));
   }
 
-  /** Once: why the steps cannot be recorded on a device that could. */
+  /** Why the steps cannot be recorded on a device that records others; a sentence that is given once. */
   takeNotice(): string | undefined {
     const reason = this.computation?.refused;
     if (reason === undefined || this.told) return undefined;
@@ -161,7 +161,7 @@ export class StepProgram {
     this.inputs.dispose();
   }
 
-  /** @param data of these only `tensors` is called, which does the same in every step of these terms */
+  /** @param data only `tensors` is called, which does the same in every step with these terms */
   private compute(plan: TrainingPlan, terms: StepTerms, data: Pick<StepData, 'tensors'>): tf.Tensor1D {
     const groups: GroupGradients[] = [];
     try {
@@ -201,7 +201,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
     const gradients = tf.tidy(() => {
       given = group.given && tf.tidy(group.given);
       const { grads } = variableGradients(loss, [...network.parameters.values()]);
-      // named by variable; null where a parameter does not enter (biases before a normalisation)
+      // By the name of the variable; null where the loss does not depend on a parameter (a bias before a normalisation).
       const byVariable = grads as Record<string, tf.Tensor | null>;
       const byName = [...network.parameters].flatMap(([name, variable]) => {
         const gradient = byVariable[variable.name];

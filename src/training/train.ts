@@ -18,7 +18,7 @@ import { createState, disposeState, type TrainingState } from './step.js';
 import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
 
-/** With the settings of the device, where it is not the current one. */
+/** The settings of the device count only where `device` is not `current`. */
 export interface TrainOptions extends DeviceOptions {
   /** Where everything that the run writes goes. */
   readonly runFolder: string;
@@ -32,7 +32,7 @@ export interface TrainOptions extends DeviceOptions {
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
   readonly data?: TrainingData;
-  /** Sees every batch before its step (counted from 0); its voxels are made on the host then. */
+  /** Called with every batch before its step (counted from 0). With it, the voxels of all batches are made on the host. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases. */
   readonly validate?: Validator;

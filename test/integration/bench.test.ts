@@ -135,7 +135,7 @@ t.test('batches are those of numpy', { skip: withoutPython('numpy') }, async (t)
     { name: 'batch-8-8', device: 'wasm', threads: 1, gflops: null, peer: 'numpy, slices' },
     { peer: 'numpy, masks' },
   ]);
-  t.match(notes, [/found the same: labeledImage \d/, /found the same/]);
+  t.match(notes, [/found the same: labeled\.image \d/, /found the same/]);
 });
 
 const withoutNibabel = withoutPython('nibabel', 'scipy');

@@ -10,8 +10,8 @@ import { checkGraph } from '../../src/tfjs/selftest/check-graph.js';
 import { graphCases } from '../../src/tfjs/selftest/graph-cases.js';
 import { opCases, runSelftest } from '../../src/tfjs/selftest/index.js';
 import { LoweredDevice } from '../../src/tfjs/selftest/lowered-device.js';
-import { runLowered } from '../../src/tfjs/selftest/lowered-kernels.js';
-import { isLowered, rounded } from '../../src/tfjs/selftest/precision.js';
+import { isLowered, runLowered } from '../../src/tfjs/selftest/lowered-kernels.js';
+import { rounded } from '../../src/tfjs/selftest/precision.js';
 import { inputCount } from '../../src/tfjs/table/call-check.js';
 import { type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
 

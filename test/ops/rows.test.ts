@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
+import type { EnvironmentName } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
 import { registerKernels } from '../../src/tfjs/backend/register.js';
@@ -16,7 +17,7 @@ const skip = nativeUnavailableReason() ?? false;
 const code = 'VERSEMI_DEVICE_UNAVAILABLE';
 
 /** Runs `work` while an environment variable has a value. */
-async function withVariable<T>(name: string, value: string, work: () => T | Promise<T>): Promise<T> {
+async function withVariable<T>(name: EnvironmentName, value: string, work: () => T | Promise<T>): Promise<T> {
   process.env[name] = value;
   try {
     return await work();

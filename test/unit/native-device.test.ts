@@ -1,5 +1,5 @@
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
@@ -290,10 +290,11 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
   t.match(coded(loadNativeDevice), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /VERSEMI_THREADS.*many/ });
 });
 
-t.test('an addon that is absent or damaged is explained', async (t) => {
-  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+/** The compiled loader alone, as in a package of its own. */
+async function loaderIn(folder: string) {
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
   for (const file of [
+    'environment.js',
     'errors.js',
     'root.js',
     'tfjs/devices/device.js',
@@ -304,14 +305,34 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
   ]) {
     cpSync(join(source, file), join(folder, 'dist/src', file));
   }
-  const load = async (copy: number) => {
-    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/devices/native-device.js')).href}?${copy}`;
+  let copies = 0;
+  return async () => {
+    const url = `${pathToFileURL(join(folder, 'dist/src/tfjs/devices/native-device.js')).href}?${++copies}`;
     return (await import(url)) as typeof import('../../src/tfjs/devices/native-device.js');
   };
-  const absent = await load(1);
+}
+
+t.test('an addon that is absent or damaged is explained', async (t) => {
+  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+  const load = await loaderIn(folder);
+  const absent = await load();
   t.match(absent.nativeUnavailableReason(), /not built.*versemi\.node.*npm rebuild versemi.*wasm works without it/);
   t.throws(() => absent.loadNativeDevice(), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /npm rebuild/ });
   mkdirSync(join(folder, 'build/Release'), { recursive: true });
   writeFileSync(join(folder, 'build/Release/versemi.node'), 'not a library');
-  t.match((await load(2)).nativeUnavailableReason(), /cannot be loaded.*npm rebuild versemi/);
+  t.match((await load()).nativeUnavailableReason(), /cannot be loaded.*npm rebuild versemi/);
+});
+
+t.test('the addon that the package brings is used where none was built here', needsAddon, async (t) => {
+  const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
+  const load = await loaderIn(folder);
+  const prebuilt = join(folder, 'prebuilds', `${process.platform}-${process.arch}`, 'versemi.node');
+  mkdirSync(dirname(prebuilt), { recursive: true });
+  writeFileSync(prebuilt, 'not a library');
+  t.match((await load()).nativeUnavailableReason(), /cannot be loaded/);
+  cpSync(fileURLToPath(new URL('../../../build/Release/versemi.node', import.meta.url)), prebuilt);
+  t.equal((await load()).nativeUnavailableReason(), null);
+  mkdirSync(join(folder, 'build/Release'), { recursive: true });
+  writeFileSync(join(folder, 'build/Release/versemi.node'), 'not a library');
+  t.equal((await load()).nativeUnavailableReason(), null, 'also where the one that was built here does not load');
 });

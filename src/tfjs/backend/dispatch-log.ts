@@ -1,6 +1,6 @@
 import type { NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import { environment } from '../../environment.js';
 import type { RowAnswer } from '../devices/device.js';
-import { environment } from '../devices/settings.js';
 import type { KernelName } from '../table/kernel-table.js';
 
 /** How often kernels ran since the last reset, by kernel name. */

@@ -1,11 +1,26 @@
 import { getKernelsForBackend, registerKernel } from '@tensorflow/tfjs-core';
 import type { VersemiBackend } from './backend.js';
 import { registerCpuKernels } from './cpu-host.js';
+import { customKernels } from './custom-kernels.js';
 import { delegate } from './delegate.js';
 import { delegateNames } from './delegate-backends.js';
 import { countOwn } from './dispatch-log.js';
-import { Refused } from './kernel-host.js';
-import { tableKernels } from './table-kernels.js';
+import { Refused, type TableKernel } from './kernel-host.js';
+import { arithmeticKernels } from './kernels/arithmetic.js';
+import { convolutionKernels } from './kernels/convolution.js';
+import { reductionKernels } from './kernels/reductions.js';
+import { shapeKernels } from './kernels/shapes.js';
+
+/** Every TF.js kernel that a versemi backend runs itself; all others are delegated. */
+const tableKernels: ReadonlyMap<string, TableKernel> = new Map<string, TableKernel>(
+  Object.entries({
+    ...customKernels,
+    ...convolutionKernels,
+    ...arithmeticKernels,
+    ...reductionKernels,
+    ...shapeKernels,
+  }),
+);
 
 const registered = new Set<string>();
 

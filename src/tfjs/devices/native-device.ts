@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism, totalmem } from 'node:os';
+import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
@@ -81,30 +83,43 @@ interface Addon {
   readonly versions: { readonly napi: number; readonly compiler: string; readonly cuda: string };
 }
 
-/** VERSEMI_ADDON: another build of the addon, for tests. */
-const addonFile = process.env.VERSEMI_ADDON || `${packageRoot}build/Release/versemi.node`;
+/** The addon that was built from source on this machine, then the one that the package brings. */
+const addonFiles = [
+  `${packageRoot}build/Release/versemi.node`,
+  `${packageRoot}prebuilds/${process.platform}-${process.arch}/versemi.node`,
+];
 let loaded: Addon | { reason: string } | undefined;
 
+/** VERSEMI_ADDON names another build of the addon, for tests. */
 function loadAddon(): Addon | { reason: string } {
-  if (loaded === undefined) {
-    try {
-      loaded = createRequire(import.meta.url)(addonFile) as Addon;
-    } catch (error) {
-      loaded = { reason: explain(error as NodeJS.ErrnoException) };
-    }
-  }
+  const named = environment('VERSEMI_ADDON');
+  loaded ??= named ? tryAddon(named) : firstAddon();
   return loaded;
 }
 
+/** The first that is there and loads; else why the first that is there does not, or that none is there. */
+function firstAddon(): Addon | { reason: string } {
+  const results = addonFiles.filter((file) => existsSync(file)).map(tryAddon);
+  return results.find((result) => !('reason' in result)) ?? results[0] ?? tryAddon(addonFiles[0]!);
+}
+
+function tryAddon(file: string): Addon | { reason: string } {
+  try {
+    return createRequire(import.meta.url)(file) as Addon;
+  } catch (error) {
+    return { reason: explain(error as NodeJS.ErrnoException, file) };
+  }
+}
+
 /** What the loader said, and every remedy that applies to it. */
-function explain(error: NodeJS.ErrnoException): string {
+function explain(error: NodeJS.ErrnoException, file: string): string {
   const remedies = [
     'Run `npm rebuild versemi` (in a clone of the repository: `npm run install`) and read what it prints.',
     'It needs a C++17 compiler and CMake; `npm install --ignore-scripts` and VERSEMI_SKIP_ADDON leave the addon out.',
   ];
   let what = `the native addon cannot be loaded: ${error.message.split('\n')[0]}`;
   if (error.code === 'MODULE_NOT_FOUND') {
-    what = `the native addon is not built (${addonFile} does not exist)`;
+    what = `the native addon is not built (${file} does not exist), and the package brings none for ${process.platform} ${process.arch}`;
   } else if (/invalid ELF|wrong architecture|not a valid Win32|Module did not self-register/.test(error.message)) {
     remedies.push(`It was built for another system: this is ${process.platform} ${process.arch}.`);
   } else if (/GLIBC|version `/.test(error.message)) {
@@ -142,10 +157,10 @@ export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDevi
     device: name,
     threads: threadCount(settings.threads),
     memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
-    poison: process.env.VERSEMI_POISON === '1',
+    poison: environment('VERSEMI_POISON') === '1',
     exact: settings.exact ?? false,
     precision: settings.precision ?? '',
-    blocking: process.env.VERSEMI_CUDA_BLOCKING === '1',
+    blocking: environment('VERSEMI_CUDA_BLOCKING') === '1',
     forbiddenRows: forbidden.join(','),
   } as const;
   let device: AddonDevice;
@@ -174,7 +189,7 @@ function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, na
 }
 
 function threadCount(asked: number | undefined): number {
-  const fromEnvironment = process.env.VERSEMI_THREADS;
+  const fromEnvironment = environment('VERSEMI_THREADS');
   const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new VersemiError('DEVICE_UNAVAILABLE', {
@@ -194,7 +209,7 @@ function memoryLimitBytes(): number {
 
 /** VERSEMI_CUDA_MEMORY_MIB: how much of the GPU to use at most, where others share it. */
 function gpuMemoryLimitBytes(): number {
-  const text = process.env.VERSEMI_CUDA_MEMORY_MIB;
+  const text = environment('VERSEMI_CUDA_MEMORY_MIB');
   if (!text) return 0;
   const mebibytes = Number(text);
   if (Number.isFinite(mebibytes) && mebibytes >= 1) return mebibytes * 2 ** 20;

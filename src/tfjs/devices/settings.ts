@@ -1,10 +1,6 @@
+import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
 import type { Device, DeviceSettings } from './device.js';
-
-/** An environment variable, or undefined where there is none and in a browser. */
-export function environment(name: string): string | undefined {
-  return typeof process === 'object' ? process.env?.[name] : undefined;
-}
 
 /**
  * For devices that compute in float32 alone.

@@ -1,3 +1,4 @@
+import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
 import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
@@ -7,7 +8,7 @@ import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
 import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
-import { checkForbiddenRows, environment, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
+import { checkForbiddenRows, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
 
 const pageBytes = 65536;
 /** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */

@@ -1,9 +1,9 @@
 import type { BufferId, Device } from '../devices/device.js';
 import { runPlain } from '../reference/plain-kernels.js';
 import { storesLowered } from './lowered-device.js';
-import { runLowered } from './lowered-kernels.js';
+import { precisionOf, runLowered } from './lowered-kernels.js';
 import { makeData, type OpCase, packedAttributes, seedOf, sourceSize, type Target } from './op-case.js';
-import { precisionOf, roundings, roundoffOf } from './precision.js';
+import { roundings, roundoffOf } from './precision.js';
 
 /** Elements behind each output that a kernel must not touch. */
 const guardElements = 32;

@@ -5,9 +5,9 @@ import type { BufferId, Device } from '../devices/device.js';
 import { inputCount } from '../table/call-check.js';
 import type { KernelName } from '../table/kernel-table.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
-import { loweredPositions, runLowered } from './lowered-kernels.js';
+import { loweredPositions, precisionOf, runLowered } from './lowered-kernels.js';
 import { PlainDevice } from './plain-device.js';
-import { precisionOf, type Rounding } from './precision.js';
+import type { Rounding } from './precision.js';
 
 /** Rows whose results a device stores as it stores their operands. */
 const following: ReadonlySet<KernelName> = new Set(['unary', 'binary', 'transpose', 'slice', 'pad', 'concat', 'tile']);

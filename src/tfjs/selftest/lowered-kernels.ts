@@ -1,8 +1,21 @@
+import type { Device, Precision } from '../devices/device.js';
 import type { NumberArray } from '../reference/plain-kernel.js';
 import { plainKernels, runPlain } from '../reference/plain-kernels.js';
 import { buffersOf, unpackAttributes } from '../table/call-check.js';
 import type { KernelName } from '../table/kernel-table.js';
-import { isLowered, type Rounding } from './precision.js';
+import type { Rounding } from './precision.js';
+
+/** Rows that a device of lower precision computes with rounded operands: weights as operands only, activations in memory too. */
+const loweredRows = /^(conv3d|instance_norm|batch_norm|dynamic_head)/;
+
+export function isLowered(row: KernelName): boolean {
+  return loweredRows.test(row);
+}
+
+/** The precision in which a device may compute a row. */
+export function precisionOf({ precision = 'float32' }: Pick<Device, 'precision'>, row: KernelName): Precision {
+  return isLowered(row) ? precision : 'float32';
+}
 
 /** Positions of the tensors of a row that are rounded, inputs or outputs: its activations, and the weights of convolutions. */
 export function loweredPositions(row: KernelName, of: 'inputs' | 'outputs'): number[] {

@@ -1,6 +1,5 @@
 import { RandomStream, streams } from '../../random.js';
-import type { Device, Precision } from '../devices/device.js';
-import type { KernelName } from '../table/kernel-table.js';
+import type { Precision } from '../devices/device.js';
 
 /** Largest relative error of one rounding. */
 const unitRoundoff: Readonly<Record<Precision, number>> = {
@@ -8,18 +7,6 @@ const unitRoundoff: Readonly<Record<Precision, number>> = {
   tf32: 2 ** -11,
   bfloat16: 2 ** -8,
 };
-
-/** Rows that a device of lower precision computes with rounded operands: weights as operands only, activations in memory too. */
-const loweredRows = /^(conv3d|instance_norm|batch_norm|dynamic_head)/;
-
-export function isLowered(row: KernelName): boolean {
-  return loweredRows.test(row);
-}
-
-/** The precision in which a device may compute a row. */
-export function precisionOf({ precision = 'float32' }: Pick<Device, 'precision'>, row: KernelName): Precision {
-  return isLowered(row) ? precision : 'float32';
-}
 
 export function roundoffOf(precision: Precision): number {
   return unitRoundoff[precision];
