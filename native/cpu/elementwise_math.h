@@ -12,7 +12,11 @@ VERSEMI_INLINE vint sign_bit(vfloat x) { return as_int(x) & broadcast_int(static
 
 // e^x - 1. x = n ln 2 + r: 2^n (e^r - 1) + (2^n - 1), which keeps all digits for small x, where n = 0.
 VERSEMI_INLINE vfloat expm1(vfloat x) {
-  const auto [n, r] = split_exponent(max(min(x, broadcast(88.8f)), broadcast(-18.0f)));
+  const vfloat clamped = max(min(x, broadcast(88.8f)), broadcast(-18.0f));
+  const vfloat shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const vfloat n = fma(clamped, broadcast(1.44269504f), shifter) - shifter;
+  vfloat r = fma(n, broadcast(-0.693359375f), clamped);
+  r = fma(n, broadcast(2.12194440e-4f), r);
   vfloat p = broadcast(1.0f / 40320);
   p = fma(p, r, broadcast(1.0f / 5040));
   p = fma(p, r, broadcast(1.0f / 720));
@@ -21,7 +25,10 @@ VERSEMI_INLINE vfloat expm1(vfloat x) {
   p = fma(p, r, broadcast(1.0f / 6));
   p = fma(p, r, broadcast(0.5f));
   p = fma(p * r, r, r);
-  const auto [power, first, second] = make_power(n);
+  // Two factors of 2^(n/2), because 2^128 is no float.
+  const vint power = to_int(select(n == n, n, zero()));
+  const vint half = power >> 1;
+  const vfloat first = as_float((half + 127) << 23), second = as_float((power - half + 127) << 23);
   const vfloat result = select(power == 128, (p + 1.0f) * first * second, fma(p * first, second, first * second - 1.0f));
   return select(x == zero(), x, select(x == x, result, x));
 }

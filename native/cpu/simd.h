@@ -232,33 +232,14 @@ VERSEMI_INLINE double sum_lanes(vdouble v) {
   return part[0];
 }
 
-// x = n ln 2 + r with a whole n and |r| <= ln 2 / 2; ln 2 in two parts.
-struct exponent_parts {
-  vfloat n, r;
-};
-VERSEMI_INLINE exponent_parts split_exponent(vfloat x) {
-  const vfloat shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const vfloat n = fma(x, broadcast(1.44269504f), shifter) - shifter;
-  vfloat r = fma(n, broadcast(-0.693359375f), x);
-  r = fma(n, broadcast(2.12194440e-4f), r);
-  return {n, r};
-}
-
-// 2^power as two factors, because 2^128 is no float; power 0 where n is NaN.
-struct power_of_two {
-  vint power;
-  vfloat first, second;
-};
-VERSEMI_INLINE power_of_two make_power(vfloat n) {
-  const vint power = to_int(select(n == n, n, zero()));
-  const vint half = power >> 1;
-  return {power, as_float((half + 127) << 23), as_float((power - half + 127) << 23)};
-}
-
 // e^x, relative error below 2e-7; overflows to infinity, underflows to 0 below the smallest normal number, NaN stays.
-// Taylor polynomial of degree 7 in r, scaled by 2^n.
+// x = n ln 2 + r, |r| <= ln 2 / 2 with ln 2 in two parts; Taylor polynomial of degree 7; scaled by 2^n in two steps.
 VERSEMI_INLINE vfloat exp(vfloat x) {
-  const auto [n, r] = split_exponent(max(min(x, broadcast(88.8f)), broadcast(-87.4f)));
+  const vfloat clamped = max(min(x, broadcast(88.8f)), broadcast(-87.4f));
+  const vfloat shifter = broadcast(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const vfloat n = fma(clamped, broadcast(1.44269504f), shifter) - shifter;
+  vfloat r = fma(n, broadcast(-0.693359375f), clamped);
+  r = fma(n, broadcast(2.12194440e-4f), r);
   vfloat p = broadcast(1.0f / 5040);
   p = fma(p, r, broadcast(1.0f / 720));
   p = fma(p, r, broadcast(1.0f / 120));
@@ -267,8 +248,9 @@ VERSEMI_INLINE vfloat exp(vfloat x) {
   p = fma(p, r, broadcast(0.5f));
   p = fma(p, r, broadcast(1.0f));
   p = fma(p, r, broadcast(1.0f));
-  const power_of_two scale = make_power(n);
-  p = p * scale.first * scale.second;
+  const vint power = to_int(select(n == n, n, zero()));
+  const vint half = power >> 1;
+  p = p * as_float((half + 127) << 23) * as_float((power - half + 127) << 23);
   p = select(x < broadcast(-87.33655f), zero(), p);
   return select(x == x, p, x);
 }

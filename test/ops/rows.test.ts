@@ -16,13 +16,13 @@ import { opCases, runSelftest } from '../../src/tfjs/selftest/index.js';
 const skip = nativeUnavailableReason() ?? false;
 const code = 'VERSEMI_DEVICE_UNAVAILABLE';
 
-/** Runs `work` while an environment variable has a value. */
-async function withVariable<T>(name: EnvironmentName, value: string, work: () => T | Promise<T>): Promise<T> {
-  process.env[name] = value;
+/** Makes a device while VERSEMI_ROWS has a value. */
+async function withRows<T>(rows: string, make: () => T | Promise<T>): Promise<T> {
+  process.env.VERSEMI_ROWS = rows;
   try {
-    return await work();
+    return await make();
   } finally {
-    delete process.env[name];
+    delete process.env.VERSEMI_ROWS;
   }
 }
 
@@ -60,7 +60,7 @@ t.test('a forbidden row is not taken, and the reason is told', { skip }, async (
   const [free, exact] = [loadNativeDevice(), loadNativeDevice({ exact: true })];
   const filtering = taken(free);
   t.match(filtering, /^winograd-/);
-  const forbidding = await withVariable('VERSEMI_ROWS', `-${filtering}`, () => loadNativeDevice());
+  const forbidding = await withRows(`-${filtering}`, () => loadNativeDevice());
   t.teardown(() => {
     for (const device of [free, exact, forbidding]) device.dispose();
   });
@@ -81,7 +81,7 @@ t.test('a forbidden row is not taken, and the reason is told', { skip }, async (
 });
 
 t.test('where every row is forbidden the call is refused', async (t) => {
-  const device = await withVariable('VERSEMI_ROWS', '-simd', () => createWasmDevice({ threads: 1 }));
+  const device = await withRows('-simd', () => createWasmDevice({ threads: 1 }));
   t.teardown(() => device.dispose());
   t.equal(device.refuses('fill', [1, 0]), 'simd: forbidden by VERSEMI_ROWS');
 });
@@ -89,15 +89,15 @@ t.test('where every row is forbidden the call is refused', async (t) => {
 t.test('rows that no device has are coded errors that list those that it has', { skip }, async (t) => {
   const unknown = { code, details: { expected: /winograd-.*, direct-.*, vector-/, found: 'winograd' } };
   await t.rejects(
-    withVariable('VERSEMI_ROWS', '-winograd', () => loadNativeDevice()),
+    withRows('-winograd', () => loadNativeDevice()),
     unknown,
   );
   await t.rejects(
-    withVariable('VERSEMI_ROWS', '-winograd', () => createWasmDevice({ threads: 1 })),
+    withRows('-winograd', () => createWasmDevice({ threads: 1 })),
     { code, details: { expected: /: simd$/, found: 'winograd' } },
   );
   await t.rejects(
-    withVariable('VERSEMI_ROWS', 'simd', () => createWasmDevice({ threads: 1 })),
+    withRows('simd', () => createWasmDevice({ threads: 1 })),
     { code, details: { expected: /minus/, found: 'simd' } },
   );
 });
@@ -108,7 +108,9 @@ t.test(
   async (t) => {
     const device = loadNativeDevice();
     const name = 'versemi-logged';
-    const backend = await withVariable('VERSEMI_LOG', 'dispatch', () => new VersemiBackend(name, device));
+    process.env.VERSEMI_LOG = 'dispatch';
+    const backend = new VersemiBackend(name, device);
+    delete process.env.VERSEMI_LOG;
     tf.registerBackend(name, () => backend);
     registerKernels(name);
     await tf.setBackend(name);
