@@ -366,6 +366,12 @@ test('evaluateCase: a binary image that is its own label has Dice 1 at the resol
   const coarse = { network: model.network, plan: plan({ spacingMm: [1.7, 1.7, 1.7] }, { a: [[1, 2], [3]] }) };
   const [resampled] = await evaluateCase(coarse, { id: 'c', image, label }, 'a', [0], {});
   t.ok(resampled!.result.dice > 0.9 && resampled!.result.dice < 1, `coarser: Dice ${resampled!.result.dice}`);
+  // Half of what is predicted has a label that the task does not have: false, unless voxels of that label do not count.
+  const half = { ...label, data: label.data.map((value, i) => (value > 0 && value < 3 && i % 21 > 9 ? 4 : value)) };
+  const [counted] = await evaluateCase(model, { id: 'c', image, label: half }, 'a', [0], {});
+  const [left] = await evaluateCase(model, { id: 'c', image, label: half, ignoredLabel: 4 }, 'a', [0], {});
+  t.ok(counted!.result.dice < 0.8, `counted: Dice ${counted!.result.dice}`);
+  t.match(left!.result, { dice: 1, hd95PooledMm: 0 }, 'ignored');
 });
 
 test('validate: Dice by hand on the preprocessed grid', async (t) => {
