@@ -44,8 +44,10 @@ export type BytesOfUse = (start: Uint8Array, capacity: Capacity) => number;
 const chunkBytes = 1 << 20;
 /** What deflate can reach. */
 const largestRatio = 1032;
-/** First bytes of a file, enough for every header. */
-const startBytes = 16384;
+/** First bytes of a file, enough for every header, compressed or not. */
+const startBytes = 8192;
+/** Files up to this size are inflated at once, which takes less time than a stream. */
+const smallBytes = 1 << 16;
 /**
  * A compressed file is read this much beyond the bytes that are of use, so that its checksum is reached where nothing
  * else follows; what lies further on is not looked at.
@@ -66,6 +68,11 @@ export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promis
       return { bytes: await readPart(handle, 0, wanted) };
     }
     const capacity = { sizeBytes, inflatedBytes: largestRatio * sizeBytes };
+    if (sizeBytes <= smallBytes) {
+      const compressed = await readPart(handle, 0, sizeBytes);
+      const { bytes, end } = inflateMembers(compressed, Number.POSITIVE_INFINITY, largestRatio * smallBytes);
+      if (end === 'whole') return { bytes: bytes.subarray(0, bytesOfUse(bytes.subarray(0, startBytes), capacity)) };
+    }
     const wanted = bytesOfUse(inflatedStart(start, file), capacity);
     const tail = sizeBytes < 18 ? undefined : await readPart(handle, sizeBytes - 4, 4);
     // What the trailer promises is true of most files, but may be anything: it only decides how much is reserved at first.
