@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import type { EnvironmentName } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 import { VersemiBackend } from '../../src/tfjs/backend/backend.js';
 import { registerKernels } from '../../src/tfjs/backend/register.js';
