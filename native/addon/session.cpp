@@ -38,23 +38,24 @@ row_range rows_of(int32_t op) {
   return ranges[static_cast<std::size_t>(op)];
 }
 
-const char* reason_of(const versemi_kernel& row, versemi_context* context, const row_filter& filter, const double* attributes,
-                      int32_t attribute_count) {
-  const char* reason = filter.refuses(row.name);
-  return reason != nullptr ? reason : row.refuses(context, attributes, attribute_count);
-}
+// The rows of an op, and what each of them says of a call.
+struct asked_rows {
+  row_range range;
+  versemi_context* context;
+  const double* attributes;
+  int32_t attribute_count;
 
-// The first row that does not refuse, or nullptr with every reason in `status`.
-const versemi_kernel* choose(versemi_context* context, const row_filter& filter, int32_t op, const double* attributes,
-                             int32_t attribute_count, versemi_status* status) {
-  const row_range range = rows_of(op);
-  for (const versemi_kernel* row = range.begin; row < range.end; row++)
-    if (reason_of(*row, context, filter, attributes, attribute_count) == nullptr) return row;
+  int32_t count() const { return static_cast<int32_t>(range.end - range.begin); }
+  const versemi_kernel& operator()(int32_t i) const { return range.begin[i]; }
+  const char* operator()(const versemi_kernel& row) const { return row.refuses(context, attributes, attribute_count); }
+};
+
+// The first row that takes the call, or nullptr with every reason in `status`.
+const versemi_kernel* choose(const row_filter& filter, const asked_rows& rows, versemi_status* status) {
   std::string reasons;
-  for (const versemi_kernel* row = range.begin; row < range.end; row++)
-    reasons += std::string(reasons.empty() ? "" : "; ") + row->name + ": " +
-               reason_of(*row, context, filter, attributes, attribute_count);
-  *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.empty() ? "the device has no kernel for this op" : reasons.c_str());
+  const int32_t chosen = filter.choose(rows.count(), rows, rows, &reasons);
+  if (chosen >= 0) return &rows(chosen);
+  *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.c_str());
   return nullptr;
 }
 
@@ -97,23 +98,22 @@ versemi_status session::run(int32_t op, const double* ids, int32_t buffer_count,
   }
   versemi_status status = check_call(op, call_.data(), buffer_count, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
-  const versemi_kernel* kernel = choose(context_, filter_, op, attributes, attribute_count, &status);
+  const versemi_kernel* kernel = choose(filter_, {rows_of(op), context_, attributes, attribute_count}, &status);
   if (kernel == nullptr) return status;
   return kernel->run(context_, call_.data(), buffer_count, attributes, attribute_count);
 }
 
 versemi_status session::refuses(int32_t op, const double* attributes, int32_t attribute_count) {
   versemi_status status = check_attributes(op, attributes, attribute_count);
-  if (status.code == VERSEMI_OK) choose(context_, filter_, op, attributes, attribute_count, &status);
+  if (status.code == VERSEMI_OK) choose(filter_, {rows_of(op), context_, attributes, attribute_count}, &status);
   return status;
 }
 
 versemi_status session::rows(int32_t op, const double* attributes, int32_t attribute_count, std::vector<row_answer>* answers) {
   const versemi_status status = check_attributes(op, attributes, attribute_count);
   if (status.code != VERSEMI_OK) return status;
-  const row_range range = rows_of(op);
-  for (const versemi_kernel* row = range.begin; row < range.end; row++)
-    answers->push_back({row->name, reason_of(*row, context_, filter_, attributes, attribute_count)});
+  const asked_rows rows = {rows_of(op), context_, attributes, attribute_count};
+  *answers = filter_.answers(rows.count(), rows, rows);
   return ok();
 }
 

@@ -62,51 +62,22 @@ versemi_status unary(versemi_context* context, const versemi_buffer* buffers, st
 
 // --- binary -----------------------------------------------------------------------------------------------------------
 
-// A broadcast problem with as few axes as possible: axes of size 1 are dropped, axes that are contiguous in both operands
-// are joined. The last axis is the run; every operand steps through it by 0, 1 or a larger stride.
-struct broadcast_problem {
-  int rank = 0;
-  std::int64_t shape[largest_rank], a_stride[largest_rank], b_stride[largest_rank];
+// The operands of a broadcast: the last of their axes is the run; every operand steps through it by 0, 1 or a larger stride. `rank`
+// counts the others.
+struct broadcast_problem : paired_axes {
   std::int64_t run = 1, a_step = 1, b_step = 1;  // last axis
   std::int64_t runs = 1;                         // product of the others
-};
 
-broadcast_problem simplify(const binary_attributes& of) {
-  broadcast_problem p;
-  for (std::int64_t i = 0; i < of.rank; i++) {
-    const std::int64_t size = of.shape[i], a_stride = of.a_stride[i], b_stride = of.b_stride[i];
-    if (size == 1) continue;
-    const int last = p.rank - 1;
-    if (last >= 0 && p.a_stride[last] == a_stride * size && p.b_stride[last] == b_stride * size) {
-      p.shape[last] *= size;
-      p.a_stride[last] = a_stride;
-      p.b_stride[last] = b_stride;
-    } else {
-      p.shape[p.rank] = size;
-      p.a_stride[p.rank] = a_stride;
-      p.b_stride[p.rank++] = b_stride;
+  explicit broadcast_problem(const binary_attributes& call) : paired_axes(axes_of(call)) {
+    if (rank > 0) {
+      rank--;
+      run = shape[rank];
+      a_step = a[rank];
+      b_step = b[rank];
     }
+    for (int i = 0; i < rank; i++) runs *= shape[i];
   }
-  if (p.rank > 0) {
-    p.rank--;
-    p.run = p.shape[p.rank];
-    p.a_step = p.a_stride[p.rank];
-    p.b_step = p.b_stride[p.rank];
-  }
-  for (int i = 0; i < p.rank; i++) p.runs *= p.shape[i];
-  return p;
-}
-
-// Offsets of run number `index` in the operands.
-VERSEMI_INLINE void locate(const broadcast_problem& p, std::int64_t index, std::int64_t* a, std::int64_t* b) {
-  *a = *b = 0;
-  for (int i = p.rank - 1; i >= 0; i--) {
-    const std::int64_t at = index % p.shape[i];
-    index /= p.shape[i];
-    *a += at * p.a_stride[i];
-    *b += at * p.b_stride[i];
-  }
-}
+};
 
 // Element `i` and the following ones of an operand whose elements stand `step` apart.
 struct contiguous {
@@ -137,7 +108,7 @@ VERSEMI_INLINE void combine_runs(versemi_context* context, const broadcast_probl
                                  float* y, LoadA load_a, LoadB load_b, Function function) {
   const auto pieces = [&](std::int64_t row, std::int64_t begin, std::int64_t end) VERSEMI_INLINE_LAMBDA {
     std::int64_t a_offset, b_offset;
-    locate(p, row, &a_offset, &b_offset);
+    locate(p, row, p.rank, &a_offset, &b_offset);
     for_each_vector(begin, end, [&](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
       const vfloat v = function(load_a(a + a_offset, p.a_step, i, part), load_b(b + b_offset, p.b_step, i, part));
       store(y + row * p.run + i, v, part);
@@ -187,8 +158,8 @@ versemi_status combine(versemi_context* context, const broadcast_problem& p, con
                        Function function) {
   if (p.rank == 1 && p.run < 8 * lanes && p.a_step == 1 && p.b_step == 1) {
     const std::int64_t count = p.runs * p.run;
-    if (p.b_stride[0] == 0 && p.a_stride[0] == p.run) return combine_rows(context, a, b, count, p.run, false, y, function);
-    if (p.a_stride[0] == 0 && p.b_stride[0] == p.run) return combine_rows(context, b, a, count, p.run, true, y, function);
+    if (p.b[0] == 0 && p.a[0] == p.run) return combine_rows(context, a, b, count, p.run, false, y, function);
+    if (p.a[0] == 0 && p.b[0] == p.run) return combine_rows(context, b, a, count, p.run, true, y, function);
   }
   if (p.a_step == 1 && p.b_step == 1) {
     combine_runs(context, p, a, b, y, contiguous{}, contiguous{}, function);
@@ -209,7 +180,7 @@ versemi_status combine(versemi_context* context, const broadcast_problem& p, con
 versemi_status binary(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                       std::int32_t) {
   const binary_attributes of(attributes);
-  const broadcast_problem p = simplify(of);
+  const broadcast_problem p(of);
   const float *a = input(buffers[binary_buffer::a]), *b = input(buffers[binary_buffer::b]);
   float* y = output(buffers[binary_buffer::output]);
   if (p.runs * p.run == 0) return ok();

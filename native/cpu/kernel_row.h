@@ -5,6 +5,7 @@
 #include "context.h"
 #include "simd.h"
 #include "versemi/kernel_table.h"
+#include "versemi/paired_axes.h"
 
 // Row of a kernel that refuses nothing, named after its instruction set.
 #define VERSEMI_ROW(op, run) \
@@ -66,6 +67,17 @@ VERSEMI_INLINE void parallel_elements(versemi_context* context, std::int64_t cou
   parallel_for(context, divide_up(count, task_elements), [&](std::int64_t first, std::int64_t last, int) {
     body(first * task_elements, smaller(last * task_elements, count));
   });
+}
+
+// Offsets in the two tensors of combination number `index` of their first `axes` axes.
+VERSEMI_INLINE void locate(const paired_axes& of, std::int64_t index, int axes, std::int64_t* a, std::int64_t* b) {
+  *a = *b = 0;
+  for (int i = axes - 1; i >= 0; i--) {
+    const std::int64_t at = index % of.shape[i];
+    index /= of.shape[i];
+    *a += at * of.a[i];
+    *b += at * of.b[i];
+  }
 }
 
 }  // namespace VERSEMI_ISA

@@ -10,36 +10,8 @@ namespace {
 
 constexpr int tile = 16;  // side of the blocks of a transposition: 16 floats are a cache line
 
-// Copy of `shape` elements between two strided tensors; axes of size 1 and joinable axes are removed by add().
-struct strided_copy {
-  int rank = 0;
-  std::int64_t shape[2 * largest_rank], from[2 * largest_rank], to[2 * largest_rank];
-
-  // Next axis, outermost first.
-  void add(std::int64_t size, std::int64_t from_stride, std::int64_t to_stride) {
-    if (size == 1) return;
-    if (rank > 0 && from[rank - 1] == from_stride * size && to[rank - 1] == to_stride * size) {
-      shape[rank - 1] *= size;
-    } else {
-      shape[rank++] = size;
-    }
-    from[rank - 1] = from_stride;
-    to[rank - 1] = to_stride;
-  }
-
-  // The element offsets of combination number `index` of the first `axes` axes.
-  void locate(std::int64_t index, int axes, std::int64_t* in, std::int64_t* out) const {
-    *in = *out = 0;
-    for (int i = axes - 1; i >= 0; i--) {
-      *in += index % shape[i] * from[i];
-      *out += index % shape[i] * to[i];
-      index /= shape[i];
-    }
-  }
-};
-
 // Runs of contiguous elements.
-void copy_runs(versemi_context* context, const strided_copy& c, const float* x, float* y) {
+void copy_runs(versemi_context* context, const paired_axes& c, const float* x, float* y) {
   const int axes = c.rank - 1;
   const std::int64_t run = c.shape[axes];
   std::int64_t runs = 1;
@@ -49,7 +21,7 @@ void copy_runs(versemi_context* context, const strided_copy& c, const float* x, 
   parallel_for(context, divide_up(total, together), [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t task = begin * together; task < smaller(end * together, total); task++) {
       std::int64_t in, out;
-      c.locate(task / pieces, axes, &in, &out);
+      locate(c, task / pieces, axes, &in, &out);
       const std::int64_t first = task % pieces * piece, count = smaller(piece, run - first);
       std::memcpy(y + out + first, x + in + first, static_cast<std::size_t>(count) * sizeof(float));
     }
@@ -58,13 +30,13 @@ void copy_runs(versemi_context* context, const strided_copy& c, const float* x, 
 
 // The last axis is not contiguous on both sides. It is walked together with axis `inner`, the one that is contiguous in
 // the input if there is one, in square blocks, so that every cache line is used whole.
-void copy_transposed(versemi_context* context, strided_copy c, int inner, const float* x, float* y) {
-  const std::int64_t columns = c.shape[c.rank - 1], column_from = c.from[c.rank - 1], column_to = c.to[c.rank - 1];
-  const std::int64_t rows = c.shape[inner], row_from = c.from[inner], row_to = c.to[inner];
+void copy_transposed(versemi_context* context, paired_axes c, int inner, const float* x, float* y) {
+  const std::int64_t columns = c.shape[c.rank - 1], column_from = c.a[c.rank - 1], column_to = c.b[c.rank - 1];
+  const std::int64_t rows = c.shape[inner], row_from = c.a[inner], row_to = c.b[inner];
   for (int i = inner; i + 1 < c.rank; i++) {
     c.shape[i] = c.shape[i + 1];
-    c.from[i] = c.from[i + 1];
-    c.to[i] = c.to[i + 1];
+    c.a[i] = c.a[i + 1];
+    c.b[i] = c.b[i + 1];
   }
   const int axes = c.rank - 2;
   const std::int64_t row_blocks = divide_up(rows, tile);
@@ -73,7 +45,7 @@ void copy_transposed(versemi_context* context, strided_copy c, int inner, const 
   parallel_for(context, others * row_blocks, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t task = begin; task < end; task++) {
       std::int64_t in, out;
-      c.locate(task / row_blocks, axes, &in, &out);
+      locate(c, task / row_blocks, axes, &in, &out);
       const std::int64_t first_row = task % row_blocks * tile, last_row = smaller(first_row + tile, rows);
       for (std::int64_t first = 0; first < columns; first += tile) {
         const std::int64_t last = smaller(first + tile, columns);
@@ -85,7 +57,7 @@ void copy_transposed(versemi_context* context, strided_copy c, int inner, const 
   });
 }
 
-void copy(versemi_context* context, strided_copy c, const float* x, float* y) {
+void copy(versemi_context* context, paired_axes c, const float* x, float* y) {
   for (int i = 0; i < c.rank; i++)
     if (c.shape[i] == 0) return;
   if (c.rank == 0) {
@@ -93,14 +65,14 @@ void copy(versemi_context* context, strided_copy c, const float* x, float* y) {
     return;
   }
   const int last = c.rank - 1;
-  if (c.from[last] == 1 && c.to[last] == 1) return copy_runs(context, c, x, y);
+  if (c.a[last] == 1 && c.b[last] == 1) return copy_runs(context, c, x, y);
   if (c.rank == 1) {
     c.shape[1] = 1;
-    c.from[1] = c.to[1] = 1;
+    c.a[1] = c.b[1] = 1;
     c.rank = 2;
   }
   int inner = 0;
-  while (inner < c.rank - 2 && c.from[inner] != 1) inner++;
+  while (inner < c.rank - 2 && c.a[inner] != 1) inner++;
   copy_transposed(context, c, inner, x, y);
 }
 
@@ -131,8 +103,8 @@ struct strides {
 // A box whose first elements x and y point at.
 void copy_box(versemi_context* context, std::int64_t rank, const attribute_list& size, const strides& in, const strides& out,
               const float* x, float* y) {
-  strided_copy c;
-  for (std::int64_t i = 0; i < rank; i++) c.add(size[i], in.of[i], out.of[i]);
+  paired_axes c;
+  for (std::int64_t i = 0; i < rank; i++) add_axis(c, size[i], in.of[i], out.of[i]);
   copy(context, c, x, y);
 }
 
@@ -141,8 +113,8 @@ versemi_status transpose(versemi_context* context, const versemi_buffer* buffers
   const transpose_attributes a(attributes);
   const auto out_size = [&](std::int64_t i) { return a.shape[a.permutation[i]]; };
   const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; }), out(a.rank, out_size);
-  strided_copy c;
-  for (std::int64_t i = 0; i < a.rank; i++) c.add(out_size(i), in.of[a.permutation[i]], out.of[i]);
+  paired_axes c;
+  for (std::int64_t i = 0; i < a.rank; i++) add_axis(c, out_size(i), in.of[a.permutation[i]], out.of[i]);
   copy(context, c, input(buffers[transpose_buffer::input]), output(buffers[transpose_buffer::output]));
   return ok();
 }
@@ -175,9 +147,9 @@ versemi_status concat(versemi_context* context, const versemi_buffer* buffers, s
   float* y = output(buffers[concat_buffer::output_after(a.n)]);
   for (std::int64_t i = 0; i < a.n; i++) {
     const std::int64_t own = a.inner[i];
-    strided_copy c;
-    c.add(a.outer, own, width);
-    c.add(own, 1, 1);
+    paired_axes c;
+    add_axis(c, a.outer, own, width);
+    add_axis(c, own, 1, 1);
     copy(context, c, input(buffers[concat_buffer::input + i]), y);
     y += own;
   }
@@ -189,10 +161,10 @@ versemi_status repeat(versemi_context* context, const versemi_buffer* buffers, s
   const tile_attributes a(attributes);
   const strides in(a.rank, [&](std::int64_t i) { return a.shape[i]; });
   const strides out(a.rank, [&](std::int64_t i) { return a.shape[i] * a.repetitions[i]; });
-  strided_copy c;
+  paired_axes c;
   for (std::int64_t i = 0; i < a.rank; i++) {
-    c.add(a.repetitions[i], 0, out.of[i] * a.shape[i]);
-    c.add(a.shape[i], in.of[i], out.of[i]);
+    add_axis(c, a.repetitions[i], 0, out.of[i] * a.shape[i]);
+    add_axis(c, a.shape[i], in.of[i], out.of[i]);
   }
   copy(context, c, input(buffers[tile_buffer::input]), output(buffers[tile_buffer::output]));
   return ok();

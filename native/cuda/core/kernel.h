@@ -51,8 +51,7 @@ struct kernel {
 // `refuses` of a row that takes every call of its op.
 inline const char* takes_all(const context&, const double*, std::int32_t) { return nullptr; }
 
-// What rows read: an attribute as a whole number, the data of a tensor that lies as float32 (nullptr where it is absent).
-inline std::int64_t whole(double attribute) { return static_cast<std::int64_t>(attribute); }
+// The data of a tensor that lies as float32 (nullptr where it is absent).
 inline float* floats(const tensor& t) { return static_cast<float*>(t.data); }
 
 struct kernel_rows {

@@ -78,31 +78,25 @@ bool session::find(buffer_id id, std::int64_t* bytes) {
   return true;
 }
 
-const char* session::reason_of(const kernel& row, const double* attributes, std::int32_t attribute_count) const {
-  const char* reason = filter_.refuses(row.name);
-  return reason != nullptr ? reason : row.refuses(*this, attributes, attribute_count);
-}
-
 std::vector<row_answer> session::rows(std::int32_t op, const double* attributes, std::int32_t attribute_count) const {
   std::int32_t count = 0;
   const kernel* const* table = rows_of(op, &count);
-  std::vector<row_answer> answers;
-  for (std::int32_t i = 0; i < count; i++)
-    answers.push_back({table[i]->name, reason_of(*table[i], attributes, attribute_count)});
-  return answers;
+  return filter_.answers(
+      count, [&](std::int32_t i) -> const kernel& { return *table[i]; },
+      [&](const kernel& row) { return row.refuses(*this, attributes, attribute_count); });
 }
 
-// The first row that does not refuse, or nullptr with every reason in `status`.
+// The first row that takes the call, or nullptr with every reason in `status`.
 const kernel* session::choose(std::int32_t op, const double* attributes, std::int32_t attribute_count,
                               versemi_status* status) const {
   std::int32_t count = 0;
-  const kernel* const* table = rows_of(op, &count);
-  for (std::int32_t i = 0; i < count; i++)
-    if (reason_of(*table[i], attributes, attribute_count) == nullptr) return table[i];
   std::string reasons;
-  for (const row_answer& row : rows(op, attributes, attribute_count))
-    reasons += std::string(reasons.empty() ? "" : "; ") + row.name + ": " + row.reason;
-  *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.empty() ? "the device has no kernel for this op" : reasons.c_str());
+  const kernel* const* table = rows_of(op, &count);
+  const std::int32_t chosen = filter_.choose(
+      count, [&](std::int32_t i) -> const kernel& { return *table[i]; },
+      [&](const kernel& row) { return row.refuses(*this, attributes, attribute_count); }, &reasons);
+  if (chosen >= 0) return table[chosen];
+  *status = failure(VERSEMI_UNSUPPORTED, "%s", reasons.c_str());
   return nullptr;
 }
 

@@ -71,7 +71,6 @@ class session final : public context {
     std::int64_t number = -1;           // -1: absent
     memory_block* converted = nullptr;  // scratch in the format that the kernel wants
   };
-  const char* reason_of(const kernel& row, const double* attributes, std::int32_t attribute_count) const;
   const kernel* choose(std::int32_t op, const double* attributes, std::int32_t attribute_count, versemi_status* status) const;
 
   session_settings settings_;

@@ -5,6 +5,7 @@
 // chosen by a branch that all threads take alike. Every full-size operand is read in the format in which it lies; the result is
 // bfloat16 where all of them are.
 #include "core/elements.h"
+#include "versemi/paired_axes.h"
 
 namespace versemi {
 namespace cuda {
@@ -127,11 +128,6 @@ struct operand {
   std::int64_t repeat, size;
 };
 
-struct broadcast_axes {
-  int rank;
-  std::int64_t shape[largest_rank], a_stride[largest_rank], b_stride[largest_rank];
-};
-
 __device__ __forceinline__ std::int64_t quotient(std::int64_t a, std::int64_t b) {
   // A division of 32 bits is several times cheaper.
   return (a | b) >> 32 == 0 ? static_cast<std::int64_t>(static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b)) : a / b;
@@ -183,13 +179,13 @@ __global__ void __launch_bounds__(flat_threads) binary_kernel(binary_kind kind, 
 // Any strides: one element at a time.
 __global__ void __launch_bounds__(flat_threads)
     binary_strided_kernel(binary_kind kind, const void* a, storage a_format, const void* b, storage b_format, void* y,
-                          storage y_format, std::int64_t count, const __grid_constant__ broadcast_axes axes) {
+                          storage y_format, std::int64_t count, const __grid_constant__ paired_axes axes) {
   for (std::int64_t i = flat_index(); i < count; i += flat_threads_of_grid()) {
     std::int64_t rest = i, a_at = 0, b_at = 0;
     for (int axis = axes.rank - 1; axis >= 0; axis--) {
       const std::int64_t next = quotient(rest, axes.shape[axis]), at = rest - next * axes.shape[axis];
-      a_at += at * axes.a_stride[axis];
-      b_at += at * axes.b_stride[axis];
+      a_at += at * axes.a[axis];
+      b_at += at * axes.b[axis];
       rest = next;
     }
     float u[1] = {load_element(a, a_format, a_at)};
@@ -199,29 +195,9 @@ __global__ void __launch_bounds__(flat_threads)
   }
 }
 
-// Axes of size 1 dropped, axes that are contiguous in both operands joined.
-broadcast_axes simplify(const binary_attributes& call) {
-  broadcast_axes p = {};
-  for (std::int64_t i = 0; i < call.rank; i++) {
-    const std::int64_t size = call.shape[i], a_stride = call.a_stride[i], b_stride = call.b_stride[i];
-    if (size == 1) continue;
-    const int last = p.rank - 1;
-    if (last >= 0 && p.a_stride[last] == a_stride * size && p.b_stride[last] == b_stride * size) {
-      p.shape[last] *= size;
-      p.a_stride[last] = a_stride;
-      p.b_stride[last] = b_stride;
-    } else {
-      p.shape[p.rank] = size;
-      p.a_stride[p.rank] = a_stride;
-      p.b_stride[p.rank++] = b_stride;
-    }
-  }
-  return p;
-}
-
 // Whether the strides are those of an operand that is walked as `operand` says: broadcast axes, then contiguous ones, then
 // broadcast axes again (any of the three may be missing).
-bool describe(const broadcast_axes& p, const std::int64_t* stride, operand* o) {
+bool describe(const paired_axes& p, const std::int64_t* stride, operand* o) {
   int axis = p.rank - 1;
   o->repeat = o->size = 1;
   for (; axis >= 0 && stride[axis] == 0; axis--) o->repeat *= p.shape[axis];
@@ -248,12 +224,12 @@ void plan_binary(const context&, tensor* tensors, std::int32_t, const double*, s
 
 versemi_status run_binary(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const binary_attributes call(attributes);
-  const broadcast_axes axes = simplify(call);
+  const paired_axes axes = axes_of(call);
   const tensor &a = tensors[0], &b = tensors[1], &y = tensors[2];
   std::int64_t count = 1;
   for (int i = 0; i < axes.rank; i++) count *= axes.shape[i];
   operand left = {a.data, a.format, false, 1, 1}, right = {b.data, b.format, false, 1, 1};
-  if (!describe(axes, axes.a_stride, &left) || !describe(axes, axes.b_stride, &right))
+  if (!describe(axes, axes.a, &left) || !describe(axes, axes.b, &right))
     return launch(device, "binary, strided", binary_strided_kernel, grid_for(device, count, flat_threads), flat_threads, 0,
                   call.kind, a.data, a.format, b.data, b.format, y.data, y.format, count, axes);
   const bool halves = y.format == storage::bfloat16;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/elements.h"
+#include "versemi/paired_axes.h"
 
 namespace versemi {
 namespace cuda {
@@ -14,32 +15,14 @@ namespace {
 
 constexpr int tile = 32;
 
-// Copy of `shape` elements between two strided tensors; axes of size 1 and joinable axes are removed by add().
-struct strided_copy {
-  int rank = 0;
-  std::int64_t shape[2 * largest_rank] = {0}, from[2 * largest_rank] = {0}, to[2 * largest_rank] = {0};
+std::int64_t count_of(const paired_axes& axes) {
+  std::int64_t product = 1;
+  for (int i = 0; i < axes.rank; i++) product *= axes.shape[i];
+  return product;
+}
 
-  // Next axis, outermost first.
-  void add(std::int64_t size, std::int64_t from_stride, std::int64_t to_stride) {
-    if (size == 1) return;
-    if (rank > 0 && from[rank - 1] == from_stride * size && to[rank - 1] == to_stride * size) {
-      shape[rank - 1] *= size;
-    } else {
-      shape[rank++] = size;
-    }
-    from[rank - 1] = from_stride;
-    to[rank - 1] = to_stride;
-  }
-
-  std::int64_t count() const {
-    std::int64_t product = 1;
-    for (int i = 0; i < rank; i++) product *= shape[i];
-    return product;
-  }
-};
-
-// Offsets of combination number `index` of the first `axes` axes.
-__device__ __forceinline__ void locate(const strided_copy& c, int axes, std::int64_t index, std::int64_t* in, std::int64_t* out) {
+// Offsets of combination number `index` of the first `axes` axes: `a` in the source of a copy, `b` in its target.
+__device__ __forceinline__ void locate(const paired_axes& c, int axes, std::int64_t index, std::int64_t* in, std::int64_t* out) {
   std::int64_t a = 0, b = 0;
   for (int i = axes - 1; i >= 0; i--) {
     std::int64_t next, at;
@@ -51,8 +34,8 @@ __device__ __forceinline__ void locate(const strided_copy& c, int axes, std::int
       next = index / c.shape[i];
       at = index % c.shape[i];
     }
-    a += at * c.from[i];
-    b += at * c.to[i];
+    a += at * c.a[i];
+    b += at * c.b[i];
     index = next;
   }
   *in = a;
@@ -61,7 +44,7 @@ __device__ __forceinline__ void locate(const strided_copy& c, int axes, std::int
 
 template <typename T>
 __global__ void __launch_bounds__(flat_threads)
-    copy_kernel(const T* x, T* y, std::int64_t count, const __grid_constant__ strided_copy c) {
+    copy_kernel(const T* x, T* y, std::int64_t count, const __grid_constant__ paired_axes c) {
   for (std::int64_t i = flat_index(); i < count; i += flat_threads_of_grid()) {
     std::int64_t in, out;
     locate(c, c.rank, i, &in, &out);
@@ -72,7 +55,7 @@ __global__ void __launch_bounds__(flat_threads)
 // Last axis: contiguous in y. Axis rank - 2: contiguous in x. Blocks of 32 x 8 threads, one tile each.
 template <typename T>
 __global__ void __launch_bounds__(flat_threads)
-    turn_kernel(const T* x, T* y, std::int64_t tiles, const __grid_constant__ strided_copy c) {
+    turn_kernel(const T* x, T* y, std::int64_t tiles, const __grid_constant__ paired_axes c) {
   __shared__ T memory[tile][tile + 1];
   const int across = static_cast<int>(threadIdx.x) % tile, down = static_cast<int>(threadIdx.x) / tile;
   const std::int64_t columns = c.shape[c.rank - 1], rows = c.shape[c.rank - 2];
@@ -84,13 +67,13 @@ __global__ void __launch_bounds__(flat_threads)
 #pragma unroll
     for (int i = 0; i < tile; i += flat_threads / tile) {
       const std::int64_t column = first_column + down + i, row = first_row + across;
-      if (column < columns && row < rows) memory[down + i][across] = x[in + column * c.from[c.rank - 1] + row];
+      if (column < columns && row < rows) memory[down + i][across] = x[in + column * c.a[c.rank - 1] + row];
     }
     barrier();
 #pragma unroll
     for (int i = 0; i < tile; i += flat_threads / tile) {
       const std::int64_t column = first_column + across, row = first_row + down + i;
-      if (column < columns && row < rows) y[out + row * c.to[c.rank - 2] + column] = memory[across][down + i];
+      if (column < columns && row < rows) y[out + row * c.b[c.rank - 2] + column] = memory[across][down + i];
     }
     barrier();
   }
@@ -103,22 +86,22 @@ unsigned blocks_for(const context& device, std::int64_t tasks) {
 
 // x and y point to the first element that is read and written.
 template <typename T>
-versemi_status copy_words(context& device, const void* x, void* y, const strided_copy& c) {
-  return launch(device, "strided copy", copy_kernel<T>, grid_for(device, c.count(), flat_threads), flat_threads, 0,
-                static_cast<const T*>(x), static_cast<T*>(y), c.count(), c);
+versemi_status copy_words(context& device, const void* x, void* y, const paired_axes& c) {
+  return launch(device, "strided copy", copy_kernel<T>, grid_for(device, count_of(c), flat_threads), flat_threads, 0,
+                static_cast<const T*>(x), static_cast<T*>(y), count_of(c), c);
 }
 
 template <typename T>
-versemi_status turn(context& device, const void* x, void* y, strided_copy c, int inner) {
-  const std::int64_t shape = c.shape[inner], from = c.from[inner], to = c.to[inner];
+versemi_status turn(context& device, const void* x, void* y, paired_axes c, int inner) {
+  const std::int64_t shape = c.shape[inner], from = c.a[inner], to = c.b[inner];
   for (int i = inner; i + 2 < c.rank; i++) {
     c.shape[i] = c.shape[i + 1];
-    c.from[i] = c.from[i + 1];
-    c.to[i] = c.to[i + 1];
+    c.a[i] = c.a[i + 1];
+    c.b[i] = c.b[i + 1];
   }
   c.shape[c.rank - 2] = shape;
-  c.from[c.rank - 2] = from;
-  c.to[c.rank - 2] = to;
+  c.a[c.rank - 2] = from;
+  c.b[c.rank - 2] = to;
   std::int64_t tiles = divide_up(c.shape[c.rank - 1], tile) * divide_up(c.shape[c.rank - 2], tile);
   for (int i = 0; i < c.rank - 2; i++) tiles *= c.shape[i];
   return launch(device, "transposing copy", turn_kernel<T>, blocks_for(device, tiles), flat_threads, 0,
@@ -126,26 +109,26 @@ versemi_status turn(context& device, const void* x, void* y, strided_copy c, int
 }
 
 // Copies with elements of `bytes` bytes; offsets in elements.
-versemi_status copy(context& device, strided_copy c, const void* input, std::int64_t from, void* output, std::int64_t to,
+versemi_status copy(context& device, paired_axes c, const void* input, std::int64_t from, void* output, std::int64_t to,
                     std::int64_t bytes) {
-  if (c.count() == 0) return ok();
+  if (count_of(c) == 0) return ok();
   const auto* x = static_cast<const unsigned char*>(input) + from * bytes;
   auto* y = static_cast<unsigned char*>(output) + to * bytes;
   const int last = c.rank - 1;
-  if (c.rank > 0 && c.from[last] == 1 && c.to[last] == 1) {
+  if (c.rank > 0 && c.a[last] == 1 && c.b[last] == 1) {
     std::int64_t word = 16;
     const auto fits = [&](std::int64_t elements) { return elements * bytes % word == 0; };
     const auto all_fit = [&] {
       bool all = fits(c.shape[last]) && fits(from) && fits(to);
-      for (int i = 0; i < last; i++) all = all && fits(c.from[i]) && fits(c.to[i]);
+      for (int i = 0; i < last; i++) all = all && fits(c.a[i]) && fits(c.b[i]);
       return all;
     };
     while (word > bytes && !all_fit()) word /= 2;
     const std::int64_t together = word / bytes;
     c.shape[last] /= together;
     for (int i = 0; i < last; i++) {
-      c.from[i] /= together;
-      c.to[i] /= together;
+      c.a[i] /= together;
+      c.b[i] /= together;
     }
     switch (word) {
       case 16: return copy_words<uint4>(device, x, y, c);
@@ -155,8 +138,8 @@ versemi_status copy(context& device, strided_copy c, const void* input, std::int
     }
   }
   int inner = 0;
-  while (inner < last && c.from[inner] != 1) inner++;
-  if (c.rank >= 2 && inner < last && c.to[last] == 1 && c.shape[inner] >= 8 && c.shape[last] >= 8)
+  while (inner < last && c.a[inner] != 1) inner++;
+  if (c.rank >= 2 && inner < last && c.b[last] == 1 && c.shape[inner] >= 8 && c.shape[last] >= 8)
     return bytes == 2 ? turn<std::uint16_t>(device, x, y, c, inner) : turn<std::uint32_t>(device, x, y, c, inner);
   return bytes == 2 ? copy_words<std::uint16_t>(device, x, y, c) : copy_words<std::uint32_t>(device, x, y, c);
 }
@@ -199,8 +182,8 @@ versemi_status transpose(context& device, const tensor* tensors, std::int32_t, c
   const transpose_attributes call(attributes);
   const auto out_size = [&](std::int64_t i) { return call.shape[call.permutation[i]]; };
   const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; }), out(call.rank, out_size);
-  strided_copy c;
-  for (std::int64_t i = 0; i < call.rank; i++) c.add(out_size(i), in.of[call.permutation[i]], out.of[i]);
+  paired_axes c;
+  for (std::int64_t i = 0; i < call.rank; i++) add_axis(c, out_size(i), in.of[call.permutation[i]], out.of[i]);
   return copy(device, c, tensors[0].data, 0, tensors[1].data, 0, bytes_of(tensors[0]));
 }
 
@@ -209,9 +192,9 @@ versemi_status slice(context& device, const tensor* tensors, std::int32_t, const
   const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; });
   const strides out(call.rank, [&](std::int64_t i) { return call.size[i]; });
   std::int64_t from = 0;
-  strided_copy c;
+  paired_axes c;
   for (std::int64_t i = 0; i < call.rank; i++) {
-    c.add(call.size[i], in.of[i], out.of[i]);
+    add_axis(c, call.size[i], in.of[i], out.of[i]);
     from += call.begin[i] * in.of[i];
   }
   return copy(device, c, tensors[0].data, from, tensors[1].data, 0, bytes_of(tensors[0]));
@@ -224,9 +207,9 @@ versemi_status pad(context& device, const tensor* tensors, std::int32_t, const d
   const versemi_status filled = set_all(device, tensors[1], out.elements, static_cast<float>(call.value));
   if (filled.code != VERSEMI_OK) return filled;
   std::int64_t to = 0;
-  strided_copy c;
+  paired_axes c;
   for (std::int64_t i = 0; i < call.rank; i++) {
-    c.add(call.shape[i], in.of[i], out.of[i]);
+    add_axis(c, call.shape[i], in.of[i], out.of[i]);
     to += call.before[i] * out.of[i];
   }
   return copy(device, c, tensors[0].data, 0, tensors[1].data, to, bytes_of(tensors[0]));
@@ -239,9 +222,9 @@ versemi_status concat(context& device, const tensor* tensors, std::int32_t, cons
   for (std::int64_t i = 0; i < n; i++) width += call.inner[i];
   for (std::int64_t i = 0; i < n; i++) {
     const std::int64_t own = call.inner[i];
-    strided_copy c;
-    c.add(call.outer, own, width);
-    c.add(own, 1, 1);
+    paired_axes c;
+    add_axis(c, call.outer, own, width);
+    add_axis(c, own, 1, 1);
     const versemi_status status = copy(device, c, tensors[i].data, 0, tensors[n].data, to, bytes_of(tensors[n]));
     if (status.code != VERSEMI_OK) return status;
     to += own;
@@ -253,10 +236,10 @@ versemi_status repeat(context& device, const tensor* tensors, std::int32_t, cons
   const tile_attributes call(attributes);
   const strides in(call.rank, [&](std::int64_t i) { return call.shape[i]; });
   const strides out(call.rank, [&](std::int64_t i) { return call.shape[i] * call.repetitions[i]; });
-  strided_copy c;
+  paired_axes c;
   for (std::int64_t i = 0; i < call.rank; i++) {
-    c.add(call.repetitions[i], 0, out.of[i] * call.shape[i]);
-    c.add(call.shape[i], in.of[i], out.of[i]);
+    add_axis(c, call.repetitions[i], 0, out.of[i] * call.shape[i]);
+    add_axis(c, call.shape[i], in.of[i], out.of[i]);
   }
   return copy(device, c, tensors[0].data, 0, tensors[1].data, 0, bytes_of(tensors[0]));
 }

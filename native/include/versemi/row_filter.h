@@ -2,6 +2,7 @@
 #ifndef VERSEMI_ROW_FILTER_H
 #define VERSEMI_ROW_FILTER_H
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,14 +30,34 @@ class row_filter {
   // Only the row of this name from now on; "": any again.
   void use(const std::string& name) { wanted_ = name; }
 
-  // Why a row may not be taken, or nullptr.
-  const char* refuses(const char* name) const {
-    for (const std::string& each : forbidden_)
-      if (each == name) return "forbidden by VERSEMI_ROWS";
-    return wanted_.empty() || wanted_ == name ? nullptr : "another row was asked for";
+  // What each of the `count` rows of an op says. row(i): a row, with its name; own_reason(row): its own, or nullptr.
+  template <typename Row, typename Reason>
+  std::vector<row_answer> answers(std::int32_t count, Row row, Reason own_reason) const {
+    std::vector<row_answer> result;
+    for (std::int32_t i = 0; i < count; i++) result.push_back({row(i).name, reason_of(row(i), own_reason)});
+    return result;
+  }
+
+  // The place of the first of these rows that takes the call; -1 where none does, with every reason in `reasons`.
+  template <typename Row, typename Reason>
+  std::int32_t choose(std::int32_t count, Row row, Reason own_reason, std::string* reasons) const {
+    for (std::int32_t i = 0; i < count; i++)
+      if (reason_of(row(i), own_reason) == nullptr) return i;
+    for (const row_answer& each : answers(count, row, own_reason))
+      *reasons += std::string(reasons->empty() ? "" : "; ") + each.name + ": " + each.reason;
+    if (reasons->empty()) *reasons = "the device has no kernel for this op";
+    return -1;
   }
 
  private:
+  template <typename Row, typename Reason>
+  const char* reason_of(const Row& row, Reason own_reason) const {
+    for (const std::string& each : forbidden_)
+      if (each == row.name) return "forbidden by VERSEMI_ROWS";
+    if (!wanted_.empty() && wanted_ != row.name) return "another row was asked for";
+    return own_reason(row);
+  }
+
   std::vector<std::string> forbidden_;
   std::string wanted_;
 };

@@ -220,6 +220,11 @@ function gpuMemoryLimitBytes(): number {
   });
 }
 
+/** Attributes as the addon takes them: the backend packs them already. */
+function packed(attributes: ArrayLike<number>): Float64Array {
+  return attributes instanceof Float64Array ? attributes : Float64Array.from(attributes);
+}
+
 class NativeDevice implements Device {
   readonly threads: number;
   readonly description: string;
@@ -273,12 +278,12 @@ class NativeDevice implements Device {
 
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null {
     const { code } = kernelTable[kernel];
-    return this.device.refuses(code, 0, attributes.length, Float64Array.from(attributes));
+    return this.device.refuses(code, 0, attributes.length, packed(attributes));
   }
 
   rows(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[] {
     const { code } = kernelTable[kernel];
-    return this.device.rows(code, 0, attributes.length, Float64Array.from(attributes));
+    return this.device.rows(code, 0, attributes.length, packed(attributes));
   }
 
   useRow(name: string): void {

@@ -53,6 +53,8 @@ export async function generate() {
       Object.entries(side).map(([name, entry]) => ({ name, output: output === 1, ...table.bufferRule(entry) })),
     );
 
+  const endOfHeader = ['', '}  // namespace versemi', '', '#endif', ''];
+
   // --- kernel_table.h ----------------------------------------------------------------------------------------------
   const kindOf = (rule) => Object.keys(kinds).find((name) => kinds[name] === rule.kinds);
   const typeOf = (rule) => (kindOf(rule) === undefined ? plainTypes[rule.is] : `${kindOf(rule)}_kind`);
@@ -201,11 +203,7 @@ export async function generate() {
     '      return nullptr;',
     '  }',
     '}',
-    '',
-    '}  // namespace versemi',
-    '',
-    '#endif',
-    '',
+    ...endOfHeader,
   ].join('\n');
 
   // --- kernel_checks.h ---------------------------------------------------------------------------------------------
@@ -292,11 +290,7 @@ export async function generate() {
     '    default: return false;',
     '  }',
     '}',
-    '',
-    '}  // namespace versemi',
-    '',
-    '#endif',
-    '',
+    ...endOfHeader,
   ].join('\n');
 
   // --- assembly/kernels/table.ts -----------------------------------------------------------------------------------
