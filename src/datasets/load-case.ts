@@ -74,8 +74,8 @@ export async function caseFacts(
 
 /** Header of a scan, in canonical orientation: what `estimateMemory` asks for. @throws as `readVolume` */
 export async function scanFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
-  const { geometry, bytesPerVoxel } = await imageFacts(file, options);
-  return { geometry: canonicalGeometry(geometry), bytesPerVoxel };
+  const { geometry, ...facts } = await imageFacts(file, options);
+  return { geometry: canonicalGeometry(geometry), ...facts };
 }
 
 /** Where the image of a case is, and how it is read. */

@@ -9,6 +9,8 @@ import { voxelsFromBytes } from './voxel-arrays.js';
 export interface ParseNiftiOptions {
   /** Which 3-D volume of a file with more dimensions, counted along t, then u, v, w. */
   readonly channel?: number;
+  /** Instead of `channel`: which one where there are several. */
+  readonly channelOfSeveral?: number;
   /** Voxel bytes of an .img file, inflated; absent when they follow the header in the same file. */
   readonly imageBytes?: Uint8Array;
   /** Name of the .img file, for error sentences. */
@@ -37,13 +39,14 @@ export function scaled({ volume, slope, intercept }: UnscaledVolume): Volume {
  */
 export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): UnscaledVolume {
   const header = parseNiftiHeader(bytes, file);
-  const channel = chooseChannel(header, options.channel, file);
+  const channel = chooseChannel(header, options, file);
   const { sizeVoxels, affine, forms, slope, intercept } = header;
   const data = storedVoxels(header, bytes, file, options, channel);
   return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, forms, file }, slope, intercept };
 }
 
-function chooseChannel(header: NiftiHeader, channel: number | undefined, file: string): number {
+function chooseChannel(header: NiftiHeader, options: ParseNiftiOptions, file: string): number {
+  const channel = options.channel ?? (header.volumes === 1 ? undefined : options.channelOfSeveral);
   if (channel === undefined) {
     if (header.volumes === 1) return 0;
     throw new VersemiError('FORMAT_UNSUPPORTED', {
