@@ -1,11 +1,13 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
+import { writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
-import { imageFacts } from '../datasets/read-volume.js';
+import { imageFacts, writeNifti } from '../datasets/read-volume.js';
 import type { ScanFiles } from '../datasets/scan-files.js';
 import type { LeftOut } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
-import { paintedTasks, requireValues } from '../inference/label-map.js';
+import { labelMaps, paintedTasks, requireValues } from '../inference/label-map.js';
+import type { TaskPrediction } from '../inference/predict.js';
 import { syntheticTaskName } from '../inference/segmenter.js';
 
 /** Where the outputs of scans go, and which there are. */
@@ -22,11 +24,11 @@ export function maskFile({ folder }: Pick<OutputNames, 'folder'>, id: string, ta
 }
 
 /** A label map; its JSON has the same name but for the ending. */
-export function labelMapFile({ folder }: Pick<OutputNames, 'folder'>, id: string, dataset: string): string {
+function labelMapFile({ folder }: Pick<OutputNames, 'folder'>, id: string, dataset: string): string {
   return join(folder, `${id}_${dataset}-labels.nii.gz`);
 }
 
-export function labelNamesFile(labelMap: string): string {
+function labelNamesFile(labelMap: string): string {
   return labelMap.replace(/\.nii\.gz$/, '.json');
 }
 
@@ -57,6 +59,50 @@ export function datasetsOfMaps(plan: Plan, tasks: readonly string[]): string[] {
       paintedTasks(plan, dataset).filter(({ task }) => tasks.includes(task)),
     );
   return datasets;
+}
+
+/** A mask, and the file that was segmented. */
+export interface MadeMask {
+  readonly input: string;
+  readonly prediction: TaskPrediction;
+}
+
+/** A label map that was written. */
+export interface WrittenMap {
+  readonly input: string;
+  readonly output: string;
+  readonly dataset: string;
+  readonly contestedVoxels: number;
+}
+
+/** Writes the label maps of one scan, each with the names of its values in a JSON file beside it. */
+export async function writeLabelMaps(
+  plan: Plan,
+  made: readonly MadeMask[],
+  names: OutputNames,
+  id: string,
+): Promise<WrittenMap[]> {
+  const written: WrittenMap[] = [];
+  const maps = labelMaps(
+    plan,
+    made.map(({ prediction }) => prediction),
+  );
+  for (const map of maps) {
+    const { dataset, painted } = map;
+    const output = labelMapFile(names, id, dataset);
+    const contestedVoxels = map.contested();
+    const labels = { 0: 'background', ...Object.fromEntries(painted.map(({ value, task }) => [value, task])) };
+    const text = JSON.stringify(
+      { dataset, labels, painted: painted.map(({ task }) => task), contestedVoxels },
+      null,
+      2,
+    );
+    await writeFileAtomic(labelNamesFile(output), `${text}\n`);
+    await writeNifti(output, map);
+    const { input } = made.find(({ prediction }) => prediction.task === painted[0]!.task)!;
+    written.push({ input, output, dataset, contestedVoxels });
+  }
+  return written;
 }
 
 /**

@@ -1,18 +1,13 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
-import { writeFileAtomic } from '../atomic-file.js';
 import { loadModel } from '../checkpoints/files.js';
-import { isHdf5 } from '../datasets/case-files.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
-import { type ReadVolumeOptions, writeNifti } from '../datasets/read-volume.js';
-import { type ChannelChoice, findScans, type ScanFiles, scanSource } from '../datasets/scan-files.js';
-import type { LeftOut } from '../datasets/types.js';
-import { VersemiError } from '../errors.js';
-import { labelMaps } from '../inference/label-map.js';
+import { writeNifti } from '../datasets/read-volume.js';
+import { findScans, type ScanFiles } from '../datasets/scan-files.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
-import { groupTasks, type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
+import { type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
@@ -20,14 +15,16 @@ import { interruptible } from './interrupt.js';
 import { addShared, list, positiveTriple } from './options.js';
 import {
   datasetsOfMaps,
-  labelMapFile,
-  labelNamesFile,
+  type MadeMask,
   maskFile,
   type OutputNames,
   outputsOf,
   requireOwnOutputs,
+  type WrittenMap,
   withoutEarlierOutputs,
+  writeLabelMaps,
 } from './predict-outputs.js';
+import { leftOutLines, remarksOn, requireSpacingUsed, sourcesOf } from './predict-scans.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
 
 export function addPredict(program: Command): void {
@@ -103,7 +100,11 @@ twice; the masks are the same, bit for bit.`,
       requireOwnOutputs(scans, outputs);
       requireSpacingUsed(scans, options.spacing);
       const remarks = [...leftOutLines([...found.leftOut, ...leftOut]), ...remarksOn(scans, options)];
-      for (const remark of remarks) terminal.note(remark);
+      for (const text of remarks) terminal.note(text);
+      const remark = (text: string) => {
+        remarks.push(text);
+        terminal.note(text);
+      };
       const todo = options.skipExisting
         ? scans.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
         : scans;
@@ -112,36 +113,30 @@ twice; the masks are the same, bit for bit.`,
       const processBytes = process.memoryUsage().rss;
       const inference = inferenceArguments(options);
       const rows: ReturnType<typeof describe>[] = [];
-      const maps: { input: string; output: string; dataset: string; contestedVoxels: number }[] = [];
+      const maps: WrittenMap[] = [];
       const failures = new Failures(todo.length);
       try {
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const [index, scan] of todo.entries()) {
             const started = performance.now();
-            const label = `${basename(scan.image)} (${index + 1} of ${todo.length})`;
+            const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
+            const label = `${name} (${index + 1} of ${todo.length})`;
             const made = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
-            if (made === undefined) continue;
+            if (made === undefined) {
+              terminal.note(`${label}: failed`);
+              continue;
+            }
             for (const { input, prediction } of made) {
               const output = maskFile(outputs, scan.id, prediction.task);
               await writeNifti(output, prediction.mask);
               rows.push(describe(input, output, prediction));
             }
             if (options.labelMap) {
-              const { input } = made[0]!;
-              const predictions = made.map(({ prediction }) => prediction);
-              for (const map of labelMaps(model.plan, predictions)) {
-                const output = labelMapFile(outputs, scan.id, map.dataset);
-                const contestedVoxels = map.contested();
-                const values = Object.fromEntries(map.painted.map(({ value, task }) => [value, task]));
-                const text = { labels: { 0: 'background', ...values }, painted: map.painted, contestedVoxels };
-                await writeFileAtomic(labelNamesFile(output), `${JSON.stringify(text, null, 2)}\n`);
-                await writeNifti(output, map);
-                maps.push({ input, output, dataset: map.dataset, contestedVoxels });
+              const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
+              maps.push(...written);
+              for (const { output, contestedVoxels } of written)
                 if (contestedVoxels > 0)
-                  terminal.note(
-                    `${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later is seen.`,
-                  );
-              }
+                  remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
             }
             terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
           }
@@ -150,6 +145,7 @@ twice; the masks are the same, bit for bit.`,
         // Also when a full disk or Ctrl-C ends the call: what was written is told.
         if (rows.length > 0 || failures.list.length > 0 || todo.length === 0) {
           if (rows.length > 0) terminal.print(maskTable(rows));
+          for (const { output } of maps) terminal.print(output);
           terminal.printJson({
             ...{ model: modelFile, device: device.description, settings, predictions: rows },
             ...(options.labelMap ? { labelMaps: maps } : {}),
@@ -160,8 +156,8 @@ twice; the masks are the same, bit for bit.`,
       failures.tell('scans');
 
       async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
-        const made: { input: string; prediction: TaskPrediction }[] = [];
-        for (const source of await sourcesOf(model, scan, tasks, options)) {
+        const made: MadeMask[] = [];
+        for (const source of await sourcesOf(model, scan, tasks, options, remark)) {
           let strips = 1;
           if (options.maxMemory !== undefined) {
             const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
@@ -186,57 +182,6 @@ twice; the masks are the same, bit for bit.`,
   });
 }
 
-interface SourceOptions {
-  readonly channel?: number | string;
-  readonly spacing?: ReadVolumeOptions['spacingMm'];
-  readonly keys?: { readonly image: string };
-}
-
-interface Source {
-  readonly file: string;
-  readonly options: ReadVolumeOptions;
-  /** Indices of the tasks that are found in it. */
-  readonly tasks: readonly number[];
-}
-
-/** What is read of a scan: one volume, or several where tasks of different datasets look at different modalities. */
-async function sourcesOf(
-  model: Segmenter,
-  scan: ScanFiles,
-  tasks: readonly number[],
-  { channel, spacing, keys }: SourceOptions,
-): Promise<Source[]> {
-  const { plan } = model;
-  const groups = new Map<string, { choice: ChannelChoice; tasks: number[] }>();
-  for (const group of groupTasks(model, tasks)) {
-    for (const task of group.tasks) {
-      const name = plan.tasks[task]?.dataset ?? group.dataset;
-      const planned = plan.datasets.find((dataset) => dataset.name === name)!.channel;
-      const choice = channel === undefined ? { channel: planned, asked: false } : { channel, asked: true };
-      const key = JSON.stringify(choice);
-      const known = groups.get(key);
-      if (known === undefined) groups.set(key, { choice, tasks: [task] });
-      else known.tasks.push(task);
-    }
-  }
-  const key = keys?.image ?? plannedKey(plan);
-  const sources: Source[] = [...groups.values()].map(({ choice, tasks: ofGroup }) => {
-    const { file, options } = scanSource(scan, choice);
-    const hdf5 = isHdf5(file) ? { ...(spacing ? { spacingMm: spacing } : {}), ...(key ? { key } : {}) } : {};
-    return { file, options: { ...options, ...hdf5 }, tasks: ofGroup };
-  });
-  const [first] = sources;
-  // A file of one volume is that volume for all tasks, which then share the passes over it.
-  if (sources.length === 1 || sources.some(({ file }) => file !== first!.file)) return sources;
-  return (await scanFacts(first!.file, first!.options)).volumes === 1 ? [{ ...first!, tasks }] : sources;
-}
-
-/** Name of the array that the model was trained on, where all of its datasets name the same. */
-function plannedKey({ datasets }: Segmenter['plan']): string | undefined {
-  const keys = new Set(datasets.map((dataset) => dataset.keys?.image));
-  return keys.size === 1 ? [...keys][0] : undefined;
-}
-
 /** All that the model could write for a scan, in this call or in another. */
 function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
   return {
@@ -244,45 +189,6 @@ function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
     tasks: [...plan.tasks.map(({ name }) => name), syntheticTaskName],
     labelMaps: plan.datasets.map(({ name }) => name),
   };
-}
-
-function requireSpacingUsed(scans: readonly ScanFiles[], spacing: unknown): void {
-  if (spacing === undefined || scans.some(({ image }) => isHdf5(image))) return;
-  throw new VersemiError('USAGE', {
-    field: '--spacing',
-    expected: 'files that store no spacing of their own (HDF5)',
-    found: scans[0]!.image,
-    remedy: 'Leave --spacing out: it is in the header of these files.',
-  });
-}
-
-/** Names told one by one. */
-const mostNamed = 5;
-
-function some(names: readonly string[]): string {
-  const more = names.length > mostNamed ? `, and ${names.length - mostNamed} more` : '';
-  return `${names.slice(0, mostNamed).join(', ')}${more}`;
-}
-
-function leftOutLines(leftOut: readonly LeftOut[]): string[] {
-  if (leftOut.length === 0) return [];
-  return [`Left out: ${some(leftOut.map(({ file, reason }) => `${file} (${reason})`))}.`];
-}
-
-/** What a person should know before masks are made of these scans. */
-function remarksOn(scans: readonly ScanFiles[], { spacing }: SourceOptions): string[] {
-  const remarks: string[] = [];
-  const bare = scans.filter((scan) => isHdf5(scan.image) && scan.spacingMm === undefined);
-  if (spacing === undefined && bare.length > 0)
-    remarks.push(
-      `Taken as 1 mm, since HDF5 stores no spacing: ${some(bare.map(({ image }) => image))}. Say --spacing x,y,z, or "spacingMm" in a dataset.json beside the files.`,
-    );
-  const numbered = scans.filter(({ modalityFiles }) => (modalityFiles?.size ?? 0) > 1);
-  if (numbered.length > 0)
-    remarks.push(
-      `Files named _0000, _0001 ... are modalities of one scan: ${some(numbered.map(({ id }) => id))}. If each is a scan of its own, add --each-file.`,
-    );
-  return remarks;
 }
 
 function maskTable(rows: readonly ReturnType<typeof describe>[]): string {

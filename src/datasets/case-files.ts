@@ -121,7 +121,7 @@ export function containedPath(folder: string, path: string, listedIn: string, ou
     expected: 'paths inside of the folder of the dataset, relative to it',
     found: shown(path),
     remedy:
-      'Link the files into the folder; or, if you know who wrote the description, allow them (versemi plan --files-outside, or filesOutside of the dataset in the plan).',
+      'Link the files into the folder; or, if you know who wrote the description, allow them (--files-outside of versemi plan and predict, or `filesOutside` of the dataset in the plan).',
   });
 }
 

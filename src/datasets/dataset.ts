@@ -95,7 +95,7 @@ async function readCases(
       file: folder,
       expected: `a dataset.json, as the format ${format} demands`,
       found: 'none',
-      remedy: 'Add dataset.json, or set the format to auto.',
+      remedy: 'Add dataset.json, or set `format` of the dataset in the plan to auto.',
     });
   }
   return format === 'nnunet'

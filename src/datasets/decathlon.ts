@@ -22,7 +22,7 @@ export async function readDecathlon(
       field: 'training',
       expected: 'a list of cases',
       found: 'nothing',
-      remedy: 'Add the list, or set the format to auto.',
+      remedy: 'Add the list, or set `format` of the dataset in the plan to auto.',
     });
   }
   const cases = description.training.map((entry) => caseOf(entry));

@@ -73,7 +73,7 @@ function only(names: readonly string[], role: Hdf5Role, keys: Hdf5Keys | undefin
     field: role,
     expected: given === undefined ? `one array of the ${role}, named ${role}` : `an array named ${given}`,
     found: others.length > 0 ? [key, ...others].join(' and ') : names.slice(0, 10).join(', ') || 'no names at all',
-    remedy: 'Name the arrays: versemi plan --keys IMAGE,LABEL, or `keys` of the dataset in the plan.',
+    remedy: 'Name the arrays: --keys IMAGE,LABEL of versemi plan and predict, or `keys` of the dataset in the plan.',
   });
 }
 

@@ -97,10 +97,9 @@ function arrayOf(hdf5: Hdf5File, file: string, { key: asked, role = 'image' }: R
   const [key, ...others] = asked === undefined ? keysOf(names, role) : [asked];
   const wrong = (expected: string, found: string, remedy: string) =>
     new VersemiError('FILE_FORMAT', { file, field: asked ?? role, expected, found, remedy });
-  if (key === undefined)
-    throw wrong(`an array named "${role}"`, listed(names), `Rename the array of the ${role} to "${role}".`);
-  if (others.length > 0)
-    throw wrong(`one array of the ${role}`, [key, ...others].join(' and '), `Rename the right one to "${role}".`);
+  const named = `Rename the right array to "${role}", or name it: --keys IMAGE,LABEL of versemi plan, predict and info.`;
+  if (key === undefined) throw wrong(`an array named "${role}"`, listed(names), named);
+  if (others.length > 0) throw wrong(`one array of the ${role}`, [key, ...others].join(' and '), named);
   const kind = hdf5.kind(key);
   if (kind === 'array') return key;
   if (kind === 'external link') throw elsewhere(file, key, 'a link into another file');

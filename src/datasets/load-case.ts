@@ -58,7 +58,7 @@ export function channelIndex(dataset: Dataset, channel: number | string): number
     field: 'channel',
     expected: modalities.map((name, i) => `${i} (${name})`).join(' or '),
     found: String(channel),
-    remedy: 'Correct the channel in the plan.',
+    remedy: 'Correct `channel` of the dataset in the plan, or the names of the modalities in dataset.json.',
   });
 }
 

@@ -11,6 +11,8 @@ export interface ParseNiftiOptions {
   readonly channel?: number;
   /** Instead of `channel`: which one where there are several. */
   readonly channelOfSeveral?: number;
+  /** What the file is, for the remedy where it holds several volumes; default 'image'. */
+  readonly role?: 'image' | 'label';
   /** Voxel bytes of an .img file, inflated; absent when they follow the header in the same file. */
   readonly imageBytes?: Uint8Array;
   /** Name of the .img file, for error sentences. */
@@ -54,7 +56,10 @@ function chooseChannel(header: NiftiHeader, options: ParseNiftiOptions, file: st
       field: 'dim',
       expected: 'one 3-D volume',
       found: `${header.volumes} volumes, shape ${header.shape.join(' x ')}`,
-      remedy: `Choose one with the option channel (0 to ${header.volumes - 1}).`,
+      remedy:
+        options.role === 'label'
+          ? 'Keep the volume of the labels only, for example with nibabel or fslroi.'
+          : `Choose one: --channel 0 to ${header.volumes - 1} of versemi predict, \`channel\` of the dataset in the plan or of the call.`,
     });
   }
   if (!Number.isInteger(channel) || channel < 0 || channel >= header.volumes) {

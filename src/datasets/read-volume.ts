@@ -23,7 +23,7 @@ export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;
-  /** HDF5: what is read of the file; default 'image'. */
+  /** What is read: of an HDF5 file the array; default 'image'. */
   readonly role?: Hdf5Role;
   /** NIfTI with more than one 3-D volume: which one. */
   readonly channel?: number;
@@ -50,6 +50,7 @@ export async function readUnscaled(file: string, options: ReadVolumeOptions = {}
   return parseUnscaled(bytes, file, {
     ...parts,
     ...(options.channel === undefined ? {} : { channel: options.channel }),
+    ...(options.role === undefined ? {} : { role: options.role }),
     ...(options.channelOfSeveral === undefined ? {} : { channelOfSeveral: options.channelOfSeveral }),
   });
 }
