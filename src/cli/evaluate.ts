@@ -11,13 +11,8 @@ import { type CaseProgress, evaluateSelected, makeEvaluation, selectCases } from
 import { caseSets, selectionNotes } from '../inference/evaluation-cases.js';
 import type { MemoryEstimate } from '../inference/memory.js';
 import type { Summary } from '../metrics/summary.js';
-import {
-  casesToCsv,
-  evaluationFileName,
-  evaluationText,
-  writeEvaluation,
-  writeOverlay,
-} from '../reports/evaluation-folder.js';
+import { casesToCsv } from '../reports/cases-csv.js';
+import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
