@@ -9,7 +9,7 @@ import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
-import type { CaseSelection } from './evaluation-cases.js';
+import type { CaseSelection } from './case-selection.js';
 import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
 import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';

@@ -17,6 +17,7 @@ const metric = z.number().nullable().exactOptional();
 const evaluatedCase = z.object({
   id: name,
   task: name,
+  dataset: name.exactOptional(),
   dice: metric,
   jaccard: metric,
   hd95PooledMm: metric,
@@ -36,11 +37,27 @@ const metricSummary = z.object({
   undefinedCount: count,
 });
 
+const ids = z.array(name);
+const selection = z.object({
+  dataset: name,
+  asked: z.string(),
+  recorded: z.boolean(),
+  count,
+  labeled: ids,
+  unlabeled: ids,
+  validation: ids,
+  changed: ids,
+  missing: ids,
+  content: name,
+});
+
 const evaluation = z.object({
   format: z.literal(1),
   model: name,
   device: name,
   created: name,
+  weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
+  selections: z.array(selection).exactOptional(),
   cases: z.array(evaluatedCase),
   summary: z.record(name, z.record(name, metricSummary)),
 });
@@ -48,7 +65,7 @@ const evaluation = z.object({
 export type ReportedCase = z.output<typeof evaluatedCase>;
 
 /** As much of an evaluation as reports show. */
-export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created'> & {
+export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created' | 'weights' | 'selections'> & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];
 };

@@ -11,7 +11,7 @@ import { openDataset } from '../../src/datasets/dataset.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
-import type { CaseSelection } from '../../src/inference/evaluation-cases.js';
+import type { CaseSelection } from '../../src/inference/case-selection.js';
 import { runVersemi } from './cli-support.js';
 
 const folder = t.testdir();
