@@ -45,7 +45,7 @@ export const errorTable = {
   PLAN_CONTRADICTION: { kind: 'plan', title: 'Two settings of a plan contradict each other' },
   // models and checkpoints
   MODEL_INVALID: { kind: 'model', title: 'A model file is not valid' },
-  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task' },
+  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task or a dataset' },
   CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another run' },
   // devices
   DEVICE_UNAVAILABLE: { kind: 'device', title: 'A device is not available' },

@@ -100,7 +100,7 @@ async function modelInfo(file: string, terminal: Terminal) {
       cases === undefined
         ? 'The model has no record of the cases that it was trained on.'
         : formatTable(
-            ['cases of', 'labelled', 'unlabelled', 'validation', 'of these watched in training'],
+            ['cases of', 'labelled', 'unlabelled', 'validation', 'watched in training'],
             cases.map(({ dataset, labeled, unlabeled, validation, watched }) => [
               dataset,
               ...[labeled, unlabeled, validation, watched].map(({ length }) => String(length)),

@@ -37,7 +37,7 @@ export async function evaluationCases(
   const everything = [...dataset.cases, ...dataset.test];
   const planDataset = model.plan.datasets.find(({ name }) => name === dataset.name);
   const known = new KnownCases(dataset, model);
-  const asked = which.map((word) => (word === 'labelled' ? 'labeled' : word));
+  const asked = [...new Set(which.map((word) => (word === 'labelled' ? 'labeled' : word)))];
   const name = asked.length === 1 ? asked[0]! : undefined;
   const missing: string[] = [];
   const chosen = await choose();
@@ -47,7 +47,7 @@ export async function evaluationCases(
   const cases = chosen.filter(({ label }) => label !== undefined);
   if (cases.length === 0) throw nothingToCompare();
   const about = await known.about(cases);
-  return { cases, selection: { ...about, dataset: dataset.name, asked: which.join(','), missing } };
+  return { cases, selection: { ...about, dataset: dataset.name, asked: asked.join(','), missing } };
 
   async function choose(): Promise<readonly CaseFiles[]> {
     if (name === 'all') return everything;
@@ -84,7 +84,7 @@ export async function evaluationCases(
       file: dataset.folder,
       field: `cases ${which.join(',')}`,
       expected: 'at least one case with a label file',
-      found: `${chosen.length === 0 ? 'none' : `${chosen.length} cases, none with a label file`}${of}`,
+      found: `${chosen.length === 0 ? `none, by ${known.source}` : `${chosen.length} cases, none with a label file`}${of}`,
       remedy: `Choose other cases (--cases ${caseSets.join(', ')}, or ids), or add label files.`,
     });
   }
@@ -119,6 +119,11 @@ class KnownCases {
     for (const record of cases ?? [])
       for (const role of ['labeled', 'unlabeled', 'validation'] as const)
         for (const [, image] of record[role]) if (image !== undefined) this.rolesOf(image).add(role);
+  }
+
+  /** What the roles follow from, in words. */
+  get source(): string {
+    return this.recorded ? 'what the model recorded of its training' : "the plan's split of the folder";
   }
 
   /** Cases of a run: those of the same name and image, else of the same image, else of the same name. */
