@@ -6,12 +6,14 @@ import t from 'tap';
 import { type DatasetRecord, recordDifferences } from '../../src/checkpoints/case-record.js';
 import { readModel, saveModel } from '../../src/checkpoints/files.js';
 import { modelMetadata } from '../../src/checkpoints/metadata.js';
-import type { Plan } from '../../src/config/plan.js';
+import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { openDataset } from '../../src/datasets/dataset.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
 import type { CaseSelection } from '../../src/inference/case-selection.js';
+import { watchedCases } from '../../src/training/data.js';
+import { makeCase } from '../unit/sampling-support.js';
 import { runVersemi } from './cli-support.js';
 
 const folder = t.testdir();
@@ -125,6 +127,19 @@ t.test('what validation watches depends on the split, not on the seed', async (t
       run,
     );
   }
+});
+
+t.test('watched cases are a draw by their ids, in whatever order the dataset lists them', async (t) => {
+  const plan = parsePlan(json('tiny.json'));
+  plan.training.validationCases = 3;
+  const cases = Array.from({ length: 12 }, (_, i) => makeCase('mr-atrium', `case${i}`, [1, 1, 1], () => 0));
+  const ids = (list: typeof cases) => watchedCases(plan, list).map(({ id }) => id);
+  const drawn = ids(cases);
+  t.equal(drawn.length, 3);
+  t.notSame(drawn, ['case0', 'case1', 'case2'], 'not the first');
+  t.same(ids([...cases].reverse()).sort(), [...drawn].sort());
+  plan.training.validationCases = null;
+  t.equal(ids(cases).length, 12);
 });
 
 t.test('validation cases are those of the run, though labels were added since', async (t) => {
