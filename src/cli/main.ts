@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { environmentHelp } from '../environment.js';
 import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
+import { visible } from '../visible-text.js';
 import { leaveStatus } from './terminal.js';
 
 /** One file per command; only the file of the command that was asked for is loaded. */
@@ -65,7 +66,7 @@ function report(error: unknown): number {
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(
-    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${text}\n`,
+    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${visible(text)}\n`,
   );
   return 70;
 }

@@ -10,7 +10,7 @@ import { type PredictProgress, predictVolume, type TaskPrediction } from '../inf
 import { type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveTriple } from './options.js';
 import {
@@ -89,6 +89,7 @@ twice; the masks are the same, bit for bit.`,
       options.weights === undefined ? {} : { network: options.weights },
     );
     try {
+      weightsOf(model, options.weights);
       const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
       const outputs: OutputNames = {

@@ -4,6 +4,7 @@ import { VersemiError } from '../errors.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
+import { visibleJson } from '../visible-text.js';
 import { interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
@@ -55,7 +56,7 @@ With --json each event is one line of JSON.`,
         });
         const show = progress(terminal, options.every);
         for await (const event of events) {
-          if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+          if (options.json) process.stdout.write(`${visibleJson(JSON.stringify(event))}\n`);
           else show(event);
         }
         if (!signal.aborted) return;

@@ -9,7 +9,14 @@ import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
-import { openTrainingData, type TrainingData, validationCases } from './data.js';
+import {
+  caseRecord,
+  openTrainingData,
+  requireForeground,
+  requireSameCases,
+  type TrainingData,
+  watchedCases,
+} from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
@@ -41,8 +48,9 @@ export interface TrainOptions extends DeviceOptions {
 /**
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
  * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
- * @throws VERSEMI_USAGE when the folder holds another run, VERSEMI_CHECKPOINT_MISMATCH, VERSEMI_TRAINING_NOT_FINITE,
- *   VERSEMI_DEVICE_UNAVAILABLE, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
+ * @throws VERSEMI_USAGE when the folder holds another run, VERSEMI_CHECKPOINT_MISMATCH (another plan, or other cases),
+ *   VERSEMI_DATASET_INVALID (a task that no labelled case shows), VERSEMI_TRAINING_NOT_FINITE, VERSEMI_DEVICE_UNAVAILABLE,
+ *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
@@ -53,6 +61,9 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   const checkpoint = resuming ? await loadCheckpoint(last, plan) : undefined;
   const { backend, why } = await device(options);
   const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
+  requireForeground(plan, data);
+  const usedCases = caseRecord(plan, data);
+  if (checkpoint?.model.cases !== undefined) requireSameCases(checkpoint.model.cases, usedCases, last);
 
   const state = startState(plan, checkpoint);
   const firstStep = checkpoint?.step ?? 0;
@@ -67,9 +78,10 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       log!.write(event);
       return event;
     };
-    const cases = validationCases(plan, data.validation);
+    const cases = watchedCases(plan, data.validation);
     const validator = options.validate ?? (cases.length > 0 ? sliding(plan, cases) : undefined);
-    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), provenance(data), firstStep);
+    const origin = { provenance: provenance(data), cases: usedCases };
+    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
     yield record({
       type: 'start',
       step: firstStep,
@@ -80,6 +92,12 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
+    if (checkpoint !== undefined && checkpoint.model.cases === undefined)
+      yield record({
+        type: 'log',
+        step: firstStep,
+        message: 'The checkpoint has no record of its cases: whether they are the same now could not be checked.',
+      });
     if (options.resume === true && !resuming)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
