@@ -79,7 +79,8 @@ async function scan(
     return { id, image: channels[0]!, channels, ...(existsSync(label) ? { label } : {}) };
   });
   const used = new Set(cases.flatMap(({ channels }) => channels));
-  const further = names.map((name) => join(images, name)).filter((file) => !used.has(file));
+  const told = new Set(leftOut.map(({ file }) => file));
+  const further = names.map((name) => join(images, name)).filter((file) => !used.has(file) && !told.has(file));
   const reason = `dataset.json names ${modalities.length === 1 ? 'one modality' : `${modalities.length} modalities`}`;
   return { cases, leftOut: [...leftOut, ...further.map((file) => ({ file, reason }))] };
 }
