@@ -66,7 +66,10 @@ const evaluation = z.object({
 export type ReportedCase = z.output<typeof evaluatedCase>;
 
 /** As much of an evaluation as reports show. */
-export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created' | 'weights' | 'selections' | 'failures'> & {
+export type ReportedEvaluation = Pick<
+  Evaluation,
+  'model' | 'device' | 'created' | 'weights' | 'selections' | 'failures'
+> & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];
 };
