@@ -35,7 +35,7 @@ A first run:
   $ versemi predict runs/first/model.safetensors scan.nii.gz --out out
   $ versemi report runs/first
 
-Exit codes: 0 done, 2 wrong command line, 3 bad input (of a batch: some failed, the others are done), 4 bad plan, 5 bad model,
+Exit codes: 0 done, 2 wrong command line, 3 bad input (in a batch: of some), 4 bad plan, 5 bad model,
 6 device, 7 training, 8 reading or writing, 70 a defect of versemi, 130 interrupted.
 
 Environment variables (values and defaults: docs/environment.md):
