@@ -1,7 +1,7 @@
 import type { NamedAttrMap } from '@tensorflow/tfjs-core';
 import type { Triple } from '../../../volume/volume.js';
 import { type ConvolutionProblem, convolutionProblem } from '../convolution-problem.js';
-import { input, Refused, type TableKernel } from '../kernel-host.js';
+import { checkShape, input, Refused, type TableKernel } from '../kernel-host.js';
 
 function problem(
   inputShape: readonly number[],
@@ -28,14 +28,17 @@ export const convolutionKernels = {
     const dy = input(inputs, 'dy');
     const filter = input(inputs, 'filter');
     const inputShape = attributes.inputShape as number[];
-    const { attributes: sizes } = problem(inputShape, filter.shape, attributes);
+    const { attributes: sizes, outputShape } = problem(inputShape, filter.shape, attributes);
+    checkShape('conv3dTranspose', 'dy', outputShape, dy.shape);
     return host.call('conv3d_grad_input', [dy, filter, null], [inputShape], sizes)[0]!;
   },
 
   Conv3DBackpropFilterV2(host, inputs, attributes) {
     const x = input(inputs, 'x');
+    const dy = input(inputs, 'dy');
     const filterShape = attributes.filterShape as number[];
-    const { attributes: sizes } = problem(x.shape, filterShape, attributes);
-    return host.call('conv3d_grad_weight', [x, inputs.dy], [filterShape, null], sizes)[0]!;
+    const { attributes: sizes, outputShape } = problem(x.shape, filterShape, attributes);
+    checkShape('gradient of conv3d', 'dy', outputShape, dy.shape);
+    return host.call('conv3d_grad_weight', [x, dy], [filterShape, null], sizes)[0]!;
   },
 } satisfies Record<string, TableKernel>;
