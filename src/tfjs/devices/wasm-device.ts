@@ -3,17 +3,13 @@ import { VersemiError } from '../../errors.js';
 import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
-import { LinearMemory } from '../../wasm/linear-memory.js';
+import { LinearMemory, reserveMemory } from '../../wasm/linear-memory.js';
 import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
 import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
 import { checkForbiddenRows, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
 
-const pageBytes = 65536;
-/** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */
-const memoryPages = [65536, 32768, 16384, 8192];
-const initialPages = 16;
 /** More threads than this do not help: the work is cut into a few dozen items per op. */
 const mostThreads = 64;
 const defaultThreads = 16;
@@ -70,10 +66,10 @@ function threadCount(asked: number | undefined): number {
 }
 
 async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
-  const { memory, maximum } = createMemory(false);
-  const kernels = await instantiate(await compile(moduleBase64), memory);
+  const reserved = reserveMemory(false);
+  const kernels = await instantiate(await compile(moduleBase64), reserved.memory);
   const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, exact, why);
+  return new WasmDevice(kernels, new LinearMemory(reserved, kernels.heapBase()), 1, 0, exact, why);
 }
 
 async function startThreaded(threads: number, smallestSharedWork: number, exact: boolean): Promise<Device> {
@@ -82,9 +78,9 @@ async function startThreaded(threads: number, smallestSharedWork: number, exact:
   // Only now, so that a page without threads need not load it.
   const { moduleBase64: threadedBase64 } = await import('../../wasm/generated/kernels-threads.js');
   const module = await compile(threadedBase64);
-  const { memory, maximum } = createMemory(true);
-  const kernels = await instantiate(module, memory);
-  const linear = new LinearMemory(memory, kernels.heapBase(), maximum);
+  const reserved = reserveMemory(true);
+  const kernels = await instantiate(module, reserved.memory);
+  const linear = new LinearMemory(reserved, kernels.heapBase());
   const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, '');
   await device.startWorkers(module);
   return device;
@@ -105,19 +101,6 @@ async function compile(base64: string): Promise<WebAssembly.Module> {
 
 async function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<KernelExports> {
   return (await WebAssembly.instantiate(module, { env: { memory } })).exports as unknown as KernelExports;
-}
-
-function createMemory(shared: boolean): { memory: WebAssembly.Memory; maximum: number } {
-  let failure: unknown;
-  for (const maximum of memoryPages) {
-    try {
-      const memory = new WebAssembly.Memory({ initial: initialPages, maximum, shared });
-      return { memory, maximum: (maximum - 1) * pageBytes };
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw new VersemiError('DEVICE_OUT_OF_MEMORY', { field: 'WebAssembly memory', found: (failure as Error).message });
 }
 
 interface Buffer {
