@@ -11,8 +11,18 @@ function problem(
   const { strides, pad, dilations = 1, dataFormat = 'NDHWC' } = attributes;
   if (dataFormat !== 'NDHWC') throw new Refused(`data format ${dataFormat}`);
   if ([dilations].flat().some((dilation) => dilation !== 1)) throw new Refused(`dilations ${dilations}`);
-  const triple = typeof strides === 'number' ? [strides, strides, strides] : (strides as number[]);
-  return convolutionProblem(inputShape, weightShape, triple as unknown as Triple, pad as 'same' | 'valid' | number);
+  const triple = (typeof strides === 'number' ? [strides, strides, strides] : strides) as unknown as Triple;
+  if (pad === 'same' && triple.some((stride, axis) => leavesOut(inputShape[axis + 1]!, weightShape[axis]!, stride)))
+    throw new Refused(`strides ${triple.join(', ')}, with which TF.js's padding "same" moves the first window inwards`);
+  return convolutionProblem(inputShape, weightShape, triple, pad as 'same' | 'valid' | number);
+}
+
+/**
+ * Whether the windows together are shorter than an axis. TF.js's conv3d then centres them, where TensorFlow (and the rows of the
+ * kernel table) lets the first one begin at the first voxel.
+ */
+function leavesOut(input: number, kernel: number, stride: number): boolean {
+  return (Math.ceil(input / stride) - 1) * stride + kernel < input;
 }
 
 /** TF.js's 3-D convolution family. */
