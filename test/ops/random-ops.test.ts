@@ -63,6 +63,9 @@ async function runFrom(kind: string, device: string, first: number, environment:
   return { problems, next, isLost };
 }
 
+// Each call has a limit of its own.
+t.setTimeout(0);
+
 const withoutNative = nativeUnavailableReason() ?? false;
 const emulated = join(packageRoot, 'build', 'native-tests', 'versemi.node');
 const withoutEmulator = existsSync(emulated) ? false : 'no emulated addon: node test/native-build.mjs makes it';
@@ -76,7 +79,7 @@ for (const [kind, device, skip, environment] of [
   ['rows', 'wasm-always-shared', false, {}],
   ['rows', 'cuda', withoutEmulator, { VERSEMI_ADDON: emulated }],
 ] as const)
-  t.test(`random ${kind} on ${device}`, { skip, timeout: 0 }, async (t) => {
+  t.test(`random ${kind} on ${device}`, { skip }, async (t) => {
     let lost = 0;
     for (let next = 0; next < calls && lost < mostLost; ) {
       const part = await runFrom(kind, device, next, environment);
