@@ -1,11 +1,13 @@
 import { VersemiError } from '../errors.js';
+import { freeAddressSpace } from './address-space.js';
 import { isNode } from './node-module.js';
 
 const pageBytes = 65536;
 const alignment = 64;
-/** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */
-const mostPages = [65536, 32768, 16384, 8192, 4096, 2048];
+/** From 4 GiB to 64 MiB; the last page stays unused, so that no end wraps to 0. */
+const mostPages = [65536, 32768, 16384, 8192, 4096, 2048, 1024];
 const initialPages = 16;
+const fourGibibytes = 65535 * pageBytes;
 
 /** A WebAssembly memory, and the bytes up to which it may grow. */
 export interface Reservation {
@@ -14,12 +16,15 @@ export interface Reservation {
 }
 
 /**
- * Reserves address space for a memory: as much as the engine grants, in steps down from 4 GiB to 128 MiB.
+ * Reserves address space for a memory: as much as the engine grants, in steps down from 4 GiB to 64 MiB. Where the address space
+ * is limited, a quarter of what is free: there are two memories (device and host), and the engine needs its own.
  * @throws VERSEMI_MEMORY_LIMIT where it grants none
  */
 export function reserveMemory(shared: boolean): Reservation {
+  const share = freeAddressSpace() / 4;
+  const fitting = mostPages.filter((pages) => pages * pageBytes <= share);
   let failure: unknown;
-  for (const maximum of mostPages) {
+  for (const maximum of fitting.length > 0 ? fitting : mostPages.slice(-1)) {
     try {
       const memory = new WebAssembly.Memory({ initial: initialPages, maximum, shared });
       return { memory, maximumBytes: (maximum - 1) * pageBytes };
@@ -146,7 +151,7 @@ export class LinearMemory {
         field: 'WebAssembly memory',
         expected: `${mebibytes(asked)} MiB more`,
         found: `${mebibytes(this.inUse)} MiB in use of at most ${mebibytes(this.maximum)} MiB`,
-        remedy: 'Use a smaller patch or batch size, or the device cpu.',
+        remedy: `Use a smaller patch or batch size, or the device cpu${this.maximum < fourGibibytes ? ', or raise the limit of address space (ulimit -v)' : ''}.`,
       });
     if (end > this.maximum) throw failure();
     try {

@@ -5,8 +5,6 @@ import { bufferNeeds, CallError } from '../../src/tfjs/table/call-check.js';
 import { attributeRules, type KernelName, kernelTable } from '../../src/tfjs/table/kernel-table.js';
 import { type AttributeRule, largestCount } from '../../src/tfjs/table/rules.js';
 
-/** Elements of all buffers of a call together, at most. */
-const mostElements = 2 ** 20;
 /** Draws until one of them is a call of such buffers. */
 const mostDraws = 20_000;
 const sizes = [0, 1, 1, 1, 2, 2, 3, 5, 8, 17, 100, 1000, 2 ** 16, 2 ** 20, 2 ** 31 - 1, 2 ** 40, largestCount];
@@ -19,8 +17,11 @@ export interface RowCall {
   readonly description: string;
 }
 
-/** Call `index` of a seed: its attributes describe a call of the row, and its buffers are small. */
-export function randomRowCall(seed: number, index: number): RowCall {
+/**
+ * Call `index` of a seed: its attributes describe a call of the row, and its buffers are small.
+ * @param mostElements of all buffers together
+ */
+export function randomRowCall(seed: number, index: number, mostElements: number): RowCall {
   const stream = new RandomStream(seed, streams.test, index);
   const one = <Item>(items: readonly Item[]): Item => items[stream.uint32() % items.length]!;
   const rows = Object.keys(kernelTable) as KernelName[];

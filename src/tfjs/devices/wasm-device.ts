@@ -1,5 +1,6 @@
 import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
+import { threadsThatFit } from '../../wasm/address-space.js';
 import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
@@ -38,14 +39,17 @@ export interface WasmDeviceOptions extends DeviceSettings {
  *   WebAssembly SIMD
  */
 export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
-  const threads = threadCount(options.threads);
+  const wanted = threadCount(options.threads);
   requireFloat32('wasm', options);
   checkForbiddenRows('wasm', forbiddenRows(), [onlyRow]);
   const exact = options.exact ?? false;
-  let reason: string | null = null;
+  // This thread is one of them.
+  const threads = wanted > 1 ? 1 + threadsThatFit(wanted - 1) : 1;
+  let reason =
+    threads < wanted ? `${wanted} asked for: the limit of address space, ulimit -v, has room for no more` : null;
   if (threads > 1) {
     try {
-      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact);
+      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact, because(reason));
     } catch (error) {
       reason = (error as Error).message;
     }
@@ -65,14 +69,22 @@ function threadCount(asked: number | undefined): number {
   return Math.min(threads, mostThreads);
 }
 
+function because(reason: string | null): string {
+  return reason === null ? '' : ` (${reason})`;
+}
+
 async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
   const reserved = reserveMemory(false);
   const kernels = await instantiate(await compile(moduleBase64), reserved.memory);
-  const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(reserved, kernels.heapBase()), 1, 0, exact, why);
+  return new WasmDevice(kernels, new LinearMemory(reserved, kernels.heapBase()), 1, 0, exact, because(reason));
 }
 
-async function startThreaded(threads: number, smallestSharedWork: number, exact: boolean): Promise<Device> {
+async function startThreaded(
+  threads: number,
+  smallestSharedWork: number,
+  exact: boolean,
+  why: string,
+): Promise<Device> {
   if (typeof SharedArrayBuffer === 'undefined')
     throw new Error('no threads: SharedArrayBuffer is missing; a page needs cross-origin isolation for it');
   // Only now, so that a page without threads need not load it.
@@ -81,7 +93,7 @@ async function startThreaded(threads: number, smallestSharedWork: number, exact:
   const reserved = reserveMemory(true);
   const kernels = await instantiate(module, reserved.memory);
   const linear = new LinearMemory(reserved, kernels.heapBase());
-  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, '');
+  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, why);
   await device.startWorkers(module);
   return device;
 }
