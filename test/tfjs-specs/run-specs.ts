@@ -35,9 +35,6 @@ interface SpecBundle {
 const require = createRequire(import.meta.url);
 const [bundle, device] = process.argv.slice(2) as [string, DeviceChoice];
 
-// tap would have its hooks loaded by each thread of each of the hundreds of devices, which takes longer than the specs.
-delete process.env.NODE_OPTIONS;
-
 // The specs find `describe` and `expect` as global functions.
 const jasmine = (require('jasmine-core') as { boot(): Jasmine }).boot();
 const { backend } = await selectDevice(device);

@@ -40,7 +40,12 @@ t.before(async () => {
 });
 
 async function runSpecs(device: string): Promise<SpecResult> {
-  const child = fork(join(here, 'run-specs.js'), [bundle, device], { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
+  const child = fork(join(here, 'run-specs.js'), [bundle, device], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    // tap would have its hooks loaded by each thread of each of the hundreds of devices, which takes longer than the specs.
+    execArgv: [],
+    env: { ...process.env, NODE_OPTIONS: '' },
+  });
   let complaints = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
     complaints += text;
