@@ -78,9 +78,9 @@ for (const [name, skip, open] of [
           const kinds = (results: readonly Float32Array[]) =>
             results.map((values) => Array.from(values, kindOf).join());
           const same = outputs(onDevice(exact, row, attributes));
-          t.strictSame(kinds(same), kinds(plain), `${what}: exact is as plain sums`);
+          t.ok(`${kinds(same)}` === `${kinds(plain)}`, `${what}: exact is as plain sums`);
           if (operand === 0 && !Number.isNaN(value))
-            t.notSame(kinds(found), kinds(plain), `${what}: filtering is taken`);
+            t.ok(`${kinds(found)}` !== `${kinds(plain)}`, `${what}: filtering is taken`);
         }
     filtering.dispose();
     exact.dispose();
