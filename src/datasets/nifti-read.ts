@@ -6,13 +6,17 @@ import { host } from '../wasm/host.js';
 import { type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
 import { voxelsFromBytes } from './voxel-arrays.js';
 
-export interface ParseNiftiOptions {
+/** Which volume of a file that holds several. */
+export interface ChannelOptions {
   /** Which 3-D volume of a file with more dimensions, counted along t, then u, v, w. */
   readonly channel?: number;
   /** Instead of `channel`: which one where there are several. */
   readonly channelOfSeveral?: number;
   /** What the file is, for the remedy where it holds several volumes; default 'image'. */
   readonly role?: 'image' | 'label';
+}
+
+export interface ParseNiftiOptions extends ChannelOptions {
   /** Voxel bytes of an .img file, inflated; absent when they follow the header in the same file. */
   readonly imageBytes?: Uint8Array;
   /** Name of the .img file, for error sentences. */
@@ -47,13 +51,18 @@ export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNif
   return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, forms, file }, slope, intercept };
 }
 
-function chooseChannel(header: NiftiHeader, options: ParseNiftiOptions, file: string): number {
+/** @throws VERSEMI_FORMAT_UNSUPPORTED when there are several volumes and none is chosen; VERSEMI_MODALITY_MISSING */
+export function chooseChannel(
+  header: Pick<NiftiHeader, 'volumes' | 'shape'>,
+  options: ChannelOptions,
+  file: string,
+): number {
   const channel = options.channel ?? (header.volumes === 1 ? undefined : options.channelOfSeveral);
   if (channel === undefined) {
     if (header.volumes === 1) return 0;
     throw new VersemiError('FORMAT_UNSUPPORTED', {
       file,
-      field: 'dim',
+      field: 'shape',
       expected: 'one 3-D volume',
       found: `${header.volumes} volumes, shape ${header.shape.join(' x ')}`,
       remedy:

@@ -4,7 +4,7 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { readError } from '../regular-file.js';
 import type { Triple } from '../volume/volume.js';
-import { caseId, entriesOf, hdf5Names, isHdf5, isImage, niftiNames } from './case-files.js';
+import { caseId, entriesOf, hdf5Names, isHdf5, isImage, volumeNames } from './case-files.js';
 import { openDataset } from './dataset.js';
 import { type Description, readDescription } from './description.js';
 import { readHdf5Folder } from './folders.js';
@@ -82,7 +82,7 @@ function noScans(path: string, leftOut: readonly LeftOut[]): VersemiError {
   const [first] = leftOut;
   return new VersemiError('FILE_NOT_FOUND', {
     file: path,
-    expected: 'images (.nii, .nii.gz, .hdr, .h5)',
+    expected: 'images (.nii, .nii.gz, .hdr, .h5, .nrrd, .mha)',
     found: first === undefined ? 'none in this folder' : `none but ${first.file} (${first.reason})`,
     remedy: 'Name the folder that holds the images themselves, or the images.',
   });
@@ -124,15 +124,15 @@ async function scansIn(folder: string, options: FindScansOptions): Promise<Found
   const leftOut: LeftOut[] = entries
     .filter(({ name, isFolder }) => !isFolder && otherFormats.test(name))
     .map(({ name }) => ({ file: join(folder, name), reason: 'a format that is not read' }));
-  const scans: ScanFiles[] = await niftiScans(folder, options);
-  if (scans.length === 0) for (const images of layout) scans.push(...(await niftiScans(images, options)));
+  const scans: ScanFiles[] = await volumeScans(folder, options);
+  if (scans.length === 0) for (const images of layout) scans.push(...(await volumeScans(images, options)));
   scans.push(...(await hdf5Scans(folder, options, leftOut)));
   const nested = await nestedScans(folders, scans.length > 0, options);
   return { scans: [...scans, ...nested.scans], leftOut: [...leftOut, ...nested.leftOut] };
 }
 
 /** Images of formats that are not read. */
-const otherFormats = /\.(nrrd|nhdr|mha|mhd|mgz|mgh|mnc|dcm)$/i;
+const otherFormats = /\.(mgz|mgh|mnc|dcm)$/i;
 
 async function hdf5Scans(folder: string, options: FindScansOptions, leftOut: LeftOut[]): Promise<ScanFiles[]> {
   const except = options.except === undefined ? undefined : resolve(options.except);
@@ -156,9 +156,9 @@ function describedBy(folder: string): Description | undefined {
   return file === undefined ? undefined : readDescription(file);
 }
 
-/** Scans of the NIfTI files of a folder. */
-async function niftiScans(folder: string, options: FindScansOptions): Promise<ScanFiles[]> {
-  const files = (await niftiNames(folder)).map((name) => join(folder, name));
+/** Scans of the image files of a folder, but HDF5. */
+async function volumeScans(folder: string, options: FindScansOptions): Promise<ScanFiles[]> {
+  const files = (await volumeNames(folder)).map((name) => join(folder, name));
   return grouped(files, await modalityRule(folder, options));
 }
 
@@ -175,7 +175,7 @@ async function nestedScans(
   const leftOut: LeftOut[] = [];
   const candidates = hasScans ? folders.filter((folder) => isImage(folder)) : folders;
   const found = await Promise.all(
-    candidates.map(async (folder) => ({ folder, inside: imageAmong(await niftiScans(folder, options)) })),
+    candidates.map(async (folder) => ({ folder, inside: imageAmong(await volumeScans(folder, options)) })),
   );
   const filled = found.filter(({ inside }) => inside.length > 0);
   // A folder around the folder of scans, as archives have it.
@@ -232,7 +232,7 @@ const modalityName = /^(.+)_(\d{4})$/;
 const mostModalities = 10;
 
 async function modalityRule(folder: string, { eachFile = false }: FindScansOptions): Promise<ModalityRule> {
-  const numbers = (await niftiNames(folder)).flatMap((name) => {
+  const numbers = (await volumeNames(folder)).flatMap((name) => {
     const number = modalityName.exec(caseId(name))?.[2];
     return number === undefined ? [] : [Number(number)];
   });

@@ -46,19 +46,19 @@ t.test('a folder of images', async (t) => {
     'b.nii/b.nii': image,
     'c.hdr': image,
     'c.img': image,
-    'd.mha': 'ObjectType',
+    'd.mgz': 'x',
     'notes.txt': 'x',
     'old/a_mask.nii.gz': image,
   });
   await symlink(join(folder, 'gone.nii'), join(folder, 'e.nii'));
-  await expectScans(t, folder, ['a: a.nii.gz', 'b: b.nii', 'c: c.hdr', 'e: e.nii'], ['d.mha']);
+  await expectScans(t, folder, ['a: a.nii.gz', 'b: b.nii', 'c: c.hdr', 'e: e.nii'], ['d.mgz']);
   const files = ['a.nii.gz', 'c.img', 'c.hdr'].map((file) => join(folder, file));
   await expectScans(t, [...files, files[0]!], ['a: a.nii.gz', 'c: c.hdr']);
   const [first] = await expectScans(
     t,
     [folder, files[0]!],
     ['a: a.nii.gz', 'b: b.nii', 'c: c.hdr', 'e: e.nii'],
-    ['d.mha'],
+    ['d.mgz'],
   );
   t.equal(first?.id, 'a');
 });
@@ -78,11 +78,11 @@ t.test('folders in a folder', async (t) => {
   });
   const wrapped = await writeTree(join(t.testdir(), 'wrapped'), { 'scans/a.nii': image, 'scans/b.nii': image });
   await expectScans(t, wrapped, ['a: a.nii', 'b: b.nii']);
-  const empty = await writeTree(join(t.testdir(), 'empty'), { 'x/t1.nii': image, 'x/t2.nii': image, 'y/a.mha': 'x' });
+  const empty = await writeTree(join(t.testdir(), 'empty'), { 'x/t1.nii': image, 'x/t2.nii': image, 'y/a.mgz': 'x' });
   await mkdir(join(empty, 'z'));
   await expectScans(t, empty, ['t1: t1.nii', 't2: t2.nii']);
-  const none = await writeTree(join(t.testdir(), 'none'), { 'a.nrrd': 'NRRD0004' });
-  t.match((await failure(() => findScans([none]), 'FILE_NOT_FOUND')).message, /a\.nrrd \(a format that is not read\)/);
+  const none = await writeTree(join(t.testdir(), 'none'), { 'a.dcm': 'x' });
+  t.match((await failure(() => findScans([none]), 'FILE_NOT_FOUND')).message, /a\.dcm \(a format that is not read\)/);
   await failure(() => findScans([join(none, 'nowhere')]), 'FILE_NOT_FOUND');
 });
 
