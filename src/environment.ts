@@ -80,6 +80,13 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'NODE_OPTIONS',
+    effect: 'options of Node; without --inspect among them a signal cannot open the debugger',
+    values: 'see Node',
+    default: 'none',
+    readers: ['versemi'],
+  },
+  {
     name: 'VERSEMI_DATA',
     effect: 'folder of the real datasets that the bench and the tests take',
     values: 'a path',

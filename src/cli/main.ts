@@ -3,7 +3,8 @@ import { Command, CommanderError } from 'commander';
 import { environmentHelp } from '../environment.js';
 import { exitCodes, isVersemiError } from '../errors.js';
 import { packageVersion } from '../root.js';
-import { leaveStatus } from './terminal.js';
+import { interruptedExitCode } from './interrupt.js'; // first, since it listens to signals from then on
+import { assertPrinted, leaveStatus, watchStreams } from './terminal.js';
 
 /** One file per command; only the file of the command that was asked for is loaded. */
 const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
@@ -37,6 +38,10 @@ A first run:
 Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
 writing, 70 a defect of versemi, 130 interrupted.
 
+A command that is asked to end by signal n ends with 128 + n: 129 HUP, 130 INT (Ctrl-C), 131 QUIT, 138 USR1, 140 USR2, 143 TERM
+(Linux), or 141 when the pipe that it prints into is closed. train writes a checkpoint before, evaluate and predict finish the
+window that they compute; a second signal ends them at once.
+
 Environment variables (values and defaults: docs/environment.md):
 ${environmentHelp()}`,
   );
@@ -48,8 +53,10 @@ for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
 
+watchStreams();
 try {
   await program.parseAsync();
+  await assertPrinted();
 } catch (error) {
   process.exitCode = report(error);
 }
@@ -59,9 +66,9 @@ function report(error: unknown): number {
   leaveStatus();
   if (isVersemiError(error)) {
     // A person who has interrupted a command knows why it ended, so there is no code to look up.
-    const code = error.exitCode === exitCodes.interrupted ? '' : `${error.code}: `;
-    process.stderr.write(`${code}${error.message}\n`);
-    return error.exitCode;
+    const interrupted = error.exitCode === exitCodes.interrupted;
+    process.stderr.write(`${interrupted ? '' : `${error.code}: `}${error.message}\n`);
+    return interrupted ? (interruptedExitCode() ?? error.exitCode) : error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(
