@@ -5,7 +5,7 @@
  */
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-const refused = /[<>:"/\\|?*%\u0000-\u001f\u007f-\u009f]/g;
+const refused = /[<>:"/\\|?*\u0000-\u001f\u007f-\u009f]|%(?=[\da-f]{2})/gi;
 
 /** Names of devices, with or without an ending: `con`, `aux.nii`. */
 const device = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?=\.|$)/i;

@@ -128,7 +128,9 @@ async function writeNew(file: string, text: string): Promise<void> {
 
 /** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it may live */
 async function takeFromTheDead(file: string, folder: string): Promise<void> {
-  const text = await readFile(file, 'utf8').catch(() => undefined);
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
   if (text === undefined) return; // released in between
   const owner = ownerIn(text);
   if (owner === undefined) {

@@ -53,10 +53,12 @@ export function pipeClosed(): void {
 
 // Without a listener Node opens its debugger, to everybody on the machine. (--disable-sigusr1 is unknown to older versions.)
 process.on('SIGUSR1', () => ask('SIGUSR1'));
-// A signal that came before this line may have opened it, or be about to.
+// Before this line, while Node itself starts, nobody can listen: a signal of that time has opened it, or is about to.
 if (![...process.execArgv, environment('NODE_OPTIONS') ?? ''].some((option) => option.includes('--inspect'))) {
   const shut = () => {
-    if (inspector.url() !== undefined) inspector.close();
+    if (inspector.url() === undefined) return;
+    inspector.close();
+    ask('SIGUSR1');
   };
   shut();
   setImmediate(shut);

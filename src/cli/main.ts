@@ -1,13 +1,16 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
-import { environmentHelp } from '../environment.js';
-import { exitCodes, isVersemiError } from '../errors.js';
-import { packageVersion } from '../root.js';
-import { interruptedExitCode } from './interrupt.js'; // first, since it listens to signals from then on
-import { assertPrinted, leaveStatus, watchStreams } from './terminal.js';
+import type { Command as Program } from 'commander';
+// Nothing else is imported before this has begun to listen to signals.
+import { interruptedExitCode } from './interrupt.js';
+
+const { Command, CommanderError } = await import('commander');
+const { environmentHelp } = await import('../environment.js');
+const { exitCodes, isVersemiError } = await import('../errors.js');
+const { packageVersion } = await import('../root.js');
+const { assertPrinted, leaveStatus, watchStreams } = await import('./terminal.js');
 
 /** One file per command; only the file of the command that was asked for is loaded. */
-const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+const commands: Readonly<Record<string, () => Promise<(program: Program) => void>>> = {
   plan: async () => (await import('./plan.js')).addPlan,
   preprocess: async () => (await import('./preprocess.js')).addPreprocess,
   train: async () => (await import('./train.js')).addTrain,
