@@ -94,6 +94,13 @@ export const environmentTable = [
     readers: ['bench', 'tests'],
   },
   {
+    name: 'VERSEMI_CRASH_KILLS',
+    effect: 'how often the crash test kills a training',
+    values: 'an even whole number',
+    default: '30',
+    readers: ['tests'],
+  },
+  {
     name: 'OPENBLAS_CORETYPE',
     effect: 'kept from the peers of the bench: set for another processor, it would slow numpy down',
     values: 'any',
