@@ -1,7 +1,7 @@
 // What ends a command from outside: signals, closed pipes, full disks, another writer. Real processes, every command.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -254,10 +254,11 @@ t.test(
   { skip: windows },
   async (t) => {
     const evaluate = ['evaluate', 'run', '--data', 'mr-atrium', '-q', ...device];
+    symlinkSync('/dev/full', join(folder, 'full'));
     for (const option of ['--csv', '--json']) {
-      const { code, stderr } = await versemi([...evaluate, option, '/dev/full']);
+      const { code, stderr } = await versemi([...evaluate, option, 'full']);
       t.equal(code, 8, option);
-      t.match(stderr, /VERSEMI_DISK_FULL.*\/dev\/full/);
+      t.match(stderr, /VERSEMI_DISK_FULL.*\(full\)/);
     }
     const limited = (args: readonly string[]) =>
       execFileSync(

@@ -106,12 +106,17 @@ t.test('links are replaced, never followed; devices and pipes are written into',
     `const { writeFileAtomic } = await import(${module}); await writeFileAtomic(process.argv[2], 'out');`,
   );
   const shell = (redirected: string) => execFileSync('sh', ['-c', `"${process.execPath}" "${program}" ${redirected}`]);
-  t.equal(shell('/dev/stdout | cat').toString(), 'out', 'a pipe');
+  // A link like /dev/stdout, which a broken version would replace for everybody.
+  const stdout = join(folder, 'stdout');
+  symlinkSync('/proc/self/fd/1', stdout);
+  t.equal(shell(`"${stdout}" | cat`).toString(), 'out', 'a pipe');
   t.equal(shell('/dev/fd/3 3>&1 | cat').toString(), 'out', 'another pipe');
-  shell(`/dev/stdout > "${join(folder, 'into')}"`);
-  t.equal(readFileSync(join(folder, 'into'), 'utf8'), 'out', 'a file behind /dev/stdout');
-  t.ok(lstatSync('/dev/stdout').isSymbolicLink());
-  await t.rejects(writeFileAtomic('/dev/full', 'x'), { code: 'VERSEMI_DISK_FULL', details: { file: '/dev/full' } });
+  shell(`"${stdout}" > "${join(folder, 'into')}"`);
+  t.equal(readFileSync(join(folder, 'into'), 'utf8'), 'out', 'a file behind it');
+  t.equal(readlinkSync(stdout), '/proc/self/fd/1');
+  const full = join(folder, 'full');
+  symlinkSync('/dev/full', full);
+  await t.rejects(writeFileAtomic(full, 'x'), { code: 'VERSEMI_DISK_FULL', details: { file: full } });
 });
 
 t.test('failed writes: coded errors, the old file stays, no temporary file', async (t) => {

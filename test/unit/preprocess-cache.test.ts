@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { writeError } from '../../src/atomic-file.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
@@ -133,6 +136,36 @@ t.test('datasets: cached by content and settings', async (t) => {
   await writeFile(join(path, 'imagesTr', images[4]!), 'no image');
   await t.rejects(run(plan), { code: /^VERSEMI_FILE_/ });
   await t.rejects(run(plan, { workers: 1 }), { code: /^VERSEMI_FILE_/ }, 'errors of a worker carry their code');
+});
+
+t.test('equal scans, made at the same time by threads and by processes, under one name', async (t) => {
+  const path = join(folder, 'equal');
+  await makePhantomDataset(path, kind, { cases: 6, labeledCases: 1, validationCases: 1, testCases: 0, seed: 3 });
+  for (const name of ['imagesTr', 'labelsTr']) {
+    const [first, ...others] = (await readdir(join(path, name))).sort().map((file) => join(path, name, file));
+    for (const file of others) await copyFile(first!, file);
+  }
+  const plan = makePlan(path);
+  const expected = hashed(await preprocessDatasets(plan, { cacheFolder: null }));
+  for (let round = 0; round < 5; round++) {
+    const cacheFolder = join(folder, `equal-cache-${round}`);
+    const twice = [0, 1].map(() => preprocessDatasets(plan, { cacheFolder, workers: 4 }));
+    for (const found of await Promise.all(twice)) t.same(hashed(found), expected);
+    const left = await readdir(cacheFolder, { recursive: true });
+    t.same(
+      left.filter((name) => name.endsWith('.tmp')),
+      [],
+    );
+  }
+  const cacheFolder = join(folder, 'equal-processes');
+  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+  const file = join(folder, 'equal.json');
+  await writeFile(file, JSON.stringify(plan));
+  const processes = Array.from({ length: 3 }, () =>
+    promisify(execFile)(process.execPath, [main, 'preprocess', file, '--cache', cacheFolder, '-q', '--json']),
+  );
+  for (const { stdout } of await Promise.all(processes)) t.equal(JSON.parse(stdout).datasets[0].cases, 6);
+  t.same(hashed(await preprocessDatasets(plan, { cacheFolder, workers: 0 })), expected);
 });
 
 t.test('label files of unlabelled cases are never opened', async (t) => {
