@@ -199,7 +199,7 @@ const pausesMs = [10, 30, 100, 200, 400, 800];
  * Tries again where the file is in use: on Windows, and on shares of it, virus scanners and readers keep a file from being
  * replaced for a moment.
  */
-async function patiently(work: () => Promise<void>): Promise<void> {
+export async function patiently(work: () => Promise<void>): Promise<void> {
   for (const pause of pausesMs) {
     try {
       await work();

@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
-import { writeError } from './atomic-file.js';
+import { patiently, writeError } from './atomic-file.js';
 import { VersemiError } from './errors.js';
 
 /**
@@ -70,8 +70,9 @@ export async function lockFolder(folder: string, work: string): Promise<FolderLo
     return {
       async release() {
         held.delete(file);
-        if (ownerIn(await readFile(file, 'utf8').catch(() => ''))?.token === owner.token)
-          await rm(file, { force: true });
+        const found = ownerIn(await readFile(file, 'utf8').catch(() => ''));
+        // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
+        if (found?.token === owner.token) await patiently(() => rm(file, { force: true })).catch(() => {});
         await removeMade(folder, made);
       },
     };
@@ -155,7 +156,7 @@ async function takeFromTheDead(file: string, folder: string): Promise<void> {
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = join(dirname(file), `.${lockFileName}.${randomUUID()}`);
   try {
-    await rename(file, removed);
+    await patiently(() => rename(file, removed));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
     throw error;

@@ -140,9 +140,12 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
     const model = await run.saveModel();
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
   } finally {
-    log?.close();
-    await source?.close();
-    disposeState(state);
+    try {
+      log?.close();
+    } finally {
+      await source?.close();
+      disposeState(state);
+    }
   }
 }
 

@@ -310,3 +310,13 @@ t.test('two trainings in one folder: one is refused, by name', async (t) => {
     'each step once',
   );
 });
+
+t.test('processes that fill one cache at the same time do not disturb each other', async (t) => {
+  const preprocess = () => versemi(['preprocess', 'short.json', '--cache', 'filled', '--json', '-q']);
+  for (const { code, stdout, stderr } of await Promise.all([preprocess(), preprocess(), preprocess()])) {
+    t.equal(code, 0, stderr);
+    t.match(JSON.parse(stdout).datasets, [{ cases: 3 }]);
+  }
+  t.match(JSON.parse((await preprocess()).stdout).datasets, [{ cached: 3 }], 'every entry is whole');
+  t.same(temporaryFiles(join(folder, 'filled')), []);
+});

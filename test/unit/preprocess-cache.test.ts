@@ -1,10 +1,7 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import t from 'tap';
 import { writeError } from '../../src/atomic-file.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
@@ -138,7 +135,7 @@ t.test('datasets: cached by content and settings', async (t) => {
   await t.rejects(run(plan, { workers: 1 }), { code: /^VERSEMI_FILE_/ }, 'errors of a worker carry their code');
 });
 
-t.test('equal scans, made at the same time by threads and by processes, under one name', async (t) => {
+t.test('equal scans, made at the same time by threads, under one name', async (t) => {
   const path = join(folder, 'equal');
   await makePhantomDataset(path, kind, { cases: 6, labeledCases: 1, validationCases: 1, testCases: 0, seed: 3 });
   for (const name of ['imagesTr', 'labelsTr']) {
@@ -157,15 +154,6 @@ t.test('equal scans, made at the same time by threads and by processes, under on
       [],
     );
   }
-  const cacheFolder = join(folder, 'equal-processes');
-  const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
-  const file = join(folder, 'equal.json');
-  await writeFile(file, JSON.stringify(plan));
-  const processes = Array.from({ length: 3 }, () =>
-    promisify(execFile)(process.execPath, [main, 'preprocess', file, '--cache', cacheFolder, '-q', '--json']),
-  );
-  for (const { stdout } of await Promise.all(processes)) t.equal(JSON.parse(stdout).datasets[0].cases, 6);
-  t.same(hashed(await preprocessDatasets(plan, { cacheFolder, workers: 0 })), expected);
 });
 
 t.test('label files of unlabelled cases are never opened', async (t) => {
