@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, fsyncSync, ftruncateSync, mkdirSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { writeError } from './atomic-file.js';
 
@@ -23,7 +23,8 @@ export class AppendedFile {
   ) {
     try {
       mkdirSync(dirname(file), { recursive: true });
-      this.descriptor = openSync(file, options.fresh ? 'ax' : 'a');
+      // Written at positions of our own: Windows cuts no file that was opened for appending.
+      this.descriptor = openSync(file, constants.O_RDWR | constants.O_CREAT | (options.fresh ? constants.O_EXCL : 0));
       try {
         this.length = fstatSync(this.descriptor).size;
         if (options.keptBytes !== undefined && options.keptBytes < this.length) this.cut(options.keptBytes);
@@ -42,7 +43,7 @@ export class AppendedFile {
     try {
       let written = 0;
       while (written < bytes.byteLength)
-        written += writeSync(this.descriptor, bytes, written, bytes.byteLength - written);
+        written += writeSync(this.descriptor, bytes, written, bytes.byteLength - written, this.length + written);
       this.length += bytes.byteLength;
     } catch (error) {
       this.cut(this.length);

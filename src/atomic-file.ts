@@ -21,6 +21,11 @@ export interface WriteOptions {
  */
 const temporaryName = /^\.versemi-[0-9a-f]{24}\.tmp$/;
 
+/** A new name for a file that is not to stay; what is left under such names is removed after a while. */
+export function temporaryIn(folder: string): string {
+  return join(folder, `.versemi-${randomBytes(12).toString('hex')}.tmp`);
+}
+
 /** No write pauses for so long: a temporary file that nobody has touched for this time belongs to a process that is gone. */
 const staleMs = 3_600_000;
 
@@ -145,7 +150,7 @@ async function openTemporary(folder: string): Promise<{ temporary: string; handl
     swept.add(folder);
     await removeTemporaryFiles(folder, staleMs);
   }
-  const temporary = join(folder, `.versemi-${randomBytes(12).toString('hex')}.tmp`);
+  const temporary = temporaryIn(folder);
   // Windows has no O_NOFOLLOW; O_EXCL alone refuses a link too.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
   const handle = await open(temporary, flags, 0o666);

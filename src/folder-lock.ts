@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { z } from 'zod';
-import { patiently, writeError } from './atomic-file.js';
+import { patiently, temporaryIn, writeError } from './atomic-file.js';
 import { VersemiError } from './errors.js';
 
 /**
@@ -93,7 +93,7 @@ async function removeMade(folder: string, first: string | undefined): Promise<vo
 
 /** @returns false where there is one already */
 async function create(file: string, owner: Owner): Promise<boolean> {
-  const temporary = join(dirname(file), `.${lockFileName}.${owner.token}`);
+  const temporary = temporaryIn(dirname(file));
   const text = `${JSON.stringify(owner, null, 1)}\n`;
   try {
     await writeNew(temporary, text);
@@ -154,7 +154,7 @@ async function takeFromTheDead(file: string, folder: string): Promise<void> {
       );
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
-  const removed = join(dirname(file), `.${lockFileName}.${randomUUID()}`);
+  const removed = temporaryIn(dirname(file));
   try {
     await patiently(() => rename(file, removed));
   } catch (error) {

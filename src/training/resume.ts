@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { writeError } from '../atomic-file.js';
 import { type Checkpoint, loadCheckpoint } from '../checkpoints/checkpoint.js';
 import type { Plan } from '../config/plan.js';
-import { isVersemiError } from '../errors.js';
+import { isVersemiError, type VersemiError } from '../errors.js';
 import { runFiles } from './run-folder.js';
 
 export interface FoundCheckpoint {
@@ -35,12 +35,14 @@ export async function lastCheckpoint(folder: string, plan: Plan): Promise<FoundC
     await rename(last, aside).catch((failed) => {
       throw writeError(last, failed);
     });
-    return { checkpoint, notice: `${(error as Error).message} It is now called ${aside}. ${goesOn}` };
+    const { field, expected, found } = error.details;
+    const reason = field === undefined ? found : `${field}: expected ${expected}, found ${found}`;
+    return { checkpoint, notice: `${last} is damaged (${reason}) and is now called ${aside}. ${goesOn}` };
   }
 }
 
 /** A file that may not be read is not damaged, nor is one that belongs to another plan. */
-function isDamage(error: unknown): boolean {
+function isDamage(error: unknown): error is VersemiError {
   if (isVersemiError(error, 'MODEL_INVALID', 'FILE_NOT_FOUND')) return true;
   return isVersemiError(error, 'IO_FAILED') && (error.cause as NodeJS.ErrnoException | undefined)?.code === 'EIO';
 }
