@@ -46,7 +46,11 @@ export class AppendedFile {
         written += writeSync(this.descriptor, bytes, written, bytes.byteLength - written, this.length + written);
       this.length += bytes.byteLength;
     } catch (error) {
-      this.cut(this.length);
+      try {
+        this.cut(this.length);
+      } catch {
+        // What failed first is what is told.
+      }
       throw writeError(this.file, error);
     }
   }

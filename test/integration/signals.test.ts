@@ -12,6 +12,7 @@ import { runFiles } from '../../src/training/run-folder.js';
 
 const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const folder = t.testdir();
+t.setTimeout(900_000); // Some hundred processes, on a busy machine.
 const windows = process.platform === 'win32' && 'Windows has no such signals';
 
 interface Outcome {
