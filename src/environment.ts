@@ -81,7 +81,7 @@ export const environmentTable = [
   },
   {
     name: 'NODE_OPTIONS',
-    effect: 'options of Node; without --inspect among them a signal cannot open the debugger',
+    effect: 'options of Node; what opens the debugger by them (--inspect, an editor) keeps it open',
     values: 'see Node',
     default: 'none',
     readers: ['versemi'],

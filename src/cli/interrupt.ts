@@ -1,4 +1,3 @@
-import inspector from 'node:inspector';
 import { constants } from 'node:os';
 import { environment } from '../environment.js';
 
@@ -53,10 +52,14 @@ export function pipeClosed(): void {
 
 // Without a listener Node opens its debugger, to everybody on the machine. (--disable-sigusr1 is unknown to older versions.)
 process.on('SIGUSR1', () => ask('SIGUSR1'));
-// Before this line, while Node itself starts, nobody can listen: a signal of that time has opened it, or is about to.
-if (![...process.execArgv, environment('NODE_OPTIONS') ?? ''].some((option) => option.includes('--inspect'))) {
+// Before that line, while Node itself starts, nobody can listen: a signal of that time has opened it, or is about to.
+// (Some builds of Node have no debugger at all.)
+const inspector = process.features.inspector ? await import('node:inspector') : undefined;
+// Whoever asks Node for the debugger, or for a program that opens it (as editors do), keeps it.
+const asked = /--inspect|--require|--import|(^|\s)-r\b/;
+if (![...process.execArgv, environment('NODE_OPTIONS') ?? ''].some((option) => asked.test(option))) {
   const shut = () => {
-    if (inspector.url() === undefined) return;
+    if (inspector?.url() === undefined) return;
     inspector.close();
     ask('SIGUSR1');
   };
