@@ -117,6 +117,27 @@ async function hdf5Seeds(folder: string): Promise<Uint8Array[]> {
   });
 }
 
+/** Numbers of an HDF5 file that are likely to be addresses, sizes or marks of absence: aligned, and within the file. */
+export function hdf5Fields(bytes: Uint8Array): readonly BinaryField[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const starts = Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => 8 * i);
+  const numbers = starts.filter((at) => {
+    const value = view.getBigUint64(at, true);
+    return value > 0n && (value <= BigInt(bytes.length) || value === 2n ** 64n - 1n);
+  });
+  return numbers
+    .flatMap(
+      (at) =>
+        [
+          { at, type: 'int64' },
+          { at, type: 'int16' },
+          { at: at + 4, type: 'int32' },
+          { at: at - 2, type: 'int16' },
+        ] as const,
+    )
+    .filter(({ at }) => at >= 0);
+}
+
 /** A plan of one dataset and a network of a few hundred numbers. */
 export const planSeed = {
   version: 1,
