@@ -141,6 +141,22 @@ t.test('ticks: a few, whatever the numbers', async (t) => {
     t.notMatch(linePlot('t', [{ name: 'a', points }], 'x', 'y', { marks: true }).text, /NaN|Infinity/);
     t.notMatch(stripPlot('t', [{ name: 'a', values: [low, high].filter(Number.isFinite) }], 'y').text, /NaN|Infinity/);
   }
+  const far = linePlot(
+    't',
+    [
+      {
+        name: 'a',
+        points: [
+          [0, 1e308],
+          [1, -1e308],
+        ],
+      },
+    ],
+    'x',
+    'y',
+    { yRange: [0, 1] },
+  ).text;
+  t.notMatch(far, /NaN|Infinity|e\+/, 'far outside of the range of the plot');
   t.same(ticks(0, 1e21), [0, 2e20, 4e20, 6e20, 8e20, 1e21]);
 });
 
