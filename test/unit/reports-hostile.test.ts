@@ -97,6 +97,8 @@ t.test('what is not as versemi writes it is refused by file, line and field', as
     [{ ...evaluationSeed, cases: [{ ...first, id: 'x'.repeat(1001) }] }, /^cases\.0\.id$/],
     [{ ...evaluationSeed, summary: { organ: { dice: { mean: '1' } } } }, /^summary\.organ\.dice\.mean$/],
     [{ ...evaluationSeed, created: { slice: 1 } }, /^created$/],
+    [{ ...evaluationSeed, summary: Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [i, {}])) }, /^summary$/],
+    [{ ...evaluationSeed, cases: new Array(100_001).fill(first) }, /^cases$/],
   ];
   for (const [evaluation, field] of evaluations) {
     const error = await failure(() => runReport(run(folder, { evaluation })), 'FILE_CORRUPT');
