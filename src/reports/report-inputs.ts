@@ -11,7 +11,7 @@ import { readJsonFile, readWholeFile } from '../regular-file.js';
  */
 
 /** Tasks and rows of an evaluation; the largest that are known have some hundred and some thousand. */
-const [mostTasks, mostRows] = [1000, 100_000];
+const [mostTasks, mostRows] = [1000, 50_000];
 
 /** Names of tasks, cases, loss terms, files. */
 const name = z.string().max(1000);
