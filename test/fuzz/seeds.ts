@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
 import { saveCheckpoint } from '../../src/checkpoints/checkpoint.js';
 import { saveModel } from '../../src/checkpoints/files.js';
@@ -30,6 +30,28 @@ export const niftiSeeds: readonly Uint8Array[] = [
   niftiBytes({ dim: [4, 6, 5, 2, 2, 1, 1, 1], voxels }),
 ];
 export const labelSeed = niftiBytes({ dim, voxels: labels });
+
+const nrrd = (fields: string) =>
+  `NRRD0005\n# made up\ntype: uchar\ndimension: 3\nsizes: 6 5 4\nspace: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: (1,2,3)\nkinds: domain domain domain\n${fields}\n\n`;
+const metaImage = (fields: string) =>
+  `ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing = 1 1 2\nDimSize = 6 5 4\nElementType = MET_UCHAR\n${fields}\n`;
+const asText = Buffer.from(voxels.join(' '));
+
+/** Headers of NRRD and MetaImage, and the voxels that follow them or lie in `scan.raw`. */
+export const rasterSeeds: readonly { readonly name: string; readonly header: string; readonly data: Uint8Array }[] = [
+  { name: 'scan.nrrd', header: nrrd('encoding: raw'), data: voxels },
+  { name: 'scan.nrrd', header: nrrd('encoding: gzip'), data: gzipSync(voxels) },
+  { name: 'scan.nrrd', header: nrrd('encoding: ascii'), data: asText },
+  { name: 'scan.nrrd', header: nrrd('encoding: hex'), data: Buffer.from(Buffer.from(voxels).toString('hex')) },
+  { name: 'scan.nhdr', header: nrrd('encoding: raw\nline skip: 0\nbyte skip: -1\ndata file: scan.raw'), data: voxels },
+  { name: 'scan.mha', header: metaImage('ElementDataFile = LOCAL'), data: voxels },
+  {
+    name: 'scan.mha',
+    header: metaImage('CompressedData = True\nElementDataFile = LOCAL'),
+    data: deflateSync(voxels),
+  },
+  { name: 'scan.mhd', header: metaImage('HeaderSize = 0\nElementDataFile = scan.raw'), data: voxels },
+];
 
 /** The numbers of a header that decide something. */
 export function niftiFields(bytes: Uint8Array): readonly BinaryField[] {
