@@ -84,7 +84,8 @@ export type PlanFacts = z.output<typeof planFacts>;
 function checked<T>(schema: z.ZodType<T>, value: unknown, file: string, line?: number): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
+  const issue = result.error.issues[0]!;
+  const { path, message } = issue;
   const place = path.map((part) => shown(String(part)).slice(1, -1)).join('.');
   const field = [...(line === undefined ? [] : [`line ${line}`]), ...(place === '' ? [] : [place])].join(', ');
   let found = value;
@@ -92,8 +93,9 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, file: string, line?: n
   throw new VersemiError('FILE_CORRUPT', {
     file,
     ...(field === '' ? {} : { field }),
-    expected: 'what versemi writes there',
-    found: `${shown(found)} (${message})`,
+    expected:
+      issue.code === 'invalid_type' ? `a value of type ${issue.expected}` : `what versemi writes there (${message})`,
+    found: shown(found),
     remedy: 'Evaluate or train again, or mend the file at that place.',
   });
 }
