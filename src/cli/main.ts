@@ -25,6 +25,7 @@ const program = new Command('versemi')
   )
   .version(packageVersion())
   .showHelpAfterError('(add --help for what is possible)')
+  .configureOutput({ writeErr: (text) => process.stderr.write(visible(text)) })
   .addHelpText(
     'after',
     `

@@ -53,6 +53,11 @@ t.test('info: a model and a scan', async (t) => {
   assertHarmless(t, ['info', scan], 3);
 });
 
+t.test('a command line that is not valid', async (t) => {
+  assertHarmless(t, [hostile], 2);
+  assertHarmless(t, ['info', `--${hostile}`], 2);
+});
+
 t.test('report and plan: folders that say odd things', async (t) => {
   const folder = t.testdir();
   mkdirSync(join(folder, 'run'));
