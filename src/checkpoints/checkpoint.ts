@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type WriteOptions, writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { parseJson } from '../json-text.js';
 import { bufferSpecs, networkConfig, parameterCount, parameterSpecs } from '../model/layers.js';
 import type { NamedValues } from '../model/network.js';
 import { readModelBytes } from './files.js';
@@ -124,7 +125,7 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
 
 function parseTraining(text: string | undefined): Pick<CheckpointState, 'step' | 'pending'> | undefined {
   try {
-    const { step, pending } = JSON.parse(text ?? '') as CheckpointState;
+    const { step, pending } = parseJson(text ?? '', { code: 'MODEL_INVALID' }) as CheckpointState;
     const known = Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(pending.steps);
     return known && Object.values(pending.sums).every(Number.isFinite) ? { step, pending } : undefined;
   } catch {

@@ -9,13 +9,8 @@ import type { EvaluatedCase } from '../inference/evaluate.js';
 import { type CaseProgress, evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
 import type { Summary } from '../metrics/summary.js';
-import {
-  casesToCsv,
-  evaluationFileName,
-  evaluationText,
-  writeEvaluation,
-  writeOverlay,
-} from '../reports/evaluation-folder.js';
+import { casesToCsv } from '../reports/cases-csv.js';
+import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';

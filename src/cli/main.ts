@@ -7,6 +7,7 @@ const { Command, CommanderError } = await import('commander');
 const { environmentHelp } = await import('../environment.js');
 const { exitCodes, isVersemiError } = await import('../errors.js');
 const { packageVersion } = await import('../root.js');
+const { visible } = await import('../visible-text.js');
 const { assertPrinted, leaveStatus, watchStreams } = await import('./terminal.js');
 
 /** One file per command; only the file of the command that was asked for is loaded. */
@@ -28,6 +29,7 @@ const program = new Command('versemi')
   )
   .version(packageVersion())
   .showHelpAfterError('(add --help for what is possible)')
+  .configureOutput({ writeErr: (text) => process.stderr.write(visible(text)) })
   .addHelpText(
     'after',
     `
@@ -51,7 +53,7 @@ ${environmentHelp()}`,
 
 const asked = process.argv[2] ?? '';
 // The help lists all commands, and the name of an unknown command is compared with the names of all.
-const needed = asked in commands ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
+const needed = Object.hasOwn(commands, asked) ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
@@ -75,7 +77,7 @@ function report(error: unknown): number {
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(
-    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${text}\n`,
+    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${visible(text)}\n`,
   );
   return 70;
 }

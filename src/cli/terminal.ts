@@ -1,9 +1,13 @@
 import { stripVTControlCharacters } from 'node:util';
 import { writeError } from '../atomic-file.js';
 import { environment } from '../environment.js';
+import { visible, visibleJson } from '../visible-text.js';
 import { pipeClosed } from './interrupt.js';
 
-/** What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. */
+/**
+ * What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. Texts hold names from files:
+ * what a terminal would obey is written out.
+ */
 export interface Terminal {
   /** A result for people (nothing with --json). */
   print(text: string): void;
@@ -69,24 +73,24 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
     json,
     print(text) {
       clearStatus();
-      if (!json) process.stdout.write(`${text}\n`);
+      if (!json) process.stdout.write(`${visible(text)}\n`);
     },
     printJson(value) {
       clearStatus();
-      if (json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      if (json) process.stdout.write(`${visibleJson(JSON.stringify(value, null, 2))}\n`);
     },
     printEvent(value) {
       clearStatus();
-      if (json) process.stdout.write(`${JSON.stringify(value)}\n`);
+      if (json) process.stdout.write(`${visibleJson(JSON.stringify(value))}\n`);
     },
     note(text) {
       clearStatus();
-      if (!quiet) process.stderr.write(`${text}\n`);
+      if (!quiet) process.stderr.write(`${visible(text)}\n`);
     },
     status(text) {
       if (!interactive) return;
       const width = process.stderr.columns ?? 80;
-      process.stderr.write(`\r${clip(text, width - 1)}\u001b[K`);
+      process.stderr.write(`\r${clip(visible(text), width - 1)}\u001b[K`);
       statusShown = true;
     },
   };

@@ -2,8 +2,9 @@ import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import { writeFileAtomic } from '../atomic-file.js';
 import { fileNameOf } from '../file-name.js';
-import type { CaseOutcome, EvaluatedCase, Evaluation } from '../inference/evaluate.js';
+import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
+import { casesToCsv } from './cases-csv.js';
 import { type OverlayInput, renderOverlay } from './overlay.js';
 import { encodePng } from './png.js';
 
@@ -59,17 +60,4 @@ export function overlayPng(input: OverlayInput): Uint8Array {
 /** File name of the overlay of a case and task. */
 export function overlayFileName(id: string, task: string): string {
   return fileNameOf(`${id}_${task}.png`);
-}
-
-/** One line per case and task, RFC 4180; undefined metrics are empty cells. */
-export function casesToCsv(cases: readonly EvaluatedCase[]): string {
-  const columns = [...new Set(cases.flatMap((row) => Object.keys(row)))];
-  const rows = cases.map((row) => new Map<string, string | number | null>(Object.entries(row)));
-  const lines = [columns, ...rows.map((row) => columns.map((column) => row.get(column) ?? ''))];
-  return `${lines.map((line) => line.map(cell).join(',')).join('\r\n')}\r\n`;
-}
-
-function cell(value: number | string): string {
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

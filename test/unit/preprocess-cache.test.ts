@@ -28,11 +28,11 @@ t.test('an entry comes back as it was, in shared memory; a damaged one counts as
     t.ok(read!.image.buffer instanceof SharedArrayBuffer);
   }
   const bytes = await readFile(file);
-  for (const at of [0, 7, 20, 60, 300, bytes.length - 1]) {
+  for (let at = 0; at < bytes.length; at++) {
     const damaged = Buffer.from(bytes);
     damaged[at]! ^= 1;
     await writeFile(file, damaged);
-    t.equal(await readCacheFile(file), undefined, `a flipped bit in byte ${at}`);
+    if ((await readCacheFile(file)) !== undefined) t.fail(`a flipped bit in byte ${at}`);
   }
   for (const length of [0, 10, 100, bytes.length - 1]) {
     await writeFile(file, bytes);
