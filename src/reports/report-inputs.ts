@@ -10,6 +10,9 @@ import { readJsonFile, readWholeFile } from '../regular-file.js';
  * that no report shows are not looked at, and do not reach the page.
  */
 
+/** Tasks and rows of an evaluation; the largest that are known have some hundred and some thousand. */
+const [mostTasks, mostRows] = [1000, 100_000];
+
 /** Names of tasks, cases, loss terms, files. */
 const name = z.string().max(1000);
 const metric = z.number().nullable().exactOptional();
@@ -37,7 +40,7 @@ const metricSummary = z.object({
   undefinedCount: count,
 });
 
-const ids = z.array(name);
+const ids = z.array(name).max(mostRows);
 const selection = z.object({
   dataset: name,
   asked: z.string(),
@@ -57,9 +60,11 @@ const evaluation = z.object({
   device: name,
   created: name,
   weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
-  selections: z.array(selection).exactOptional(),
-  cases: z.array(evaluatedCase),
-  summary: z.record(name, z.record(name, metricSummary)),
+  selections: z.array(selection).max(mostTasks).exactOptional(),
+  cases: z.array(evaluatedCase).max(mostRows),
+  summary: z
+    .record(name, z.record(name, metricSummary))
+    .refine((tasks) => Object.keys(tasks).length <= mostTasks, `more than ${mostTasks} tasks`),
 });
 
 export type ReportedCase = z.output<typeof evaluatedCase>;

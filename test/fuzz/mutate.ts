@@ -46,9 +46,10 @@ export function once(random: RandomStream, times: number): boolean {
   return random.integer(times) === 0;
 }
 
-/** Most of the time few, now and then many: how often something is done. */
+/** How many faults: mostly one, since a reader stops at the first that it sees; now and then many. */
 export function few(random: RandomStream): number {
-  return once(random, 8) ? 1 + random.integer(20) : 1 + random.integer(3);
+  if (once(random, 2)) return 1;
+  return once(random, 6) ? 1 + random.integer(20) : 2 + random.integer(2);
 }
 
 /** Writes an odd number into a field. */

@@ -25,6 +25,7 @@ import {
   type FileSeeds,
   fullPlanSeed,
   gzipped,
+  hdf5Fields,
   labelSeed,
   metricsSeed,
   niftiFields,
@@ -120,14 +121,17 @@ export const readers = {
       const seed = pick(random, niftiSeeds);
       const bytes = once(random, 2) ? mutatedNifti(seed, random) : seed;
       // Much more than the header promises, which compresses to little.
-      const beyond = once(random, 10) ? new Uint8Array(1 + random.integer(1 << 25)) : new Uint8Array(0);
+      const beyond = once(random, 20) ? new Uint8Array(1 + random.integer(1 << 25)) : new Uint8Array(0);
       const compressed = gzipped(Buffer.concat([bytes, beyond]), 1 + random.integer(2));
       return { 'scan.nii.gz': once(random, 3) ? compressed : mutatedBytes(compressed, random) };
     },
     ways: imageWays,
   },
   hdf5: {
-    files: (random, { hdf5 }) => ({ 'scan.h5': mutatedBytes(pick(random, hdf5), random) }),
+    files(random, { hdf5 }) {
+      const seed = pick(random, hdf5);
+      return { 'scan.h5': mutatedBytes(seed, random, hdf5Fields(seed)) };
+    },
     ways: [
       ...imageWays,
       (folder) => readVolume(scanIn(folder), { role: 'label' }),

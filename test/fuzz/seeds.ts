@@ -117,6 +117,27 @@ async function hdf5Seeds(folder: string): Promise<Uint8Array[]> {
   });
 }
 
+/** Numbers of an HDF5 file that are likely to be addresses, sizes or marks of absence: aligned, and within the file. */
+export function hdf5Fields(bytes: Uint8Array): readonly BinaryField[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const starts = Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => 8 * i);
+  const numbers = starts.filter((at) => {
+    const value = view.getBigUint64(at, true);
+    return value > 0n && (value <= BigInt(bytes.length) || value === 2n ** 64n - 1n);
+  });
+  return numbers
+    .flatMap(
+      (at) =>
+        [
+          { at, type: 'int64' },
+          { at, type: 'int16' },
+          { at: at + 4, type: 'int32' },
+          { at: at - 2, type: 'int16' },
+        ] as const,
+    )
+    .filter(({ at }) => at >= 0);
+}
+
 /** A plan of one dataset and a network of a few hundred numbers. */
 export const planSeed = {
   version: 1,
@@ -225,6 +246,21 @@ export const evaluationSeed = {
   deviceSettings: { exact: false, precision: 'float32' },
   inference: { protocol: 'default', overlap: 0.5, weighting: 'gaussian', mirror: false, largestComponent: false },
   created: '2026-01-02T03:04:05.000Z',
+  weights: { step: 4, network: 'ema' },
+  selections: [
+    {
+      dataset: 'd',
+      asked: 'validation',
+      recorded: true,
+      count: 2,
+      labeled: ['a'],
+      unlabeled: [],
+      validation: ['b'],
+      changed: [],
+      missing: ['c'],
+      content: '0d',
+    },
+  ],
   cases: ['a', 'b'].map((id) => ({ id, dataset: 'd', task: 'organ', ...metrics })),
   summary: { organ: { dice: summary, hd95PooledMm: { ...summary, undefinedCount: 1 } } },
 };
@@ -250,11 +286,14 @@ export async function makeFileSeeds(): Promise<FileSeeds> {
         new Float32Array(elementCount(shape)).fill(0.5),
       ]),
     );
-    const metadata = modelMetadata(plan, history, {
+    const provenance = {
       created: '2026-01-02T03:04:05.000Z',
       versions: { versemi: '0.1.0' },
       data: [{ dataset: 'd', licence: 'CC0' }],
-    });
+    };
+    const metadata = modelMetadata(plan, history, provenance, [
+      { dataset: 'd', labeled: [['a', '0a', '0b']], unlabeled: [['b', '0c'], ['c']], validation: [], watched: [] },
+    ]);
     const moments = {
       first: new Float32Array(parameterCount(config)),
       second: new Float32Array(parameterCount(config)),
