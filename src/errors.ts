@@ -31,6 +31,7 @@ export const errorTable = {
   FILE_FORMAT: { kind: 'input', title: 'A file is not of the expected format' },
   FORMAT_UNSUPPORTED: { kind: 'input', title: 'A file uses a feature of its format that is not supported' },
   DISK_FULL: { kind: 'io', title: 'The disk is full' },
+  FOLDER_IN_USE: { kind: 'io', title: 'A folder is in use' },
   IO_FAILED: { kind: 'io', title: 'Reading or writing failed' },
   // volumes and datasets
   VOLUME_INVALID: { kind: 'input', title: 'A volume is not valid' },

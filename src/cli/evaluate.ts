@@ -5,6 +5,8 @@ import { writeFileAtomic } from '../atomic-file.js';
 import { type LoadedModel, loadModel } from '../checkpoints/files.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
+import { fileNameOf } from '../file-name.js';
+import { lockFolder } from '../folder-lock.js';
 import { caseSets, selectionNotes } from '../inference/case-selection.js';
 import type { DatasetFolder } from '../inference/dataset-match.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
@@ -78,6 +80,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
               onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
             }),
       };
+      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation');
       try {
         const weights = weightsOf(model, options.weights);
         const folders = dataFolders(options.data, options.dataset, model);
@@ -106,7 +109,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
                 if (options.out === undefined) continue;
                 await writeOverlay(options.out, outcome);
                 if (options.saveMasks !== true) continue;
-                const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+                const mask = join(options.out, 'masks', fileNameOf(`${id}_${outcome.result.task}.nii.gz`));
                 await writeNifti(mask, outcome.prediction);
               }
               if (index === total) {
@@ -139,6 +142,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         terminal.printJson(evaluation);
         failures.tell('cases');
       } finally {
+        await lock?.release();
         model.network.dispose();
       }
     },

@@ -6,6 +6,7 @@ import { imageFacts, writeNifti } from '../datasets/read-volume.js';
 import type { ScanFiles } from '../datasets/scan-files.js';
 import type { LeftOut } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
+import { fileNameOf } from '../file-name.js';
 import { labelMaps, paintedTasks, requireValues } from '../inference/label-map.js';
 import type { TaskPrediction } from '../inference/predict.js';
 import { syntheticTaskName } from '../inference/segmenter.js';
@@ -20,12 +21,12 @@ export interface OutputNames {
 }
 
 export function maskFile({ folder }: Pick<OutputNames, 'folder'>, id: string, task: string): string {
-  return join(folder, `${id}_${task}.nii.gz`);
+  return join(folder, fileNameOf(`${id}_${task}.nii.gz`));
 }
 
 /** A label map; its JSON has the same name but for the ending. */
 function labelMapFile({ folder }: Pick<OutputNames, 'folder'>, id: string, dataset: string): string {
-  return join(folder, `${id}_${dataset}-labels.nii.gz`);
+  return join(folder, fileNameOf(`${id}_${dataset}-labels.nii.gz`));
 }
 
 function labelNamesFile(labelMap: string): string {

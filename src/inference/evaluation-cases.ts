@@ -52,7 +52,7 @@ export async function evaluationCases(
   async function choose(): Promise<readonly CaseFiles[]> {
     if (name === 'all') return everything;
     if (name === 'test') return dataset.test.length > 0 ? dataset.test : listed('test');
-    if (name === 'unseen') return known.unseen(everything);
+    if (name === 'unseen') return known.unseen(everything.filter(({ label }) => label !== undefined));
     const roles = name === undefined ? undefined : setRoles[name];
     if (roles !== undefined && planDataset !== undefined) {
       const found = await known.inRoles(everything, roles);

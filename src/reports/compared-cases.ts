@@ -31,23 +31,29 @@ export function warningsOf({ selections, failures = [] }: ReportedEvaluation): s
   return [...(selections ?? []).flatMap(selectionNotes), ...unscored];
 }
 
+/** An evaluation and those of its rows that are of one task. */
+export interface TaskRows {
+  readonly evaluation: ReportedEvaluation;
+  readonly rows: readonly ReportedCase[];
+}
+
 /** Whether evaluations are of the same cases of a task: only then can one of them be the best. */
-export function sameCases(evaluations: readonly ReportedEvaluation[], task: string): boolean {
-  const [first, ...others] = evaluations.map((one) => ({ one, rows: one.cases.filter((row) => row.task === task) }));
+export function sameCases([first, ...others]: readonly TaskRows[]): boolean {
   if (first === undefined) return true;
-  return others.every(({ one, rows }) => {
-    const before = contentOf(first.one, first.rows);
-    const now = contentOf(one, rows);
-    return before !== undefined && now !== undefined ? before === now : namesOf(first.rows) === namesOf(rows);
+  const before = contentOf(first);
+  const names = namesOf(first);
+  return others.every((other) => {
+    const now = contentOf(other);
+    return before !== undefined && now !== undefined ? before === now : names === namesOf(other);
   });
 }
 
 /** What the cases of a task hold, where all evaluated cases of its dataset have the task. */
-function contentOf({ selections }: ReportedEvaluation, rows: readonly ReportedCase[]): string | undefined {
-  const selection = selections?.find(({ dataset }) => dataset === rows[0]?.dataset);
+function contentOf({ evaluation, rows }: TaskRows): string | undefined {
+  const selection = evaluation.selections?.find(({ dataset }) => dataset === rows[0]?.dataset);
   return selection?.count === rows.length ? selection.content : undefined;
 }
 
-function namesOf(rows: readonly ReportedCase[]): string {
+function namesOf({ rows }: TaskRows): string {
   return JSON.stringify(rows.map(({ dataset = null, id }) => [dataset, id]).sort());
 }

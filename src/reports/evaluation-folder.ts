@@ -1,7 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { writeError, writeFileAtomic } from '../atomic-file.js';
+import { writeFileAtomic } from '../atomic-file.js';
+import { fileNameOf } from '../file-name.js';
 import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
 import { casesToCsv } from './cases-csv.js';
@@ -12,7 +12,7 @@ import { encodePng } from './png.js';
 export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
 
-/** Writes the overlay of one outcome into the folder of an evaluation. */
+/** Writes the overlay of one outcome into the folder of an evaluation. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
   folder: string,
   { result, image, prediction, reference }: CaseOutcome,
@@ -25,13 +25,7 @@ export async function writeOverlay(
     prediction: prediction.toCanonical().data,
     reference: reference.toCanonical().data,
   });
-  const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
-  try {
-    await mkdir(join(folder, overlayFolderName), { recursive: true });
-    await writeFile(file, png);
-  } catch (error) {
-    throw writeError(file, error);
-  }
+  await writeFileAtomic(join(folder, overlayFolderName, overlayFileName(result.id, result.task)), [png]);
 }
 
 /** Values of a scan by the index of their voxel; the slice asked for last is kept. */
@@ -65,5 +59,5 @@ export function overlayPng(input: OverlayInput): Uint8Array {
 
 /** File name of the overlay of a case and task. */
 export function overlayFileName(id: string, task: string): string {
-  return `${id}_${task}.png`.replaceAll(/[^\w.-]+/g, '-');
+  return fileNameOf(`${id}_${task}.png`);
 }

@@ -84,11 +84,11 @@ function comparison({ evaluations }: ReportInput): Markup {
   const summaries = evaluations.map(({ evaluation }) => new Map(Object.entries(evaluation.summary)));
   const tasks = [...new Set(summaries.flatMap((summary) => [...summary.keys()]))];
   const means = (task: string) => summaries.map((summary) => summary.get(task)?.dice?.mean ?? null);
-  const comparable = (task: string) =>
-    sameCases(
-      evaluations.flatMap(({ evaluation }, i) => (means(task)[i] === null ? [] : [evaluation])),
-      task,
-    );
+  const grouped = evaluations.map(({ evaluation }) => ({ evaluation, groups: new Map(byTask(evaluation.cases)) }));
+  const different = tasks.filter((task) => {
+    const known = grouped.filter((_, i) => means(task)[i] !== null);
+    return !sameCases(known.map(({ evaluation, groups }) => ({ evaluation, rows: groups.get(task) ?? [] })));
+  });
   const cells = (values: readonly (number | null)[], mark: boolean) => {
     // One value alone is no comparison.
     if (!mark || values.filter((value) => value !== null).length < 2)
@@ -99,13 +99,12 @@ function comparison({ evaluations }: ReportInput): Markup {
     );
   };
   const head = evaluations.map(({ name }) => html`<th>${name}</th>`);
-  const rows = tasks.map((task) => html`<tr><th>${task}</th>${cells(means(task), comparable(task))}</tr>`);
+  const rows = tasks.map((task) => html`<tr><th>${task}</th>${cells(means(task), !different.includes(task))}</tr>`);
   // A mean over some of the tasks is no mean over all of them.
   const overall = summaries.map((_, i) => {
     const values = tasks.map((task) => means(task)[i]!).filter((value) => value !== null);
     return values.length < tasks.length ? null : values.reduce((a, b) => a + b, 0) / values.length;
   });
-  const different = tasks.filter((task) => !comparable(task));
   const note =
     different.length === 0
       ? ''

@@ -30,11 +30,11 @@ interface Axes {
   readonly marks: Markup;
 }
 
-/** Length along an axis of the frame; 0 where the range is a point. */
+/** Length along an axis of the frame; 0 where the range is a point, and not far outside of the frame whatever the value. */
 function scaled(value: number, [low, high]: readonly [number, number], length: number): number {
   // Halves, since the difference of two finite numbers may be infinite.
   const share = (value / 2 - low / 2) / (high / 2 - low / 2);
-  return Number.isFinite(share) ? share * length : 0;
+  return Number.isNaN(share) ? 0 : Math.max(-1, Math.min(2, share)) * length;
 }
 
 function axes(

@@ -10,6 +10,9 @@ import { readJsonFile, readWholeFile } from '../regular-file.js';
  * that no report shows are not looked at, and do not reach the page.
  */
 
+/** Tasks and rows of an evaluation; the largest that are known have some hundred and some thousand. */
+const [mostTasks, mostRows] = [1000, 50_000];
+
 /** Names of tasks, cases, loss terms, files. */
 const name = z.string().max(1000);
 const metric = z.number().nullable().exactOptional();
@@ -37,7 +40,7 @@ const metricSummary = z.object({
   undefinedCount: count,
 });
 
-const ids = z.array(name);
+const ids = z.array(name).max(mostRows);
 const selection = z.object({
   dataset: name,
   asked: z.string(),
@@ -57,10 +60,15 @@ const evaluation = z.object({
   device: name,
   created: name,
   weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
-  selections: z.array(selection).exactOptional(),
-  cases: z.array(evaluatedCase),
-  failures: z.array(z.object({ id: name, dataset: name, message: z.string().max(20_000) })).exactOptional(),
-  summary: z.record(name, z.record(name, metricSummary)),
+  selections: z.array(selection).max(mostTasks).exactOptional(),
+  cases: z.array(evaluatedCase).max(mostRows),
+  failures: z
+    .array(z.object({ id: name, dataset: name, message: z.string().max(20_000) }))
+    .max(mostRows)
+    .exactOptional(),
+  summary: z
+    .record(name, z.record(name, metricSummary))
+    .refine((tasks) => Object.keys(tasks).length <= mostTasks, `more than ${mostTasks} tasks`),
 });
 
 export type ReportedCase = z.output<typeof evaluatedCase>;
@@ -100,7 +108,8 @@ export type PlanFacts = z.output<typeof planFacts>;
 function checked<T>(schema: z.ZodType<T>, value: unknown, file: string, line?: number): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  const { path, message } = result.error.issues[0]!;
+  const issue = result.error.issues[0]!;
+  const { path, message } = issue;
   const place = path.map((part) => shown(String(part)).slice(1, -1)).join('.');
   const field = [...(line === undefined ? [] : [`line ${line}`]), ...(place === '' ? [] : [place])].join(', ');
   let found = value;
@@ -108,8 +117,9 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, file: string, line?: n
   throw new VersemiError('FILE_CORRUPT', {
     file,
     ...(field === '' ? {} : { field }),
-    expected: 'what versemi writes there',
-    found: `${shown(found)} (${message})`,
+    expected:
+      issue.code === 'invalid_type' ? `a value of type ${issue.expected}` : `what versemi writes there (${message})`,
+    found: shown(found),
     remedy: 'Evaluate or train again, or mend the file at that place.',
   });
 }

@@ -26,7 +26,7 @@ function text(error: unknown): string {
 
 /** Elements and attributes that a report is made of. */
 const tags =
-  /^\/?(html|head|meta|title|style|body|main|h1|h2|h3|p|table|thead|tbody|tr|th|td|small|div|figure|figcaption|svg|line|text|tspan|path|circle|span|i|img|details|summary)$/;
+  /^\/?(html|head|meta|title|style|body|main|h1|h2|h3|p|table|thead|tbody|tr|th|td|small|div|figure|figcaption|svg|line|text|tspan|path|circle|span|i|img|details|summary|ul|li)$/;
 const attributes =
   /^(lang|charset|name|content|http-equiv|class|viewBox|role|aria-label|x|y|x1|x2|y1|y2|dy|cx|cy|r|d|fill|fill-opacity|stroke|stroke-width|text-anchor|transform|alt|src)$/;
 

@@ -46,9 +46,10 @@ export function once(random: RandomStream, times: number): boolean {
   return random.integer(times) === 0;
 }
 
-/** Most of the time few, now and then many: how often something is done. */
+/** How many faults: mostly one, since a reader stops at the first that it sees; now and then many. */
 export function few(random: RandomStream): number {
-  return once(random, 8) ? 1 + random.integer(20) : 1 + random.integer(3);
+  if (once(random, 2)) return 1;
+  return once(random, 6) ? 1 + random.integer(20) : 2 + random.integer(2);
 }
 
 /** Writes an odd number into a field. */
@@ -107,4 +108,71 @@ export function mutatedBytes(
     else bytes.copyWithin(random.integer(Math.max(1, bytes.length)), at, at + length);
   }
   return bytes;
+}
+
+const oddWords = [
+  ...[
+    '0',
+    '-1',
+    '1',
+    '2',
+    '3',
+    '4',
+    '16',
+    '65536',
+    '4294967295',
+    '4294967296',
+    '9007199254740993',
+    '1e21',
+    '1e308',
+    '1e999',
+  ],
+  ...[
+    'nan',
+    'inf',
+    '-inf',
+    '0x10',
+    '',
+    '.',
+    '../../etc/passwd',
+    '/dev/zero',
+    'LIST',
+    'LOCAL',
+    '???',
+    'none',
+    '(1,0)',
+    '(nan,0,0)',
+  ],
+  ...[
+    'raw',
+    'ascii',
+    'text',
+    'hex',
+    'gzip',
+    'bz2',
+    'short',
+    'double',
+    'block',
+    'uchar',
+    'True',
+    'False',
+    'big',
+    'little',
+  ],
+];
+
+/** A header of words and lines with some words exchanged, lines lost or repeated. */
+export function mutatedWords(text: string, random: RandomStream): string {
+  const lines = text.split('\n');
+  for (let faults = few(random); faults > 0; faults--) {
+    const at = random.integer(lines.length);
+    const words = lines[at]!.split(/([ ,():=]+)/);
+    const kind = random.integer(8);
+    if (kind === 0) lines.splice(at, 1);
+    else if (kind === 1) lines.push(lines[at]!);
+    else if (kind === 2) lines[at] = `${lines[at]} ${pick(random, oddWords)}`;
+    else words[random.integer(words.length)] = pick(random, oddWords);
+    if (kind > 2) lines[at] = words.join('');
+  }
+  return lines.join('\n');
 }

@@ -17,7 +17,7 @@ import type { RandomStream } from '../../src/random.js';
 import { casesFromCsv, casesToCsv } from '../../src/reports/cases-csv.js';
 import { runReport } from '../../src/reports/run-report.js';
 import { assertHarmlessPage } from './checks.js';
-import { mutatedBytes, once, pick } from './mutate.js';
+import { mutatedBytes, mutatedWords, once, pick } from './mutate.js';
 import { mutatedJson, mutatedJsonLines } from './mutate-json.js';
 import {
   datasetSeeds,
@@ -25,11 +25,13 @@ import {
   type FileSeeds,
   fullPlanSeed,
   gzipped,
+  hdf5Fields,
   labelSeed,
   metricsSeed,
   niftiFields,
   niftiSeeds,
   planSeed,
+  rasterSeeds,
   splitSeed,
 } from './seeds.js';
 
@@ -120,14 +122,28 @@ export const readers = {
       const seed = pick(random, niftiSeeds);
       const bytes = once(random, 2) ? mutatedNifti(seed, random) : seed;
       // Much more than the header promises, which compresses to little.
-      const beyond = once(random, 10) ? new Uint8Array(1 + random.integer(1 << 25)) : new Uint8Array(0);
+      const beyond = once(random, 20) ? new Uint8Array(1 + random.integer(1 << 25)) : new Uint8Array(0);
       const compressed = gzipped(Buffer.concat([bytes, beyond]), 1 + random.integer(2));
       return { 'scan.nii.gz': once(random, 3) ? compressed : mutatedBytes(compressed, random) };
     },
     ways: imageWays,
   },
+  raster: {
+    files(random) {
+      const { name, header, data } = pick(random, rasterSeeds);
+      const text = Buffer.from(once(random, 4) ? header : mutatedWords(header, random));
+      const voxels = once(random, 4) ? mutatedBytes(data, random) : data;
+      if (/\.(nhdr|mhd)$/.test(name)) return { [name]: text, 'scan.raw': voxels };
+      const whole = Buffer.concat([text, voxels]);
+      return { [name]: once(random, 4) ? mutatedBytes(whole, random) : whole };
+    },
+    ways: imageWays,
+  },
   hdf5: {
-    files: (random, { hdf5 }) => ({ 'scan.h5': mutatedBytes(pick(random, hdf5), random) }),
+    files(random, { hdf5 }) {
+      const seed = pick(random, hdf5);
+      return { 'scan.h5': mutatedBytes(seed, random, hdf5Fields(seed)) };
+    },
     ways: [
       ...imageWays,
       (folder) => readVolume(scanIn(folder), { role: 'label' }),

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
 import { saveCheckpoint } from '../../src/checkpoints/checkpoint.js';
 import { saveModel } from '../../src/checkpoints/files.js';
@@ -30,6 +30,28 @@ export const niftiSeeds: readonly Uint8Array[] = [
   niftiBytes({ dim: [4, 6, 5, 2, 2, 1, 1, 1], voxels }),
 ];
 export const labelSeed = niftiBytes({ dim, voxels: labels });
+
+const nrrd = (fields: string) =>
+  `NRRD0005\n# made up\ntype: uchar\ndimension: 3\nsizes: 6 5 4\nspace: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: (1,2,3)\nkinds: domain domain domain\n${fields}\n\n`;
+const metaImage = (fields: string) =>
+  `ObjectType = Image\nNDims = 3\nBinaryData = True\nBinaryDataByteOrderMSB = False\nTransformMatrix = 1 0 0 0 1 0 0 0 1\nOffset = 1 2 3\nElementSpacing = 1 1 2\nDimSize = 6 5 4\nElementType = MET_UCHAR\n${fields}\n`;
+const asText = Buffer.from(voxels.join(' '));
+
+/** Headers of NRRD and MetaImage, and the voxels that follow them or lie in `scan.raw`. */
+export const rasterSeeds: readonly { readonly name: string; readonly header: string; readonly data: Uint8Array }[] = [
+  { name: 'scan.nrrd', header: nrrd('encoding: raw'), data: voxels },
+  { name: 'scan.nrrd', header: nrrd('encoding: gzip'), data: gzipSync(voxels) },
+  { name: 'scan.nrrd', header: nrrd('encoding: ascii'), data: asText },
+  { name: 'scan.nrrd', header: nrrd('encoding: hex'), data: Buffer.from(Buffer.from(voxels).toString('hex')) },
+  { name: 'scan.nhdr', header: nrrd('encoding: raw\nline skip: 0\nbyte skip: -1\ndata file: scan.raw'), data: voxels },
+  { name: 'scan.mha', header: metaImage('ElementDataFile = LOCAL'), data: voxels },
+  {
+    name: 'scan.mha',
+    header: metaImage('CompressedData = True\nElementDataFile = LOCAL'),
+    data: deflateSync(voxels),
+  },
+  { name: 'scan.mhd', header: metaImage('HeaderSize = 0\nElementDataFile = scan.raw'), data: voxels },
+];
 
 /** The numbers of a header that decide something. */
 export function niftiFields(bytes: Uint8Array): readonly BinaryField[] {
@@ -115,6 +137,27 @@ async function hdf5Seeds(folder: string): Promise<Uint8Array[]> {
     hdf5.close();
     return readFileSync(file);
   });
+}
+
+/** Numbers of an HDF5 file that are likely to be addresses, sizes or marks of absence: aligned, and within the file. */
+export function hdf5Fields(bytes: Uint8Array): readonly BinaryField[] {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const starts = Array.from({ length: Math.floor(bytes.length / 8) }, (_, i) => 8 * i);
+  const numbers = starts.filter((at) => {
+    const value = view.getBigUint64(at, true);
+    return value > 0n && (value <= BigInt(bytes.length) || value === 2n ** 64n - 1n);
+  });
+  return numbers
+    .flatMap(
+      (at) =>
+        [
+          { at, type: 'int64' },
+          { at, type: 'int16' },
+          { at: at + 4, type: 'int32' },
+          { at: at - 2, type: 'int16' },
+        ] as const,
+    )
+    .filter(({ at }) => at >= 0);
 }
 
 /** A plan of one dataset and a network of a few hundred numbers. */
@@ -225,6 +268,21 @@ export const evaluationSeed = {
   deviceSettings: { exact: false, precision: 'float32' },
   inference: { protocol: 'default', overlap: 0.5, weighting: 'gaussian', mirror: false, largestComponent: false },
   created: '2026-01-02T03:04:05.000Z',
+  weights: { step: 4, network: 'ema' },
+  selections: [
+    {
+      dataset: 'd',
+      asked: 'validation',
+      recorded: true,
+      count: 2,
+      labeled: ['a'],
+      unlabeled: [],
+      validation: ['b'],
+      changed: [],
+      missing: ['c'],
+      content: '0d',
+    },
+  ],
   cases: ['a', 'b'].map((id) => ({ id, dataset: 'd', task: 'organ', ...metrics })),
   summary: { organ: { dice: summary, hd95PooledMm: { ...summary, undefinedCount: 1 } } },
 };
@@ -250,11 +308,14 @@ export async function makeFileSeeds(): Promise<FileSeeds> {
         new Float32Array(elementCount(shape)).fill(0.5),
       ]),
     );
-    const metadata = modelMetadata(plan, history, {
+    const provenance = {
       created: '2026-01-02T03:04:05.000Z',
       versions: { versemi: '0.1.0' },
       data: [{ dataset: 'd', licence: 'CC0' }],
-    });
+    };
+    const metadata = modelMetadata(plan, history, provenance, [
+      { dataset: 'd', labeled: [['a', '0a', '0b']], unlabeled: [['b', '0c'], ['c']], validation: [], watched: [] },
+    ]);
     const moments = {
       first: new Float32Array(parameterCount(config)),
       second: new Float32Array(parameterCount(config)),

@@ -1,17 +1,22 @@
 // Gives inputs to children that can be thrown away, and sees to the limits of time and memory.
 import { type ChildProcess, fork } from 'node:child_process';
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Answer, Question } from './child.js';
 import type { ReaderName } from './readers.js';
 
-/** Processor time that reading one input may take. */
-const mostSeconds = 5;
-/** Wall time without an answer after which a child hangs: other programs may have the processor meanwhile. */
-const mostWaitSeconds = 30;
-const mostBytes = 2e9;
+/** What reading one input may take. */
+export interface Limits {
+  /** Processor time. */
+  readonly seconds: number;
+  /** Wall time without an answer after which a child hangs: other programs may have the processor meanwhile. */
+  readonly waitSeconds: number;
+  readonly bytes: number;
+}
+
+const usualLimits: Limits = { seconds: 5, waitSeconds: 30, bytes: 2e9 };
 /** A child is replaced after this number of inputs, so that what is seen is of few of them. */
 const inputsPerChild = 5000;
 
@@ -28,6 +33,9 @@ export interface SessionOptions {
   /** Folder in which the files of failures are kept. */
   readonly keep: string;
   readonly onFailure: (failure: Failure) => void;
+  readonly limits?: Limits;
+  /** Module of the child process; default: the one that reads. */
+  readonly child?: URL;
 }
 
 /** Reads inputs in a child process, one at a time. */
@@ -41,16 +49,16 @@ export class Session {
 
   async input(reader: ReaderName, seed: number): Promise<void> {
     if (this.inputs++ % inputsPerChild === 0) this.throwAway();
-    this.child ??= await started();
-    const { child } = this;
+    const { limits = usualLimits, child: module = new URL('./child.js', import.meta.url) } = this.options;
+    this.child ??= await started(module);
     const folder = join(this.folder, 'input');
-    const answer = await ask(child, { reader, seed, folder });
+    const answer = await ask(this.child, { reader, seed, folder }, limits);
     const outcome = typeof answer === 'string' ? 'fault' : answer.outcome;
-    const fault = typeof answer === 'string' ? answer : (answer.fault ?? exceeded(answer));
+    const fault = typeof answer === 'string' ? answer : (answer.fault ?? exceeded(answer, limits));
     this.counts[fault === undefined ? outcome : 'fault']++;
     if (fault === undefined) return;
     const kept = join(this.options.keep, `${reader}-${seed}`);
-    cpSync(folder, kept, { recursive: true });
+    if (existsSync(folder)) cpSync(folder, kept, { recursive: true });
     this.options.onFailure({ reader, seed, fault, folder: kept });
     this.throwAway();
   }
@@ -66,13 +74,13 @@ export class Session {
   }
 }
 
-function exceeded({ seconds, peakBytes }: Answer): string | undefined {
-  if (seconds > mostSeconds) return `${seconds.toFixed(1)} s of processor time`;
-  return peakBytes > mostBytes ? `${(peakBytes / 1e9).toFixed(1)} GB of memory` : undefined;
+function exceeded({ seconds, peakBytes }: Answer, limits: Limits): string | undefined {
+  if (seconds > limits.seconds) return `${seconds.toFixed(1)} s of processor time`;
+  return peakBytes > limits.bytes ? `${(peakBytes / 1e9).toFixed(1)} GB of memory` : undefined;
 }
 
-async function started(): Promise<ChildProcess> {
-  const child = fork(fileURLToPath(new URL('./child.js', import.meta.url)), [], {
+async function started(module: URL): Promise<ChildProcess> {
+  const child = fork(fileURLToPath(module), [], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   await new Promise<void>((resolve, reject) => {
@@ -84,13 +92,13 @@ async function started(): Promise<ChildProcess> {
 }
 
 /** The answer of a child, or why there is none. */
-function ask(child: ChildProcess, question: Question): Promise<Answer | string> {
+function ask(child: ChildProcess, question: Question, limits: Limits): Promise<Answer | string> {
   return new Promise((resolve) => {
     let errors = '';
     let timer: NodeJS.Timeout | undefined;
     const memory = setInterval(() => {
       const bytes = residentBytes(child);
-      if (bytes > mostBytes) end(`${(bytes / 1e9).toFixed(1)} GB of memory while reading`);
+      if (bytes > limits.bytes) end(`${(bytes / 1e9).toFixed(1)} GB of memory while reading`);
     }, 100);
     const end = (answer: Answer | string) => {
       clearTimeout(timer);
@@ -106,7 +114,7 @@ function ask(child: ChildProcess, question: Question): Promise<Answer | string> 
     child.on('exit', (code, signal) => end(`the process ended (${signal ?? `code ${code}`})\n${errors}`));
     child.on('message', (message: Answer | string) => {
       if (typeof message !== 'string') return end(message);
-      timer = setTimeout(() => end(`no answer after ${mostWaitSeconds} s`), 1000 * mostWaitSeconds);
+      timer = setTimeout(() => end(`no answer after ${limits.waitSeconds} s`), 1000 * limits.waitSeconds);
     });
     child.send(question);
   });

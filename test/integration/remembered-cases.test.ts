@@ -11,7 +11,10 @@ import { openDataset } from '../../src/datasets/dataset.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
-import type { CaseSelection } from '../../src/inference/case-selection.js';
+import { type CaseSelection, selectionNotes } from '../../src/inference/case-selection.js';
+import { type DatasetFolder, matchDatasets } from '../../src/inference/dataset-match.js';
+import { selectCases } from '../../src/inference/evaluate-dataset.js';
+import { type InferenceOptions, inferenceSettings } from '../../src/inference/segmenter.js';
 import { watchedCases } from '../../src/training/data.js';
 import { makeCase } from '../unit/sampling-support.js';
 import { runVersemi } from './cli-support.js';
@@ -54,6 +57,8 @@ writePlan('tiny.json');
 await done('train', 'tiny.json', '--out', 'run', '--device', 'wasm', '-q');
 const trained = (await readModel(at('run', 'model.safetensors'))).cases!;
 const [atrium] = trained as [DatasetRecord, DatasetRecord];
+/** No network is needed to select cases. */
+const model = { ...(await readModel(at('run', 'model.safetensors'))), network: undefined as never };
 const idsOf = (cases: DatasetRecord['labeled']) => cases.map(([id]) => id);
 
 interface Evaluated {
@@ -70,6 +75,14 @@ async function evaluated(data: string, cases: string, ...more: string[]): Promis
   return { ids: result.cases.map(({ id }: { id: string }) => id), selection: result.selections[0], stderr };
 }
 
+/** The same without segmenting anything. */
+async function selected(data: string, cases: string): Promise<Pick<Evaluated, 'ids' | 'selection' | 'stderr'>> {
+  const [found] = await selectCases(model, [{ folder: at(data) }], undefined, [cases]);
+  const { selection, cases: files } = found!;
+  return { ids: files.map(({ id }) => id), selection, stderr: selectionNotes(selection).join('\n') };
+}
+
+/** What the command line refuses, by the same words as the library. */
 async function refused(code: number, words: RegExp, ...args: string[]): Promise<void> {
   const outcome = await versemi(...args);
   t.equal(outcome.code, code, `${args.join(' ')}: ${outcome.stderr}`);
@@ -176,10 +189,10 @@ t.test('validation cases are those of the run, though labels were added since', 
     missing: [],
     changed: [],
   });
-  const training = await evaluated('grown/mr-atrium', 'training');
+  const training = await selected('grown/mr-atrium', 'training');
   t.same([...training.ids].sort(), [...idsOf(atrium.labeled), ...idsOf(atrium.unlabeled)].sort());
   t.match(training.stderr, /trained on 3 of these 6 cases .*with their labels.*\n.*trained on 3 of these 6 .*without/);
-  const unseen = await evaluated('grown/mr-atrium', 'unseen');
+  const unseen = await selected('grown/mr-atrium', 'unseen');
   t.same(unseen.ids, ['mr-atrium_009'], 'the test case');
   t.match(unseen.selection, { labeled: [], unlabeled: [], validation: [] });
   t.notMatch(unseen.stderr, /trained on/);
@@ -204,8 +217,8 @@ t.test('copies of training cases are leaks under any name; other scans under the
   t.match(all.selection, { labeled: ['stranger'], changed: [second] });
   t.match(all.stderr, /mr-atrium: the model was trained on 1 of these 2 cases \(stranger\) with their labels/);
   t.match(all.stderr, new RegExp(`1 of these 2 cases \\(${second}\\) have another image or label`));
-  t.same((await evaluated('renamed/mr-atrium', 'unseen')).ids, [second]);
-  t.same((await evaluated('renamed/mr-atrium', 'labelled')).ids.includes('stranger'), true, 'found by its content');
+  t.same((await selected('renamed/mr-atrium', 'unseen')).ids, [second]);
+  t.same((await selected('renamed/mr-atrium', 'labelled')).ids.includes('stranger'), true, 'found by its content');
 });
 
 t.test('recorded cases that are gone or changed are told', async (t) => {
@@ -288,7 +301,6 @@ t.test('which cases differ', async (t) => {
 });
 
 t.test('a model without a record keeps the split of its plan, and says so', async (t) => {
-  const model = await readModel(at('run', 'model.safetensors'));
   await saveModel(
     at('old.safetensors'),
     model.values('student'),
@@ -310,17 +322,27 @@ t.test('labels of one dataset are never taken for those of another', async (t) =
   const evaluate = ['evaluate', 'run', '--cases', 'test', '--device', 'wasm', '-q', '--json'];
   await refused(2, /--data NAME=FOLDER/, ...evaluate, '--dataset', 'mr-atrium', '--data', 'mr-atrium', 'mr-ventricle');
   await refused(5, /dataset mr-ventricle/, ...evaluate, '--data', 'mr-atrium=mr-ventricle');
-  await refused(5, /dataset mr-ventricle/, ...evaluate, '--dataset', 'mr-atrium', '--data', 'mr-ventricle');
-  await refused(5, /NAME=FOLDER/, ...evaluate, '--data', 'mr-atrium', 'grown/mr-atrium');
   await refused(5, /mr-atrium, mr-ventricle, found spleen/, ...evaluate, '--data', 'spleen=mr-atrium');
-  await refused(5, /tasks of the dataset mr-ventricle/, ...evaluate, '--data', 'mr-ventricle', '--task', 'mr-atrium');
-  const tasks = ['--task', 'mr-atrium,mr-ventricle'];
-  await refused(5, /folder of the dataset mr-ventricle/, ...evaluate, '--data', 'mr-atrium', ...tasks);
+  await refused(5, /NAME=FOLDER/, ...evaluate, '--data', 'mr-atrium', 'grown/mr-atrium');
+  const doubtful = (words: RegExp, folders: DatasetFolder[], tasks?: string[]) => {
+    const full = folders.map((one) => ({ ...one, folder: at(one.folder) }));
+    return t.rejects(matchDatasets(model, full, tasks), { code: 'VERSEMI_MODEL_TASK_UNKNOWN', message: words });
+  };
+  await doubtful(/dataset mr-ventricle/, [{ folder: 'mr-ventricle', dataset: 'mr-atrium' }]);
+  await doubtful(/tasks of the dataset mr-ventricle/, [{ folder: 'mr-ventricle' }], ['mr-atrium']);
+  const tasks = ['mr-atrium', 'mr-ventricle'];
+  await doubtful(/folder of the dataset mr-ventricle/, [{ folder: 'mr-atrium' }], tasks);
+  await doubtful(/synthetic task/, [{ folder: 'mr-atrium' }], ['any-foreground']);
   cpSync(at('mr-ventricle'), at('elsewhere'), { recursive: true });
   const description = json('elsewhere/dataset.json');
   writeFileSync(at('elsewhere/dataset.json'), JSON.stringify({ ...description, name: 'hospital' }));
-  await refused(5, /found hospital.*NAME=FOLDER/s, ...evaluate, '--data', 'elsewhere');
-  await refused(5, /labels mean different things/, ...evaluate, '--data', 'elsewhere', ...tasks);
+  await doubtful(/found hospital.*NAME=FOLDER/s, [{ folder: 'elsewhere' }]);
+  await doubtful(/labels mean different things/, [{ folder: 'elsewhere' }], tasks);
+  t.same(
+    (await matchDatasets(model, [{ folder: at('elsewhere') }], ['mr-atrium']))[0]?.tasks,
+    [0],
+    'tasks of one are meant',
+  );
   const both = JSON.parse((await done(...evaluate, '--data', 'mr-atrium', 'mr-ventricle=elsewhere')).stdout);
   t.same(
     both.cases.map(({ dataset, task }: { dataset: string; task: string }) => [dataset, task]),
@@ -331,28 +353,30 @@ t.test('labels of one dataset are never taken for those of another', async (t) =
   );
   writeFileSync(at('elsewhere/dataset.json'), JSON.stringify({ ...description, name: 'mr-atrium' }));
   renameSync(at('elsewhere'), at('grown/mr-ventricle'));
-  await refused(5, /could be mr-atrium or mr-ventricle/, ...evaluate, '--data', 'grown/mr-ventricle');
+  await doubtful(/could be mr-atrium or mr-ventricle/, [{ folder: 'grown/mr-ventricle' }]);
 });
 
 t.test('the paper’s protocol and the options that switch off what the plan adds', async (t) => {
-  const model = await readModel(at('run', 'model.safetensors'));
   const inference = { ...model.plan.inference, mirror: true, largestComponent: true };
-  const metadata = modelMetadata({ ...model.plan, inference }, model.history, model.provenance, model.cases);
-  await saveModel(at('adding.safetensors'), model.values('student'), metadata);
+  const plan = { ...model.plan, inference };
+  await saveModel(
+    at('adding.safetensors'),
+    model.values('student'),
+    modelMetadata(plan, model.history, model.provenance),
+  );
   const how = async (...options: string[]) => {
     const args = ['evaluate', 'adding.safetensors', '--data', 'mr-atrium', '--cases', 'test', '--device', 'wasm', '-q'];
-    const { mirror, largestComponent } = JSON.parse((await done(...args, '--json', ...options)).stdout).inference;
-    return [mirror, largestComponent];
+    return JSON.parse((await done(...args, '--json', ...options)).stdout).inference;
   };
-  t.same(await how(), [true, true]);
-  t.same(await how('--no-tta'), [false, true]);
-  t.same(await how('--no-largest-component'), [true, false]);
-  t.same(await how('--protocol', 'versemi'), [false, false]);
-  t.same(await how('--protocol', 'versemi', '--largest-component'), [false, true]);
+  t.match(await how(), { mirror: true, largestComponent: true });
+  t.match(await how('--no-tta', '--no-largest-component'), { mirror: false, largestComponent: false });
+  const settings = (options: InferenceOptions) => inferenceSettings({ ...model, plan }, options);
+  t.match(settings({ protocol: 'versemi' }), { mirror: false, largestComponent: false });
+  t.match(settings({ protocol: 'versemi', largestComponent: true }), { mirror: false, largestComponent: true });
+  t.match(settings({ protocol: 'default' }), { mirror: true, largestComponent: true });
 });
 
 t.test('info shows the score of the weights in the file, and says when another step was better', async (t) => {
-  const model = await readModel(at('run', 'model.safetensors'));
   const validation = [
     { step: 1, mean: 0.6, perTask: { 'mr-atrium': 0.4, 'mr-ventricle': 0.8 } },
     { step: 2, mean: 0.55, perTask: { 'mr-atrium': 0.5, 'mr-ventricle': 0.6 } },

@@ -1,7 +1,11 @@
 // Budgets of memory and time are checked without walking through all that a header promises.
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
+import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { parsePlan } from '../../src/config/plan.js';
+import { readVolume } from '../../src/datasets/read-volume.js';
 import { isVersemiError } from '../../src/errors.js';
 import { estimateMemory } from '../../src/inference/memory.js';
 import { stripOf } from '../../src/inference/segment.js';
@@ -10,6 +14,7 @@ import { fitPatch, type Numbers3 } from '../../src/preprocessing/budget.js';
 import { RandomStream, streams } from '../../src/random.js';
 import { scalingAffine } from '../../src/volume/affine.js';
 import type { Triple } from '../../src/volume/volume.js';
+import { failure, niftiBytes } from './datasets-support.js';
 
 const axes = [0, 1, 2] as const;
 
@@ -111,4 +116,19 @@ t.test('the windows of a strip are those of the whole that reach its rows', asyn
       t.fail(`${size} ${patch} ${rows}: rows ${strip.imageRows}, not ${seen}`);
   }
   t.pass('500 strips');
+});
+
+t.test('a gzip checksum is checked where at most 16 MiB follow the last voxel', async (t) => {
+  const file = join(t.testdir(), 'scan.nii.gz');
+  const write = async (bytesBehind: number) => {
+    const bytes = gzipSync(Buffer.concat([niftiBytes(), new Uint8Array(bytesBehind)]));
+    bytes[bytes.length - 8]! ^= 1;
+    await writeFile(file, bytes);
+  };
+  for (const bytesBehind of [0, 1 << 20, 15 << 20]) {
+    await write(bytesBehind);
+    await failure(() => readVolume(file), 'FILE_CORRUPT');
+  }
+  await write(100 << 20);
+  t.equal((await readVolume(file)).data.length, 24, 'what lies further on is not looked at');
 });

@@ -97,6 +97,8 @@ t.test('what is not as versemi writes it is refused by file, line and field', as
     [{ ...evaluationSeed, cases: [{ ...first, id: 'x'.repeat(1001) }] }, /^cases\.0\.id$/],
     [{ ...evaluationSeed, summary: { organ: { dice: { mean: '1' } } } }, /^summary\.organ\.dice\.mean$/],
     [{ ...evaluationSeed, created: { slice: 1 } }, /^created$/],
+    [{ ...evaluationSeed, summary: Object.fromEntries(Array.from({ length: 1001 }, (_, i) => [i, {}])) }, /^summary$/],
+    [{ ...evaluationSeed, cases: new Array(50_001).fill(first) }, /^cases$/],
   ];
   for (const [evaluation, field] of evaluations) {
     const error = await failure(() => runReport(run(folder, { evaluation })), 'FILE_CORRUPT');
@@ -141,6 +143,22 @@ t.test('ticks: a few, whatever the numbers', async (t) => {
     t.notMatch(linePlot('t', [{ name: 'a', points }], 'x', 'y', { marks: true }).text, /NaN|Infinity/);
     t.notMatch(stripPlot('t', [{ name: 'a', values: [low, high].filter(Number.isFinite) }], 'y').text, /NaN|Infinity/);
   }
+  const far = linePlot(
+    't',
+    [
+      {
+        name: 'a',
+        points: [
+          [0, 1e308],
+          [1, -1e308],
+        ],
+      },
+    ],
+    'x',
+    'y',
+    { yRange: [0, 1] },
+  ).text;
+  t.notMatch(far, /NaN|Infinity|e\+/, 'far outside of the range of the plot');
   t.same(ticks(0, 1e21), [0, 2e20, 4e20, 6e20, 8e20, 1e21]);
 });
 

@@ -414,7 +414,7 @@ t.test('runReport: from a run folder to one page', async (t) => {
   t.equal(html.match(/<img /g)!.length, 3, 'overlays of the run itself');
   for (const { id } of cases) t.match(html, `<th>${id}</th>`);
   await writeRunReport(join(folder, 'evaluation'), join(folder, 'page.html'));
-  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a-b-c-.png');
+  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a%3Cb%3E&%22c%22.png');
 });
 
 t.test('runReport: folders that are empty, missing or damaged', async (t) => {
