@@ -82,7 +82,7 @@ export class VolumeLayout {
     };
     return {
       images: table(rows.images.map((row) => this.cutRow(row, 'image', -1))),
-      targets: table(rows.targets.map(({ image, lookup }) => this.cutRow(rows.images[image]!, 'label', lookup))),
+      targets: table(rows.targets.map(({ image, map, lookup }) => this.cutRow(rows.images[image]!, map, lookup))),
       fields: new Map([...rows.fields].map(fieldTable)),
     };
   }

@@ -3,14 +3,14 @@ import t from 'tap';
 import type { PreprocessingSettings } from '../../src/config/plan.js';
 import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import type { LabelMap, PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
-import { restorer } from '../../src/preprocessing/restore.js';
 import { targetMask } from '../../src/preprocessing/targets.js';
 import { createPrefetcher } from '../../src/sampling/prefetcher.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { applyAffine } from '../../src/volume/affine.js';
 import { type Affine, type Triple, type Volume, voxelCount } from '../../src/volume/volume.js';
-import { createHost, emptyMask } from '../../src/wasm/host.js';
+import { createHost } from '../../src/wasm/host.js';
+import { targetCap } from '../bench/target-cap.js';
 import { forEachVoxel } from './metrics-support.js';
 import { batchDigest, inFractions, makeCase, makePlan, shareOf, withUnknown } from './sampling-support.js';
 
@@ -74,22 +74,6 @@ t.test('fractions keep volume and place of each label, in whatever orientation i
     }
 });
 
-/** Dice of what a perfect network would reach: its target brought back to the voxels of the source. */
-function cap({ label, grid }: PreprocessedCase, value: number, source: Uint8Array): number {
-  const lookup = Uint8Array.from({ length: 256 }, (_, i) => (i === value ? 1 : 0));
-  const target = label instanceof Uint8Array ? host.binaryTarget(label, lookup) : host.pairTarget(label!, lookup);
-  const steps = Uint8Array.from(target, (share) => Math.max(0, Math.ceil(share * 256) - 1));
-  const mask = emptyMask(grid.canonical.sizeVoxels);
-  const back = restorer(grid, [mask], 127);
-  const plane = grid.sizeVoxels[0] * grid.sizeVoxels[1];
-  for (let z = 0; z < grid.sizeVoxels[2]; z++) back.push(z, steps.subarray(z * plane, (z + 1) * plane));
-  back.dispose();
-  const found = host.unpackMask(mask);
-  const reference = Uint8Array.from(source, (one) => (one === value ? 1 : 0));
-  const { both, inA, inB } = host.maskCounts(found, reference, grid.canonical.sizeVoxels);
-  return (2 * both) / (inA + inB);
-}
-
 t.test('fractions lift what a perfect network can reach', async (t) => {
   const size: Triple = [40, 40, 16];
   const shell = new Uint8Array(voxelCount(size));
@@ -105,7 +89,7 @@ t.test('fractions lift what a perfect network can reach', async (t) => {
   ] as const) {
     const caps = (['labels', 'fractions'] as const).map((targets) => {
       const one = preprocessCase({ id: 'a', image, label }, settings([spacing, spacing, 2], targets), 'set');
-      return cap(one, 1, shell);
+      return targetCap(one, [1], shell)!;
     }) as [number, number];
     t.ok(caps[1] > caps[0] + 0.01 && caps[1] > least, `${spacing} mm: labels ${caps[0]}, fractions ${caps[1]}`);
   }
