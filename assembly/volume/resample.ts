@@ -195,8 +195,8 @@ function better(votes: usize, best: u32, label: u32): u32 {
  * One output slice of label pairs (see src/wasm/host-resample.ts): each label's share of the source voxels under an output
  * voxel, with weights per axis; the largest share and the next. Output voxel (x, y) takes tapsX columns from firstX[x] on with
  * weights weightsX[x * tapsX ...], likewise along y; `slices`: addresses of tapsZ source slices, `weightsZ` their weights.
- * Voxels of the label `ignored` (-1: none) are left out, as if they were not there. `votes`: 256 zeroed float32; `found`: 256
- * bytes.
+ * Voxels of the label `ignored` (-1: none) are left out, as if they were not there. The slices are readable 8 bytes beyond their
+ * end; `votes`: 256 zeroed float32; `found`: 256 bytes.
  */
 export function pairSlice(
   slices: usize, weightsZ: usize, tapsZ: i32, sizeX: i32, output: usize, countX: i32, countY: i32, firstX: usize,
@@ -207,10 +207,16 @@ export function pairSlice(
     const rowWeights = weightsY + (<usize>(y * tapsY) << 2);
     for (let x = 0; x < countX; x++) {
       const column = rows + <usize>load<i32>(firstX + (<usize>x << 2));
+      const one = <i32>load<u8>(load<usize>(slices) + column);
+      if (oneLabel(slices, tapsZ, column, tapsY, tapsX, sizeX, one)) {
+        store<f32>(output, one == ignored ? 0 : <f32>one);
+        output += 4;
+        continue;
+      }
       const weights = weightsX + (<usize>(x * tapsX) << 2);
       let count = 0;
       // Neighbours mostly have one label: its weights are summed up before the label is looked for among the others.
-      let label = <i32>load<u8>(load<usize>(slices) + column);
+      let label = one;
       let sum: f32 = 0;
       for (let tapZ = 0; tapZ < tapsZ; tapZ++) {
         const weightZ = load<f32>(weightsZ + (<usize>tapZ << 2));
@@ -235,6 +241,20 @@ export function pairSlice(
       output += 4;
     }
   }
+}
+
+/** Whether all source voxels under an output voxel have one label; up to eight of a row are compared at once. */
+// @ts-ignore: decorator
+@inline
+function oneLabel(slices: usize, tapsZ: i32, column: usize, tapsY: i32, tapsX: i32, sizeX: i32, label: i32): bool {
+  if (tapsX > 8) return false;
+  const mask: u64 = ~(<u64>0) >> (64 - (tapsX << 3));
+  const wanted = (<u64>label * 0x0101010101010101) & mask;
+  for (let tapZ = 0; tapZ < tapsZ; tapZ++) {
+    let row = load<usize>(slices + (<usize>tapZ * sizeof<usize>())) + column;
+    for (let tapY = 0; tapY < tapsY; tapY++, row += sizeX) if ((load<u64>(row) & mask) != wanted) return false;
+  }
+  return true;
 }
 
 /** @returns the number of labels found, `count` or one more */

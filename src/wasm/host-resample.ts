@@ -150,7 +150,7 @@ export function resampleOperations(core: HostCore) {
       const found = scope.allocate(256);
       const decided = scope.allocate(outX * outY * 4);
       // Slice k of the source lies in place k mod taps: those of one output slice follow each other.
-      const places = Array.from({ length: z.taps }, () => ({ slice: -1, address: scope.allocate(plane) }));
+      const places = Array.from({ length: z.taps }, () => ({ slice: -1, address: scope.allocate(plane + 8) }));
       const slices = scope.allocate(z.taps * 4);
       for (let k = 0; k < outZ; k++) {
         const first = z.first[k]!;
