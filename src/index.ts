@@ -86,7 +86,7 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
-export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';

@@ -87,9 +87,9 @@ export async function evaluateCase(
   });
 }
 
-/** Where the label is unknown, a prediction is neither right nor wrong: as no task has the label, both are background there. */
-function clearIgnored(prediction: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
-  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) prediction[i] = 0;
+/** Where the label is unknown, a prediction is neither right nor wrong: prediction and reference are background there. */
+function clearIgnored(mask: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
+  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) mask[i] = 0;
 }
 
 function geometryOf({ data: _, ...geometry }: Volume): Geometry {
@@ -126,7 +126,8 @@ export async function validate(
     for (const [i, task] of tasks.entries()) {
       const prediction = foreground(probabilities[i]!, foregroundSteps);
       const reference = targetMask(label, plan.tasks[task]!.labels);
-      if (known !== undefined) clearIgnored(prediction, targetMask(known, [1]), 0);
+      if (known !== undefined)
+        for (const mask of [prediction, reference]) clearIgnored(mask, targetMask(known, [1]), 0);
       const counts = host().maskCounts(prediction, reference, sizeVoxels);
       dice.push({ id, task: plan.tasks[task]!.name, dice: diceOf(counts) });
     }

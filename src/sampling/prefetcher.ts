@@ -4,13 +4,7 @@ import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
 import { shareCase } from '../preprocessing/preprocessed-case.js';
-import {
-  batchArrays,
-  batchBytes,
-  type FieldArrays,
-  type StepBatch,
-  withUnknownVoxels,
-} from './fields.js';
+import { batchArrays, batchBytes, type FieldArrays, type StepBatch, withUnknownVoxels } from './fields.js';
 import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';

@@ -1,13 +1,6 @@
 import type { Plan } from '../config/plan.js';
 import { BatchCutter } from './cutter.js';
-import {
-  arraysOf,
-  batchArrays,
-  batchBytes,
-  type FieldArrays,
-  type StepBatch,
-  withUnknownVoxels,
-} from './fields.js';
+import { arraysOf, batchArrays, batchBytes, type FieldArrays, type StepBatch, withUnknownVoxels } from './fields.js';
 import { promptsOf, RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 

@@ -92,7 +92,11 @@ function known(inputs: InputSource, group: 'labeled' | 'mixed'): tf.Tensor | und
 function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
   const { losses } = plan;
   const logits = predict(network, plan, inputs, 'labeled', 'follow');
-  const loss = supervisedLoss(ofPrompt(logits, 0, logits.shape[1]), inputs.get('labeled.target'), known(inputs, 'labeled'));
+  const loss = supervisedLoss(
+    ofPrompt(logits, 0, logits.shape[1]),
+    inputs.get('labeled.target'),
+    known(inputs, 'labeled'),
+  );
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },

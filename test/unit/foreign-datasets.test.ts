@@ -24,7 +24,12 @@ const image = niftiBytes({ dim, voxels: Uint8Array.from({ length: size }, (_, i)
 /** Values 0, 1, 2, 3 in blocks of a quarter each. */
 const label = niftiBytes({ dim, voxels: Uint8Array.from({ length: size }, (_, i) => (4 * i) / size) });
 
-const image1mm = { spacingMm: [1, 1, 1] as [number, number, number], window: null, normalization: 'zscore', crop: 'none' } as const;
+const image1mm = {
+  spacingMm: [1, 1, 1] as [number, number, number],
+  window: null,
+  normalization: 'zscore',
+  crop: 'none',
+} as const;
 
 /** An nnU-Net folder of two cases. */
 const nnunet = (labels: unknown, more: object = {}) => ({

@@ -147,7 +147,12 @@ for (const backend of await availableBackends()) {
           return tf.add(dice, crossEntropy) as tf.Scalar;
         };
         t.equal(value(nothing(tensor(a))), 0, 'nothing known, nothing lost');
-        t.ok(tf.grad(nothing)(tensor(a)).dataSync().every((one) => one === 0));
+        t.ok(
+          tf
+            .grad(nothing)(tensor(a))
+            .dataSync()
+            .every((one) => one === 0),
+        );
       });
     });
 

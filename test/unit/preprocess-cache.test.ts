@@ -27,7 +27,13 @@ t.test('an entry comes back as it was, in shared memory; a damaged one counts as
     t.same(read, one);
     t.ok(read!.image.buffer instanceof SharedArrayBuffer);
   }
-  const labeled = makeCase('set', 'a', [5, 3, 7], (x) => x, (x, y) => (x + y) % 4);
+  const labeled = makeCase(
+    'set',
+    'a',
+    [5, 3, 7],
+    (x) => x,
+    (x, y) => (x + y) % 4,
+  );
   for (const one of [inFractions(labeled), withUnknown(labeled), withUnknown(inFractions(labeled))]) {
     await writeCacheFile(file, one);
     const { label, known } = (await readCacheFile(file))!;

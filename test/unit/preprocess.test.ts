@@ -28,7 +28,13 @@ function makeVolume<T extends VoxelArray>(
   return { data, sizeVoxels, spacingMm, affine: affine ?? [sx, 0, 0, -3, 0, sy, 0, 5, 0, 0, sz, 7, 0, 0, 0, 1] };
 }
 
-const plain: PreprocessingSettings = { spacingMm: [1, 1, 1], window: null, normalization: 'none', crop: 'none', targets: 'labels' };
+const plain: PreprocessingSettings = {
+  spacingMm: [1, 1, 1],
+  window: null,
+  normalization: 'none',
+  crop: 'none',
+  targets: 'labels',
+};
 const noise = (x: number, y: number, z: number) =>
   (Math.abs(Math.sin(x * 12.9898 + y * 78.233 + z * 37.719)) * 43758.5453) % 1;
 
@@ -229,7 +235,11 @@ t.test(
       const label = makeVolume(Uint8Array, size, [1, 1, 1], (x, y, z) => (x === 55 && y === 20 && z === 39 ? 7 : 0));
       const labeled = preprocessCase({ id: 'a', image, label }, settings, 'set');
       const inside = label.data.map((value) => (value === 7 ? 1 : 0));
-      t.same(restored(Uint8Array.from(labeled.label!), labeled.grid, 0).data, inside, 'the label is kept and comes back');
+      t.same(
+        restored(Uint8Array.from(labeled.label!), labeled.grid, 0).data,
+        inside,
+        'the label is kept and comes back',
+      );
     }
     const nothing = makeVolume(Float32Array, size, [1, 1, 1], () => 0);
     t.same(preprocessCase({ id: 'a', image: nothing }, { ...plain, crop: 'body' }, 'set').sizeVoxels, size);

@@ -74,7 +74,10 @@ t.test('fractions that are whole are labels', async (t) => {
   const map = labelMap(size);
   const same = host.resamplePairs(map, size, size, { scale: [1, 1, 1], offset: [0, 0, 0] });
   t.same([...same], [...map], 'the same grid');
-  const halves = host.resamplePairs(Uint8Array.of(7, 3), [2, 1, 1], [1, 1, 1], { scale: [2, 1, 1], offset: [0.5, 0, 0] });
+  const halves = host.resamplePairs(Uint8Array.of(7, 3), [2, 1, 1], [1, 1, 1], {
+    scale: [2, 1, 1],
+    offset: [0.5, 0, 0],
+  });
   t.same([...halves], [3 + 256 * 7 + 65536 * 255], 'of two halves the smaller label comes first');
   const third = Uint8Array.from({ length: 256 }, (_, label) => (label === 7 ? 1 : 0));
   t.same([...host.pairTarget(halves, third)], [0.5], 'a half is exact');

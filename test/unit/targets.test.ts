@@ -100,7 +100,11 @@ t.test('a structure that fills half of no voxel is still found', async (t) => {
   const data = new Uint8Array(voxelCount(size));
   data[5 + 12 * (5 + 12 * 5)] = 4;
   const affine: Affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-  const files = { id: 'a', image: volume(new Float32Array(data.length), size, affine), label: volume(data, size, affine) };
+  const files = {
+    id: 'a',
+    image: volume(new Float32Array(data.length), size, affine),
+    label: volume(data, size, affine),
+  };
   const one = preprocessCase(files, settings([2, 2, 2], 'fractions'), 'set');
   t.same(one.foreground, { 4: Int32Array.of(2 + 6 * (2 + 6 * 2)) });
   t.equal(shareOf(one.label!, one.foreground![4]![0]!, [4]), 64 / 510);
@@ -115,16 +119,33 @@ t.test('an ignored label leaves no trace in the targets', async (t) => {
   forEachVoxel(size, (x, _, z, i) => {
     data[i] = z % 2 === 1 ? 9 : x < 6 ? 1 : 2;
   });
-  const files = { id: 'a', image: volume(new Float32Array(data.length), size, affine), label: volume(data, size, affine) };
+  const files = {
+    id: 'a',
+    image: volume(new Float32Array(data.length), size, affine),
+    label: volume(data, size, affine),
+  };
   for (const targets of ['labels', 'fractions'] as const) {
     const same = preprocessCase({ ...files, ignoredLabel: 9 }, settings([1, 1, 1], targets), 'set');
-    t.same([...same.known!], [...data].map((value) => (value === 9 ? 0 : 1)), `${targets}: known on the same grid`);
-    t.same([...same.label!], [...data].map((value) => (value === 9 ? 0 : value)));
+    t.same(
+      [...same.known!],
+      [...data].map((value) => (value === 9 ? 0 : 1)),
+      `${targets}: known on the same grid`,
+    );
+    t.same(
+      [...same.label!],
+      [...data].map((value) => (value === 9 ? 0 : value)),
+    );
     t.same(Object.keys(same.foreground!), ['1', '2']);
   }
   const halved = preprocessCase({ ...files, ignoredLabel: 9 }, settings([1, 1, 2], 'fractions'), 'set');
-  t.ok(halved.known!.every((_, i) => shareOf(halved.known!, i, [1]) === 0.5), 'half of each voxel is known');
-  t.ok(halved.label!.every((value, i) => value === (i % 12 < 6 ? 1 : 2)), 'and the known half says what it is');
+  t.ok(
+    halved.known!.every((_, i) => shareOf(halved.known!, i, [1]) === 0.5),
+    'half of each voxel is known',
+  );
+  t.ok(
+    halved.label!.every((value, i) => value === (i % 12 < 6 ? 1 : 2)),
+    'and the known half says what it is',
+  );
   t.same([...targetMask(halved.known!, [1])].includes(1), false, 'a half is not more than a half');
   t.equal(preprocessCase(files, settings([1, 1, 1], 'labels'), 'set').known, undefined);
 });
@@ -192,7 +213,15 @@ t.test('targets and known voxels of a batch are those of its cases', async (t) =
 
 t.test('fractions are interpolated where a patch is rotated', async (t) => {
   const size: Triple = [12, 11, 10];
-  const one = inFractions(makeCase('a', '1', size, () => 0, (x, y, z) => (x + y + z) % 4));
+  const one = inFractions(
+    makeCase(
+      'a',
+      '1',
+      size,
+      () => 0,
+      (x, y, z) => (x + y + z) % 4,
+    ),
+  );
   const matrix = [0.9, -0.3, 0.1, 0.3, 0.8, 0, -0.1, 0.2, 1.1] as const;
   for (const labels of [[1], [0], [2, 3]])
     for (const begin of [
