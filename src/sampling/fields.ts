@@ -63,14 +63,15 @@ export interface Field {
   readonly patches: (plan: FieldPlan) => number;
   /** Steps with one of these terms have the field. */
   readonly readBy: readonly LossTerm[];
-  /** Only steps of a plan with unknown voxels have the field. */
-  readonly saysWhatIsKnown?: true;
+  /** Plans without which no step has it; absent: all plans. */
+  readonly only?: (plan: Pick<FieldPlan, 'unknownVoxels'>) => boolean;
   readonly source: FieldSource;
 }
 
 const labeled = ({ training }: FieldPlan) => training.labeledBatchSize;
 const mixes = ({ training }: FieldPlan) => training.labeledBatchSize / 2;
 const unlabeled = ({ training }: FieldPlan) => training.unlabeledBatchSize;
+const hasUnknownVoxels = ({ unknownVoxels }: Pick<FieldPlan, 'unknownVoxels'>) => unknownVoxels === true;
 
 /** All fields; the name begins with the group and is the name of the tensor. m is 1 outside the cube and 0 inside. */
 export const fields = {
@@ -99,7 +100,7 @@ export const fields = {
     values: 'float32',
     patches: (plan) => labeled(plan) * promptsPerImage(plan),
     readBy: ['dice', 'crossEntropy'],
-    saysWhatIsKnown: true,
+    only: hasUnknownVoxels,
     source: { cut: ({ known }) => known },
   },
   /** x_mix: labelled patches in pairs, a (of the first half of the batch) outside the cube, b inside. */
@@ -148,7 +149,7 @@ export const fields = {
     values: 'float32',
     patches: mixes,
     readBy: ['synthetic', 'auxiliary'],
-    saysWhatIsKnown: true,
+    only: hasUnknownVoxels,
     source: { mix: (a, b) => [a.known[0]!, b.known[0]!] },
   },
   /** x_u: unlabelled patches, each with a labelled patch or another unlabelled one inside the cube. */
@@ -185,7 +186,7 @@ export const fields = {
     values: 'float32',
     patches: unlabeled,
     readBy: ['cube'],
-    saysWhatIsKnown: true,
+    only: hasUnknownVoxels,
     source: { mix: (_, inside) => [zeros, inside.known[0]!] },
   },
   /** The unlabelled patches before they are mixed. */
@@ -225,8 +226,9 @@ export function fieldsOf(
 ): FieldName[] {
   const terms = stepTerms(plan, step);
   return allFields
-    .filter(([, { saysWhatIsKnown }]) => saysWhatIsKnown === undefined || plan.unknownVoxels === true)
-    .filter(([, { group, readBy }]) => readBy.some((term) => terms[group].includes(term)))
+    .filter(([, { group, readBy, only }]: [FieldName, Field]) => {
+      return readBy.some((term) => terms[group].includes(term)) && only?.(plan) !== false;
+    })
     .map(([name]) => name);
 }
 
