@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { availableParallelism, totalmem } from 'node:os';
 import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
+import { nodeModule } from '../../node-module.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import {
@@ -16,6 +14,11 @@ import {
   type RowAnswer,
 } from './device.js';
 import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js';
+
+// Not imported: a bundler for browsers follows select.ts to this file.
+const { existsSync } = nodeModule('node:fs');
+const { createRequire } = nodeModule('node:module');
+const { availableParallelism, totalmem } = nodeModule('node:os');
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
