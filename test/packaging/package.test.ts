@@ -50,7 +50,9 @@ const { filename, files } = (Array.isArray(answer) ? answer[0] : Object.values(a
 const paths = new Set(files.map(({ path }) => path));
 
 t.test('the tarball holds what its documents name, and no tests', async (t) => {
-  for (const document of [...paths].filter((path) => /^(README|CHANGELOG|CONTRIBUTING)\.md$|^docs\/.*\.md$/.test(path))) {
+  for (const document of [...paths].filter((path) =>
+    /^(README|CHANGELOG|CONTRIBUTING)\.md$|^docs\/.*\.md$/.test(path),
+  )) {
     const text = readFileSync(join(packageRoot, document), 'utf8');
     for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
       const target = posix.join(posix.dirname(document), link!);
@@ -64,7 +66,13 @@ t.test('the tarball holds what its documents name, and no tests', async (t) => {
     [...paths].filter((path) => /^dist\/test\/|^native\/test\/|\.test\.|\.map$|^build\//.test(path)),
     [],
   );
-  for (const file of ['dist/src/browser.js', 'dist/src/browser.d.ts', 'native/install.mjs', 'CMakeLists.txt', 'LICENSE'])
+  for (const file of [
+    'dist/src/browser.js',
+    'dist/src/browser.d.ts',
+    'native/install.mjs',
+    'CMakeLists.txt',
+    'LICENSE',
+  ])
     t.ok(paths.has(file), file);
 });
 
@@ -132,7 +140,14 @@ export async function consume(): Promise<number> {
   const tsc = join(packageRoot, 'node_modules', 'typescript', 'bin', 'tsc');
   const check = (module: string, moduleResolution: string, files: readonly string[]) => {
     const compilerOptions = {
-      ...{ module, moduleResolution, strict: true, skipLibCheck: false, exactOptionalPropertyTypes: true, noEmit: true },
+      ...{
+        module,
+        moduleResolution,
+        strict: true,
+        skipLibCheck: false,
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+      },
       ...{ target: 'es2022', lib: ['es2022', 'dom'] },
     };
     writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
@@ -148,7 +163,11 @@ export async function consume(): Promise<number> {
     t.equal(code, 0, `${resolution}: ${text}`);
   }
   const wrong = await check('nodenext', 'nodenext', ['wrong.mts']);
-  t.match(wrong.text, /wrong\.mts\(1,\d+\): error TS2\d+[\s\S]*wrong\.mts\(4,\d+\): error TS2322/, 'the types are there');
+  t.match(
+    wrong.text,
+    /wrong\.mts\(1,\d+\): error TS2\d+[\s\S]*wrong\.mts\(4,\d+\): error TS2322/,
+    'the types are there',
+  );
 });
 
 t.test('CommonJS requires it where Node can, and is told why where it cannot', withTime, async (t) => {
