@@ -13,7 +13,7 @@ import { nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js
 import { host } from '../../src/wasm/host.js';
 
 // An emulated processor is some forty times slower.
-t.setTimeout(600_000);
+t.setTimeout(290_000);
 
 const addon = join(packageRoot, 'prebuilds', 'linux-arm64', 'versemi.node');
 const node = join(packageRoot, 'build', 'nodes', 'node_modules', 'node-arm64', 'bin', 'node');
@@ -29,7 +29,7 @@ function missing(): string | false {
   return nativeUnavailableReason() ?? false;
 }
 
-t.test('predict on arm64 gives the mask of this machine', { skip: missing(), timeout: 590_000 }, async (t) => {
+t.test('predict on arm64 gives the mask of this machine', { skip: missing(), timeout: 280_000 }, async (t) => {
   const folder = t.testdir();
   await makePhantomDataset(join(folder, 'phantom'), 'mr-atrium', {
     ...{ cases: 1, labeledCases: 0, validationCases: 0, testCases: 0, seed: 3 },
