@@ -21,6 +21,15 @@ async function readPart(handle: FileHandle, start: number, length: number): Prom
   return bytes.subarray(0, at);
 }
 
+/** The whole file, chunk by chunk. (A stream on the handle would close it where the pipeline fails, from Node 22 on.) */
+async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array> {
+  for (let start = 0; ; start += chunkBytes) {
+    const chunk = await readPart(handle, start, chunkBytes);
+    if (chunk.length > 0) yield chunk;
+    if (chunk.length < chunkBytes) return;
+  }
+}
+
 export interface Inflated {
   readonly bytes: Uint8Array;
   /** Set when the compressed stream ended before its end mark: the size of the file; `bytes` is what could be had. */
@@ -78,9 +87,8 @@ export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promis
     // What the trailer promises is true of most files, but may be anything: it only decides how much is reserved at first.
     const promised = tail === undefined ? 0 : new DataView(tail.buffer).getUint32(0, true);
     const collector = new Collector(wanted, Math.min(promised, capacity.inflatedBytes));
-    const compressed = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
     try {
-      await pipeline(compressed, createGunzip({ chunkSize: chunkBytes }), collector);
+      await pipeline(chunksOf(handle), createGunzip({ chunkSize: chunkBytes }), collector);
       return { bytes: collector.bytes };
     } catch (error) {
       if (error === enough) return { bytes: collector.bytes };
