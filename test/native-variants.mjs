@@ -2,6 +2,7 @@
 //   address   AddressSanitizer and UndefinedBehaviorSanitizer, every instruction set
 //   thread    ThreadSanitizer; the kernels of the baseline, which share the thread pool with all others
 //   arm64     the addon's build for Linux arm64, under qemu-aarch64
+//   win32     the addon's build for Windows x64, under Wine
 // `node test/native-variants.mjs [NAME ...]` builds and runs all or some, with the short lists of cases (VERSEMI_TEST_CASES=few);
 // a variant whose programs are missing is skipped with the reason.
 import { spawnSync } from 'node:child_process';
@@ -12,7 +13,6 @@ import { buildFolder, configuration, missingCompiler } from '../native/prebuilds
 import { missingTools } from './native-build.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-const qemu = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
 
 const sanitized = (name, ...settings) => ({
   folder: join(root, 'build', `native-${name}`),
@@ -20,19 +20,23 @@ const sanitized = (name, ...settings) => ({
   configure: (folder) => ['-S', '.', '-B', folder, '-DVERSEMI_CUDA=OFF', ...settings],
 });
 
+/** The build of an addon that the package brings, and in it the tests, which CTest starts by the emulator. */
+const emulated = (platform, emulator, debian, ...settings) => ({
+  folder: buildFolder(platform),
+  missing: () =>
+    missingCompiler(platform) ??
+    (run(emulator[0], ['--version']).status === 0
+      ? null
+      : `${emulator[0]} was not found (Debian: apt-get install ${debian})`),
+  configure: () => [...configuration(platform), `-DCMAKE_CROSSCOMPILING_EMULATOR=${emulator.join(';')}`, ...settings],
+});
+
 const variants = {
   address: sanitized('address', '-DVERSEMI_SANITIZE=address,undefined'),
   thread: sanitized('thread', '-DVERSEMI_SANITIZE=thread', '-DVERSEMI_WIDE_SETS=OFF'),
-  arm64: {
-    folder: buildFolder('linux-arm64'),
-    missing: () =>
-      missingCompiler('linux-arm64') ??
-      (run(qemu[0], ['--version']).status === 0
-        ? null
-        : 'qemu-aarch64 was not found (Debian: apt-get install qemu-user)'),
-    // The build of the addon, and in it the tests, which CTest starts by the emulator.
-    configure: () => [...configuration('linux-arm64'), `-DCMAKE_CROSSCOMPILING_EMULATOR=${qemu.join(';')}`],
-  },
+  arm64: emulated('linux-arm64', ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'], 'qemu-user'),
+  // The programs carry their libraries, as the addon does.
+  win32: emulated('win32-x64', ['wine'], 'wine64', '-DCMAKE_EXE_LINKER_FLAGS=-static'),
 };
 
 function run(command, args) {
@@ -40,7 +44,13 @@ function run(command, args) {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
-    env: { ...process.env, VERSEMI_TEST_CASES: 'few' },
+    // Wine keeps its files in the build folder and says nothing of its own.
+    env: {
+      ...process.env,
+      VERSEMI_TEST_CASES: 'few',
+      WINEPREFIX: join(root, 'build', 'wine'),
+      WINEDEBUG: '-all',
+    },
   });
 }
 

@@ -120,7 +120,7 @@ function explain(error: NodeJS.ErrnoException, file: string): string {
     `Run \`node ${packageRoot}native/install.mjs\` and read what it prints.`,
     'It needs a C++17 compiler and CMake; `npm install --ignore-scripts` and VERSEMI_SKIP_ADDON leave the addon out.',
   ];
-  let what = `the native addon cannot be loaded: ${error.message.split('\n')[0]}`;
+  let what = `the native addon cannot be loaded: ${error.message.split(/\r?\n/)[0]}`;
   if (error.code === 'MODULE_NOT_FOUND') {
     what = `the native addon is not built (${file} does not exist), and the package brings none for ${process.platform} ${process.arch}`;
   } else if (/invalid ELF|wrong architecture|not a valid Win32|Module did not self-register/.test(error.message)) {
