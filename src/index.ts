@@ -95,7 +95,8 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
-export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
+export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';

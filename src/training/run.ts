@@ -105,12 +105,13 @@ export class TrainingRun {
     return { type: 'checkpoint', step: this.step, file: this.files.best, best: true };
   }
 
-  /** Writes what a resumed run goes on from. */
+  /** Writes what a resumed run goes on from; the checkpoint before it stays, for when this one is damaged. */
   async saveLast(): Promise<CheckpointEvent> {
     const { network, average, adam } = this.state;
     const [values, averages, moments] = await Promise.all([network.values(), average.values(), adam.moments()]);
     const { pending } = this.history;
-    await saveCheckpoint(this.files.last, values, averages, this.metadata(), { step: this.step, moments, pending });
+    const state = { step: this.step, moments, pending };
+    await saveCheckpoint(this.files.last, values, averages, this.metadata(), state, { keep: this.files.previous });
     return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
   }
 

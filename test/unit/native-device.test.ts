@@ -324,6 +324,7 @@ async function loaderIn(folder: string) {
   for (const file of [
     'environment.js',
     'errors.js',
+    'visible-text.js',
     'node-module.js',
     'root.js',
     'tfjs/devices/device.js',
