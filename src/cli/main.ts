@@ -53,7 +53,11 @@ ${environmentHelp()}`,
 
 const asked = process.argv[2] ?? '';
 // The help lists all commands, and the name of an unknown command is compared with the names of all.
-const needed = Object.hasOwn(commands, asked) ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
+const needed = Object.hasOwn(commands, asked)
+  ? [asked]
+  : ['-V', '--version'].includes(asked)
+    ? []
+    : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
