@@ -6,7 +6,7 @@ import { parseJson } from '../json-text.js';
 import { withRegularFile } from '../regular-file.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import type { ResampledGrid } from './grid.js';
-import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
+import { type LabelMap, maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
 
 /**
  * One preprocessed case on disk, little-endian:
@@ -14,14 +14,18 @@ import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-
  *   8 bytes   length of the header
  *   32 bytes  SHA-256 of all other bytes of the file
  *   header    JSON, padded with spaces so that the arrays are 8-byte aligned
- *   arrays    image (float32), label (uint8, if any), foreground samples (int32), each padded to 8 bytes
+ *   arrays    image (float32), label and where it is known (uint8 or float32, if any), foreground samples (int32), each padded
+ *             to 8 bytes
  * Bump the version whenever the layout or the meaning of preprocessing changes: older entries are then made anew.
  */
-const magic = 'versemi\u0003';
+const magic = 'versemi\u0004';
 const checksumStart = 16;
 const preambleBytes = 48;
 /** Headers have a few thousand bytes. */
 const mostHeaderBytes = 1 << 20;
+
+/** How a label map is stored; null: there is none. */
+type MapForm = 'uint8' | 'float32' | null;
 
 interface Header {
   readonly id: string;
@@ -29,12 +33,18 @@ interface Header {
   readonly sizeVoxels: PreprocessedCase['sizeVoxels'];
   readonly spacingMm: PreprocessedCase['spacingMm'];
   readonly grid: ResampledGrid;
-  readonly hasLabel: boolean;
+  readonly label: MapForm;
+  readonly known: MapForm;
   /** Label value -> number of foreground samples, in the order in which they are stored; null when there is no label. */
   readonly foreground: readonly (readonly [number, number])[] | null;
 }
 
 const aligned = (bytes: number) => Math.ceil(bytes / 8) * 8;
+
+function formOf(map: LabelMap | undefined): MapForm {
+  if (map === undefined) return null;
+  return map instanceof Uint8Array ? 'uint8' : 'float32';
+}
 
 function bytesOf(array: Float32Array | Uint8Array | Int32Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -49,14 +59,16 @@ export async function writeCacheFile(file: string, one: PreprocessedCase): Promi
     sizeVoxels: one.sizeVoxels,
     spacingMm: one.spacingMm,
     grid: one.grid,
-    hasLabel: one.label !== undefined,
+    label: formOf(one.label),
+    known: formOf(one.known),
     foreground: foreground?.map(([value, voxels]) => [value, voxels.length] as const) ?? null,
   };
   const json = new TextEncoder().encode(JSON.stringify(header));
   const headerBytes = new Uint8Array(aligned(json.length)).fill(0x20);
   headerBytes.set(json);
   const parts: Uint8Array[] = [headerBytes];
-  const arrays = [one.image, ...(one.label === undefined ? [] : [one.label]), ...(foreground ?? []).map(([, v]) => v)];
+  const maps = [one.label, one.known].filter((map) => map !== undefined);
+  const arrays = [one.image, ...maps, ...(foreground ?? []).map(([, v]) => v)];
   for (const array of arrays) {
     parts.push(bytesOf(array), new Uint8Array(aligned(array.byteLength) - array.byteLength));
   }
@@ -77,7 +89,8 @@ const sizes = z.tuple([z.int().gt(0), z.int().gt(0), z.int().gt(0)]);
 /** What the size of a file follows from; of the rest the checksum says that it is as it was written. */
 const headerSizes = z.object({
   sizeVoxels: sizes,
-  hasLabel: z.boolean(),
+  label: z.enum(['uint8', 'float32']).nullable(),
+  known: z.enum(['uint8', 'float32']).nullable(),
   foreground: z
     .array(z.tuple([z.int().gt(0).lte(255), z.int().gt(0).lte(maximumForegroundSamples)]))
     .max(255)
@@ -106,8 +119,8 @@ async function readEntry(handle: FileHandle, sizeBytes: number, file: string): P
   if (!(await fill(handle, headerText, preambleBytes))) return undefined;
   const header = parseJson(headerText, { file, code: 'FILE_CORRUPT' });
   if (!headerSizes.safeParse(header).success) return undefined;
-  const { id, dataset, sizeVoxels, spacingMm, grid, hasLabel, foreground } = header as Header;
-  const lengths = arrayLengths(sizeVoxels, hasLabel, foreground);
+  const { id, dataset, sizeVoxels, spacingMm, grid, label, known, foreground } = header as Header;
+  const lengths = arrayLengths(sizeVoxels, [label, known], foreground);
   const starts: number[] = [];
   let end = preambleBytes + headerBytes;
   for (const [elements, elementBytes] of lengths) {
@@ -121,15 +134,20 @@ async function readEntry(handle: FileHandle, sizeBytes: number, file: string): P
   if (Buffer.compare(checksum(bytes, [bytes.subarray(preambleBytes)]), stored) !== 0) return undefined;
   const { buffer } = bytes;
   const voxels = voxelCount(sizeVoxels);
-  const samplesFrom = hasLabel ? 2 : 1;
-  const samples = foreground?.map(
-    ([value, count], i) => [value, new Int32Array(buffer, starts[samplesFrom + i]!, count)] as const,
-  );
+  let next = 1;
+  const mapOf = (form: MapForm): LabelMap | undefined => {
+    if (form === null) return undefined;
+    const start = starts[next++]!;
+    return form === 'uint8' ? new Uint8Array(buffer, start, voxels) : new Float32Array(buffer, start, voxels);
+  };
+  const [labels, knownVoxels] = [mapOf(label), mapOf(known)];
+  const samples = foreground?.map(([value, count]) => [value, new Int32Array(buffer, starts[next++]!, count)] as const);
   return {
     id,
     dataset,
     image: new Float32Array(buffer, starts[0]!, voxels),
-    ...(hasLabel ? { label: new Uint8Array(buffer, starts[1]!, voxels) } : {}),
+    ...(labels === undefined ? {} : { label: labels }),
+    ...(knownVoxels === undefined ? {} : { known: knownVoxels }),
     sizeVoxels,
     spacingMm,
     ...(samples === undefined ? {} : { foreground: Object.fromEntries(samples) }),
@@ -140,13 +158,13 @@ async function readEntry(handle: FileHandle, sizeBytes: number, file: string): P
 /** Elements of each array of a file, in order, and bytes per element. */
 function arrayLengths(
   sizeVoxels: Triple,
-  hasLabel: boolean,
+  maps: readonly MapForm[],
   foreground: Header['foreground'],
 ): [elements: number, elementBytes: number][] {
   const voxels = voxelCount(sizeVoxels);
   return [
     [voxels, 4],
-    ...(hasLabel ? [[voxels, 1] as [number, number]] : []),
+    ...maps.flatMap((form): [number, number][] => (form === null ? [] : [[voxels, form === 'uint8' ? 1 : 4]])),
     ...(foreground ?? []).map(([, count]): [number, number] => [count, 4]),
   ];
 }

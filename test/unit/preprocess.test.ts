@@ -2,9 +2,10 @@ import t from 'tap';
 import type { PreprocessingSettings } from '../../src/config/plan.js';
 import { evenRows } from '../../src/inference/memory.js';
 import { boxSize, type ResampledGrid } from '../../src/preprocessing/grid.js';
-import { foregroundSamples, preprocessCase } from '../../src/preprocessing/preprocess-case.js';
+import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import { maximumForegroundSamples } from '../../src/preprocessing/preprocessed-case.js';
 import { restorer, rowsToRestore } from '../../src/preprocessing/restore.js';
+import { foregroundSamples } from '../../src/preprocessing/targets.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { applyAffine } from '../../src/volume/affine.js';
@@ -27,7 +28,13 @@ function makeVolume<T extends VoxelArray>(
   return { data, sizeVoxels, spacingMm, affine: affine ?? [sx, 0, 0, -3, 0, sy, 0, 5, 0, 0, sz, 7, 0, 0, 0, 1] };
 }
 
-const plain: PreprocessingSettings = { spacingMm: [1, 1, 1], window: null, normalization: 'none', crop: 'none' };
+const plain: PreprocessingSettings = {
+  spacingMm: [1, 1, 1],
+  window: null,
+  normalization: 'none',
+  crop: 'none',
+  targets: 'labels',
+};
 const noise = (x: number, y: number, z: number) =>
   (Math.abs(Math.sin(x * 12.9898 + y * 78.233 + z * 37.719)) * 43758.5453) % 1;
 
@@ -83,7 +90,7 @@ t.test(
     t.same(one.image, canonical.data);
     t.same([one.id, one.dataset], ['a', 'set']);
     const mask = restored(
-      one.label!.map((value) => (value === 2 ? 6 : 5)),
+      Uint8Array.from(one.label!, (value) => (value === 2 ? 6 : 5)),
       one.grid,
       5,
     );
@@ -161,7 +168,7 @@ t.test('a ball survives the way to another grid and back', async (t) => {
     [0.7, 0.7, 1],
   ] as [number, number, number][]) {
     const one = preprocessCase({ id: 'a', image, label }, { ...plain, spacingMm }, 'set');
-    const back = dice(restored(one.label!, one.grid, 0.5).data, label.data);
+    const back = dice(restored(Uint8Array.from(one.label!), one.grid, 0.5).data, label.data);
     t.ok(back > 0.93, `${spacingMm}: ${back}`);
   }
 });
@@ -231,7 +238,7 @@ t.test('body crop: air and single bright voxels are cut off whatever the label, 
     const inside = preprocessCase(edge, settings, 'set');
     t.same(inside.grid.crop, one.grid.crop, 'a label does not move the crop, which a scan to be segmented has too');
     const marked = edge.label.data.map((value) => (value === 7 ? 1 : 0));
-    t.same(restored(inside.label!, inside.grid, 0).data, marked, 'the label is kept and comes back');
+    t.same(restored(Uint8Array.from(inside.label!), inside.grid, 0).data, marked, 'the label is kept and comes back');
     const outside = labeled(begin[0], begin[1], end[2]);
     const refused = {
       code: 'VERSEMI_LABEL_INVALID',
