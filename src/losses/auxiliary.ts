@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { crossEntropy } from './cross-entropy.js';
 import { dice } from './dice.js';
-import { overlap } from './overlap.js';
+import { overlap, type RowGroups } from './overlap.js';
 
 /** One of the two images of a mix: what its task's prompt predicts, and where its own foreground lies in the mix. */
 export interface AuxiliaryPart {
@@ -17,9 +17,19 @@ export interface AuxiliaryPart {
  *
  *     L_aux = 1/2 [ Dice(F_ta(x_mix), y_a m) + Dice(F_tb(x_mix), y_b (1 - m)) ]
  *
- * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it.
+ * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it. With the tasks of the rows, those of a and
+ * then those of b, Dice is the mean over the tasks, each over all its rows, in place of the mean of a and b.
  */
-export function auxiliaryLoss(a: AuxiliaryPart, b: AuxiliaryPart, withCrossEntropy: boolean): tf.Scalar {
+export function auxiliaryLoss(
+  a: AuxiliaryPart,
+  b: AuxiliaryPart,
+  withCrossEntropy: boolean,
+  groups?: RowGroups,
+): tf.Scalar {
+  if (groups !== undefined) {
+    const sums = overlap(tf.concat([a.logits, b.logits]), tf.concat([a.target, b.target]), undefined, groups);
+    return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
+  }
   const [ofA, ofB] = [a, b].map(({ logits, target }) => {
     const sums = overlap(logits, target);
     return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);

@@ -1,7 +1,9 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
+import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
-import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
+import { type Budget, coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
+import { defaultMethod, labeledOnly, type Method, type MethodRow, methodRow, stepsFor, usesUnlabeled } from './methods.js';
 
 export type { PlanningOptions } from './budget.js';
 
@@ -21,7 +23,8 @@ export interface PlanningResult {
 /**
  * Derives a plan from a fingerprint. Spacing, window, normalisation per dataset; patch, width, batch and steps for all,
  * since one network serves all datasets.
- * @throws VERSEMI_DATASET_INVALID when there is nothing labelled to make a task of
+ * @throws VERSEMI_DATASET_INVALID when there is nothing labelled to make a task of; VERSEMI_SPLIT_INVALID for a method that
+ *   needs unlabelled cases where there are none
  */
 export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}): PlanningResult {
   const explanations: Explanation[] = [];
@@ -33,7 +36,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
   const tasks = makeTasks(fingerprint, options, explain);
   const spacings = fingerprint.datasets.map((dataset) => makeSpacing(dataset, options));
   const budget = makeBudget(fingerprint, spacings, tasks.length + 1, options);
-  const { network, patch, training } = budget;
+  const { network, patch } = budget;
   for (const { field, value, reason } of budget.explanations) explain(field, value, reason);
 
   const datasets = fingerprint.datasets.map((dataset, index) => {
@@ -62,8 +65,8 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       foregroundFraction > 0 ? ': without it most patches would hold no foreground' : ''
     }`,
   );
-  const beyond = makeBeyondPaper(fingerprint, tasks, training, explain);
-  const plan = parsePlan({
+  const several = fingerprint.datasets.some(({ name }) => tasks.filter(({ dataset }) => dataset === name).length > 1);
+  const fixed = {
     version: 1,
     name: options.name ?? 'plan',
     seed: options.seed ?? 0,
@@ -71,52 +74,71 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     tasks,
     network,
     patchSizeVoxels: patch,
-    training: { ...training, ...beyond.training },
-    losses: beyond.losses,
     augmentation: { foregroundFraction },
-  });
+  };
+  const method = chooseMethod(options.method, budget.unlabeled);
+  const plan = makeMethod(method, budget, several, (settings) => parsePlan({ ...fixed, ...settings }), explain);
   return { plan, explanations };
 }
 
 /**
- * Options that the paper does not have and that gave better models on real scans (README, real scans): the teacher where there are
- * unlabelled cases, and all prompts of an image where a dataset has several tasks.
+ * The method of a plan.
+ * @throws VERSEMI_SPLIT_INVALID for one that needs unlabelled cases where there are none
  */
-function makeBeyondPaper(
-  { datasets }: Fingerprint,
-  tasks: readonly PlanTask[],
-  { mode = 'semi-supervised', stage2Steps = 0 }: Partial<Plan['training']>,
+function chooseMethod(asked: Method | undefined, unlabeled: boolean): MethodRow {
+  if (asked === undefined) return unlabeled ? methodRow(defaultMethod) : labeledOnly(methodRow(defaultMethod));
+  if (usesUnlabeled(asked) && !unlabeled)
+    throw new VersemiError('SPLIT_INVALID', {
+      field: 'datasets[].split.unlabeled',
+      expected: `unlabelled cases, which the method ${asked} learns from`,
+      found: 'none in any dataset',
+      remedy: 'Add unlabelled cases, or plan with the method supervised-cutmix.',
+    });
+  return methodRow(asked);
+}
+
+/**
+ * Completes a plan by what its method sets, with as many steps as make the run take the trunk passes of the budget.
+ * @param complete makes a plan of the fields that a method sets
+ */
+function makeMethod(
+  { explanation, stage1Share, rampShare = 0, mode = 'semi-supervised', prompts = 'each', ...row }: MethodRow,
+  { training: sizes, passes, stepReason }: Budget,
+  several: boolean,
+  complete: (settings: MethodFields) => Plan,
   explain: Explain,
-) {
-  const several = datasets.some(({ name }) => tasks.filter(({ dataset }) => dataset === name).length > 1);
-  const taught = mode === 'semi-supervised' && stage2Steps > 0;
-  const unsupervisedRampSteps = taught ? Math.round(stage2Steps / 5) : 0;
+): Plan {
+  const training = { mode, ...sizes, promptsPerImage: several ? prompts : 'one' };
+  const losses = { diceOver: 'task', ...row.losses } as const;
+  const cutmix = row.cutmix ?? {};
+  const oneStep = { stage1Steps: 1, stage2Steps: stage1Share === 1 ? 0 : 1 };
+  const steps = stepsFor(complete({ training: { ...training, ...oneStep }, losses, cutmix }), passes, stage1Share);
+  const every = Math.max(10, Math.round(totalSteps(steps) / 100) * 10);
+  const unsupervisedRampSteps = Math.round(steps.stage2Steps * rampShare);
+  const plan = complete({
+    training: { ...training, ...steps, validateEverySteps: every, checkpointEverySteps: every },
+    losses: { ...losses, unsupervisedRampSteps },
+    cutmix,
+  });
+  explain('method', row.name, explanation);
+  explain('training.mode', mode, 'by the method');
+  explain('training.stage1Steps', steps.stage1Steps, stepReason);
+  explain('training.stage2Steps', steps.stage2Steps, steps.stage2Steps === 0 ? 'no unlabelled case is used' : stepReason);
   explain(
     'training.promptsPerImage',
-    several ? 'all' : 'one',
-    several
-      ? 'a dataset has several tasks: each is in every step, for the cost of a small head'
-      : 'every dataset has one task',
+    training.promptsPerImage,
+    several ? 'a dataset has several tasks; by the method' : 'every dataset has one task',
   );
-  explain(
-    'losses.teacher',
-    taught ? 1 : 0,
-    taught
-      ? 'better on real scans than the terms of the paper alone'
-      : mode === 'supervised'
-        ? 'only labelled cases are used'
-        : 'there are no unlabelled cases',
-  );
-  if (taught)
-    explain(
-      'losses.unsupervisedRampSteps',
-      unsupervisedRampSteps,
-      'a fifth of the stage: the teacher is weak at first',
-    );
-  return {
-    training: { promptsPerImage: several ? ('all' as const) : ('one' as const) },
-    losses: { teacher: taught ? 1 : 0, unsupervisedRampSteps },
-  };
+  for (const [field, value] of Object.entries({ ...losses, unsupervisedRampSteps }))
+    explain(`losses.${field}`, value, 'by the method');
+  for (const [field, value] of Object.entries(cutmix)) explain(`cutmix.${field}`, value, 'by the method');
+  return plan;
+}
+
+interface MethodFields {
+  readonly training: Partial<Plan['training']>;
+  readonly losses: Partial<Plan['losses']>;
+  readonly cutmix: Partial<Plan['cutmix']>;
 }
 
 type Explain = (field: string, value: unknown, reason: string) => void;

@@ -47,7 +47,7 @@ async function run(device: Device, ahead: boolean) {
     const { losses: terms, gradientNorm } = await runStep(state, plan, data, next);
     losses.push({ ...terms, gradientNorm });
   }
-  const values = { ...Object.fromEntries(await network.values()), ...(await state.adam.moments()) };
+  const values = { ...Object.fromEntries(await network.values()), ...Object.fromEntries(await state.optimizer.state()) };
   const average = Object.fromEntries(await state.average.values());
   const notice = state.program.takeNotice();
   disposeState(state);

@@ -12,7 +12,7 @@ import { VersemiNetwork } from '../../src/model/network.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import { registerVersemiBackends } from '../../src/tfjs/index.js';
 import type { TrainingEvent } from '../../src/training/events.js';
-import { Adam } from '../../src/training/optimizer.js';
+import { Optimizer } from '../../src/training/optimizer.js';
 import { runFiles } from '../../src/training/run-folder.js';
 import { createState, disposeState, runStep } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
@@ -224,18 +224,18 @@ t.test('NaN stops the run by name, and the last good checkpoint stays', async (t
 
 t.test('a gradient that is not finite is named by its parameter', async (t) => {
   const network = new VersemiNetwork(networkConfig(tinyPlan()), 1);
-  const adam = new Adam(network.parameters, tinyPlan().training);
+  const optimizer = new Optimizer(network.parameters, tinyPlan().training);
   const poisoned = tf.tidy(() =>
-    adam.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
+    optimizer.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
   );
-  const norm = adam.take([poisoned]);
+  const norm = optimizer.take([poisoned]);
   t.ok(Number.isNaN(norm.dataSync()[0]));
-  t.equal(await adam.firstNotFinite(), 'up.0.weight');
+  t.equal(await optimizer.firstNotFinite(), 'up.0.weight');
   norm.dispose();
   poisoned.dispose();
-  adam.take([]).dispose();
-  t.equal(await adam.firstNotFinite(), undefined);
-  adam.dispose();
+  optimizer.take([]).dispose();
+  t.equal(await optimizer.firstNotFinite(), undefined);
+  optimizer.dispose();
   network.dispose();
 });
 

@@ -154,7 +154,7 @@ t.test('tasks and intensities', async (t) => {
     t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
   const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
   t.equal(merged.training.promptsPerImage, 'one');
-  t.equal(makePlan({ datasets }, { mode: 'supervised' }).plan.losses.teacher, 0);
+  t.equal(makePlan({ datasets }, { method: 'supervised' }).plan.losses.teacher, 0);
   t.same(merged.tasks[0], { name: 'two-parts', dataset: 'two parts', labels: [1, 2] });
   t.throws(() => makePlan({ datasets: [datasets[2]!] }), { code: 'VERSEMI_DATASET_INVALID' });
 });

@@ -8,7 +8,8 @@ import { dice } from '../../src/losses/dice.js';
 import { ofPrompt, overlap } from '../../src/losses/overlap.js';
 import { supervisedLoss } from '../../src/losses/supervised.js';
 import { syntheticLoss } from '../../src/losses/synthetic.js';
-import { teacherLoss, teacherTarget } from '../../src/losses/teacher.js';
+import { pseudoLabel } from '../../src/losses/pseudo-label.js';
+import { teacherLoss } from '../../src/losses/teacher.js';
 import { unsupervisedLoss } from '../../src/losses/unsupervised.js';
 import { availableBackends, wave } from './model-support.js';
 
@@ -74,7 +75,7 @@ for (const backend of await availableBackends()) {
       const there = p.flatMap((value, i) => (outside[i] === 1 ? [value] : []));
       const foundThere = found.filter((_, i) => outside[i] === 1);
       is(
-        () => teacherLoss(tensor(a), teacherTarget(tensor(b)), tensor(outside)),
+        () => teacherLoss(tensor(a), pseudoLabel(tensor(b), 'hard', 0), tensor(outside), 'dice-cross-entropy'),
         plainDice(there, foundThere) + plainCrossEntropy(there, foundThere),
         'L_teacher',
       );
@@ -121,7 +122,7 @@ for (const backend of await availableBackends()) {
         dice: (x) => supervisedLoss(x, tensor(y)).dice,
         crossEntropy: (x) => supervisedLoss(x, tensor(y)).crossEntropy,
         cube: (x) => cubeLoss(x, tensor(y), tensor(inside)),
-        teacher: (x) => teacherLoss(x, teacherTarget(tensor(b)), tensor(inside)),
+        teacher: (x) => teacherLoss(x, pseudoLabel(tensor(b), 'hard', 0), tensor(inside), 'dice-cross-entropy'),
         auxiliary: (x) =>
           auxiliaryLoss({ logits: x, target: tensor(y) }, { logits: tf.mul(x, 0.5), target: tensor(z) }, true),
         unsupervised: (x) => {

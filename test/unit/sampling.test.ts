@@ -181,7 +181,7 @@ t.test('a step has the fields that its terms read, and the block of a plan holds
   const voxels = 8 * 6 * 4;
   const { plan, data } = example({ ...settings, losses: { teacher: 1, auxiliaryInStage2: false } });
   t.same(names(plan, 1), ['image', 'target', 'image', 'anyForeground', 'targetA', 'targetB']);
-  const second = ['image', 'target', 'image', 'anyForeground', 'image', 'inside', 'cubeLabel', 'clean'];
+  const second = ['image', 'target', 'image', 'anyForeground', 'image', 'partner', 'cubeLabel', 'clean'];
   t.same(names(plan, 2), second);
   t.equal(batchBytes(plan), 4 * voxels * (6 + 6 + 4 * 3 + 4 * 4));
   const { fields } = createSampler(plan, data).batch(2);
@@ -285,7 +285,7 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
             at(fields['unlabeled.image']!, i, patch, ...v),
             within(cube) ? at(fields['labeled.image']!, inside, patch, ...v) : own,
           );
-          check(at(fields['unlabeled.inside']!, i, patch, ...v), within(cube) ? 1 : 0);
+          check(at(fields['unlabeled.partner']!, i, patch, ...v), within(cube) ? 1 : 0);
           if (fields['unlabeled.clean'] !== undefined) check(at(fields['unlabeled.clean'], i, patch, ...v), own);
           check(at(fields['unlabeled.cubeLabel']!, i, patch, ...v), within(cube) ? truth(inside, v) : 0);
         }
@@ -353,7 +353,7 @@ t.test('unlabelled pairs: each image is mixed with another, and nothing is known
   );
   const taught = example({ cutmix: { unlabeledMix: 'unlabeled-pairs' }, losses: { teacher: 1 } });
   const clean = createSampler(taught.plan, data).batch(4).fields['unlabeled.clean']!;
-  const { 'unlabeled.inside': inside } = createSampler(taught.plan, data).batch(4).fields;
+  const { 'unlabeled.partner': inside } = createSampler(taught.plan, data).batch(4).fields;
   const outside = (n: number) =>
     inside!.findIndex((value, i) => i >= n * patch[0] * patch[1] * patch[2] && value === 0);
   for (const n of [0, 1, 2, 3]) t.equal(clean[outside(n)], image[outside(n)]);
