@@ -1,5 +1,5 @@
 /** What a step of a plan consists of. All of it follows from the plan and the number of the step, which counts from 0. */
-import type { Plan } from './plan.js';
+import type { Plan } from './schema.js';
 
 /** Names of the loss terms, as events, reports and plans have them. */
 export type LossTerm =

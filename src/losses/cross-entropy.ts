@@ -1,14 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Overlap, overall } from './overlap.js';
 
-/** Keeps the quotient defined where no voxel counts. */
-const smoothing = 1e-5;
-
 /**
  * Mean voxel cross-entropy over the two channels background and foreground, over all voxels of all groups:
  *
  *     CE(p, y) = mean(-y log p - (1 - y) log(1 - p))
  */
 export function crossEntropy(sums: Overlap): tf.Scalar {
-  return tf.div(overall(sums.crossEntropy, sums), tf.add(overall(sums.voxels, sums), smoothing));
+  return tf.div(overall(sums.crossEntropy, sums), overall(sums.voxels, sums));
 }

@@ -12,11 +12,14 @@ export interface Overlap {
   readonly squares: tf.Tensor;
   /** sum of m * (-target * log(sigmoid(logit)) - (1 - target) * log(1 - sigmoid(logit))) */
   readonly crossEntropy: tf.Tensor;
-  /** sum of m: the number of voxels */
+  /** sum of m, the number of voxels that count; a little above 0 where none does */
   readonly voxels: tf.Tensor;
   /** Of the groups in their mean, [groups]; absent for scalars. */
   readonly weights?: tf.Tensor1D;
 }
+
+/** Lost in the rounding of float32 beside any number of voxels that a mask lets count. */
+const fewestVoxels = 1e-6;
 
 /** How the rows of a batch are taken together, for example by their tasks. A row in no group does not count. */
 export interface RowGroups {
@@ -36,15 +39,17 @@ export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor, 
   if (groups === undefined) {
     const sums = overlapSums(logits, target, mask);
     const sum = (index: number) => tf.reshape(tf.slice(sums, [index], [1]), []) as tf.Scalar;
-    return { product: sum(0), squares: tf.add(sum(1), sum(2)), crossEntropy: sum(3), voxels: sum(4) };
+    // With a mask that is 0 everywhere nothing counts: a mean over no voxel is 0.
+    const voxels = mask === undefined ? sum(4) : tf.add(sum(4), fewestVoxels);
+    return { product: sum(0), squares: tf.add(sum(1), sum(2)), crossEntropy: sum(3), voxels };
   }
   const rows = tf.expandDims(overlapSumsOfRows(logits, target, mask), 0);
   // Not a matrix product: some devices round the operands of those.
   const sums = tf.sum(tf.mul(tf.expandDims(groups.members, 2), rows), 1);
   const count = sums.shape[0]!;
   const sum = (index: number) => tf.reshape(tf.slice(sums, [0, index], [count, 1]), [count]);
-  const squares = tf.add(sum(1), sum(2));
-  return { product: sum(0), squares, crossEntropy: sum(3), voxels: sum(4), weights: groups.weights };
+  const [squares, voxels] = [tf.add(sum(1), sum(2)), tf.add(sum(4), fewestVoxels)];
+  return { product: sum(0), squares, crossEntropy: sum(3), voxels, weights: groups.weights };
 }
 
 /** The sum over the groups. */

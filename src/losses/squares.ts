@@ -1,9 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type Overlap, overall } from './overlap.js';
 
-/** Keeps the quotient defined where no voxel counts. */
-const smoothing = 1e-5;
-
 /**
  * Mean square of the difference of two probabilities over all voxels that count (m = 1), the consistency of the mean teacher
  * (Tarvainen and Valpola, NeurIPS 2017), from sum(p^2) + sum(y^2) - 2 sum(p y):
@@ -12,5 +9,5 @@ const smoothing = 1e-5;
  */
 export function meanSquares(sums: Overlap): tf.Scalar {
   const squares = tf.sub(overall(sums.squares, sums), tf.mul(2, overall(sums.product, sums)));
-  return tf.div(squares, tf.add(overall(sums.voxels, sums), smoothing));
+  return tf.div(squares, overall(sums.voxels, sums));
 }

@@ -13,9 +13,9 @@ import { shapes, shapesPlan } from './training-support.js';
 
 const data = shapes(16);
 
-function plan(recomputedLevels: number, patch = 16): Plan {
+function plan(recomputedLevels: number, patch = 16, network: object = {}): Plan {
   return shapesPlan(patch, {
-    network: { baseWidth: 4, levels: 3, convolutions: [2, 1, 2], headWidth: 4 },
+    network: { baseWidth: 4, levels: 3, convolutions: [2, 1, 2], headWidth: 4, ...network },
     training: {
       stage1Steps: 1,
       stage2Steps: 1,
@@ -67,6 +67,18 @@ async function check(t: Test, peaks: boolean) {
 }
 
 await registerVersemiBackends();
+t.test('with a skip and a block at full resolution', async (t) => {
+  await selectDevice('wasm');
+  const all = { fullResolutionSkip: true, fullResolutionBlock: true };
+  for (const network of [all, { ...all, fullResolutionBlock: false }]) {
+    const { peak: _, ...expected } = await gradients(plan(0, 16, network));
+    for (const levels of [1, 3]) {
+      const { peak: __, ...found } = await gradients(plan(levels, 16, network));
+      t.same(found, expected, `${levels} levels`);
+    }
+  }
+});
+
 t.test('TF.js cpu', async (t) => {
   await tf.setBackend('cpu');
   await check(t, false);

@@ -125,6 +125,8 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   loaded.network.dispose();
 });
 
+const fullResolution = { fullResolutionSkip: true, fullResolutionBlock: true };
+
 t.test('resuming is bitwise the same as never having stopped, wherever it stopped', async (t) => {
   const folder = t.testdir();
   const whole = await run(tinyPlan(), { runFolder: `${folder}/whole` });
@@ -148,6 +150,42 @@ t.test('resuming is bitwise the same as never having stopped, wherever it stoppe
     );
     t.same(histories[1], histories[0], 'history');
   }
+});
+
+t.test('resuming with gradient descent, and with all that the options add to a step', async (t) => {
+  const folder = t.testdir();
+  const options = {
+    'gradient descent': tinyPlan({ optimizer: 'sgd', learningRate: 1e-2, weightDecay: 1e-4 }),
+    'components of both sides': tinyPlan(
+      { promptsPerImage: 'each' },
+      {
+        network: { baseWidth: 2, levels: 2, convolutions: [1, 1], headWidth: 2, ...fullResolution },
+        cutmix: { unlabeledMix: 'both-sides' },
+        losses: { diceOver: 'task', agreement: 1, teacher: 1, cubeTasks: 1, largestComponent: true, ramp: 'sigmoid' },
+      },
+    ),
+    noise: tinyPlan(
+      { stage1Steps: 1, stage2Steps: 5, workers: 1 },
+      {
+        cutmix: { unlabeledMix: 'none' },
+        losses: { teacher: 1, teacherNoise: 0.1, noisyPasses: 1, entropy: [0.75, 1], unsupervisedRampSteps: 4 },
+      },
+    ),
+  };
+  for (const [name, plan] of Object.entries(options)) {
+    const [whole, parts] = [`${folder}/${name} whole`, `${folder}/${name} parts`];
+    await run(plan, { runFolder: whole });
+    for (const stop of [2, 4, undefined]) await run(plan, { runFolder: parts, resume: true }, stop);
+    const expected = tensorsOf(runFiles(whole).last);
+    t.same(tensorsOf(runFiles(parts).last), expected, name);
+    const memory = Object.keys(expected).filter((tensor) => /^(adam|sgd)/.test(tensor));
+    t.same(memory, name === 'gradient descent' ? ['sgd.velocity'] : ['adam.first', 'adam.second']);
+  }
+  const other = tinyPlan({ optimizer: 'sgd', learningRate: 1e-2, weightDecay: 1e-4, momentum: 0.5 });
+  await t.rejects(run(other, { runFolder: `${folder}/gradient descent parts`, resume: true }), {
+    code: 'VERSEMI_CHECKPOINT_MISMATCH',
+    details: { field: 'training.momentum' },
+  });
 });
 
 for (const { backend, device, available, why } of await registerVersemiBackends())

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { forwardPasses, stageBegins, stageOf, trunkPasses } from '../../src/config/steps.js';
+import { forwardPasses, stageBegins, stageOf, runPasses, trunkPasses } from '../../src/config/steps.js';
 import { HistoryRecorder } from '../../src/training/history.js';
 import { Pace } from '../../src/training/pace.js';
 import { averageDecayAt, learningRateAt, unsupervisedRamp } from '../../src/training/schedule.js';
@@ -111,7 +111,14 @@ t.test('the estimate knows that stage 2 costs more', async (t) => {
   );
   t.same(passes(planWith({}, { teacher: 1 }), 10), { training: 20, forwardOnly: 8 }, 'the averaged network');
   t.same(passes(planWith({}, { synthetic: 0, auxiliary: 0 }), 0), { training: 8, forwardOnly: 0 }, 'no term, no pass');
+  t.same(passes(planWith({}, { agreement: 1 }), 10), { training: 20, forwardOnly: 8 }, 'once for both terms');
+  const noisy = { teacher: 1, noisyPasses: 8, entropy: [0.75, 1], teacherNoise: 0.1 };
+  t.same(passes(planWith({}, noisy), 10), { training: 20, forwardOnly: 72 }, 'and for each noisy pass');
   t.equal(forwardPasses({ training: 20, forwardOnly: 8 }), 68);
+  t.equal(runPasses(planWith({}, { teacher: 1 })), 10 * 3 * 12 + 20 * 68);
+  t.equal(runPasses(planWith({ mode: 'supervised' })), 30 * 3 * 8);
+  t.equal(runPasses(planWith({ stage2Steps: 0 })), 10 * 3 * 12);
+  t.equal(runPasses(planWith({ stage1Steps: 0 })), 20 * 3 * 20);
   t.equal(new Pace(plan).add(0, 12), 9 * 12 + 20 * 20, 'a second per image');
   t.equal(new Pace(plan).add(29, 12), 0);
   t.equal(new Pace(planWith({ mode: 'supervised' })).add(0, 8), 29 * 8);
