@@ -16,6 +16,7 @@ export const streams = {
   split: 6,
   test: 7,
   noise: 8,
+  bootstrap: 9,
 } as const;
 
 const multiplier0 = 0xd2511f53;

@@ -418,7 +418,8 @@ const losses = z.strictObject({
     range: [0, 64],
     default: 0,
     unit: 'passes',
-    explanation: 'Passes of the moving average, each with its own noise, whose mean the entropy is taken of; 0: the entropy of the target.',
+    explanation:
+      'Passes of the moving average, each with its own noise, whose mean the entropy is taken of; 0: the entropy of the target.',
   }),
   teacherNoise: real({
     range: [0, 100],
@@ -429,7 +430,8 @@ const losses = z.strictObject({
   }),
   teacherStatistics: choice(['moving', 'batch'], {
     default: 'moving',
-    explanation: 'With which statistics the moving average of the network normalises: the moving ones, or those of its batch.',
+    explanation:
+      'With which statistics the moving average of the network normalises: the moving ones, or those of its batch.',
   }),
   largestComponent: flag({
     default: false,

@@ -1,8 +1,8 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { type ConsistencyForm, consistency } from './consistency.js';
 import { overlap } from './overlap.js';
-import { countedIn } from './teacher.js';
 import type { PseudoLabel } from './pseudo-label.js';
+import { countedIn } from './teacher.js';
 
 /**
  * Agreement across views on unlabelled images: in a mix the synthetic task must find what the moving average F' of the network

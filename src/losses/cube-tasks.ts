@@ -14,12 +14,7 @@ import { overlap, type RowGroups } from './overlap.js';
  * @param region m, same shape
  * @param groups tasks of the rows, where Dice is taken per task
  */
-export function cubeTasksLoss(
-  logits: tf.Tensor,
-  target: tf.Tensor,
-  region: tf.Tensor,
-  groups?: RowGroups,
-): tf.Scalar {
+export function cubeTasksLoss(logits: tf.Tensor, target: tf.Tensor, region: tf.Tensor, groups?: RowGroups): tf.Scalar {
   const sums = overlap(logits, target, region, groups);
   return tf.add(dice(sums), crossEntropy(sums));
 }

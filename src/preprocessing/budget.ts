@@ -3,8 +3,8 @@ import { defaultConvolutions } from '../config/schema.js';
 import { forwardPasses, runPasses, trunkPasses } from '../config/steps.js';
 import type { Triple } from '../volume/volume.js';
 import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
-import type { Method } from './methods.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
+import type { Method } from './methods.js';
 
 export interface PlanningOptions {
   /** Name of the plan. Default 'plan'. */

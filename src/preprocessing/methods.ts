@@ -1,5 +1,5 @@
-import type { Plan } from '../config/plan.js';
-import { runPasses, trunkPasses, forwardPasses } from '../config/steps.js';
+import { type Plan, parsePlan } from '../config/plan.js';
+import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../config/steps.js';
 
 /** What a method sets in a plan; everything else is the same for all methods. */
 interface MethodSettings {
@@ -159,4 +159,67 @@ export function stepsFor(
   const steps = passes / (stage1Share * first + (1 - stage1Share) * second);
   const stage1Steps = Math.round(stage1Share * steps);
   return { stage1Steps, stage2Steps: Math.max(1, Math.round((passes - stage1Steps * first) / second)) };
+}
+
+/** What a method writes into a plan. */
+interface MethodFields {
+  readonly training: Pick<
+    Plan['training'],
+    'mode' | 'stage1Steps' | 'stage2Steps' | 'promptsPerImage' | 'validateEverySteps' | 'checkpointEverySteps'
+  >;
+  readonly losses: Partial<Plan['losses']>;
+  readonly cutmix: Partial<Plan['cutmix']>;
+}
+
+/**
+ * A plan with what a method sets, and as many steps as make the run take `passes` trunk passes (in units of one forward pass).
+ * @param several whether a dataset has several tasks
+ * @param complete makes a plan of the fields that the method sets
+ */
+export function completePlan(
+  { stage1Share, rampShare = 0, mode = 'semi-supervised', prompts = 'each', losses, cutmix = {} }: MethodRow,
+  passes: number,
+  several: boolean,
+  complete: (fields: MethodFields) => Plan,
+): { plan: Plan; fields: MethodFields } {
+  const fieldsFor = (steps: { stage1Steps: number; stage2Steps: number }): MethodFields => {
+    const every = Math.max(10, Math.round(totalSteps(steps) / 100) * 10);
+    const promptsPerImage = several ? prompts : 'one';
+    return {
+      training: { mode, ...steps, promptsPerImage, validateEverySteps: every, checkpointEverySteps: every },
+      losses: { diceOver: 'task', ...losses, unsupervisedRampSteps: Math.round(steps.stage2Steps * rampShare) },
+      cutmix,
+    };
+  };
+  // The cost of a step does not depend on the number of steps.
+  const shortest = complete(fieldsFor({ stage1Steps: 1, stage2Steps: stage1Share === 1 ? 0 : 1 }));
+  const fields = fieldsFor(stepsFor(shortest, passes, stage1Share));
+  return { plan: complete(fields), fields };
+}
+
+/** Whether a dataset has several tasks, so that an image can be prompted with more than one. */
+export function hasSeveralTasks({ datasets, tasks }: { datasets: readonly { name: string }[]; tasks: Plan['tasks'] }) {
+  return datasets.some(({ name }) => tasks.filter(({ dataset }) => dataset === name).length > 1);
+}
+
+/**
+ * A plan made over for a method: the same data, network, patches, augmentation, batches and optimiser, and as many trunk passes.
+ * How often it validates goes with the number of steps.
+ */
+export function planForMethod(plan: Plan, method: Method): Plan {
+  const { losses: _, cutmix: __, training, ...rest } = plan;
+  const complete = (fields: MethodFields) =>
+    parsePlan({ ...rest, ...fields, training: { ...training, ...fields.training, warmupSteps: 0 } });
+  const { plan: made } = completePlan(methodRow(method), runPasses(plan), hasSeveralTasks(plan), complete);
+  const share = totalSteps(made.training) / totalSteps(training);
+  const scaled = (steps: number) => (steps === 0 ? 0 : Math.max(1, Math.round(steps * share)));
+  return {
+    ...made,
+    training: {
+      ...made.training,
+      warmupSteps: scaled(training.warmupSteps),
+      validateEverySteps: scaled(training.validateEverySteps),
+      checkpointEverySteps: scaled(training.checkpointEverySteps),
+    },
+  };
 }

@@ -1,9 +1,17 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
-import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
-import { type Budget, coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
+import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
-import { defaultMethod, labeledOnly, type Method, type MethodRow, methodRow, stepsFor, usesUnlabeled } from './methods.js';
+import {
+  completePlan,
+  defaultMethod,
+  hasSeveralTasks,
+  labeledOnly,
+  type Method,
+  type MethodRow,
+  methodRow,
+  usesUnlabeled,
+} from './methods.js';
 
 export type { PlanningOptions } from './budget.js';
 
@@ -65,7 +73,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       foregroundFraction > 0 ? ': without it most patches would hold no foreground' : ''
     }`,
   );
-  const several = fingerprint.datasets.some(({ name }) => tasks.filter(({ dataset }) => dataset === name).length > 1);
+  const several = hasSeveralTasks({ datasets, tasks });
   const fixed = {
     version: 1,
     name: options.name ?? 'plan',
@@ -77,7 +85,10 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     augmentation: { foregroundFraction },
   };
   const method = chooseMethod(options.method, budget.unlabeled);
-  const plan = makeMethod(method, budget, several, (settings) => parsePlan({ ...fixed, ...settings }), explain);
+  const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
+    parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training } }),
+  );
+  explainMethod(method, fields, budget.stepReason, several, explain);
   return { plan, explanations };
 }
 
@@ -97,48 +108,26 @@ function chooseMethod(asked: Method | undefined, unlabeled: boolean): MethodRow 
   return methodRow(asked);
 }
 
-/**
- * Completes a plan by what its method sets, with as many steps as make the run take the trunk passes of the budget.
- * @param complete makes a plan of the fields that a method sets
- */
-function makeMethod(
-  { explanation, stage1Share, rampShare = 0, mode = 'semi-supervised', prompts = 'each', ...row }: MethodRow,
-  { training: sizes, passes, stepReason }: Budget,
+/** Says what the method of a plan set. */
+function explainMethod(
+  { name, explanation }: MethodRow,
+  { training, losses, cutmix }: ReturnType<typeof completePlan>['fields'],
+  stepReason: string,
   several: boolean,
-  complete: (settings: MethodFields) => Plan,
   explain: Explain,
-): Plan {
-  const training = { mode, ...sizes, promptsPerImage: several ? prompts : 'one' };
-  const losses = { diceOver: 'task', ...row.losses } as const;
-  const cutmix = row.cutmix ?? {};
-  const oneStep = { stage1Steps: 1, stage2Steps: stage1Share === 1 ? 0 : 1 };
-  const steps = stepsFor(complete({ training: { ...training, ...oneStep }, losses, cutmix }), passes, stage1Share);
-  const every = Math.max(10, Math.round(totalSteps(steps) / 100) * 10);
-  const unsupervisedRampSteps = Math.round(steps.stage2Steps * rampShare);
-  const plan = complete({
-    training: { ...training, ...steps, validateEverySteps: every, checkpointEverySteps: every },
-    losses: { ...losses, unsupervisedRampSteps },
-    cutmix,
-  });
-  explain('method', row.name, explanation);
-  explain('training.mode', mode, 'by the method');
-  explain('training.stage1Steps', steps.stage1Steps, stepReason);
-  explain('training.stage2Steps', steps.stage2Steps, steps.stage2Steps === 0 ? 'no unlabelled case is used' : stepReason);
+): void {
+  explain('method', name, explanation);
+  explain('training.mode', training.mode, 'by the method');
+  explain('training.stage1Steps', training.stage1Steps, stepReason);
+  const unused = training.stage2Steps === 0;
+  explain('training.stage2Steps', training.stage2Steps, unused ? 'no unlabelled case is used' : stepReason);
   explain(
     'training.promptsPerImage',
     training.promptsPerImage,
     several ? 'a dataset has several tasks; by the method' : 'every dataset has one task',
   );
-  for (const [field, value] of Object.entries({ ...losses, unsupervisedRampSteps }))
-    explain(`losses.${field}`, value, 'by the method');
+  for (const [field, value] of Object.entries(losses)) explain(`losses.${field}`, value, 'by the method');
   for (const [field, value] of Object.entries(cutmix)) explain(`cutmix.${field}`, value, 'by the method');
-  return plan;
-}
-
-interface MethodFields {
-  readonly training: Partial<Plan['training']>;
-  readonly losses: Partial<Plan['losses']>;
-  readonly cutmix: Partial<Plan['cutmix']>;
 }
 
 type Explain = (field: string, value: unknown, reason: string) => void;

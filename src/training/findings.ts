@@ -31,12 +31,7 @@ const searched = 'unlabeled.averaged';
  * @param network has the averaged weights
  * @param inputs with `unlabeled.averaged` where the plan wants largest components
  */
-export function findings(
-  network: VersemiNetwork,
-  plan: FindingsPlan,
-  inputs: InputSource,
-  terms: StepTerms,
-): Findings {
+export function findings(network: VersemiNetwork, plan: FindingsPlan, inputs: InputSource, terms: StepTerms): Findings {
   const { losses } = plan;
   const logits = losses.largestComponent ? inputs.get<tf.Tensor5D>(searched) : averagedLogits(network, plan, inputs);
   const wanted = partsOf(logits, plan, terms);
@@ -109,7 +104,11 @@ function certaintiesOf(
 }
 
 /** Of pairs of unlabelled images both are known in the mix: where the partner lies, what was found in the partner. */
-function inMix(label: PseudoLabel, { cutmix, training }: FindingsPlan, inputs: InputSource): NonNullable<Findings['aggregate']> {
+function inMix(
+  label: PseudoLabel,
+  { cutmix, training }: FindingsPlan,
+  inputs: InputSource,
+): NonNullable<Findings['aggregate']> {
   if (cutmix.unlabeledMix !== 'unlabeled-pairs') return { label, everywhere: false };
   const partner = inputs.get('unlabeled.partner');
   const half = training.unlabeledBatchSize / 2;

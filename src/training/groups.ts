@@ -93,7 +93,11 @@ function predict(
 function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
   const { losses } = plan;
   const logits = predict(network, plan, inputs, 'labeled', 'follow');
-  const loss = supervisedLoss(ofPrompt(logits, 0, logits.shape[1]), inputs.get('labeled.target'), rowGroups('labeled', plan, inputs));
+  const loss = supervisedLoss(
+    ofPrompt(logits, 0, logits.shape[1]),
+    inputs.get('labeled.target'),
+    rowGroups('labeled', plan, inputs),
+  );
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },
@@ -149,7 +153,11 @@ function unlabeledTerms(
   const weightOf = (name: 'unsupervised' | 'agreement' | 'teacher') => inputs.get<tf.Scalar>(`${name}.weight`);
   let next = real + 1;
   /** The logits of prompts of each image, of which the next `count` have not been read yet. */
-  const take = (count: number) => ofPrompt(logits, (next += count) - count, count);
+  const take = (count: number) => {
+    const first = next;
+    next += count;
+    return ofPrompt(logits, first, count);
+  };
   const terms: WeightedTerm[] = [];
   if (wanted.includes('unsupervised')) {
     const value = unsupervisedLoss(logits, real, synthetic(), losses.aggregateGradient);

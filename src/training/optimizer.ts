@@ -100,7 +100,12 @@ export class Optimizer {
    * @param gradientScale factor on the gradients (clipping); 1 = none
    */
   apply(step: number, learningRate: number, gradientScale: number): void {
-    rules[this.plan.optimizer](this.parameters, this.gradients, this.memory, { ...this.plan, step, learningRate, gradientScale });
+    rules[this.plan.optimizer](this.parameters, this.gradients, this.memory, {
+      ...this.plan,
+      step,
+      learningRate,
+      gradientScale,
+    });
   }
 
   /** Name of the first parameter whose gradient has an element that is not finite. */

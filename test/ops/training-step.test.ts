@@ -25,7 +25,15 @@ const others: readonly Partial<Settings>[] = [
     // Dice per task, every prompt once, the agreement across views.
     training: { promptsPerImage: 'each', labeledBatchSize: 2, unlabeledBatchSize: 3 },
     cutmix: { unlabeledMix: 'both-sides' },
-    losses: { ...common, diceOver: 'task', agreement: 1, teacher: 1, cubeTasks: 1, pseudoLabel: 'soft', ramp: 'sigmoid' },
+    losses: {
+      ...common,
+      diceOver: 'task',
+      agreement: 1,
+      teacher: 1,
+      cubeTasks: 1,
+      pseudoLabel: 'soft',
+      ramp: 'sigmoid',
+    },
     network: { fullResolutionSkip: true, fullResolutionBlock: true },
   },
   {
@@ -127,7 +135,10 @@ for (const { backend, device: choice, available, why } of await registerVersemiB
 t.test('the averaged network has the moving average of the steps before', async (t) => {
   await selectDevice('wasm', { precision: 'float32' });
   const settings = plan(labeledInside);
-  const state = createState(new VersemiNetwork({ ...settings.network, tasks: settings.tasks.length }, settings.seed), settings);
+  const state = createState(
+    new VersemiNetwork({ ...settings.network, tasks: settings.tasks.length }, settings.seed),
+    settings,
+  );
   for (let step = 0; step < 3; step++) await runStep(state, settings, noise(settings, step));
   const average = await state.average.values();
   await runStep(state, settings, noise(settings, 3));

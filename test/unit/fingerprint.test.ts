@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
 import { multiplyAddsPerVoxel, passSeconds, trainingBytesPerVoxel } from '../../src/preprocessing/cost-model.js';
 import {
@@ -11,7 +12,6 @@ import {
 } from '../../src/preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
-import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 const paper = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 };

@@ -8,9 +8,9 @@ import { cubeLoss } from '../../src/losses/cube.js';
 import { cubeTasksLoss } from '../../src/losses/cube-tasks.js';
 import { dice } from '../../src/losses/dice.js';
 import { ofPrompt, overlap, type RowGroups } from '../../src/losses/overlap.js';
+import { pseudoLabel } from '../../src/losses/pseudo-label.js';
 import { supervisedLoss } from '../../src/losses/supervised.js';
 import { syntheticLoss } from '../../src/losses/synthetic.js';
-import { pseudoLabel } from '../../src/losses/pseudo-label.js';
 import { teacherLoss } from '../../src/losses/teacher.js';
 import { certain } from '../../src/losses/uncertainty.js';
 import { unsupervisedLoss } from '../../src/losses/unsupervised.js';
@@ -49,7 +49,6 @@ const byTask = (): RowGroups => ({
 });
 const ofTask = (values: number[], task: number) => values.filter((_, i) => rowTasks[Math.floor(i / 20)] === task);
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-
 
 for (const backend of await availableBackends()) {
   t.test(backend, async (t) => {
@@ -102,7 +101,11 @@ for (const backend of await availableBackends()) {
       const counted = (values: number[]) => [...ofTask(values, 0), ...ofTask(values, 2)];
       const supervised = () => supervisedLoss(rowTensor(a), rowTensor(y), byTask());
       is(() => supervised().dice, perTask(p, y), 'Dice of L_sup');
-      is(() => supervised().crossEntropy, plainCrossEntropy(counted(p), counted(y)), 'cross-entropy over rows that count');
+      is(
+        () => supervised().crossEntropy,
+        plainCrossEntropy(counted(p), counted(y)),
+        'cross-entropy over rows that count',
+      );
       // The rows of a are 0, 1, 2, those of b are 3, 4, 5.
       const halves = (values: number[]) =>
         [values.slice(0, 60), values.slice(60)].map((half) => tf.tensor(half, [3, 4, 5, 1])) as [tf.Tensor, tf.Tensor];
@@ -125,8 +128,15 @@ for (const backend of await availableBackends()) {
         mean(counted(p).map((value, i) => (value - counted(q)[i]!) ** 2)),
         'mean squares over rows that count',
       );
-      is(() => cubeTasksLoss(tensor(a), tensor(y), tensor(inside)), plainDice(within(p), within(y)) +
-        plainCrossEntropy(p.filter((_, i) => inside[i] === 1), y.filter((_, i) => inside[i] === 1)), 'over the batch');
+      is(
+        () => cubeTasksLoss(tensor(a), tensor(y), tensor(inside)),
+        plainDice(within(p), within(y)) +
+          plainCrossEntropy(
+            p.filter((_, i) => inside[i] === 1),
+            y.filter((_, i) => inside[i] === 1),
+          ),
+        'over the batch',
+      );
     });
 
     t.test('L_agree: the synthetic task of the mix against what was found before', async () => {
@@ -154,9 +164,16 @@ for (const backend of await availableBackends()) {
       const logits = [-3, -1.4, -1.3, 0, 1.3, 1.4, 3];
       const label = (kind: 'hard' | 'soft', confidence: number) => pseudoLabel(tf.tensor1d(logits), kind, confidence);
       const read = (f: () => tf.Tensor | undefined) => tf.tidy(() => [...(f()?.dataSync() ?? [])]);
-      t.same(read(() => label('hard', 0).target), [0, 0, 0, 0, 1, 1, 1]);
+      t.same(
+        read(() => label('hard', 0).target),
+        [0, 0, 0, 0, 1, 1, 1],
+      );
       t.equal(label('hard', 0.5).counted, undefined, 'up to one half all voxels count');
-      t.same(read(() => label('hard', 0.8).counted), [1, 1, 0, 0, 0, 1, 1], '0.8 is a logit of 1.386');
+      t.same(
+        read(() => label('hard', 0.8).counted),
+        [1, 1, 0, 0, 0, 1, 1],
+        '0.8 is a logit of 1.386',
+      );
       read(() => label('soft', 0).target).forEach((value, i) => {
         t.ok(Math.abs(value - sigmoid(logits[i]!)) < 1e-6);
       });
@@ -164,7 +181,11 @@ for (const backend of await availableBackends()) {
       for (const share of [0.2, 0.75, 0.95]) {
         const probabilities = [0.001, 0.02, 0.2, 0.45, 0.6, 0.9, 0.999];
         const expected = probabilities.map((q) => Number(entropy(q) < share * Math.LN2));
-        t.same(read(() => certain(tf.tensor1d(probabilities), tf.scalar(share))), expected, `below ${share} ln 2`);
+        t.same(
+          read(() => certain(tf.tensor1d(probabilities), tf.scalar(share))),
+          expected,
+          `below ${share} ln 2`,
+        );
       }
     });
 

@@ -137,7 +137,7 @@ for (const backend of await availableBackends()) {
       const config = { ...small, levels: 2, convolutions: [2, 1], fullResolutionSkip: true, fullResolutionBlock: true };
       const network = new VersemiNetwork(config, 3);
       const found = tf.tidy(() => {
-        const images = tf.tensor(wave(2 * 64, 1), [2, 4, 4, 4, 1]) as tf.Tensor5D;
+        const images = tf.tensor([...wave(2 * 64, 1)], [2, 4, 4, 4, 1]) as tf.Tensor5D;
         const w = (name: string) => network.weight(`${name}.weight`);
         const convolved = (x: tf.Tensor5D, name: string) =>
           conv3dNormRelu(conv3dNormRelu(x, w(`${name}.0`), null), w(`${name}.1`), null);

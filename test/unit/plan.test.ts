@@ -120,7 +120,10 @@ t.test('contradictions name both fields', async (t) => {
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
-    [minimal({ losses: { largestComponent: true } }), 'losses.largestComponent and losses.teacher and losses.agreement'],
+    [
+      minimal({ losses: { largestComponent: true } }),
+      'losses.largestComponent and losses.teacher and losses.agreement',
+    ],
     [
       minimal({ losses: { teacher: 1, noisyPasses: 8, entropy: [0.75, 1] } }),
       'losses.noisyPasses and losses.entropy and losses.teacherNoise',

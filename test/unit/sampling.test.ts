@@ -394,7 +394,10 @@ t.test('no mix: unlabelled images stay whole; noise for the averaged network', a
   const sampler = createSampler(plan, data);
   const { fields } = sampler.batch(4);
   t.same(sampler.recipe(4).unlabeledMixes, []);
-  t.same([fields['unlabeled.image'], fields['unlabeled.partner'], fields['unlabeled.cubeLabel']], [undefined, undefined, undefined]);
+  t.same(
+    [fields['unlabeled.image'], fields['unlabeled.partner'], fields['unlabeled.cubeLabel']],
+    [undefined, undefined, undefined],
+  );
   const voxels = patch[0] * patch[1] * patch[2];
   t.equal(fields['unlabeled.clean']!.length, 4 * voxels);
   const noise = fields['unlabeled.noise']!.slice();

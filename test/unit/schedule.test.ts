@@ -1,5 +1,5 @@
 import t from 'tap';
-import { forwardPasses, stageBegins, stageOf, runPasses, trunkPasses } from '../../src/config/steps.js';
+import { forwardPasses, runPasses, stageBegins, stageOf, trunkPasses } from '../../src/config/steps.js';
 import { HistoryRecorder } from '../../src/training/history.js';
 import { Pace } from '../../src/training/pace.js';
 import { averageDecayAt, learningRateAt, unsupervisedRamp } from '../../src/training/schedule.js';
@@ -56,7 +56,9 @@ t.test('the unsupervised weight ramps over stage 2', async (t) => {
     [0, 0.5, 1, 1],
   );
   t.equal(unsupervisedRamp(10, 10, { unsupervisedRampSteps: 0, ramp: 'sigmoid' }), 1);
-  const sigmoid = [10, 12, 14, 25].map((step) => unsupervisedRamp(step, 10, { unsupervisedRampSteps: 4, ramp: 'sigmoid' }));
+  const sigmoid = [10, 12, 14, 25].map((step) =>
+    unsupervisedRamp(step, 10, { unsupervisedRampSteps: 4, ramp: 'sigmoid' }),
+  );
   t.same(sigmoid, [Math.exp(-5), Math.exp(-1.25), 1, 1]);
 });
 

@@ -112,7 +112,11 @@ export function sgdStep(
   const sizes = parameters.map((parameter) => sizeOf(parameter.shape));
   checkArena('sgdStep', 'arena', sizes, arena);
   checkArena('sgdStep', 'velocity', sizes, velocity);
-  runCustom<Tensor[]>('VersemiSgdStep', { arena, velocity, ...numbered(parameters) }, { sizes, settings: { ...settings } });
+  runCustom<Tensor[]>(
+    'VersemiSgdStep',
+    { arena, velocity, ...numbered(parameters) },
+    { sizes, settings: { ...settings } },
+  );
 }
 
 /**

@@ -113,12 +113,7 @@ function overlap(count: number, target: Source, mask: Source | null, name: strin
     row: 'overlap_sums_grad',
     name: `${name}, gradient of ${which}`,
     attributes: { rows, count },
-    inputs: [
-      rows === 1 ? explicit(0.7, -0.3, 0.2, 0.05, 11) : normal(5 * rows),
-      logits,
-      target,
-      mask,
-    ],
+    inputs: [rows === 1 ? explicit(0.7, -0.3, 0.2, 0.05, 11) : normal(5 * rows), logits, target, mask],
     outputs: [which === 'target' ? null : all, which === 'logits' ? null : all],
     terms: 4,
   });
