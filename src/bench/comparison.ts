@@ -119,7 +119,8 @@ export async function* compareRuns(
     yield { type: 'run', run, index: i + 1, total: runs.length, state };
     if (state === 'finished') continue;
     if (state !== 'evaluate') {
-      for await (const event of train(run.plan, { ...trainOptions, runFolder, resume: true }))
+      const resume = existsSync(runFiles(runFolder).metrics);
+      for await (const event of train(run.plan, { ...trainOptions, runFolder, resume }))
         yield { type: 'training', run, event };
       if (options.signal?.aborted) return;
     }

@@ -4,7 +4,7 @@ import { type ComparisonEvent, compareRuns, plannedRuns } from '../bench/compari
 import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { runPasses, totalSteps } from '../config/steps.js';
-import { VersemiError } from '../errors.js';
+import { isVersemiError, VersemiError } from '../errors.js';
 import { type Method, methodNames, planForMethod } from '../preprocessing/methods.js';
 import { summarizeComparison } from '../reports/comparison.js';
 import { deviceOptions } from '../tfjs/index.js';
@@ -62,7 +62,12 @@ The validation cases of the plan are the same for all runs; the final model of e
           facts: { device: device.description, deviceSettings: settings },
         });
         const show = shown(terminal, options.every);
-        for await (const event of events) show(event);
+        try {
+          for await (const event of events) show(event);
+        } catch (error) {
+          // Preprocessing and evaluation end with this error, training ends without one.
+          if (!signal.aborted || !isVersemiError(error, 'ABORTED')) throw error;
+        }
         if (!signal.aborted) return;
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
