@@ -30,6 +30,7 @@ export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.j
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
 export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
+export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
 export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
   type ImageInfo,

@@ -6,8 +6,8 @@ import { shown } from '../json-text.js';
 import { readError } from '../regular-file.js';
 import type { CaseFiles, LeftOut } from './types.js';
 
-const niftiEnding = /\.(nii|hdr)(\.gz)?$/i;
-const endings = /(\.nii|\.hdr|\.img)(\.gz)?$|\.(h5|hdf5)$/i;
+const volumeEnding = /\.(nii|hdr)(\.gz)?$|\.(nrrd|nhdr|mha|mhd)$/i;
+const endings = /(\.nii|\.hdr|\.img)(\.gz)?$|\.(h5|hdf5|nhdr|mha|mhd)$|(\.seg)?\.nrrd$/i;
 
 /** True for the name of an image file of any format that is read. */
 export function isImage(name: string): boolean {
@@ -40,11 +40,11 @@ async function isFolder(folder: string, entry: Dirent): Promise<boolean> {
   );
 }
 
-/** NIfTI files of a folder in order of name; none when the folder does not exist. */
-export async function niftiNames(folder: string): Promise<string[]> {
+/** Volumes of a folder that are files of their own (all formats but HDF5) in order of name; none when the folder does not exist. */
+export async function volumeNames(folder: string): Promise<string[]> {
   if (!existsSync(folder)) return [];
   const entries = await entriesOf(folder);
-  return entries.filter(({ name, isFolder }) => !isFolder && niftiEnding.test(name)).map(({ name }) => name);
+  return entries.filter(({ name, isFolder }) => !isFolder && volumeEnding.test(name)).map(({ name }) => name);
 }
 
 /** Folder in which SSL4MIS keeps the slices of its volumes once more, as 2-D arrays. */
@@ -108,10 +108,7 @@ export function requireName(id: string, folder: string): void {
  * @throws VERSEMI_DATASET_INVALID when the path leaves the folder of the dataset
  */
 export function containedPath(folder: string, path: string, listedIn: string, outside: boolean): string {
-  const full = resolve(folder, path);
-  const inside = relative(folder, full);
-  if (outside || !(isAbsolute(path) || isAbsolute(inside) || inside === '..' || inside.startsWith(`..${sep}`)))
-    return full;
+  if (outside || !leaves(folder, path)) return resolve(folder, path);
   throw new VersemiError('DATASET_INVALID', {
     file: listedIn,
     expected: 'paths inside of the folder of the dataset, relative to it',
@@ -121,10 +118,16 @@ export function containedPath(folder: string, path: string, listedIn: string, ou
   });
 }
 
+/** Whether a path that a file names leads out of the folder of the file. */
+export function leaves(folder: string, path: string): boolean {
+  const inside = relative(folder, resolve(folder, path));
+  return isAbsolute(path) || isAbsolute(inside) || inside === '..' || inside.startsWith(`..${sep}`);
+}
+
 /** Label files of a folder that belong to no case. */
 export async function labelsLeftOver(folder: string, cases: readonly CaseFiles[]): Promise<LeftOut[]> {
   const used = new Set(cases.map(({ label }) => label));
-  const files = (await niftiNames(folder)).map((name) => join(folder, name));
+  const files = (await volumeNames(folder)).map((name) => join(folder, name));
   return files
     .filter((file) => !used.has(file))
     .map((file) => ({ file, reason: 'a label file without an image of its name' }));

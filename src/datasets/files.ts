@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
+import { createGunzip, createUnzip } from 'node:zlib';
 import { VersemiError } from '../errors.js';
 import { withRegularFile } from '../regular-file.js';
 import { inflateMembers } from './gzip-members.js';
@@ -9,8 +9,11 @@ import { inflateMembers } from './gzip-members.js';
 /** Bytes asked of the system at a time: one call reads less than 2 GiB. */
 const readBytesAtATime = 1 << 26;
 
+/** Bytes read from the file and given by the decompressor at a time. */
+const chunkBytes = 1 << 20;
+
 /** Bytes from `start` on, `length` of them or fewer where the file ends. */
-async function readPart(handle: FileHandle, start: number, length: number): Promise<Uint8Array> {
+export async function readRange(handle: FileHandle, start: number, length: number): Promise<Uint8Array> {
   const bytes = new Uint8Array(length);
   let at = 0;
   while (at < length) {
@@ -27,6 +30,15 @@ export interface Inflated {
   readonly truncatedAfter?: number;
 }
 
+/** The rest of a file, chunk by chunk. A stream of Node's would close the handle when its pipeline fails. */
+async function* chunksFrom(handle: FileHandle, start: number): AsyncGenerator<Uint8Array> {
+  for (let at = start; ; at += chunkBytes) {
+    const chunk = await readRange(handle, at, chunkBytes);
+    if (chunk.length > 0) yield chunk;
+    if (chunk.length < chunkBytes) return;
+  }
+}
+
 /** What a file can hold at most. */
 export interface Capacity {
   readonly sizeBytes: number;
@@ -40,8 +52,6 @@ export interface Capacity {
  */
 export type BytesOfUse = (start: Uint8Array, capacity: Capacity) => number;
 
-/** Bytes read from the file and given by the decompressor at a time. */
-const chunkBytes = 1 << 20;
 /** What deflate can reach. */
 const largestRatio = 1032;
 /** First bytes of a file, enough for every header, compressed or not. */
@@ -62,25 +72,24 @@ const slackBytes = 16 << 20;
  */
 export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promise<Inflated> {
   return withRegularFile(file, async ({ handle, sizeBytes }) => {
-    const start = await readPart(handle, 0, Math.min(sizeBytes, startBytes));
+    const start = await readRange(handle, 0, Math.min(sizeBytes, startBytes));
     if (!isGzip(start)) {
       const wanted = Math.min(sizeBytes, bytesOfUse(start, { sizeBytes, inflatedBytes: sizeBytes }));
-      return { bytes: await readPart(handle, 0, wanted) };
+      return { bytes: await readRange(handle, 0, wanted) };
     }
     const capacity = { sizeBytes, inflatedBytes: largestRatio * sizeBytes };
     if (sizeBytes <= smallBytes) {
-      const compressed = await readPart(handle, 0, sizeBytes);
+      const compressed = await readRange(handle, 0, sizeBytes);
       const { bytes, end } = inflateMembers(compressed, Number.POSITIVE_INFINITY, largestRatio * smallBytes);
       if (end === 'whole') return { bytes: bytes.subarray(0, bytesOfUse(bytes.subarray(0, startBytes), capacity)) };
     }
     const wanted = bytesOfUse(inflatedStart(start, file), capacity);
-    const tail = sizeBytes < 18 ? undefined : await readPart(handle, sizeBytes - 4, 4);
+    const tail = sizeBytes < 18 ? undefined : await readRange(handle, sizeBytes - 4, 4);
     // What the trailer promises is true of most files, but may be anything: it only decides how much is reserved at first.
     const promised = tail === undefined ? 0 : new DataView(tail.buffer).getUint32(0, true);
     const collector = new Collector(wanted, Math.min(promised, capacity.inflatedBytes));
-    const compressed = handle.createReadStream({ start: 0, highWaterMark: chunkBytes, autoClose: false });
     try {
-      await pipeline(compressed, createGunzip({ chunkSize: chunkBytes }), collector);
+      await pipeline(chunksFrom(handle, 0), createGunzip({ chunkSize: chunkBytes }), collector);
       return { bytes: collector.bytes };
     } catch (error) {
       if (error === enough) return { bytes: collector.bytes };
@@ -88,16 +97,41 @@ export async function readInflated(file: string, bytesOfUse: BytesOfUse): Promis
       if ((error as NodeJS.ErrnoException).code?.startsWith('Z_') !== true) throw error;
     }
     // Node's decompressor takes bytes behind the last member for a damaged one, and keeps what came before to itself.
-    return inflatedMembers(await readPart(handle, 0, sizeBytes), file, wanted);
+    return inflatedMembers(await readRange(handle, 0, sizeBytes), file, wanted);
   });
 }
 
 /** The first bytes of a file (a few thousand at least, where there are), inflated if they are gzip. */
 export async function readStart(file: string): Promise<{ readonly start: Uint8Array; readonly capacity: Capacity }> {
   return withRegularFile(file, async ({ handle, sizeBytes }) => {
-    const start = await readPart(handle, 0, Math.min(sizeBytes, startBytes));
+    const start = await readRange(handle, 0, Math.min(sizeBytes, startBytes));
     if (!isGzip(start)) return { start, capacity: { sizeBytes, inflatedBytes: sizeBytes } };
     return { start: inflatedStart(start, file), capacity: { sizeBytes, inflatedBytes: largestRatio * sizeBytes } };
+  });
+}
+
+/**
+ * The first `wanted` bytes of a stream that begins within a file, deflated as gzip or as zlib (RFC 1950).
+ * @param at where the stream begins; it may be followed by other bytes
+ * @throws as {@link readInflated}
+ */
+export async function readCompressed(file: string, at: number, wanted: number): Promise<Inflated> {
+  return withRegularFile(file, async ({ handle, sizeBytes }) => {
+    // The stream does not promise a length; the array grows from a usual ratio.
+    const collector = new Collector(wanted, 4 * (sizeBytes - at));
+    try {
+      await pipeline(chunksFrom(handle, at), createUnzip({ chunkSize: chunkBytes }), collector);
+      return { bytes: collector.bytes };
+    } catch (error) {
+      if (error === enough) return { bytes: collector.bytes };
+      if (error instanceof RangeError) throw tooLarge(file, error);
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code?.startsWith('Z_') !== true) throw error;
+      const start = await readRange(handle, at, 2);
+      if (isGzip(start)) return inflatedMembers(await readRange(handle, at, sizeBytes - at), file, wanted);
+      if (code === 'Z_BUF_ERROR') return { bytes: collector.bytes, truncatedAfter: sizeBytes };
+      throw damaged(file, 'an intact compressed stream', message);
+    }
   });
 }
 
@@ -113,12 +147,11 @@ function inflatedMembers(compressed: Uint8Array, file: string, wanted: number): 
   const { bytes, end, problem } = inflateMembers(compressed, wanted, wanted + 2 * slackBytes);
   if (end === 'whole') return { bytes };
   if (end === 'cut') return { bytes, truncatedAfter: compressed.length };
-  throw new VersemiError('FILE_CORRUPT', {
-    file,
-    expected: 'an intact gzip stream',
-    found: problem,
-    remedy: 'Copy or download the file again.',
-  });
+  throw damaged(file, 'an intact gzip stream', problem);
+}
+
+function damaged(file: string, expected: string, found: string): VersemiError {
+  return new VersemiError('FILE_CORRUPT', { file, expected, found, remedy: 'Copy or download the file again.' });
 }
 
 function tooLarge(file: string, cause: RangeError): VersemiError {

@@ -1,6 +1,6 @@
 import { dirname, join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { caseId, hdf5Names, labelsLeftOver, niftiNames } from './case-files.js';
+import { caseId, hdf5Names, labelsLeftOver, volumeNames } from './case-files.js';
 import { withHdf5Contents } from './hdf5.js';
 import { type Hdf5Keys, type Hdf5Role, keysOf } from './hdf5-keys.js';
 import type { CaseFiles, DatasetCases } from './types.js';
@@ -81,10 +81,10 @@ function only(names: readonly string[], role: Hdf5Role, keys: Hdf5Keys | undefin
 export async function readImageFolder(folder: string): Promise<DatasetCases> {
   for (const suffix of ['', 'Tr']) {
     const images = join(folder, `images${suffix}`);
-    const names = await niftiNames(images);
+    const names = await volumeNames(images);
     if (names.length === 0) continue;
     const labels = new Map<string, string>();
-    for (const name of await niftiNames(join(folder, `labels${suffix}`)))
+    for (const name of await volumeNames(join(folder, `labels${suffix}`)))
       labels.set(caseId(name), join(folder, `labels${suffix}`, name));
     const cases = names.map((name) => {
       const label = labels.get(caseId(name));
@@ -92,7 +92,7 @@ export async function readImageFolder(folder: string): Promise<DatasetCases> {
     });
     return { cases, test: [], leftOut: await labelsLeftOver(join(folder, `labels${suffix}`), cases) };
   }
-  const names = await niftiNames(folder);
+  const names = await volumeNames(folder);
   if (names.length === 0) throw empty(folder, 'a dataset.json, HDF5 files or NIfTI files');
   return { cases: names.map((name) => ({ id: caseId(name), image: join(folder, name) })), test: [] };
 }

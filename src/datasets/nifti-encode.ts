@@ -35,7 +35,7 @@ const singleFileOffset = { 1: 352, 2: 544 } as const;
  * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
  */
 export function encodeNiftiHeader(volume: Volume | SlabbedVolume, options: EncodeNiftiOptions = {}): Uint8Array {
-  check(volume);
+  checkWritable(volume);
   const forms = keptForms(volume) ?? newForms(volume);
   const { version } = forms;
   const bytes = new Uint8Array(singleFileOffset[version]);
@@ -128,7 +128,8 @@ export function voxelBytes(data: VoxelArray): Uint8Array {
   return swapped;
 }
 
-function check(volume: Volume | SlabbedVolume): void {
+/** @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other */
+export function checkWritable(volume: Volume | SlabbedVolume): void {
   const { sizeVoxels, affine } = volume;
   const invalid = (field: string, expected: string, found: string) =>
     new VersemiError('VOLUME_INVALID', {

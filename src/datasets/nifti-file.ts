@@ -42,7 +42,7 @@ export async function writeNifti(
     ...(options.description === undefined ? {} : { description: options.description }),
   };
   const header = encodeNiftiHeader(volume, encoding);
-  const voxels = 'slabs' in volume ? slabBytes(volume) : [voxelBytes(volume.data)];
+  const voxels = volumeBytes(volume);
   const level = ending[2] === undefined ? undefined : (options.compressionLevel ?? 1);
   if (!pair) return writeParts(file, joined([header], voxels), level);
   const base = file.slice(0, ending.index);
@@ -56,6 +56,11 @@ function* joined(...parts: readonly Iterable<Uint8Array>[]): Generator<Uint8Arra
   for (const part of parts) yield* part;
 }
 
+/** The voxels of a volume as little-endian bytes, in parts. */
+export function volumeBytes(volume: Volume | SlabbedVolume): Iterable<Uint8Array> {
+  return 'slabs' in volume ? slabBytes(volume) : [voxelBytes(volume.data)];
+}
+
 function* slabBytes(volume: SlabbedVolume): Generator<Uint8Array> {
   let bytes = 0;
   for (const slab of volume.slabs()) {
@@ -67,8 +72,19 @@ function* slabBytes(volume: SlabbedVolume): Generator<Uint8Array> {
     throw new VersemiError('INTERNAL', { field: 'slabs', expected: `${expected} bytes`, found: `${bytes}` });
 }
 
-async function writeParts(file: string, parts: Iterable<Uint8Array>, level: number | undefined): Promise<void> {
-  await writeFileAtomic(file, level === undefined ? parts : await compressed(parts, level));
+/**
+ * Writes a file whole or not at all.
+ * @param level of gzip; undefined: the parts as they are
+ * @param header comes before the compressed parts, as it is
+ */
+export async function writeParts(
+  file: string,
+  parts: Iterable<Uint8Array>,
+  level: number | undefined,
+  header?: Uint8Array,
+): Promise<void> {
+  const body = level === undefined ? parts : await compressed(parts, level);
+  await writeFileAtomic(file, header === undefined ? body : joined([header], body));
 }
 
 /** One gzip member of all parts, compressed in the thread pool, without joining the parts first. */

@@ -43,12 +43,17 @@ export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNif
   return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, forms, file }, slope, intercept };
 }
 
-function chooseChannel(header: NiftiHeader, channel: number | undefined, file: string): number {
+/** @throws VERSEMI_FORMAT_UNSUPPORTED when there are several volumes and none is chosen; VERSEMI_MODALITY_MISSING */
+export function chooseChannel(
+  header: Pick<NiftiHeader, 'volumes' | 'shape'>,
+  channel: number | undefined,
+  file: string,
+): number {
   if (channel === undefined) {
     if (header.volumes === 1) return 0;
     throw new VersemiError('FORMAT_UNSUPPORTED', {
       file,
-      field: 'dim',
+      field: 'shape',
       expected: 'one 3-D volume',
       found: `${header.volumes} volumes, shape ${header.shape.join(' x ')}`,
       remedy: `Choose one with the option channel (0 to ${header.volumes - 1}).`,

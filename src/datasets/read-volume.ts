@@ -16,6 +16,7 @@ import {
   tooFewBytes,
   type UnscaledVolume,
 } from './nifti-read.js';
+import { isRaster, rasterFacts, readAllVoxels, readRaster } from './raster.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
@@ -24,7 +25,7 @@ export interface ReadVolumeOptions {
   readonly key?: string;
   /** HDF5: what is read of the file; default 'image'. */
   readonly role?: Hdf5Role;
-  /** NIfTI with more than one 3-D volume: which one. */
+  /** A file with more than one 3-D volume: which one. */
   readonly channel?: number;
   /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
   readonly spacingMm?: Triple;
@@ -34,7 +35,7 @@ const hdf5Ending = /\.(h5|hdf5)$/i;
 
 /**
  * Reads a volume in stored orientation, the scaling of its header applied: NIfTI (.nii, .hdr with .img, each also .gz; what
- * counts is the content, not whether the name ends with .gz) or HDF5.
+ * counts is the content, not whether the name ends with .gz), HDF5, NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_FORMAT,
  *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
  */
@@ -45,6 +46,7 @@ export async function readVolume(file: string, options: ReadVolumeOptions = {}):
 /** As {@link readVolume}, voxels as stored: those of a CT are 16-bit integers. @throws as {@link readVolume} */
 export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
   if (hdf5Ending.test(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
+  if (isRaster(file)) return readRaster(file, options.channel);
   const { bytes, ...parts } = await niftiParts(file);
   return parseUnscaled(bytes, file, {
     ...parts,
@@ -69,6 +71,7 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
     const { bytesPerVoxel, ...geometry } = await hdf5Facts(file, options);
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel };
   }
+  if (isRaster(file)) return rasterFacts(file);
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
   const headerFile = pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair);
   const { start, capacity } = await readStart(headerFile);
@@ -104,6 +107,11 @@ export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, '
   if (hdf5Ending.test(file)) {
     const { datatype, shape, volume } = await readHdf5(file, options);
     return { ...describe(volume.sizeVoxels, volume.affine), datatype, ...statistics(volume.data, 1, 0), shape };
+  }
+  if (isRaster(file)) {
+    const { header, sizeVoxels, voxels } = await readAllVoxels(file);
+    const { affine, datatype, shape } = header;
+    return { ...describe(sizeVoxels, affine), datatype, ...statistics(voxels, 1, 0), shape };
   }
   const { bytes, ...parts } = await niftiParts(file);
   const header: NiftiHeader = parseNiftiHeader(bytes, file);
@@ -221,9 +229,9 @@ function requireCapacity(header: NiftiHeader, file: string, { sizeBytes, inflate
 
 /** Formats that people try to open, and the bytes that such files start with. */
 const otherFormats: readonly (readonly [name: string, starts: string, offset: number])[] = [
-  ['NRRD', 'NRRD0', 0],
-  ['MetaImage', 'ObjectType', 0],
-  ['MetaImage', 'NDims', 0],
+  ['NRRD (name it .nrrd)', 'NRRD0', 0],
+  ['MetaImage (name it .mha)', 'ObjectType', 0],
+  ['MetaImage (name it .mha)', 'NDims', 0],
   ['DICOM', 'DICM', 128],
   ['HDF5 (name it .h5)', '\x89HDF', 0],
   ['MINC or netCDF', 'CDF', 0],
@@ -238,7 +246,7 @@ function refuseOtherFormats(bytes: Uint8Array, file: string): void {
     if (start !== starts) continue;
     throw new VersemiError('FORMAT_UNSUPPORTED', {
       file,
-      expected: 'NIfTI (.nii, .nii.gz, .hdr with .img) or HDF5 (.h5)',
+      expected: 'NIfTI (.nii, .nii.gz, .hdr with .img), HDF5 (.h5), NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd)',
       found: name,
       remedy: 'Convert the file to NIfTI, for example with dcm2niix, SimpleITK or 3D Slicer.',
     });

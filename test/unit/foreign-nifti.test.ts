@@ -128,48 +128,60 @@ t.test('dimensions behind the third that state no size', async (t) => {
   if (given !== undefined) t.same((await imageInfo(join(given, 'scan.nii.gz'))).sizeVoxels, [28, 32, 24]);
 });
 
-t.test('bytes behind the gzip stream', async (t) => {
-  const whole = niftiBytes({
-    dim: [3, 40, 40, 30, 1, 1, 1, 1],
-    voxels: Uint8Array.from({ length: 48000 }, (_, i) => (i * 7) >> 2),
-  });
-  const packed = gzipSync(whole);
-  const members = Buffer.concat([gzipSync(whole.subarray(0, 5000)), gzipSync(whole.subarray(5000))]);
-  const bad = Buffer.from(packed);
-  bad[bad.length - 6]! ^= 0xff;
-  const harmless: Record<string, Buffer> = {
-    text: Buffer.from('a signature of some archive'),
-    zeros: Buffer.alloc(700),
-    'zeros and text': Buffer.concat([Buffer.alloc(512), Buffer.from('x')]),
-    'one byte': Buffer.from([0x1f]),
-    'a gzip magic with reserved flags': Buffer.from([0x1f, 0x8b, 8, 0xff, 1, 2, 3]),
-    'a megabyte': Buffer.alloc(1 << 20, 0xa5),
-  };
-  const folder = t.testdir();
-  for (const [name, bytes] of Object.entries(harmless)) {
-    for (const [kind, stream] of [
-      ['one', packed],
-      ['two', members],
-    ] as const) {
-      const file = join(folder, `${name} ${kind}.nii.gz`);
-      await writeFile(file, Buffer.concat([stream, bytes]));
-      t.same((await readVolume(file)).data.slice(-9), whole.slice(-9), `${name} behind ${kind}`);
-      t.same((await imageFacts(file)).geometry.sizeVoxels, [40, 40, 30]);
+/** Small streams are inflated at once, long ones in chunks. */
+for (const [length, sizeVoxels] of [
+  ['short', [40, 40, 30]],
+  ['long', [100, 100, 40]],
+] as const) {
+  t.test(`bytes behind a ${length} gzip stream`, async (t) => {
+    const whole = niftiBytes({
+      dim: [3, ...sizeVoxels, 1, 1, 1, 1],
+      voxels: Uint8Array.from({ length: sizeVoxels[0] * sizeVoxels[1] * sizeVoxels[2] }, (_, i) =>
+        length === 'short' ? (i * 7) >> 2 : (Math.sin(i) * 1e6) & 255,
+      ),
+    });
+    const packed = gzipSync(whole);
+    const members = Buffer.concat([gzipSync(whole.subarray(0, 5000)), gzipSync(whole.subarray(5000))]);
+    const bad = Buffer.from(packed);
+    bad[bad.length - 6]! ^= 0xff;
+    const harmless: Record<string, Buffer> = {
+      text: Buffer.from('a signature of some archive'),
+      zeros: Buffer.alloc(700),
+      'zeros and text': Buffer.concat([Buffer.alloc(512), Buffer.from('x')]),
+      'one byte': Buffer.from([0x1f]),
+      'a gzip magic with reserved flags': Buffer.from([0x1f, 0x8b, 8, 0xff, 1, 2, 3]),
+      'a megabyte': Buffer.alloc(1 << 20, 0xa5),
+    };
+    const folder = t.testdir();
+    for (const [name, bytes] of Object.entries(harmless)) {
+      for (const [kind, stream] of [
+        ['one', packed],
+        ['two', members],
+      ] as const) {
+        const file = join(folder, `${name} ${kind}.nii.gz`);
+        await writeFile(file, Buffer.concat([stream, bytes]));
+        t.same((await readVolume(file)).data.slice(-9), whole.slice(-9), `${name} behind ${kind}`);
+        t.same((await imageFacts(file)).geometry.sizeVoxels, sizeVoxels);
+      }
     }
-  }
-  const damaged: Record<string, readonly [Buffer, 'FILE_CORRUPT' | 'FILE_TRUNCATED']> = {
-    checksum: [Buffer.concat([bad, harmless.text!]), 'FILE_CORRUPT'],
-    cut: [packed.subarray(0, packed.length - 100), 'FILE_TRUNCATED'],
-    'cut second member': [members.subarray(0, members.length - 100), 'FILE_TRUNCATED'],
-    'no checksum': [packed.subarray(0, packed.length - 4), 'FILE_TRUNCATED'],
-  };
-  const broken = Buffer.from(members);
-  broken.fill(0xff, broken.length - 300, broken.length - 100);
-  damaged['broken second member'] = [broken, 'FILE_CORRUPT'];
-  for (const [name, [bytes, code]] of Object.entries(damaged)) {
-    await writeFile(join(folder, 'damaged.nii.gz'), bytes);
-    t.ok(await failure(() => readVolume(join(folder, 'damaged.nii.gz')), code), name);
-  }
+    const damaged: Record<string, readonly [Buffer, 'FILE_CORRUPT' | 'FILE_TRUNCATED']> = {
+      checksum: [Buffer.concat([bad, harmless.text!]), 'FILE_CORRUPT'],
+      cut: [packed.subarray(0, packed.length - 100), 'FILE_TRUNCATED'],
+      'cut second member': [members.subarray(0, members.length - 100), 'FILE_TRUNCATED'],
+      'no checksum': [packed.subarray(0, packed.length - 4), 'FILE_TRUNCATED'],
+    };
+    const broken = Buffer.from(members);
+    broken.fill(0xff, broken.length - 300, broken.length - 100);
+    damaged['broken second member'] = [broken, 'FILE_CORRUPT'];
+    t.equal(packed.length > 1 << 16, length === 'long');
+    for (const [name, [bytes, code]] of Object.entries(damaged)) {
+      await writeFile(join(folder, 'damaged.nii.gz'), bytes);
+      t.ok(await failure(() => readVolume(join(folder, 'damaged.nii.gz')), code), name);
+    }
+  });
+}
+
+t.test('bytes behind the gzip stream of a file that was seen', async (t) => {
   const given = foreignCase('11-gzip-trailing-bytes');
   if (given !== undefined) t.same((await imageInfo(join(given, 'scan.nii.gz'))).sizeVoxels, [28, 32, 24]);
 });

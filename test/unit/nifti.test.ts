@@ -61,15 +61,11 @@ t.test('conformance files', { skip: conformance === undefined && noData }, async
   for (const [name, expected] of Object.entries(table)) {
     const file = join(folder, name);
     if (expected.shape === undefined) {
-      const code =
-        name === 'empty.nii.gz'
-          ? 'FILE_TRUNCATED'
-          : /\.(nrrd|nhdr|mha)$/.test(name)
-            ? 'FORMAT_UNSUPPORTED'
-            : 'FILE_FORMAT';
+      // Files of other formats have a test of their own.
+      if (!name.includes('.nii')) continue;
+      const code = name === 'empty.nii.gz' ? 'FILE_TRUNCATED' : 'FILE_FORMAT';
       const error = await failure(() => imageInfo(file), code);
       t.ok(error.message.includes(file), `${name} is refused: ${error.code}`);
-      if (code === 'FORMAT_UNSUPPORTED') t.match(error.message, /\.nii\.gz.*HDF5/);
       continue;
     }
     const info = await imageInfo(file);
