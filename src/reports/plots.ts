@@ -61,13 +61,15 @@ function svg(content: string, title: string): string {
 }
 
 function legend(names: readonly string[]): string {
-  const items = names.map(
-    (name, i) => `<span><i style="background:${palette[i % palette.length]}"></i>${escapeXml(name)}</span>`,
-  );
+  const items = names.map((name, i) => {
+    const color = palette[i % palette.length];
+    const style = i < palette.length ? `background:${color}` : `box-sizing:border-box;border:2px solid ${color}`;
+    return `<span><i style="${style}"></i>${escapeXml(name)}</span>`;
+  });
   return `<div class="legend">${items.join('')}</div>`;
 }
 
-/** Lines over a common x axis. */
+/** Lines over a common x axis; where there are more of them than colours, the others are dashed, and hollow in the legend. */
 export function linePlot(
   title: string,
   series: readonly Series[],
@@ -92,7 +94,7 @@ export function linePlot(
     const dots = options.marks
       ? at.map(([a, b]) => `<circle cx="${a}" cy="${b}" r="3" fill="${color}"/>`).join('')
       : '';
-    return `<path d="${path}" fill="none" stroke="${color}" stroke-width="1.6"/>${dots}`;
+    return `<path d="${path}" fill="none" stroke="${color}" stroke-width="1.6"${i < palette.length ? '' : ' stroke-dasharray="5 3"'}/>${dots}`;
   });
   return `<figure><figcaption>${escapeXml(title)}</figcaption>${svg(background + lines.join(''), title)}${legend(series.map((s) => s.name))}</figure>`;
 }

@@ -9,6 +9,7 @@ import { methodNames, methodRow, planForMethod } from '../../src/preprocessing/m
 import { RandomStream, streams } from '../../src/random.js';
 import { runFolderOf, summarizeComparison, writeComparison } from '../../src/reports/comparison.js';
 import { writeComparisonReport } from '../../src/reports/comparison-report.js';
+import { linePlot } from '../../src/reports/plots.js';
 
 t.test('paired differences: the mean of the tasks, and an interval over cases', async (t) => {
   const one = (stratum: string, values: Record<string, number>) => ({
@@ -97,6 +98,13 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   t.notMatch(html, /<script|https?:/);
   writeFileSync(join(folder, 'comparison.json'), '{"format":1,"runs":[{"name":"../up","seed":1}]}');
   t.throws(() => summarizeComparison(folder), { code: 'VERSEMI_FILE_CORRUPT', message: /runs\.0\.name/ });
+});
+
+t.test('more curves than colours: the others are dashed, and hollow in the legend', async (t) => {
+  const series = Array.from({ length: 9 }, (_, i) => ({ name: `m${i}`, points: [[0, i] as const, [1, i] as const] }));
+  const plot = linePlot('title', series, 'x', 'y');
+  t.equal(plot.split('stroke-dasharray').length - 1, 1);
+  t.equal(plot.split('border:2px').length - 1, 1);
 });
 
 t.test('a plan made over for a method: the same data and network, equal trunk passes', async (t) => {
