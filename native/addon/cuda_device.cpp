@@ -46,7 +46,7 @@ class cuda_device final : public device {
     }
     const versemi_status status =
         check_call(op, sizes_.data(), buffer_count, attributes, attribute_count, elements_.data());
-    if (status.code != VERSEMI_OK) return status;
+    if (status.code != VERSEMI_OK || !writes_anything(op, elements_.data(), buffer_count)) return status;
     return session_->run(op, ids_.data(), elements_.data(), buffer_count, attributes, attribute_count);
   }
 

@@ -7,6 +7,7 @@ import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
+import { threadsThatFit } from '../wasm/address-space.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
@@ -53,7 +54,7 @@ export const defaultCacheFolder = '.versemi-cache';
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
   const jobs = await listJobs(plan, roles);
-  const workers = options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1));
+  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));

@@ -4,6 +4,7 @@ import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
 import { shareCase } from '../preprocessing/preprocessed-case.js';
+import { threadsThatFit } from '../wasm/address-space.js';
 import { batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
 import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
@@ -44,7 +45,7 @@ interface Thread {
  * @throws VERSEMI_SPLIT_INVALID as `createSampler`; `batch` rejects with the coded error of a worker
  */
 export function createPrefetcher(plan: Plan, data: SamplingData, options: PrefetcherOptions = {}): Prefetcher {
-  const workers = options.workers ?? plan.training.workers;
+  const workers = threadsThatFit(options.workers ?? plan.training.workers);
   if (workers > 0) return new ThreadedPrefetcher(plan, data, workers, options);
   const sampler = createSampler(plan, data, options.buffers === undefined ? {} : { buffers: options.buffers });
   return { batch: async (step) => sampler.batch(step), close: async () => {} };

@@ -1,6 +1,7 @@
 /** Node's own modules for code that also runs in browsers: no import, which a browser or a bundler for it would refuse. */
 
 interface NodeModules {
+  readonly 'node:fs': typeof import('node:fs');
   readonly 'node:os': typeof import('node:os');
   readonly 'node:worker_threads': typeof import('node:worker_threads');
 }

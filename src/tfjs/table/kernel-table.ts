@@ -42,7 +42,7 @@ export const lookupLength = 256;
 /** Numbers that expressions may name. */
 export const constants = { patchRowLength, mixRowLength, lookupLength } as const;
 
-/** Kernel sizes and strides; far beyond anything that can run. */
+/** Sizes of kernels, strides, lengths of lists; far beyond anything that can run. */
 const largestStep = 2 ** 20;
 const largestRank = 8;
 const step = whole(1, largestStep);
@@ -59,6 +59,8 @@ export const families = {
    * input [n, inD, inH, inW, inC], weight [kD, kH, kW, inC, outC], output [n, outD, outH, outW, outC], strides s*, and
    * pad* = zeros before the first voxel of each axis. A transposed convolution is the grad-input of this problem: it reads
    * a tensor of the *output* shape, writes one of the *input* shape, and its bias has inC elements.
+   * A stride need not be larger than what leads from the first window past the axis: kernels work through as many positions as it
+   * says, and the work of a call must follow from the sizes of its buffers.
    */
   convolution: {
     attributes: {
@@ -76,6 +78,9 @@ export const families = {
       'padD < kD',
       'padH < kH',
       'padW < kW',
+      'sD <= inD + padD',
+      'sH <= inH + padH',
+      'sW <= inW + padW',
       '(outD - 1) * sD - padD < inD',
       '(outH - 1) * sH - padH < inH',
       '(outW - 1) * sW - padW < inW',
