@@ -13,8 +13,8 @@ import { encodeSafetensors, parseSafetensors, tensorValues } from './safetensors
 export interface CheckpointState {
   /** Steps done. */
   readonly step: number;
-  /** Both moments of Adam, each over all parameters in their order. */
-  readonly moments: { readonly first: Float32Array; readonly second: Float32Array };
+  /** What the optimiser remembers, by the names of `optimizerMemory`: each value over all parameters in their order. */
+  readonly optimizer: NamedValues;
   /** Losses since the last entry of the history: sums over `steps` steps. */
   readonly pending: { readonly steps: number; readonly sums: Readonly<Record<string, number>> };
 }
@@ -23,11 +23,14 @@ export interface Checkpoint extends CheckpointState {
   readonly model: ParsedModel;
 }
 
-const firstName = 'adam.first';
-const secondName = 'adam.second';
+/** Names of what an optimiser remembers from step to step: the moments of Adam, or the velocity of gradient descent. */
+export const optimizerMemory: Readonly<Record<Plan['training']['optimizer'], readonly string[]>> = {
+  adam: ['adam.first', 'adam.second'],
+  sgd: ['sgd.velocity'],
+};
 
 /**
- * Writes a checkpoint, atomically: a model file, always in float32, with the moving average, plus the moments of Adam and,
+ * Writes a checkpoint, atomically: a model file, always in float32, with the moving average, plus what the optimiser remembers and,
  * under the key `versemi.training`, the step.
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
@@ -36,7 +39,7 @@ export async function saveCheckpoint(
   values: NamedValues,
   average: NamedValues,
   metadata: ModelMetadata,
-  { step, moments, pending }: CheckpointState,
+  { step, optimizer, pending }: CheckpointState,
 ): Promise<void> {
   const config = networkConfig(metadata.plan);
   const specs = [...parameterSpecs(config), ...bufferSpecs(config)];
@@ -45,8 +48,7 @@ export async function saveCheckpoint(
     [
       ...modelTensors(specs, values, 'F32'),
       ...modelTensors(specs, average, 'F32', averagePrefix),
-      { name: firstName, shape, data: moments.first, dtype: 'F32' },
-      { name: secondName, shape, data: moments.second, dtype: 'F32' },
+      ...[...optimizer].map(([name, data]) => ({ name, shape, data, dtype: 'F32' as const })),
     ],
     { versemi: JSON.stringify(metadata), 'versemi.training': JSON.stringify({ step, pending }) },
   );
@@ -79,17 +81,17 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
       remedy: 'Resume from checkpoints/last.safetensors of the run.',
     });
   const count = parameterCount(networkConfig(plan));
-  const moment = (name: string) => {
+  const remembered = (name: string) => {
     const tensor = parsed.tensors.get(name);
     const values = tensor && tensorValues(tensor);
     if (values?.length !== count) throw invalid(name, `a tensor [${count}]`, tensor ? `[${tensor.shape}]` : 'none');
     return values;
   };
-  const moments = { first: moment(firstName), second: moment(secondName) };
+  const optimizer = new Map(optimizerMemory[plan.training.optimizer].map((name) => [name, remembered(name)]));
   const training = parseTraining(parsed.metadata['versemi.training']);
   if (training === undefined) throw invalid('__metadata__.versemi.training', 'the step of a run', 'none');
   if (!model.networks.includes('ema')) throw invalid(averagePrefix, 'the moving average of the weights', 'none');
-  return { model, moments, ...training };
+  return { model, optimizer, ...training };
 }
 
 function parseTraining(text: string | undefined): Pick<CheckpointState, 'step' | 'pending'> | undefined {

@@ -206,12 +206,21 @@ const network = z
       unit: 'channels',
       explanation: 'Channels of the dynamic head whose weights the prompt generates.',
     }),
+    fullResolutionSkip: flag({
+      default: false,
+      explanation: 'A skip connection at full resolution, as other V-Nets have; the paper has none.',
+    }),
+    fullResolutionBlock: flag({
+      default: false,
+      explanation:
+        'Convolutions of the decoder at full resolution, as many as the encoder has there, as other V-Nets have; the paper has none.',
+    }),
   })
-  .transform(({ baseWidth, levels, convolutions, headWidth }) => ({
+  .transform(({ baseWidth, levels, convolutions, ...others }) => ({
     baseWidth,
     levels,
     convolutions: convolutions ?? defaultConvolutions(levels),
-    headWidth,
+    ...others,
   }));
 
 const training = z.strictObject({
@@ -244,11 +253,30 @@ const training = z.strictObject({
     unit: 'patches',
     explanation: 'Unlabelled patches per step of the second stage.',
   }),
-  learningRate: real({ range: [0, 10], open: 'low', default: 1e-3, explanation: 'Step size of Adam.' }),
+  optimizer: choice(['adam', 'sgd'], {
+    default: 'adam',
+    explanation: 'adam: as the paper; sgd: gradient descent with momentum.',
+  }),
+  learningRate: real({
+    range: [0, 10],
+    open: 'low',
+    default: 1e-3,
+    explanation: 'Step size of the optimiser; about 0.01 for sgd.',
+  }),
+  momentum: real({
+    range: [0, 1],
+    open: 'high',
+    default: 0.9,
+    explanation: 'Share of the last step that sgd keeps in the next one.',
+  }),
   beta1: real({ range: [0, 1], open: 'high', default: 0.5, explanation: 'Decay of the first moment of Adam.' }),
   beta2: real({ range: [0, 1], open: 'high', default: 0.999, explanation: 'Decay of the second moment of Adam.' }),
   epsilon: real({ range: [0, 1], open: 'low', default: 1e-8, explanation: 'Added to the denominator of Adam.' }),
-  weightDecay: real({ range: [0, 1], default: 0, explanation: 'Decoupled weight decay per unit of learning rate.' }),
+  weightDecay: real({
+    range: [0, 1],
+    default: 0,
+    explanation: 'Decay of the weights per unit of learning rate; adam: decoupled, sgd: added to the gradient.',
+  }),
   schedule: choice(['constant', 'cosine', 'polynomial'], {
     default: 'constant',
     explanation: 'Course of the learning rate over the whole run, both stages.',
@@ -259,10 +287,10 @@ const training = z.strictObject({
     unit: 'steps',
     explanation: 'Steps over which the learning rate rises linearly from 0.',
   }),
-  promptsPerImage: choice(['one', 'all'], {
+  promptsPerImage: choice(['one', 'all', 'each'], {
     default: 'one',
     explanation:
-      'Tasks with which an image is prompted in the labelled loss and in that of the teacher: one drawn task of its dataset (the paper), or all of them; the trunk runs once, each further prompt costs a small head.',
+      'Tasks with which an image is prompted in the labelled loss and in that of the teacher: one drawn task of its dataset (the paper); or all of them, where images of datasets with fewer tasks repeat theirs; or each of them once, without repetition. The trunk runs once, each further prompt costs a small head.',
   }),
   gradientClipNorm: realOrNull({
     range: [0, 1e6],
@@ -329,10 +357,10 @@ const cutmix = z.strictObject({
     default: [0.3, 0.6],
     explanation: 'Range from which the side of the CutMix cube is drawn in the second stage, as a share of the patch.',
   }),
-  unlabeledMix: choice(['labeled-inside', 'unlabeled-pairs'], {
+  unlabeledMix: choice(['labeled-inside', 'both-sides', 'unlabeled-pairs', 'none'], {
     default: 'labeled-inside',
     explanation:
-      'What the cube in an unlabelled image holds: a labelled image (its label is then known inside), or another unlabelled image.',
+      'What an unlabelled image is mixed with: a labelled image inside the cube (its label is then known there); a labelled image in turn inside and outside of the cube; another unlabelled image inside the cube; or nothing, so that it stays whole.',
   }),
 });
 
@@ -344,12 +372,81 @@ const losses = z.strictObject({
   synthetic: weight('Weight of the synthetic task on mixed labelled images.'),
   auxiliary: weight('Weight of the auxiliary constraint on mixed labelled images.'),
   unsupervised: weight('Weight of the agreement of the aggregate with the synthetic task on unlabelled images.'),
-  cube: weight('Weight of the known label inside the pasted labelled cube (labeled-inside only).'),
+  cube: weight(
+    'Weight of the synthetic task where an unlabelled image is mixed with a labelled one: there the label is known.',
+  ),
+  cubeTasks: real({
+    range: [0, 1000],
+    default: 0,
+    explanation:
+      "Weight of the labelled image's own tasks there, Dice and cross-entropy; 0, as in the paper: the synthetic task alone learns from it.",
+  }),
+  agreement: real({
+    range: [0, 1000],
+    default: 0,
+    explanation:
+      'Weight of the agreement across views: the synthetic task must find in a mix what the moving average of the network finds, with the largest of all tasks, in the unlabelled images before they are mixed; 0, as in the paper: no such term.',
+  }),
   teacher: real({
     range: [0, 1000],
     default: 0,
     explanation:
       "Weight of the agreement with the moving average of the network, which sees an unlabelled image before it is mixed and says where the foreground of the image's own tasks lies outside the cube; 0, as in the paper: no such term.",
+  }),
+  consistency: choice(['dice-cross-entropy', 'dice', 'squares'], {
+    default: 'dice-cross-entropy',
+    explanation:
+      'How teacher and agreement compare probabilities with those of the moving average: Dice and cross-entropy, Dice alone, or the mean square of the difference.',
+  }),
+  pseudoLabel: choice(['hard', 'soft'], {
+    default: 'hard',
+    explanation: 'What the moving average gives as a target: 0 or 1, or its probability.',
+  }),
+  confidence: real({
+    range: [0, 1],
+    open: 'high',
+    default: 0,
+    explanation:
+      'Voxels count in teacher and agreement where the moving average is at least as sure of foreground or of background; up to 0.5: all of them.',
+  }),
+  entropy: field(
+    z.tuple([z.number().gt(0).lte(1), z.number().gt(0).lte(1)]).nullable(),
+    'null or [first, last], both in (0, 1]',
+    {
+      default: null,
+      unit: 'ln 2',
+      explanation:
+        'Voxels count in teacher and agreement where the entropy of the moving average is below this; it goes from the first to the last value as the ramp does; null: whatever the entropy.',
+    },
+  ),
+  noisyPasses: integer({
+    range: [0, 64],
+    default: 0,
+    unit: 'passes',
+    explanation:
+      'Passes of the moving average, each with its own noise, whose mean the entropy is taken of; 0: the entropy of the target.',
+  }),
+  teacherNoise: real({
+    range: [0, 100],
+    default: 0,
+    unit: 'normalised intensity',
+    explanation:
+      'Standard deviation of the Gaussian noise (cut off at twice as much) that is added to what the moving average sees.',
+  }),
+  teacherStatistics: choice(['moving', 'batch'], {
+    default: 'moving',
+    explanation:
+      'With which statistics the moving average of the network normalises: the moving ones, or those of its batch.',
+  }),
+  largestComponent: flag({
+    default: false,
+    explanation:
+      'Whether of what the moving average finds only the largest connected component of each task in each patch is foreground.',
+  }),
+  diceOver: choice(['batch', 'task'], {
+    default: 'batch',
+    explanation:
+      'Over what the Dice of dice, auxiliary, teacher and cubeTasks is taken: the whole batch (the paper), in which a task counts as much as its foreground is large; or the images of each task by themselves, and then the mean over the tasks that the batch has.',
   }),
   auxiliaryCrossEntropy: flag({
     default: false,
@@ -367,7 +464,11 @@ const losses = z.strictObject({
     range: [0, 1e8],
     default: 0,
     unit: 'steps',
-    explanation: 'Steps of the second stage over which the weights of unsupervised and teacher rise linearly from 0.',
+    explanation: 'Steps of the second stage over which the weights of unsupervised, teacher and agreement rise.',
+  }),
+  ramp: choice(['linear', 'sigmoid'], {
+    default: 'linear',
+    explanation: 'How they rise: linearly from 0, or as exp(-5 (1 - t)^2) with the elapsed share t.',
   }),
 });
 

@@ -56,10 +56,15 @@ export function renderReport(input: ReportInput): string {
     main === undefined ? '' : worstCases(input, main),
     main === undefined ? '' : caseTable(main.cases),
   ];
+  return page(input.title, input.subtitle, sections);
+}
+
+/** The page around sections of HTML; empty ones are left out. */
+export function page(title: string, subtitle: string | undefined, sections: readonly string[]): string {
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeXml(input.title)}</title><style>${style}</style></head>
-<body><main><h1>${escapeXml(input.title)}</h1>${input.subtitle === undefined ? '' : `<p class="lead">${escapeXml(input.subtitle)}</p>`}
+<title>${escapeXml(title)}</title><style>${style}</style></head>
+<body><main><h1>${escapeXml(title)}</h1>${subtitle === undefined ? '' : `<p class="lead">${escapeXml(subtitle)}</p>`}
 ${sections.filter((section) => section !== '').join('\n')}
 </main></body></html>
 `;

@@ -100,7 +100,8 @@ interface LoggedEvent {
 /** Points of a loss curve: each is the mean over a stretch of steps, so that long runs stay readable. */
 const curvePoints = 200;
 
-async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
+/** Learning curves of a run; undefined where the folder is not that of one. @throws VERSEMI_FILE_CORRUPT */
+export async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
   const file = runFiles(folder).metrics;
   if (!existsSync(file)) return undefined;
   // What follows the last line break is a line that a killed run did not finish.

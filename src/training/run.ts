@@ -107,10 +107,11 @@ export class TrainingRun {
 
   /** Writes what a resumed run goes on from. */
   async saveLast(): Promise<CheckpointEvent> {
-    const { network, average, adam } = this.state;
-    const [values, averages, moments] = await Promise.all([network.values(), average.values(), adam.moments()]);
+    const { network, average, optimizer } = this.state;
+    const [values, averages, memory] = await Promise.all([network.values(), average.values(), optimizer.state()]);
     const { pending } = this.history;
-    await saveCheckpoint(this.files.last, values, averages, this.metadata(), { step: this.step, moments, pending });
+    const state = { step: this.step, optimizer: memory, pending };
+    await saveCheckpoint(this.files.last, values, averages, this.metadata(), state);
     return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
   }
 
