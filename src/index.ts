@@ -95,7 +95,7 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
-export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
 export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';

@@ -79,6 +79,11 @@ const preprocessing = z.strictObject({
     default: 'none',
     explanation: 'body: crop to the bounding box of what is not air.',
   }),
+  targets: choice(['labels', 'fractions'], {
+    default: 'labels',
+    explanation:
+      'What a voxel of another size learns. labels: the label with the largest interpolated weight, which shrinks thin and round structures; fractions: how much of the voxel each label fills.',
+  }),
 });
 
 const augmentation = z.strictObject({

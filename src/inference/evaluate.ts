@@ -3,6 +3,7 @@ import { throwIfAborted } from '../errors.js';
 import { diceOf, segmentationMetrics } from '../metrics/segmentation-metrics.js';
 import type { CaseResult, Summary } from '../metrics/summary.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import { targetMask } from '../preprocessing/targets.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
@@ -86,9 +87,9 @@ export async function evaluateCase(
   });
 }
 
-/** Where the label is unknown, a prediction is neither right nor wrong: as no task has the label, both are background there. */
-function clearIgnored(prediction: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
-  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) prediction[i] = 0;
+/** Where the label is unknown, a prediction is neither right nor wrong: prediction and reference are background there. */
+function clearIgnored(mask: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
+  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) mask[i] = 0;
 }
 
 function geometryOf({ data: _, ...geometry }: Volume): Geometry {
@@ -115,7 +116,7 @@ export async function validate(
   const { plan, network } = model;
   const settings = inferenceSettings(model, options);
   const dice: CaseDice[] = [];
-  for (const { id, dataset, image, label, sizeVoxels } of cases) {
+  for (const { id, dataset, image, label, known, sizeVoxels } of cases) {
     const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
     if (label === undefined || tasks.length === 0) continue;
     const { patchSizeVoxels } = plan;
@@ -124,7 +125,9 @@ export async function validate(
     );
     for (const [i, task] of tasks.entries()) {
       const prediction = foreground(probabilities[i]!, foregroundSteps);
-      const reference = foreground(label, plan.tasks[task]!.labels);
+      const reference = targetMask(label, plan.tasks[task]!.labels);
+      if (known !== undefined)
+        for (const mask of [prediction, reference]) clearIgnored(mask, targetMask(known, [1]), 0);
       const counts = host().maskCounts(prediction, reference, sizeVoxels);
       dice.push({ id, task: plan.tasks[task]!.name, dice: diceOf(counts) });
     }

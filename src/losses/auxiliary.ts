@@ -19,19 +19,24 @@ export interface AuxiliaryPart {
  *
  * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it. With the tasks of the rows, those of a and
  * then those of b, Dice is the mean over the tasks, each over all its rows, in place of the mean of a and b.
+ *
+ * @param known of the shape of the targets: 1 where the labels are known, the only voxels that count; absent where they are
+ *   everywhere
  */
 export function auxiliaryLoss(
   a: AuxiliaryPart,
   b: AuxiliaryPart,
   withCrossEntropy: boolean,
+  known?: tf.Tensor,
   groups?: RowGroups,
 ): tf.Scalar {
   if (groups !== undefined) {
-    const sums = overlap(tf.concat([a.logits, b.logits]), tf.concat([a.target, b.target]), undefined, groups);
+    const ofBoth = known && tf.concat([known, known]);
+    const sums = overlap(tf.concat([a.logits, b.logits]), tf.concat([a.target, b.target]), ofBoth, groups);
     return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
   }
   const [ofA, ofB] = [a, b].map(({ logits, target }) => {
-    const sums = overlap(logits, target);
+    const sums = overlap(logits, target, known);
     return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
   }) as [tf.Scalar, tf.Scalar];
   return tf.mul(tf.add(ofA, ofB), 0.5);

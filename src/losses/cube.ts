@@ -10,7 +10,7 @@ import { overlap } from './overlap.js';
  *
  * @param logits F_{K+1}(x_u), [n, depth, height, width]
  * @param cubeLabel any foreground of the labelled image, same shape
- * @param inside 1 - m: 1 where the labelled image lies, same shape
+ * @param inside 1 - m, same shape: 1 where the labelled image lies and its label is known
  */
 export function cubeLoss(logits: tf.Tensor, cubeLabel: tf.Tensor, inside: tf.Tensor): tf.Scalar {
   return dice(overlap(logits, cubeLabel, inside));

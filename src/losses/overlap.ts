@@ -32,7 +32,7 @@ export interface RowGroups {
 /**
  * @param logits [n, depth, height, width]
  * @param target same shape, in [0, 1]
- * @param mask same shape: 1 where voxels count
+ * @param mask same shape, in [0, 1]: how much a voxel counts; absent where all count
  * @param groups of the n rows; absent: all of them together
  */
 export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor, groups?: RowGroups): Overlap {

@@ -10,13 +10,15 @@ import { overlap, type RowGroups } from './overlap.js';
  *
  * @param logits F_t(x), [n, depth, height, width]
  * @param target y, same shape
+ * @param known same shape: 1 where the label is known, the only voxels that count; absent where it is everywhere
  * @param groups tasks of the rows, where Dice is taken per task
  */
 export function supervisedLoss(
   logits: tf.Tensor,
   target: tf.Tensor,
+  known?: tf.Tensor,
   groups?: RowGroups,
 ): { dice: tf.Scalar; crossEntropy: tf.Scalar } {
-  const sums = overlap(logits, target, undefined, groups);
+  const sums = overlap(logits, target, known, groups);
   return { dice: dice(sums), crossEntropy: crossEntropy(sums) };
 }

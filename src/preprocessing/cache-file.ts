@@ -3,7 +3,7 @@ import { open } from 'node:fs/promises';
 import { writeFileAtomic } from '../atomic-file.js';
 import { voxelCount } from '../volume/volume.js';
 import type { ResampledGrid } from './grid.js';
-import type { PreprocessedCase } from './preprocessed-case.js';
+import type { LabelMap, PreprocessedCase } from './preprocessed-case.js';
 
 /**
  * One preprocessed case on disk, little-endian:
@@ -11,10 +11,11 @@ import type { PreprocessedCase } from './preprocessed-case.js';
  *   8 bytes   length of the header
  *   32 bytes  SHA-256 of everything that follows
  *   header    JSON, padded with spaces so that the arrays are 8-byte aligned
- *   arrays    image (float32), label (uint8, if any), foreground samples (int32), each padded to 8 bytes
+ *   arrays    image (float32), label and where it is known (uint8 or float32, if any), foreground samples (int32), each padded
+ *             to 8 bytes
  * Bump the version whenever the layout or the meaning of preprocessing changes: older entries are then made anew.
  */
-const magic = 'versemi\u0002';
+const magic = 'versemi\u0003';
 const preambleBytes = 48;
 
 interface Header {
@@ -23,12 +24,19 @@ interface Header {
   readonly sizeVoxels: PreprocessedCase['sizeVoxels'];
   readonly spacingMm: PreprocessedCase['spacingMm'];
   readonly grid: ResampledGrid;
-  readonly hasLabel: boolean;
+  /** Form of the label map and of the map of known voxels; null where there is none. */
+  readonly label: 'uint8' | 'float32' | null;
+  readonly known: 'uint8' | 'float32' | null;
   /** Label value -> number of foreground samples, in the order in which they are stored; null when there is no label. */
   readonly foreground: readonly (readonly [number, number])[] | null;
 }
 
 const aligned = (bytes: number) => Math.ceil(bytes / 8) * 8;
+
+function formOf(map: LabelMap | undefined): Header['label'] {
+  if (map === undefined) return null;
+  return map instanceof Uint8Array ? 'uint8' : 'float32';
+}
 
 function bytesOf(array: Float32Array | Uint8Array | Int32Array): Uint8Array {
   return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
@@ -43,14 +51,16 @@ export async function writeCacheFile(file: string, one: PreprocessedCase): Promi
     sizeVoxels: one.sizeVoxels,
     spacingMm: one.spacingMm,
     grid: one.grid,
-    hasLabel: one.label !== undefined,
+    label: formOf(one.label),
+    known: formOf(one.known),
     foreground: foreground?.map(([value, voxels]) => [value, voxels.length] as const) ?? null,
   };
   const json = new TextEncoder().encode(JSON.stringify(header));
   const headerBytes = new Uint8Array(aligned(json.length)).fill(0x20);
   headerBytes.set(json);
   const parts: Uint8Array[] = [headerBytes];
-  const arrays = [one.image, ...(one.label === undefined ? [] : [one.label]), ...(foreground ?? []).map(([, v]) => v)];
+  const maps = [one.label, one.known].filter((map) => map !== undefined);
+  const arrays = [one.image, ...maps, ...(foreground ?? []).map(([, v]) => v)];
   for (const array of arrays) {
     parts.push(bytesOf(array), new Uint8Array(aligned(array.byteLength) - array.byteLength));
   }
@@ -88,7 +98,13 @@ export async function readCacheFile(file: string): Promise<PreprocessedCase | un
   const { buffer } = bytes;
   const voxels = voxelCount(header.sizeVoxels);
   const image = new Float32Array(buffer, next(4, voxels), voxels);
-  const label = header.hasLabel ? new Uint8Array(buffer, next(1, voxels), voxels) : undefined;
+  const mapOf = (form: Header['label']): LabelMap | undefined => {
+    if (form === null) return undefined;
+    return form === 'uint8'
+      ? new Uint8Array(buffer, next(1, voxels), voxels)
+      : new Float32Array(buffer, next(4, voxels), voxels);
+  };
+  const [label, known] = [mapOf(header.label), mapOf(header.known)];
   const foreground = header.foreground?.map(
     ([value, count]) => [value, new Int32Array(buffer, next(4, count), count)] as const,
   );
@@ -97,6 +113,7 @@ export async function readCacheFile(file: string): Promise<PreprocessedCase | un
     dataset: header.dataset,
     image,
     ...(label === undefined ? {} : { label }),
+    ...(known === undefined ? {} : { known }),
     sizeVoxels: header.sizeVoxels,
     spacingMm: header.spacingMm,
     ...(foreground === undefined ? {} : { foreground: Object.fromEntries(foreground) }),

@@ -4,9 +4,7 @@ import { join } from 'node:path';
 import type { PreprocessingSettings } from '../config/plan.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
-import { VersemiError } from '../errors.js';
 import { withRegularFile } from '../regular-file.js';
-import { host } from '../wasm/host.js';
 import { writeCacheFile } from './cache-file.js';
 import { preprocessCase } from './preprocess-case.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
@@ -70,25 +68,7 @@ export async function cacheFileOf(job: CaseJob, folder: string): Promise<string>
 /** Loads and preprocesses a case. @throws what `loadCase` and `preprocessCase` throw */
 export async function makeCase({ dataset, name, files, channel, settings }: CaseJob): Promise<PreprocessedCase> {
   const loaded = await loadCase(dataset, files, { channel });
-  if (loaded.label !== undefined) refuseIgnoredVoxels(dataset, files, loaded.label.data);
   return preprocessCase(loaded, settings, name);
-}
-
-/**
- * The losses count every voxel of a label map: an ignored one would be taught as background without a word.
- * @throws VERSEMI_DATASET_INVALID
- */
-function refuseIgnoredVoxels({ ignoredLabel }: Dataset, { id, label }: CaseFiles, data: Uint8Array): void {
-  const count = ignoredLabel === undefined ? 0 : host().labelCounts(data)[ignoredLabel]!;
-  if (count === 0) return;
-  throw new VersemiError('DATASET_INVALID', {
-    ...(label === undefined ? {} : { file: label }),
-    field: `label of case ${id}`,
-    expected: 'a label map of which every voxel is known, since training cannot leave voxels out',
-    found: `${count} voxels of the ignored label ${ignoredLabel}`,
-    remedy:
-      'Leave such cases out of `labeled` and `validation` of the split, so that they train without their labels; evaluation leaves the ignored voxels out.',
-  });
 }
 
 /** Makes the cache entry of a case. @throws also VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */

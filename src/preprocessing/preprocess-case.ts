@@ -4,7 +4,8 @@ import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import { type Box, host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { boxSize, isIdentity, planGrid, type ResampledGrid, wholeBox } from './grid.js';
-import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
+import { makeTargets } from './targets.js';
 
 /** Hounsfield units halfway between air and water: what is above is body, table or garment. */
 const airThresholdHu = -500;
@@ -14,6 +15,9 @@ const bodyFraction = 0.1;
 const bodySigmaMm = 3;
 /** Margin that is kept round the body. */
 const bodyMarginMm = 5;
+
+/** What becomes of an image, whatever its label becomes. */
+type ImageSettings = Omit<PreprocessingSettings, 'targets'>;
 
 /** A scan on its way to what the network sees. */
 export interface PreparedScan {
@@ -27,7 +31,7 @@ export interface PreparedScan {
  * need. The statistics of the normalisation take a pass of their own.
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
-export function prepareScan(scan: Scan, settings: PreprocessingSettings): PreparedScan {
+export function prepareScan(scan: Scan, settings: ImageSettings): PreparedScan {
   const { grid, slices } = resampledScan(scan, settings);
   try {
     return { grid, slices: normalized(slices, settings) };
@@ -43,7 +47,7 @@ export function prepareScan(scan: Scan, settings: PreprocessingSettings): Prepar
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
 export function preprocessCase(
-  { id, image, label }: LoadedCase,
+  { id, image, label, ignoredLabel }: LoadedCase,
   settings: PreprocessingSettings,
   dataset: string,
 ): PreprocessedCase {
@@ -56,12 +60,11 @@ export function preprocessCase(
   } finally {
     again.dispose();
   }
-  const labels = label && labelsToGrid(cropped(label, grid.crop), grid);
   return {
     id,
     dataset,
     image: data,
-    ...(labels === undefined ? {} : { label: labels, foreground: foregroundSamples(labels) }),
+    ...(label && makeTargets(cropped(label, grid.crop), grid, settings.targets, ignoredLabel)),
     sizeVoxels: grid.sizeVoxels,
     spacingMm: grid.spacingMm,
     grid,
@@ -69,7 +72,7 @@ export function preprocessCase(
 }
 
 /** The scan cropped, clipped and resampled, not yet normalised. */
-function resampledScan(scan: Scan, settings: PreprocessingSettings, label?: Volume<Uint8Array>): PreparedScan {
+function resampledScan(scan: Scan, settings: ImageSettings, label?: Volume<Uint8Array>): PreparedScan {
   const crop = settings.crop === 'body' ? bodyBox(scan, label) : wholeBox(scan.sizeVoxels);
   const grid = planGrid(scan, crop, settings.spacingMm);
   const { window } = settings;
@@ -119,10 +122,6 @@ function toGrid(slices: SliceStream, grid: ResampledGrid): SliceStream {
   return slices.smooth(grid.scale.map(antiAliasSigma) as unknown as Triple).resample(grid.sizeVoxels, grid);
 }
 
-function labelsToGrid(data: Uint8Array, grid: ResampledGrid): Uint8Array {
-  return isIdentity(grid) ? data : host().resampleLabels(data, boxSize(grid.crop), grid.sizeVoxels, grid);
-}
-
 /** Relative step from one float32 to the next. */
 const float32Epsilon = 2 ** -23;
 
@@ -135,7 +134,7 @@ function inverseSpread(spread: number, magnitude: number): number {
   return spread > float32Epsilon * magnitude && Number.isFinite(Math.fround(inverse)) ? inverse : 0;
 }
 
-function normalized(slices: SliceStream, { normalization, window }: PreprocessingSettings): SliceStream {
+function normalized(slices: SliceStream, { normalization, window }: ImageSettings): SliceStream {
   if (normalization === 'none') return slices;
   if (normalization === 'range' && window !== null) {
     return slices.normalize({ mean: window[0], scale: inverseSpread(window[1] - window[0], Math.abs(window[0])) });
@@ -177,18 +176,4 @@ function bodyBox(scan: Scan, label?: Volume<Uint8Array>): Box {
   } finally {
     slices.dispose();
   }
-}
-
-/** For each label value that occurs: voxel indices evenly spread over its voxels. */
-export function foregroundSamples(label: Uint8Array): Record<number, Int32Array> {
-  const samples: Record<number, Int32Array> = {};
-  const counts = host().labelCounts(label);
-  for (let value = 1; value < counts.length; value++) {
-    const count = counts[value]!;
-    if (count === 0) continue;
-    const wanted = Math.min(count, maximumForegroundSamples);
-    const ranks = Int32Array.from({ length: wanted }, (_, i) => Math.floor(((i + 0.5) * count) / wanted));
-    samples[value] = host().positionsOf(label, value, ranks);
-  }
-  return samples;
 }

@@ -89,6 +89,11 @@ function predict(
   return network.logits(trunk, prompts, normalization, recomputedLevels);
 }
 
+/** Where the labels of a group are known; undefined where they are everywhere. */
+function known(inputs: InputSource, group: 'labeled' | 'mixed'): tf.Tensor | undefined {
+  return inputs.has(`${group}.known`) ? inputs.get(`${group}.known`) : undefined;
+}
+
 /** L_sup: each image prompted with its own task or tasks. */
 function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
   const { losses } = plan;
@@ -96,6 +101,7 @@ function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSour
   const loss = supervisedLoss(
     ofPrompt(logits, 0, logits.shape[1]),
     inputs.get('labeled.target'),
+    known(inputs, 'labeled'),
     rowGroups('labeled', plan, inputs),
   );
   return [
@@ -116,7 +122,7 @@ function mixedTerms(
   const synthetic = wanted.includes('synthetic');
   const terms: WeightedTerm[] = [];
   if (synthetic) {
-    const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'));
+    const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'), known(inputs, 'mixed'));
     terms.push({ name: 'synthetic', weight: losses.synthetic, value });
   }
   if (wanted.includes('auxiliary')) {
@@ -125,6 +131,7 @@ function mixedTerms(
       { logits: ofPrompt(logits, first), target: inputs.get('mixed.targetA') },
       { logits: ofPrompt(logits, first + 1), target: inputs.get('mixed.targetB') },
       losses.auxiliaryCrossEntropy,
+      known(inputs, 'mixed'),
       rowGroups('auxiliary', plan, inputs),
     );
     terms.push({ name: 'auxiliary', weight: losses.auxiliary, value });
@@ -149,6 +156,8 @@ function unlabeledTerms(
   const real = wanted.includes('unsupervised') ? tasks.length : 0;
   const synthetic = () => ofPrompt(logits, real);
   const partner = () => inputs.get<tf.Tensor4D>('unlabeled.partner');
+  const labeledPartner = () =>
+    inputs.get<tf.Tensor4D>(inputs.has('unlabeled.partnerKnown') ? 'unlabeled.partnerKnown' : 'unlabeled.partner');
   const own = () => (cutmix.unlabeledMix === 'none' ? undefined : tf.sub(1, partner()));
   const weightOf = (name: 'unsupervised' | 'agreement' | 'teacher') => inputs.get<tf.Scalar>(`${name}.weight`);
   let next = real + 1;
@@ -164,7 +173,7 @@ function unlabeledTerms(
     terms.push({ name: 'unsupervised', weight: weightOf('unsupervised'), value });
   }
   if (wanted.includes('cube')) {
-    const value = cubeLoss(synthetic(), inputs.get('unlabeled.cubeLabel'), partner());
+    const value = cubeLoss(synthetic(), inputs.get('unlabeled.cubeLabel'), labeledPartner());
     terms.push({ name: 'cube', weight: losses.cube, value });
   }
   const ownPrompts = wanted.includes('teacher') ? given!.tasks!.target.shape[0]! / logits.shape[0] : 0;
@@ -172,7 +181,7 @@ function unlabeledTerms(
   if (wanted.includes('cubeTasks')) {
     const count = logits.shape[1] - next;
     const target = partnerTargets(plan, inputs, count);
-    const region = repeated(partner(), count);
+    const region = repeated(labeledPartner(), count);
     const value = cubeTasksLoss(take(count), target, region, rowGroups('cubeTasks', plan, inputs));
     terms.push({ name: 'cubeTasks', weight: losses.cubeTasks, value });
   }

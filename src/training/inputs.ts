@@ -2,7 +2,6 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { comparesWithAverage, type LossTerm, stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';
-import { fieldsOf } from '../sampling/fields.js';
 import { partnerOf } from '../sampling/recipe.js';
 import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import { lossWeights } from './groups.js';
@@ -18,7 +17,7 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
   const { step, prompts } = data;
   const synthetic = plan.tasks.length;
   const terms = stepTerms(plan, step);
-  const result = new Map(data.values(fieldsOf(plan, step)));
+  const result = new Map(data.values());
   const codes = (name: string, tasks: readonly (readonly number[])[]) =>
     result.set(name, {
       values: promptCodes(tasks, synthetic),

@@ -202,7 +202,10 @@ export class StepProgram {
         const { network, averageNetwork } = this;
         if (comparesWithAverage(terms)) this.takeAverage();
         const made = data.tensors(this.inputs);
-        const inputs: InputSource = { get: (name) => (this.found.has(name) ? this.found : made).get(name) };
+        const inputs: InputSource = {
+          get: (name) => (this.found.has(name) ? this.found : made).get(name),
+          has: (name) => this.found.has(name) || made.has(name),
+        };
         for (const group of lossGroups(network, averageNetwork, plan, inputs, terms))
           groups.push(groupGradients(network, this.optimizer, group));
         const squaredNorm = this.optimizer.take(groups.map(({ gradients }) => gradients));

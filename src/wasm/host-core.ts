@@ -7,12 +7,12 @@ import { LinearMemory, reserveMemory } from './linear-memory.js';
 /** Functions of assembly/host.ts: numbers in, at most one number out; addresses are bytes in the linear memory. */
 const exportNames = [
   'heapBase',
-  'linearTable', 'interpolate', 'resampleSlice', 'resampleLabelSlice',
+  'linearTable', 'interpolate', 'resampleSlice', 'resampleLabelSlice', 'pairSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
   'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'quantize',
   'packRows', 'unpackRows', 'countBits',
-  'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
+  'binaryTarget', 'pairTarget', 'pairLabels', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
   'countRuns', 'findRuns', 'joinRuns', 'paintComponent',
   'listSurface', 'nearestInSlice', 'queryDistances', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder

@@ -4,7 +4,7 @@ import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { RandomStream, streams } from '../../src/random.js';
-import { fields } from '../../src/sampling/fields.js';
+import { type FieldPlan, fields } from '../../src/sampling/fields.js';
 import { madeBatch } from '../../src/sampling/made-batch.js';
 import { dispatchCounts, registerVersemiBackends, resetDispatchCounts, selectDevice } from '../../src/tfjs/index.js';
 import { createState, disposeState, runStep } from '../../src/training/step.js';
@@ -12,10 +12,13 @@ import { hostStep } from '../../src/training/step-data.js';
 
 const size = 8;
 
-type Settings = Readonly<Record<'training' | 'cutmix' | 'losses' | 'network', object>>;
+type Settings = Readonly<Record<'training' | 'cutmix' | 'losses' | 'network', object>> &
+  Pick<FieldPlan, 'unknownVoxels'>;
 
 const common = { auxiliaryCrossEntropy: true, auxiliaryInStage2: true, unsupervisedRampSteps: 2 };
 const labeledInside = { losses: { ...common, teacher: 0.5 } };
+/** Cases with voxels whose labels are unknown. */
+const unknown = { ...labeledInside, losses: { ...common, aggregateGradient: 'stop' }, unknownVoxels: true };
 
 /** Every option of a step, several at a time. */
 const others: readonly Partial<Settings>[] = [
@@ -35,6 +38,7 @@ const others: readonly Partial<Settings>[] = [
       ramp: 'sigmoid',
     },
     network: { fullResolutionSkip: true, fullResolutionBlock: true },
+    unknownVoxels: true,
   },
   {
     // As UA-MT, with gradient descent.
@@ -81,7 +85,7 @@ const plan = ({ training, cutmix, losses, network }: Partial<Settings>) =>
   });
 
 /** A step on noise and random masks. */
-function noise(settings: Plan, step: number) {
+function noise(settings: Plan & FieldPlan, step: number) {
   const random = new RandomStream(1, streams.test, step);
   const batch = madeBatch(settings, step, (name, voxels) => {
     const image = fields[name].kind === 'image';
@@ -92,7 +96,7 @@ function noise(settings: Plan, step: number) {
 
 /** Losses of four steps, two of each stage, and the parameters after them. */
 async function train(options: Partial<Settings>): Promise<{ losses: number[]; last: Float32Array }> {
-  const settings = plan(options);
+  const settings = { ...plan(options), ...(options.unknownVoxels && { unknownVoxels: true }) };
   const network = new VersemiNetwork({ ...settings.network, tasks: settings.tasks.length }, settings.seed);
   const state = createState(network, settings);
   const losses: number[] = [];
@@ -107,7 +111,7 @@ async function train(options: Partial<Settings>): Promise<{ losses: number[]; la
 
 await registerVersemiBackends();
 await tf.setBackend('cpu');
-const all = [labeledInside, ...others];
+const all = [labeledInside, unknown, ...others];
 const expected: Awaited<ReturnType<typeof train>>[] = [];
 for (const options of all) expected.push(await train(options));
 

@@ -12,7 +12,7 @@ import {
   type PreprocessedData,
   preprocessDatasets,
 } from '../../src/preprocessing/preprocess-datasets.js';
-import { makeCase } from './sampling-support.js';
+import { inFractions, makeCase, withUnknown } from './sampling-support.js';
 
 const kind = Object.keys(phantomKinds)[0] as PhantomKindName;
 const folder = await mkdtemp(join(tmpdir(), 'versemi-cache-'));
@@ -26,6 +26,18 @@ t.test('an entry comes back as it was, in shared memory; a damaged one counts as
     const read = await readCacheFile(file);
     t.same(read, one);
     t.ok(read!.image.buffer instanceof SharedArrayBuffer);
+  }
+  const labeled = makeCase(
+    'set',
+    'a',
+    [5, 3, 7],
+    (x) => x,
+    (x, y) => (x + y) % 4,
+  );
+  for (const one of [inFractions(labeled), withUnknown(labeled), withUnknown(inFractions(labeled))]) {
+    await writeCacheFile(file, one);
+    const { label, known } = (await readCacheFile(file))!;
+    t.same([label, known], [one.label, one.known], 'label pairs and unknown voxels');
   }
   const bytes = await readFile(file);
   for (const at of [0, 7, 20, 60, 300, bytes.length - 1]) {

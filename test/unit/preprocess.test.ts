@@ -2,9 +2,10 @@ import t from 'tap';
 import type { PreprocessingSettings } from '../../src/config/plan.js';
 import { evenRows } from '../../src/inference/memory.js';
 import { boxSize, type ResampledGrid } from '../../src/preprocessing/grid.js';
-import { foregroundSamples, preprocessCase } from '../../src/preprocessing/preprocess-case.js';
+import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import { maximumForegroundSamples } from '../../src/preprocessing/preprocessed-case.js';
 import { restorer, rowsToRestore } from '../../src/preprocessing/restore.js';
+import { foregroundSamples } from '../../src/preprocessing/targets.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { applyAffine } from '../../src/volume/affine.js';
@@ -27,7 +28,13 @@ function makeVolume<T extends VoxelArray>(
   return { data, sizeVoxels, spacingMm, affine: affine ?? [sx, 0, 0, -3, 0, sy, 0, 5, 0, 0, sz, 7, 0, 0, 0, 1] };
 }
 
-const plain: PreprocessingSettings = { spacingMm: [1, 1, 1], window: null, normalization: 'none', crop: 'none' };
+const plain: PreprocessingSettings = {
+  spacingMm: [1, 1, 1],
+  window: null,
+  normalization: 'none',
+  crop: 'none',
+  targets: 'labels',
+};
 const noise = (x: number, y: number, z: number) =>
   (Math.abs(Math.sin(x * 12.9898 + y * 78.233 + z * 37.719)) * 43758.5453) % 1;
 
@@ -83,7 +90,7 @@ t.test(
     t.same(one.image, canonical.data);
     t.same([one.id, one.dataset], ['a', 'set']);
     const mask = restored(
-      one.label!.map((value) => (value === 2 ? 6 : 5)),
+      Uint8Array.from(one.label!, (value) => (value === 2 ? 6 : 5)),
       one.grid,
       5,
     );
@@ -161,7 +168,7 @@ t.test('a ball survives the way to another grid and back', async (t) => {
     [0.7, 0.7, 1],
   ] as [number, number, number][]) {
     const one = preprocessCase({ id: 'a', image, label }, { ...plain, spacingMm }, 'set');
-    const back = dice(restored(one.label!, one.grid, 0.5).data, label.data);
+    const back = dice(restored(Uint8Array.from(one.label!), one.grid, 0.5).data, label.data);
     t.ok(back > 0.93, `${spacingMm}: ${back}`);
   }
 });
@@ -228,7 +235,11 @@ t.test(
       const label = makeVolume(Uint8Array, size, [1, 1, 1], (x, y, z) => (x === 55 && y === 20 && z === 39 ? 7 : 0));
       const labeled = preprocessCase({ id: 'a', image, label }, settings, 'set');
       const inside = label.data.map((value) => (value === 7 ? 1 : 0));
-      t.same(restored(labeled.label!, labeled.grid, 0).data, inside, 'the label is kept and comes back');
+      t.same(
+        restored(Uint8Array.from(labeled.label!), labeled.grid, 0).data,
+        inside,
+        'the label is kept and comes back',
+      );
     }
     const nothing = makeVolume(Float32Array, size, [1, 1, 1], () => 0);
     t.same(preprocessCase({ id: 'a', image: nothing }, { ...plain, crop: 'body' }, 'set').sizeVoxels, size);
