@@ -15,6 +15,7 @@ export {
   plannedRuns,
 } from './bench/comparison.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
+export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
 export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
 export { type LoadedModel, loadModel, readModel, saveModel } from './checkpoints/files.js';
 export {
@@ -43,6 +44,7 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
 export {
   type CaseOutcome,
   type EvaluatedCase,
@@ -58,7 +60,10 @@ export {
   type EvaluationFacts,
   type EvaluationProgress,
   evaluateDataset,
+  evaluateSelected,
   makeEvaluation,
+  type SelectedDataset,
+  selectCases,
 } from './inference/evaluate-dataset.js';
 export {
   type PredictOptions,
@@ -96,9 +101,10 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
-export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';
