@@ -96,9 +96,10 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
-export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';

@@ -3,17 +3,14 @@ import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import { loadModel } from '../checkpoints/files.js';
 import { writeNifti } from '../datasets/read-volume.js';
+import { fileNameOf } from '../file-name.js';
+import { lockFolder } from '../folder-lock.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
 import { type CaseProgress, evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
 import type { Summary } from '../metrics/summary.js';
-import {
-  casesToCsv,
-  evaluationFileName,
-  evaluationText,
-  writeEvaluation,
-  writeOverlay,
-} from '../reports/evaluation-folder.js';
+import { casesToCsv } from '../reports/cases-csv.js';
+import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
@@ -74,6 +71,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
               onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
             }),
       };
+      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation');
       try {
         const cases: EvaluatedCase[] = [];
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
@@ -95,7 +93,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
                 if (options.out === undefined) continue;
                 await writeOverlay(options.out, outcome);
                 if (options.saveMasks !== true) continue;
-                const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+                const mask = join(options.out, 'masks', fileNameOf(`${id}_${outcome.result.task}.nii.gz`));
                 await writeNifti(mask, outcome.prediction);
               }
               if (index === total) {
@@ -116,6 +114,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         terminal.print(summaryTable(evaluation.summary));
         terminal.printJson(evaluation);
       } finally {
+        await lock?.release();
         model.network.dispose();
       }
     },

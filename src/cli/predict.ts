@@ -6,6 +6,7 @@ import { loadModel } from '../checkpoints/files.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
+import { fileNameOf } from '../file-name.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
 import { taskIndices } from '../inference/segmenter.js';
@@ -78,7 +79,7 @@ twice; the masks are the same, bit for bit.`,
               onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
             });
             for (const prediction of predictions) {
-              const output = join(options.out, `${stem(file)}_${prediction.task}.nii.gz`);
+              const output = join(options.out, fileNameOf(`${stem(file)}_${prediction.task}.nii.gz`));
               await writeNifti(output, prediction.mask);
               rows.push(describe(file, output, prediction));
             }

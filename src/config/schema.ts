@@ -24,8 +24,8 @@ const labelRange = [1, 255] as const;
 
 const name = (explanation: string) =>
   field(
-    z.string().regex(/^[^\s/\\][^/\\\n]{0,79}$/),
-    'a name of 1 to 80 characters, without slashes, not starting with a space',
+    z.string().regex(/^[^\s/\\\p{Cc}][^/\\\p{Cc}]{0,79}$/u),
+    'a name of 1 to 80 characters, without slashes and control characters, not starting with a space',
     { explanation },
   );
 

@@ -2,7 +2,8 @@ import { basename } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import { type ComparisonSummary, readComparison, runFolderOf } from './comparison.js';
 import { page } from './html.js';
-import { escapeXml, linePlot, type Series } from './plots.js';
+import { html, Markup } from './markup.js';
+import { linePlot, type Series } from './plots.js';
 import { readCurves } from './run-report.js';
 
 /**
@@ -16,48 +17,51 @@ export async function writeComparisonReport(
   file: string,
   { title = `versemi: ${basename(folder)}` }: { readonly title?: string } = {},
 ): Promise<void> {
-  const curves = await methodCurves(folder);
+  const curves = methodCurves(folder);
   const plots = [...curves].map(([task, series]) =>
     linePlot(`Dice on the validation cases: ${task}`, series, 'share of the run', 'Dice', { yRange: [0, 1] }),
   );
   const left = summary.unfinished.map(({ name, seed }) => `${name} seed ${seed}`).join(', ');
   const sections = [
-    left === '' ? '' : `<p class="note">Not finished: ${escapeXml(left)}.</p>`,
-    `<h2>Mean Dice</h2>${meansTable(summary)}<p class="note">Of the final model of each run, on the validation cases, at the resolution of the scans; ± standard deviation over seeds.</p>`,
+    left === '' ? Markup.empty : html`<p class="note">Not finished: ${left}.</p>`,
+    html`<h2>Mean Dice</h2>${meansTable(summary)}<p class="note">Of the final model of each run, on the validation cases, at the resolution of the scans; ± standard deviation over seeds.</p>`,
     differencesTable(summary),
-    plots.length === 0 ? '' : `<h2>Learning curves</h2><div class="pair">${plots.join('')}</div>`,
+    plots.length === 0 ? Markup.empty : html`<h2>Learning curves</h2><div class="pair">${plots}</div>`,
   ];
   await writeFileAtomic(file, page(title, undefined, sections));
 }
 
-function meansTable({ tasks, methods }: ComparisonSummary): string {
-  const head = ['Method', 'Seeds', ...tasks, 'mean of the tasks'].map((text) => `<th>${escapeXml(text)}</th>`).join('');
+/** Of a cell: the best of its column, or surely above 0. */
+const marked = html` class="best"`;
+
+function meansTable({ tasks, methods }: ComparisonSummary): Markup {
+  const head = ['Method', 'Seeds', ...tasks, 'mean of the tasks'].map((text) => html`<th>${text}</th>`);
   const best = [...tasks, undefined].map((task) =>
     Math.max(...methods.map(({ perTask, overall }) => (task === undefined ? overall : perTask[task]!).mean)),
   );
   const rows = methods.map(({ name, seeds, perTask, overall }) => {
     const cells = [...tasks.map((task) => perTask[task]!), overall].map(({ mean, deviation }, i) => {
-      const spread = deviation === null ? '' : ` <small>± ${deviation.toFixed(3)}</small>`;
-      return `<td${mean === best[i] ? ' class="best"' : ''}>${mean.toFixed(3)}${spread}</td>`;
+      const spread = deviation === null ? Markup.empty : html` <small>± ${deviation.toFixed(3)}</small>`;
+      return html`<td${mean === best[i] ? marked : Markup.empty}>${mean.toFixed(3)}${spread}</td>`;
     });
-    return `<tr><th>${escapeXml(name)}</th><td>${seeds.length}</td>${cells.join('')}</tr>`;
+    return html`<tr><th>${name}</th><td>${seeds.length}</td>${cells}</tr>`;
   });
-  return `<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+  return html`<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
-function differencesTable({ tasks, reference, methods }: ComparisonSummary): string {
+function differencesTable({ tasks, reference, methods }: ComparisonSummary): Markup {
   const rows = methods.flatMap(({ name, difference }) => {
     if (difference === undefined) return [];
     const cells = [...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
       one === undefined
         ? '<td>–</td>'
-        : `<td${one.low > 0 ? ' class="best"' : ''}>${signed(one.mean)} <small>[${signed(one.low)}, ${signed(one.high)}]</small></td>`,
+        : html`<td${one.low > 0 ? marked : Markup.empty}>${signed(one.mean)} <small>[${signed(one.low)}, ${signed(one.high)}]</small></td>`,
     );
-    return [`<tr><th>${escapeXml(name)}</th>${cells.join('')}</tr>`];
+    return [html`<tr><th>${name}</th>${cells}</tr>`];
   });
-  if (rows.length === 0) return '';
-  const head = ['Method', ...tasks, 'mean of the tasks'].map((text) => `<th>${escapeXml(text)}</th>`).join('');
-  return `<h2>Differences from ${escapeXml(reference)}</h2><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>
+  if (rows.length === 0) return Markup.empty;
+  const head = ['Method', ...tasks, 'mean of the tasks'].map((text) => html`<th>${text}</th>`);
+  return html`<h2>Differences from ${reference}</h2><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows}</tbody></table></div>
 <p class="note">Pairs of the same case, each the mean over seeds; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>`;
 }
 
@@ -66,10 +70,10 @@ function signed(value: number): string {
 }
 
 /** Validation Dice of each task and of their mean, by method, over the share of the run: methods differ in their steps. */
-async function methodCurves(folder: string): Promise<Map<string, Series[]>> {
+function methodCurves(folder: string): Map<string, Series[]> {
   const byTask = new Map<string, Map<string, Series['points'][]>>();
   for (const run of readComparison(folder)) {
-    const curves = await readCurves(runFolderOf(folder, run));
+    const curves = readCurves(runFolderOf(folder, run));
     for (const { name: task, points } of curves?.validation ?? []) {
       const last = points.at(-1)?.[0] ?? 1;
       const methods = byTask.get(task) ?? new Map<string, Series['points'][]>();

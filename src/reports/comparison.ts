@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
-import type { Evaluation } from '../inference/evaluate.js';
 import { type PairedDifference, pairedDifference } from '../metrics/paired.js';
 import { readJsonFile } from '../regular-file.js';
 import { evaluationFileName } from './evaluation-folder.js';
+import { type ReportedEvaluation, readEvaluation } from './report-inputs.js';
 
 const comparisonFileName = 'comparison.json';
 export const evaluationFolderName = 'evaluation';
@@ -92,10 +92,10 @@ const bootstrapSeed = 1;
  */
 export function summarizeComparison(folder: string, reference?: string): ComparisonSummary {
   const runs = readComparison(folder);
-  const evaluations = new Map<ComparedRun, Evaluation>();
+  const evaluations = new Map<ComparedRun, ReportedEvaluation>();
   for (const run of runs) {
     const file = join(runFolderOf(folder, run), evaluationFolderName, evaluationFileName);
-    if (existsSync(file)) evaluations.set(run, readJsonFile(file, 'FILE_CORRUPT') as Evaluation);
+    if (existsSync(file)) evaluations.set(run, readEvaluation(file));
   }
   const names = [...new Set([...evaluations.keys()].map(({ name }) => name))];
   if (names.length === 0 || (reference !== undefined && !names.includes(reference)))
@@ -138,18 +138,18 @@ function overSeeds(values: readonly number[]): OverSeeds {
   return { mean: center, deviation: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)) };
 }
 
-function taskMeans({ cases }: Evaluation, tasks: readonly string[]): Record<string, number> {
-  const of = (task: string) => cases.flatMap((one) => (one.task === task && one.dice !== null ? [one.dice] : []));
+function taskMeans({ cases }: ReportedEvaluation, tasks: readonly string[]): Record<string, number> {
+  const of = (task: string) => cases.flatMap((one) => (one.task === task ? (one.dice ?? []) : []));
   return Object.fromEntries(tasks.map((task) => [task, mean(of(task))]));
 }
 
 type CaseMeans = ReadonlyMap<string, { readonly dataset: string; readonly byTask: ReadonlyMap<string, number> }>;
 
 /** Dice of each case and task, the mean over the evaluations, by dataset and case. */
-function caseMeans(evaluations: readonly Evaluation[]): CaseMeans {
+function caseMeans(evaluations: readonly ReportedEvaluation[]): CaseMeans {
   const lists = new Map<string, { dataset: string; byTask: Map<string, number[]> }>();
   for (const { cases } of evaluations)
-    for (const { dataset, id, task, dice } of cases) {
+    for (const { dataset = '', id, task, dice = null } of cases) {
       if (dice === null) continue;
       const key = `${dataset}/${id}`;
       const entry = lists.get(key) ?? { dataset, byTask: new Map<string, number[]>() };

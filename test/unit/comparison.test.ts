@@ -47,6 +47,10 @@ t.test('paired differences: the mean of the tasks, and an interval over cases', 
 
 const evaluation = (rows: readonly (readonly [id: string, task: string, dice: number | null])[]) => ({
   format: 1,
+  model: 'model.safetensors',
+  device: 'a device',
+  created: '2026-01-01T00:00:00.000Z',
+  summary: {},
   cases: rows.map(([id, task, dice]) => ({ id, dataset: 'd', task, dice })),
 });
 
@@ -102,9 +106,9 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
 
 t.test('more curves than colours: the others are dashed, and hollow in the legend', async (t) => {
   const series = Array.from({ length: 9 }, (_, i) => ({ name: `m${i}`, points: [[0, i] as const, [1, i] as const] }));
-  const plot = linePlot('title', series, 'x', 'y');
+  const plot = linePlot('title', series, 'x', 'y').text;
   t.equal(plot.split('stroke-dasharray').length - 1, 1);
-  t.equal(plot.split('border:2px').length - 1, 1);
+  t.equal(plot.split(' hollow').length - 1, 1);
 });
 
 t.test('a plan made over for a method: the same data and network, equal trunk passes', async (t) => {

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
@@ -28,11 +28,11 @@ t.test('an entry comes back as it was, in shared memory; a damaged one counts as
     t.ok(read!.image.buffer instanceof SharedArrayBuffer);
   }
   const bytes = await readFile(file);
-  for (const at of [0, 7, 20, 60, 300, bytes.length - 1]) {
+  for (let at = 0; at < bytes.length; at++) {
     const damaged = Buffer.from(bytes);
     damaged[at]! ^= 1;
     await writeFile(file, damaged);
-    t.equal(await readCacheFile(file), undefined, `a flipped bit in byte ${at}`);
+    if ((await readCacheFile(file)) !== undefined) t.fail(`a flipped bit in byte ${at}`);
   }
   for (const length of [0, 10, 100, bytes.length - 1]) {
     await writeFile(file, bytes);
@@ -133,6 +133,27 @@ t.test('datasets: cached by content and settings', async (t) => {
   await writeFile(join(path, 'imagesTr', images[4]!), 'no image');
   await t.rejects(run(plan), { code: /^VERSEMI_FILE_/ });
   await t.rejects(run(plan, { workers: 1 }), { code: /^VERSEMI_FILE_/ }, 'errors of a worker carry their code');
+});
+
+t.test('equal scans, made at the same time by threads, under one name', async (t) => {
+  const path = join(folder, 'equal');
+  await makePhantomDataset(path, kind, { cases: 6, labeledCases: 1, validationCases: 1, testCases: 0, seed: 3 });
+  for (const name of ['imagesTr', 'labelsTr']) {
+    const [first, ...others] = (await readdir(join(path, name))).sort().map((file) => join(path, name, file));
+    for (const file of others) await copyFile(first!, file);
+  }
+  const plan = makePlan(path);
+  const expected = hashed(await preprocessDatasets(plan, { cacheFolder: null }));
+  for (let round = 0; round < 5; round++) {
+    const cacheFolder = join(folder, `equal-cache-${round}`);
+    const twice = [0, 1].map(() => preprocessDatasets(plan, { cacheFolder, workers: 4 }));
+    for (const found of await Promise.all(twice)) t.same(hashed(found), expected);
+    const left = await readdir(cacheFolder, { recursive: true });
+    t.same(
+      left.filter((name) => name.endsWith('.tmp')),
+      [],
+    );
+  }
 });
 
 t.test('label files of unlabelled cases are never opened', async (t) => {

@@ -6,13 +6,8 @@ import t, { type Test } from 'tap';
 import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference/evaluate.js';
 import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { summarize } from '../../src/metrics/summary.js';
-import {
-  casesToCsv,
-  overlayFileName,
-  overlayPng,
-  writeEvaluation,
-  writeOverlay,
-} from '../../src/reports/evaluation-folder.js';
+import { casesToCsv } from '../../src/reports/cases-csv.js';
+import { overlayFileName, overlayPng, writeEvaluation, writeOverlay } from '../../src/reports/evaluation-folder.js';
 import { type ReportInput, renderReport } from '../../src/reports/html.js';
 import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
 import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
@@ -283,13 +278,13 @@ t.test('plots: names of columns are broken, and cut where two lines do not hold 
   t.same(columnLabel('a b c', 15), ['a b c']);
   t.same(columnLabel('left-ventricle-myocardium', 8), ['left-', 'ventric…']);
   t.same(columnLabel('hippocampus', 6), ['hippo…']);
-  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y'), /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
+  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y').text, /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
 });
 
 t.test('plots: a point per value, and nothing when there is nothing', async (t) => {
-  t.equal(linePlot('title', [{ name: 'a', points: [] }], 'x', 'y'), '');
-  t.equal(linePlot('title', [{ name: 'a', points: [[1, Number.NaN]] }], 'x', 'y'), '');
-  t.equal(stripPlot('title', [{ name: 'a', values: [] }], 'y'), '');
+  t.equal(linePlot('title', [{ name: 'a', points: [] }], 'x', 'y').text, '');
+  t.equal(linePlot('title', [{ name: 'a', points: [[1, Number.NaN]] }], 'x', 'y').text, '');
+  t.equal(stripPlot('title', [{ name: 'a', values: [] }], 'y').text, '');
   const strip = stripPlot(
     'title',
     [
@@ -297,7 +292,7 @@ t.test('plots: a point per value, and nothing when there is nothing', async (t) 
       { name: 'b', values: [] },
     ],
     'y',
-  );
+  ).text;
   t.equal(strip.match(/<circle/g)!.length, 3);
   t.notMatch(strip, 'NaN');
   const line = linePlot(
@@ -315,7 +310,7 @@ t.test('plots: a point per value, and nothing when there is nothing', async (t) 
     'x',
     'y',
     { marks: true },
-  );
+  ).text;
   t.equal(line.match(/<circle/g)!.length, 2, 'a value that is none has no mark');
   // the first point is the left bottom corner of the frame, the last the right top one
   t.match(line, /<path d="M56\.0 260\.0L628\.0 12\.0"/);
@@ -363,7 +358,7 @@ t.test('runReport: from a run folder to one page', async (t) => {
   t.equal(html.match(/<img /g)!.length, 3, 'overlays of the run itself');
   for (const { id } of cases) t.match(html, `<th>${id}</th>`);
   await writeRunReport(join(folder, 'evaluation'), join(folder, 'page.html'));
-  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a-b-c-.png');
+  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a%3Cb%3E&%22c%22.png');
 });
 
 t.test('runReport: folders that are empty, missing or damaged', async (t) => {
