@@ -46,8 +46,8 @@ export const errorTable = {
   PLAN_CONTRADICTION: { kind: 'plan', title: 'Two settings of a plan contradict each other' },
   // models and checkpoints
   MODEL_INVALID: { kind: 'model', title: 'A model file is not valid' },
-  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task' },
-  CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another plan' },
+  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task or a dataset' },
+  CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another run' },
   // devices
   DEVICE_UNAVAILABLE: { kind: 'device', title: 'A device is not available' },
   DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },

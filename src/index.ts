@@ -15,6 +15,7 @@ export {
   plannedRuns,
 } from './bench/comparison.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
+export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
 export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
 export { type LoadedModel, loadModel, readModel, saveModel } from './checkpoints/files.js';
 export {
@@ -43,6 +44,7 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
 export {
   type CaseOutcome,
   type EvaluatedCase,
@@ -58,7 +60,10 @@ export {
   type EvaluationFacts,
   type EvaluationProgress,
   evaluateDataset,
+  evaluateSelected,
   makeEvaluation,
+  type SelectedDataset,
+  selectCases,
 } from './inference/evaluate-dataset.js';
 export {
   type PredictOptions,

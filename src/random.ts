@@ -16,7 +16,8 @@ export const streams = {
   split: 6,
   test: 7,
   noise: 8,
-  bootstrap: 9,
+  validation: 9,
+  bootstrap: 10,
 } as const;
 
 const multiplier0 = 0xd2511f53;

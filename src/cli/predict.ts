@@ -11,7 +11,7 @@ import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -55,6 +55,7 @@ twice; the masks are the same, bit for bit.`,
         options.weights === undefined ? {} : { network: options.weights },
       );
       try {
+        weightsOf(model, options.weights);
         const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
         const processBytes = process.memoryUsage().rss;
         const rows: ReturnType<typeof describe>[] = [];

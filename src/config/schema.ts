@@ -310,7 +310,8 @@ const training = z.strictObject({
     range: [1, 1e6],
     default: null,
     unit: 'cases per dataset',
-    explanation: 'Validation cases used at each validation during training; null: all.',
+    explanation:
+      'Validation cases used at each validation during training, drawn once, the same for every seed and method with this split; null: all.',
   }),
   checkpointEverySteps: integer({
     range: [0, 1e8],

@@ -1,3 +1,4 @@
+import type { NetworkChoice } from '../checkpoints/model-file.js';
 import type { LoadedCase } from '../datasets/types.js';
 import { throwIfAborted } from '../errors.js';
 import { diceOf, segmentationMetrics } from '../metrics/segmentation-metrics.js';
@@ -8,6 +9,7 @@ import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import type { CaseSelection } from './case-selection.js';
 import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
 import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';
@@ -26,6 +28,10 @@ export interface Evaluation {
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
+  /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */
+  readonly weights?: { readonly step: number; readonly network: NetworkChoice };
+  /** Per dataset, which cases these are and what the model knew of them. */
+  readonly selections?: readonly CaseSelection[];
   readonly cases: readonly EvaluatedCase[];
   readonly summary: Summary;
 }

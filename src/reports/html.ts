@@ -1,3 +1,4 @@
+import { casesOf, sameCases, warningsOf, weightsOf } from './compared-cases.js';
 import { html, Markup } from './markup.js';
 import { linePlot, type Series, stripPlot } from './plots.js';
 import type { ReportedCase, ReportedEvaluation } from './report-inputs.js';
@@ -32,7 +33,7 @@ export interface ReportInput {
   readonly worstPerTask?: number;
 }
 
-type Metric = Exclude<keyof ReportedCase, 'id' | 'dataset' | 'task'>;
+type Metric = Exclude<keyof ReportedCase, 'id' | 'task' | 'dataset'>;
 
 /** Columns of the summary and case tables, in order, with their headings; absent metrics are left out. */
 const columns: readonly (readonly [metric: Metric, heading: string, digits: number])[] = [
@@ -58,9 +59,9 @@ export function renderReport(input: ReportInput): string {
     factsTable(input.facts),
     ...(main === undefined
       ? []
-      : [html`<h2>Results</h2>${comparison(input)}${summaryTable(main)}`, distribution(main.cases)]),
+      : [html`<h2>Results</h2>${comparison(input)}${summaryTable(main)}${warnings(main)}`, distribution(main.cases)]),
     ...input.curves.map(curveSection),
-    ...(main === undefined ? [] : [worstCases(input, main.cases), caseTable(main.cases)]),
+    ...(main === undefined ? [] : [worstCases(input, main.cases), caseTable(main)]),
   ];
   return page(input.title, input.subtitle, sections);
 }
@@ -88,22 +89,38 @@ function comparison({ evaluations }: ReportInput): Markup {
   const summaries = evaluations.map(({ evaluation }) => new Map(Object.entries(evaluation.summary)));
   const tasks = [...new Set(summaries.flatMap((summary) => [...summary.keys()]))];
   const means = (task: string) => summaries.map((summary) => summary.get(task)?.dice?.mean ?? null);
-  const cells = (values: readonly (number | null)[]) => {
+  const grouped = evaluations.map(({ evaluation }) => ({ evaluation, groups: new Map(byTask(evaluation.cases)) }));
+  const different = tasks.filter((task) => {
+    const known = grouped.filter((_, i) => means(task)[i] !== null);
+    return !sameCases(known.map(({ evaluation, groups }) => ({ evaluation, rows: groups.get(task) ?? [] })));
+  });
+  const cells = (values: readonly (number | null)[], mark: boolean) => {
+    // One value alone is no comparison.
+    if (!mark || values.filter((value) => value !== null).length < 2)
+      return values.map((value) => html`<td>${number(value, 3)}</td>`);
     const best = values.reduce<number>((most, value) => Math.max(most, value ?? most), Number.NEGATIVE_INFINITY);
     return values.map((value) =>
       value === best ? html`<td class="best">${number(value, 3)}</td>` : html`<td>${number(value, 3)}</td>`,
     );
   };
   const head = evaluations.map(({ name }) => html`<th>${name}</th>`);
-  const rows = tasks.map((task) => html`<tr><th>${task}</th>${cells(means(task))}</tr>`);
+  const rows = tasks.map((task) => html`<tr><th>${task}</th>${cells(means(task), !different.includes(task))}</tr>`);
+  // A mean over some of the tasks is no mean over all of them.
   const overall = summaries.map((_, i) => {
     const values = tasks.map((task) => means(task)[i]!).filter((value) => value !== null);
-    return values.length === 0 ? null : values.reduce((a, b) => a + b, 0) / values.length;
+    return values.length < tasks.length ? null : values.reduce((a, b) => a + b, 0) / values.length;
   });
-  return html`<h3>Mean Dice</h3><table><thead><tr><th>Task</th>${head}</tr></thead><tbody>${rows}<tr class="total"><th>mean of the tasks</th>${cells(overall)}</tr></tbody></table>`;
+  const note =
+    different.length === 0
+      ? ''
+      : html`<p class="note">Evaluated on different cases, so that no value is marked as the best: ${different.join(', ')}.</p>`;
+  const facts = (title: string, of: (evaluation: ReportedEvaluation) => string) =>
+    html`<tr><th>${title}</th>${evaluations.map(({ evaluation }) => html`<td class="wrap">${of(evaluation)}</td>`)}</tr>`;
+  return html`<h3>Mean Dice</h3><div class="wide"><table><thead><tr><th>Task</th>${head}</tr></thead><tbody>${rows}<tr class="total"><th>mean of the tasks</th>${cells(overall, different.length === 0)}</tr>${facts('cases', casesOf)}${facts('weights', weightsOf)}</tbody></table></div>${note}`;
 }
 
-function summaryTable({ summary }: ReportedEvaluation): Markup {
+function summaryTable(evaluation: ReportedEvaluation): Markup {
+  const { summary } = evaluation;
   const tasks = Object.entries(summary);
   const shown = columns.filter(([metric]) => tasks.some(([, metrics]) => metrics[metric] !== undefined));
   const head = shown.map(([, heading]) => html`<th>${heading}</th>`);
@@ -121,8 +138,18 @@ function summaryTable({ summary }: ReportedEvaluation): Markup {
     );
     return html`<tr><th>${task}</th><td>${count}</td>${cells}</tr>`;
   });
-  return html`<h3>Mean ± standard deviation</h3><div class="wide"><table><thead><tr><th>Task</th><th>Cases</th>${head}</tr></thead><tbody>${rows}</tbody></table></div>
+  return html`<h3>Mean ± standard deviation</h3>${tableNote(evaluation)}<div class="wide"><table><thead><tr><th>Task</th><th>Cases</th>${head}</tr></thead><tbody>${rows}</tbody></table></div>
 <p class="note">95HD pooled: 95th percentile of both directed surface distance sets together (medpy). 95HD max: the larger of the two directed 95th percentiles (MONAI). Distances are undefined where a mask is empty.</p>`;
+}
+
+/** What a table is of. */
+function tableNote(evaluation: ReportedEvaluation): Markup {
+  return html`<p class="note">Cases: ${casesOf(evaluation)}. Weights: ${weightsOf(evaluation)}.</p>`;
+}
+
+function warnings(evaluation: ReportedEvaluation): Markup {
+  const notes = warningsOf(evaluation).map((note) => html`<li>${note}</li>`);
+  return notes.length === 0 ? Markup.empty : html`<h3>Before these scores are believed</h3><ul>${notes}</ul>`;
 }
 
 /** Cases of each task, in order of first appearance. */
@@ -175,14 +202,15 @@ function worstCases(input: ReportInput, cases: readonly ReportedCase[]): Markup 
   return html`<h2>Cases</h2><p class="note"><i class="key reference"></i>reference <i class="key prediction"></i>prediction; axial, coronal and sagittal planes with most foreground, patient right on the left.</p>${parts}`;
 }
 
-function caseTable(cases: readonly ReportedCase[]): Markup {
+function caseTable(evaluation: ReportedEvaluation): Markup {
+  const { cases } = evaluation;
   const shown = columns.filter(([metric]) => cases.some((row) => row[metric] !== undefined));
   const head = shown.map(([, heading]) => html`<th>${heading}</th>`);
   const rows = cases.map((row) => {
     const cells = shown.map(([metric, , digits]) => html`<td>${number(row[metric], digits)}</td>`);
     return html`<tr><th>${row.id}</th><td class="text">${row.task}</td>${cells}</tr>`;
   });
-  return html`<h2>All cases</h2><div class="wide"><table><thead><tr><th>Case</th><th class="text">Task</th>${head}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  return html`<h2>All cases</h2>${tableNote(evaluation)}<div class="wide"><table><thead><tr><th>Case</th><th class="text">Task</th>${head}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
 function number(value: number | string | null | undefined, digits: number): string {

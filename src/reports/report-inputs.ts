@@ -40,11 +40,27 @@ const metricSummary = z.object({
   undefinedCount: count,
 });
 
+const ids = z.array(name).max(mostRows);
+const selection = z.object({
+  dataset: name,
+  asked: z.string(),
+  recorded: z.boolean(),
+  count,
+  labeled: ids,
+  unlabeled: ids,
+  validation: ids,
+  changed: ids,
+  missing: ids,
+  content: name,
+});
+
 const evaluation = z.object({
   format: z.literal(1),
   model: name,
   device: name,
   created: name,
+  weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
+  selections: z.array(selection).max(mostTasks).exactOptional(),
   cases: z.array(evaluatedCase).max(mostRows),
   summary: z
     .record(name, z.record(name, metricSummary))
@@ -54,7 +70,7 @@ const evaluation = z.object({
 export type ReportedCase = z.output<typeof evaluatedCase>;
 
 /** As much of an evaluation as reports show. */
-export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created'> & {
+export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created' | 'weights' | 'selections'> & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];
 };

@@ -5,6 +5,7 @@ import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { readError, readWholeFile } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
+import { casesOf, weightsOf } from './compared-cases.js';
 import { evaluationFileName, overlayFileName, overlayFolderName } from './evaluation-folder.js';
 import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
 import type { Series } from './plots.js';
@@ -176,6 +177,8 @@ function facts(plan: PlanFacts | undefined, evaluation: ReportedEvaluation | und
       ? []
       : ([
           ['Model', evaluation.model],
+          ['Weights', weightsOf(evaluation)],
+          ['Cases', casesOf(evaluation)],
           ['Device', evaluation.device],
           ['Evaluated', evaluation.created.slice(0, 16).replace('T', ' ')],
         ] as const)),

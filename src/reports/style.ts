@@ -2,7 +2,7 @@ import { html, type Markup } from './markup.js';
 import { legendStyle } from './plots.js';
 
 /** SHA-256 of the style, in base64: the policy of the page allows this style alone. A test says what it has to be. */
-export const styleHash = '9Rnnh5wTJpP01oB23OXJqt+pXarsc+LS6G3/pgUSry0=';
+export const styleHash = 'UkNVjj8pwUKCdn8xIq2QaOW9Qp335GqYduOjCtKkAKU=';
 
 const style = `
 :root{color-scheme:light dark;--ink:#1c2430;--muted:#5b6675;--line:#dde2e8;--soft:#f5f7f9;--paper:#fff;--best:#0a7a4b}
@@ -15,7 +15,7 @@ table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:5px 12px 5px 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th:first-child,.text{text-align:left}thead th{color:var(--muted);font-weight:600;font-size:13px}tbody th{font-weight:500}
 td small{color:var(--muted)}.best{color:var(--best);font-weight:700}.total th,.total td{font-weight:700;border-bottom:0}
-.facts th{color:var(--muted);font-weight:500;padding-right:24px}.facts td{text-align:left;white-space:normal}
+.wrap{white-space:normal;max-width:260px;color:var(--muted);font-size:13px;vertical-align:top}.facts th{color:var(--muted);font-weight:500;padding-right:24px}.facts td{text-align:left;white-space:normal}
 .wide{overflow-x:auto}.pair{display:grid;grid-template-columns:repeat(auto-fill,minmax(420px,1fr));gap:16px}
 figure{margin:8px 0}figcaption{color:var(--muted);font-size:13px;margin:2px 0}
 svg{width:100%;height:auto;background:var(--soft);border-radius:6px}svg text{fill:var(--muted);font-size:11px}.grid{stroke:var(--line)}

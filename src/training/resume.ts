@@ -9,6 +9,8 @@ import { runFiles } from './run-folder.js';
 
 export interface FoundCheckpoint {
   readonly checkpoint: Checkpoint;
+  /** Where it was read. */
+  readonly file: string;
   /** Why it is not the last one. */
   readonly notice?: string;
 }
@@ -23,21 +25,25 @@ export async function lastCheckpoint(folder: string, plan: Plan): Promise<FoundC
   const { last, previous, checkpoints } = runFiles(folder);
   if (!existsSync(last) && !existsSync(previous)) return undefined;
   try {
-    return { checkpoint: await loadCheckpoint(last, plan) };
+    return { checkpoint: await loadCheckpoint(last, plan), file: last };
   } catch (error) {
     if (!existsSync(previous) || !isDamage(error)) throw error;
     const checkpoint = await loadCheckpoint(previous, plan).catch(() => {
       throw error;
     });
     const goesOn = `The run goes on from the checkpoint before it, after step ${checkpoint.step}.`;
-    if (!existsSync(last)) return { checkpoint, notice: `There is no ${last}. ${goesOn}` };
+    if (!existsSync(last)) return { checkpoint, file: previous, notice: `There is no ${last}. ${goesOn}` };
     const aside = join(checkpoints, 'damaged.safetensors');
     await rename(last, aside).catch((failed) => {
       throw writeError(last, failed);
     });
     const { field, expected, found } = error.details;
     const reason = field === undefined ? found : `${field}: expected ${expected}, found ${found}`;
-    return { checkpoint, notice: `${last} is damaged (${reason}) and is now called ${aside}. ${goesOn}` };
+    return {
+      checkpoint,
+      file: previous,
+      notice: `${last} is damaged (${reason}) and is now called ${aside}. ${goesOn}`,
+    };
   }
 }
 

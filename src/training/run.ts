@@ -1,6 +1,6 @@
 import { saveCheckpoint } from '../checkpoints/checkpoint.js';
 import { saveModel } from '../checkpoints/files.js';
-import { type ModelMetadata, type ModelProvenance, modelMetadata } from '../checkpoints/metadata.js';
+import { type ModelMetadata, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
@@ -29,7 +29,7 @@ export class TrainingRun {
     folder: string,
     private readonly state: TrainingState,
     private readonly history: HistoryRecorder,
-    private readonly provenance: ModelProvenance,
+    private readonly origin: Pick<ModelMetadata, 'provenance' | 'cases'>,
     private step: number,
   ) {
     this.files = runFiles(folder);
@@ -124,7 +124,8 @@ export class TrainingRun {
   }
 
   private metadata(): ModelMetadata {
-    return modelMetadata(this.plan, this.history.history, this.provenance);
+    const { provenance, cases } = this.origin;
+    return modelMetadata(this.plan, this.history.history, provenance, cases);
   }
 }
 

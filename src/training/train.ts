@@ -10,7 +10,14 @@ import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
-import { openTrainingData, type TrainingData, validationCases } from './data.js';
+import {
+  caseRecord,
+  openTrainingData,
+  requireForeground,
+  requireSameCases,
+  type TrainingData,
+  watchedCases,
+} from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { lastCheckpoint } from './resume.js';
@@ -44,8 +51,9 @@ export interface TrainOptions extends DeviceOptions {
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
  * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
  * @throws VERSEMI_USAGE when the folder holds another run, or one without a checkpoint that is to go on;
- *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH, VERSEMI_TRAINING_NOT_FINITE,
- *   VERSEMI_DEVICE_UNAVAILABLE, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
+ *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, or other cases),
+ *   VERSEMI_DATASET_INVALID (a task that no labelled case shows), VERSEMI_TRAINING_NOT_FINITE, VERSEMI_DEVICE_UNAVAILABLE,
+ *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
   const lock = await lockFolder(options.runFolder, 'a training');
@@ -65,6 +73,10 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
   await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
   const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
+  requireForeground(plan, data);
+  const usedCases = caseRecord(plan, data);
+  if (found?.checkpoint.model.cases !== undefined)
+    requireSameCases(found.checkpoint.model.cases, usedCases, found.file);
 
   const state = startState(plan, checkpoint);
   const firstStep = checkpoint?.step ?? 0;
@@ -74,7 +86,8 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(plan, data) : hostSource(plan, data);
-    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), provenance(data), firstStep);
+    const origin = { provenance: provenance(data), cases: usedCases };
+    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
     log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined);
@@ -86,7 +99,7 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
       log!.write(event);
       return event;
     };
-    const cases = validationCases(plan, data.validation);
+    const cases = watchedCases(plan, data.validation);
     const validator = options.validate ?? (cases.length > 0 ? sliding(plan, cases) : undefined);
     yield record({
       type: 'start',
@@ -99,6 +112,12 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
     if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
+    if (checkpoint !== undefined && checkpoint.model.cases === undefined)
+      yield record({
+        type: 'log',
+        step: firstStep,
+        message: 'The checkpoint has no record of its cases: whether they are the same now could not be checked.',
+      });
     if (options.resume === true && found === undefined)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 

@@ -268,6 +268,21 @@ export const evaluationSeed = {
   deviceSettings: { exact: false, precision: 'float32' },
   inference: { protocol: 'default', overlap: 0.5, weighting: 'gaussian', mirror: false, largestComponent: false },
   created: '2026-01-02T03:04:05.000Z',
+  weights: { step: 4, network: 'ema' },
+  selections: [
+    {
+      dataset: 'd',
+      asked: 'validation',
+      recorded: true,
+      count: 2,
+      labeled: ['a'],
+      unlabeled: [],
+      validation: ['b'],
+      changed: [],
+      missing: ['c'],
+      content: '0d',
+    },
+  ],
   cases: ['a', 'b'].map((id) => ({ id, dataset: 'd', task: 'organ', ...metrics })),
   summary: { organ: { dice: summary, hd95PooledMm: { ...summary, undefinedCount: 1 } } },
 };
@@ -293,11 +308,14 @@ export async function makeFileSeeds(): Promise<FileSeeds> {
         new Float32Array(elementCount(shape)).fill(0.5),
       ]),
     );
-    const metadata = modelMetadata(plan, history, {
+    const provenance = {
       created: '2026-01-02T03:04:05.000Z',
       versions: { versemi: '0.1.0' },
       data: [{ dataset: 'd', licence: 'CC0' }],
-    });
+    };
+    const metadata = modelMetadata(plan, history, provenance, [
+      { dataset: 'd', labeled: [['a', '0a', '0b']], unlabeled: [['b', '0c'], ['c']], validation: [], watched: [] },
+    ]);
     const optimizer = new Map(
       optimizerMemory.adam.map((name) => [name, new Float32Array(parameterCount(config))] as const),
     );

@@ -167,6 +167,7 @@ t.test('a checkpoint of another plan is refused by naming the field', async (t) 
     ['losses.cube', { losses: { cube: 0 } }],
     ['cutmix.stage2Ratio[1]', { cutmix: { stage2Ratio: [0.3, 0.5] } }],
     ['augmentation.flip[0]', { augmentation: { flip: [true, false, false] } }],
+    ['training.validationCases', { training: { validationCases: 2 } }],
   ];
   for (const [field, change] of changes)
     await t.rejects(
@@ -177,7 +178,7 @@ t.test('a checkpoint of another plan is refused by naming the field', async (t) 
   const free = {
     name: 'renamed',
     datasets: [{ ...input.datasets[0], path: '/moved' }],
-    training: { workers: 0, validateEverySteps: 1, validationCases: 2, checkpointEverySteps: 3 },
+    training: { workers: 0, validateEverySteps: 1, checkpointEverySteps: 3 },
     inference: { mirror: true, network: 'ema' },
   };
   t.equal(

@@ -296,6 +296,7 @@ async function loaderIn(folder: string) {
   for (const file of [
     'environment.js',
     'errors.js',
+    'visible-text.js',
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',

@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { writeError } from '../../src/atomic-file.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
+import type { Dataset } from '../../src/datasets/types.js';
 import { readCacheFile, writeCacheFile } from '../../src/preprocessing/cache-file.js';
+import { contentKeys } from '../../src/preprocessing/content-key.js';
 import {
   type PreprocessEvent,
   type PreprocessedData,
@@ -153,6 +155,38 @@ t.test('equal scans, made at the same time by threads, under one name', async (t
       left.filter((name) => name.endsWith('.tmp')),
       [],
     );
+  }
+});
+
+t.test('the key of a content is the SHA-256 of its file, and of every file that holds its voxels', async (t) => {
+  const path = join(folder, 'contents');
+  await mkdir(path, { recursive: true });
+  const at = (name: string) => join(path, name);
+  const header = (data: string) =>
+    `ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = ${data}\n`;
+  await writeFile(at('one.mha'), Buffer.concat([Buffer.from(header('LOCAL')), new Uint8Array(8)]));
+  await writeFile(at('two.mhd'), header('two.raw'));
+  await writeFile(at('two.raw'), new Uint8Array(8));
+  await writeFile(at('three.hdr'), 'header');
+  await writeFile(at('three.img'), 'voxels');
+  const dataset = { modalities: ['CT'] } as unknown as Dataset;
+  const key = async (image: string, label?: string) =>
+    contentKeys(dataset, { id: 'a', image: at(image), ...(label === undefined ? {} : { label: at(label) }) }, 0);
+  const sha = async (name: string) =>
+    createHash('sha256')
+      .update(await readFile(at(name)))
+      .digest('hex');
+  t.same(await key('one.mha'), { image: await sha('one.mha') });
+  t.same(await key('one.mha', 'one.mha'), { image: await sha('one.mha'), label: await sha('one.mha') });
+  for (const [named, voxels] of [
+    ['two.mhd', 'two.raw'],
+    ['three.hdr', 'three.img'],
+  ] as const) {
+    const before = await key('one.mha', named);
+    await writeFile(at(voxels), new Uint8Array(8).fill(3));
+    const after = await key('one.mha', named);
+    t.equal(after.image, before.image);
+    t.not(after.label, before.label, `${voxels} belongs to ${named}`);
   }
 });
 
