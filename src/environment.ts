@@ -150,6 +150,13 @@ export const environmentTable = [
     readers: ['install', 'tests'],
   },
   {
+    name: 'VERSEMI_TEST_CASES',
+    effect: 'few: the native tests take short lists of cases',
+    values: '`few`',
+    default: 'every case',
+    readers: ['tests'],
+  },
+  {
     name: 'CXX',
     effect: 'the C++ compiler of npm install and of the native tests',
     values: 'a command',

@@ -26,11 +26,18 @@ export {
   modelMetadata,
   type ValidationSummary,
 } from './checkpoints/metadata.js';
-export { type NetworkChoice, networkOf, type ParsedModel, parseModel } from './checkpoints/model-file.js';
+export {
+  loadModelBytes,
+  type NetworkChoice,
+  networkOf,
+  type ParsedModel,
+  parseModel,
+} from './checkpoints/model-file.js';
 export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
 export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
+export { encodeNifti, type OpenScanBytesOptions, openScanBytes } from './datasets/nifti-bytes.js';
 export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
 export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
@@ -108,7 +115,7 @@ export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';
-export type { Scan } from './scans/scan.js';
+export { type Scan, scanOf, volumeOf } from './scans/scan.js';
 export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';

@@ -1,4 +1,4 @@
-import { isNode, nodeModule } from './node-module.js';
+import { isNode, nodeModule } from '../node-module.js';
 
 /** What a thread of Node takes of the address space: its heap, its code, its stack; measured at up to 720 MB. */
 const threadBytes = 800e6;

@@ -1,6 +1,6 @@
 import { VersemiError } from '../errors.js';
+import { isNode } from '../node-module.js';
 import { freeAddressSpace } from './address-space.js';
-import { isNode } from './node-module.js';
 
 const pageBytes = 65536;
 const alignment = 64;
