@@ -20,14 +20,15 @@ import {
   batchNorm, batchNormGrad, batchNormGradScratch, batchNormScratch, instanceNorm, instanceNormGrad,
   instanceNormGradScratch, instanceNormScratch,
 } from './kernels/norm';
-import { adamStep, emaStep, packGradients, packScratch } from './kernels/optimiser';
+import { adamStep, emaStep, packGradients, packScratch, sgdStep } from './kernels/optimiser';
 import { cutMix, cutPatches } from './kernels/patches';
 import { reduce, reduceScratch } from './kernels/reduce';
 import {
   OP_ADAM_STEP, OP_AGGREGATE_MAX, OP_AGGREGATE_MAX_GRAD, OP_BATCH_NORM_RELU, OP_BATCH_NORM_RELU_GRAD, OP_BINARY, OP_CONCAT,
   OP_CONV3D_FORWARD, OP_CONV3D_GRAD_INPUT, OP_CONV3D_GRAD_WEIGHT, OP_CONV3D_NORM_RELU, OP_CUT_MIX, OP_CUT_PATCHES,
   OP_DYNAMIC_HEAD, OP_DYNAMIC_HEAD_GRAD, OP_EMA_STEP, OP_FILL, OP_INSTANCE_NORM_RELU, OP_INSTANCE_NORM_RELU_GRAD, OP_MATMUL,
-  OP_OVERLAP_SUMS, OP_OVERLAP_SUMS_GRAD, OP_PACK_GRADIENTS, OP_PAD, OP_REDUCE, OP_SLICE, OP_TILE, OP_TRANSPOSE, OP_UNARY,
+  OP_OVERLAP_SUMS, OP_OVERLAP_SUMS_GRAD, OP_PACK_GRADIENTS, OP_PAD, OP_REDUCE, OP_SGD_STEP, OP_SLICE, OP_TILE, OP_TRANSPOSE,
+  OP_UNARY,
 } from './kernels/table';
 import { unary } from './kernels/unary';
 
@@ -92,6 +93,7 @@ function execute(op: i32, call: usize, part: i32, parts: i32): void {
     case OP_AGGREGATE_MAX_GRAD: aggregateMaxGrad(); break;
     case OP_PACK_GRADIENTS: packGradients(); break;
     case OP_ADAM_STEP: adamStep(); break;
+    case OP_SGD_STEP: sgdStep(); break;
     case OP_EMA_STEP: emaStep(); break;
     case OP_UNARY: unary(); break;
     case OP_BINARY: binary(); break;

@@ -7,6 +7,13 @@
  */
 
 export { runBench } from './bench/cases.js';
+export {
+  type CompareOptions,
+  type ComparisonEvent,
+  compareRuns,
+  type PlannedRun,
+  plannedRuns,
+} from './bench/comparison.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
 export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
 export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
@@ -100,6 +107,7 @@ export {
   type FingerprintOptions,
   fingerprintDatasets,
 } from './preprocessing/fingerprint.js';
+export { type Method, methodNames, planForMethod } from './preprocessing/methods.js';
 export { makePlan, type PlanningOptions, type PlanningResult } from './preprocessing/planning.js';
 export { preprocessCase } from './preprocessing/preprocess-case.js';
 export {
@@ -110,6 +118,8 @@ export {
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
+export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
+export { writeComparisonReport } from './reports/comparison-report.js';
 export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';

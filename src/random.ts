@@ -15,7 +15,9 @@ export const streams = {
   phantom: 5,
   split: 6,
   test: 7,
+  noise: 8,
   validation: 9,
+  bootstrap: 10,
 } as const;
 
 const multiplier0 = 0xd2511f53;

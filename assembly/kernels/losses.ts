@@ -7,21 +7,21 @@ import {
   AGGREGATE_MAX_BUFFER_AGGREGATE, AGGREGATE_MAX_BUFFER_LOGITS, AGGREGATE_MAX_GRAD_BUFFER_GRAD_AGGREGATE,
   AGGREGATE_MAX_GRAD_BUFFER_GRAD_LOGITS, AGGREGATE_MAX_GRAD_BUFFER_LOGITS, AGGREGATE_N, AGGREGATE_PROMPTS, AGGREGATE_REAL,
   AGGREGATE_VOXELS, OVERLAP_SUMS_BUFFER_LOGITS, OVERLAP_SUMS_BUFFER_MASK, OVERLAP_SUMS_BUFFER_SUMS,
-  OVERLAP_SUMS_BUFFER_TARGET, OVERLAP_SUMS_COUNT, OVERLAP_SUMS_GRAD_BUFFER_GRAD_LOGITS, OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS,
+  OVERLAP_SUMS_BUFFER_TARGET, OVERLAP_SUMS_COUNT, OVERLAP_SUMS_ROWS, OVERLAP_SUMS_GRAD_BUFFER_GRAD_LOGITS, OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS,
   OVERLAP_SUMS_GRAD_BUFFER_GRAD_TARGET, OVERLAP_SUMS_GRAD_BUFFER_LOGITS, OVERLAP_SUMS_GRAD_BUFFER_MASK,
-  OVERLAP_SUMS_GRAD_BUFFER_TARGET, OVERLAP_SUMS_GRAD_COUNT,
+  OVERLAP_SUMS_GRAD_BUFFER_TARGET, OVERLAP_SUMS_GRAD_COUNT, OVERLAP_SUMS_GRAD_ROWS,
 } from './table';
 
-/** Elements per piece of the sums. */
+/** Elements per piece of the sums; pieces do not cross rows. */
 const PIECE: usize = 8192;
 
-function pieces(): usize {
+function piecesOfRow(): usize {
   return (<usize>integer(OVERLAP_SUMS_COUNT) + PIECE - 1) / PIECE;
 }
 
 /** Scratch: five f64 per piece. */
 export function overlapScratch(): f64 {
-  return <f64>pieces() * 40;
+  return <f64>integer(OVERLAP_SUMS_ROWS) * <f64>piecesOfRow() * 40;
 }
 
 /** A mask's elements; ones where there is no mask (zeros above a partial vector, so that they add nothing). */
@@ -36,17 +36,22 @@ function readMask(mask: usize, offset: usize, count: usize): v128 {
 /** overlap_sums. */
 export function overlapSums(): void {
   const count = <usize>integer(OVERLAP_SUMS_COUNT);
-  const total = pieces();
-  const end = endItem(total);
-  for (let piece = firstItem(total); piece < end; piece++) {
-    sumPiece(piece * PIECE, min(PIECE, count - piece * PIECE), scratch + piece * 40);
+  const rows = <usize>integer(OVERLAP_SUMS_ROWS);
+  const pieces = piecesOfRow();
+  const end = endItem(rows * pieces);
+  for (let piece = firstItem(rows * pieces); piece < end; piece++) {
+    const row = piece / pieces;
+    const at = (piece - row * pieces) * PIECE;
+    sumPiece(row * count + at, min(PIECE, count - at), scratch + piece * 40);
   }
   barrier();
   if (part != 0) return;
-  for (let s: usize = 0; s < 5; s++) {
-    let sum: f64 = 0;
-    for (let piece: usize = 0; piece < total; piece++) sum += load<f64>(scratch + piece * 40 + (s << 3));
-    store<f32>(buffer(OVERLAP_SUMS_BUFFER_SUMS) + (s << 2), <f32>sum);
+  for (let row: usize = 0; row < rows; row++) {
+    for (let s: usize = 0; s < 5; s++) {
+      let sum: f64 = 0;
+      for (let piece = row * pieces; piece < (row + 1) * pieces; piece++) sum += load<f64>(scratch + piece * 40 + (s << 3));
+      store<f32>(buffer(OVERLAP_SUMS_BUFFER_SUMS) + ((row * 5 + s) << 2), <f32>sum);
+    }
   }
 }
 
@@ -94,8 +99,14 @@ function sumPiece(first: usize, count: usize, target: usize): void {
  *   gradTarget = m * (g0 * p + 2 * g2 * t - g3 * x)
  */
 export function overlapSumsGrad(): void {
+  const rows = <usize>integer(OVERLAP_SUMS_GRAD_ROWS);
+  for (let row: usize = 0; row < rows; row++) gradOfRow(row);
+}
+
+function gradOfRow(row: usize): void {
   const count = <usize>integer(OVERLAP_SUMS_GRAD_COUNT);
-  const gradSums = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS);
+  const gradSums = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS) + row * 20;
+  const start = row * count;
   const mask = buffer(OVERLAP_SUMS_GRAD_BUFFER_MASK);
   const gradLogits = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_LOGITS);
   const gradTarget = buffer(OVERLAP_SUMS_GRAD_BUFFER_GRAD_TARGET);
@@ -107,7 +118,7 @@ export function overlapSumsGrad(): void {
   const zero = f32x4.splat(0);
   const end = endAligned(count, 16);
   for (let i = firstAligned(count, 16); i < end; i += 4) {
-    const offset = i << 2;
+    const offset = (start + i) << 2;
     const left = end - i;
     const x = loadFirst(buffer(OVERLAP_SUMS_GRAD_BUFFER_LOGITS) + offset, left);
     const y = loadFirst(buffer(OVERLAP_SUMS_GRAD_BUFFER_TARGET) + offset, left);

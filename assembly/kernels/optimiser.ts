@@ -1,13 +1,15 @@
-// pack_gradients, adam_step, ema_step: elementwise over all parameters, which lie one after the other in an arena.
+// pack_gradients, adam_step, sgd_step, ema_step: elementwise over all parameters, which lie one after the other in an arena.
 
 import { attribute, barrier, buffer, endAligned, endItem, firstAligned, firstItem, integer, part, scratch } from './call';
-import { copyFloats, fillFloats, loadPartial, storePartial, sumDoubles, upperHalf } from './memory';
+import { copyFloats, fillFloats, loadFirst, loadPartial, storeFirst, storePartial, sumDoubles, upperHalf } from './memory';
 import {
   ADAM_STEP_BETA1, ADAM_STEP_BETA2, ADAM_STEP_BUFFER_ARENA, ADAM_STEP_BUFFER_FIRST_MOMENT, ADAM_STEP_BUFFER_PARAMETER,
   ADAM_STEP_BUFFER_SECOND_MOMENT, ADAM_STEP_EPSILON, ADAM_STEP_GRADIENT_SCALE, ADAM_STEP_LEARNING_RATE, ADAM_STEP_N,
   ADAM_STEP_SIZE, ADAM_STEP_STEP, ADAM_STEP_WEIGHT_DECAY, EMA_STEP_BUFFER_PARAMETER, EMA_STEP_DECAY, EMA_STEP_N,
   EMA_STEP_SIZE, PACK_GRADIENTS_BUFFER_GRADIENT, PACK_GRADIENTS_N, PACK_GRADIENTS_SIZE, emaStepBufferAverage,
-  packGradientsBufferArena, packGradientsBufferSquaredNorm,
+  packGradientsBufferArena, packGradientsBufferSquaredNorm, SGD_STEP_BUFFER_ARENA, SGD_STEP_BUFFER_PARAMETER,
+  SGD_STEP_BUFFER_VELOCITY, SGD_STEP_GRADIENT_SCALE, SGD_STEP_LEARNING_RATE, SGD_STEP_MOMENTUM, SGD_STEP_N, SGD_STEP_SIZE,
+  SGD_STEP_WEIGHT_DECAY,
 } from './table';
 
 /** Elements per piece of the squared norm; pieces do not cross tensors. */
@@ -152,6 +154,39 @@ function updated(w: v128, m: v128, v: v128): v128 {
   const decayed = f32x4.sub(w, f32x4.mul(decay, w));
   const deviation = f32x4.add(f32x4.sqrt(f32x4.mul(v, correction)), epsilon);
   return f32x4.sub(decayed, f32x4.div(f32x4.mul(rate, m), deviation));
+}
+
+/** sgd_step. */
+export function sgdStep(): void {
+  const scale = f32x4.splat(<f32>attribute(SGD_STEP_GRADIENT_SCALE));
+  const loss = f32x4.splat(<f32>attribute(SGD_STEP_WEIGHT_DECAY));
+  const momentum = f32x4.splat(<f32>attribute(SGD_STEP_MOMENTUM));
+  const pace = f32x4.splat(<f32>attribute(SGD_STEP_LEARNING_RATE));
+  const n = integer(SGD_STEP_N);
+  let total: usize = 0;
+  for (let i = 0; i < n; i++) total += <usize>integer(SGD_STEP_SIZE + i);
+  const first = firstAligned(total, 16);
+  const end = endAligned(total, 16);
+  let start: usize = 0;
+  for (let i = 0; i < n; i++) {
+    const size = <usize>integer(SGD_STEP_SIZE + i);
+    const from = max(first, start);
+    const to = min(end, start + size);
+    for (let at = from; at < to; at += 4) {
+      const left = to - at;
+      const weights = buffer(SGD_STEP_BUFFER_PARAMETER + i) + ((at - start) << 2);
+      const velocity = buffer(SGD_STEP_BUFFER_VELOCITY) + (at << 2);
+      const w = loadFirst(weights, left);
+      const g = f32x4.add(
+        f32x4.mul(scale, loadFirst(buffer(SGD_STEP_BUFFER_ARENA) + (at << 2), left)),
+        f32x4.mul(loss, w),
+      );
+      const v = f32x4.add(f32x4.mul(momentum, loadFirst(velocity, left)), g);
+      storeFirst(velocity, v, left);
+      storeFirst(weights, f32x4.sub(w, f32x4.mul(pace, v)), left);
+    }
+    start += size;
+  }
 }
 
 /** ema_step. */

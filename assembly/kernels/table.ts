@@ -20,6 +20,7 @@
 @inline export const OP_AGGREGATE_MAX_GRAD: i32 = 14;
 @inline export const OP_PACK_GRADIENTS: i32 = 15;
 @inline export const OP_ADAM_STEP: i32 = 16;
+@inline export const OP_SGD_STEP: i32 = 18;
 @inline export const OP_EMA_STEP: i32 = 17;
 @inline export const OP_UNARY: i32 = 20;
 @inline export const OP_BINARY: i32 = 21;
@@ -205,14 +206,16 @@
 @inline export const DYNAMIC_HEAD_GRAD_BUFFER_GRAD_PARAMETERS: i32 = 4;
 
 // overlap_sums
-@inline export const OVERLAP_SUMS_COUNT: i32 = 0;
+@inline export const OVERLAP_SUMS_ROWS: i32 = 0;
+@inline export const OVERLAP_SUMS_COUNT: i32 = 1;
 @inline export const OVERLAP_SUMS_BUFFER_LOGITS: i32 = 0;
 @inline export const OVERLAP_SUMS_BUFFER_TARGET: i32 = 1;
 @inline export const OVERLAP_SUMS_BUFFER_MASK: i32 = 2;
 @inline export const OVERLAP_SUMS_BUFFER_SUMS: i32 = 3;
 
 // overlap_sums_grad
-@inline export const OVERLAP_SUMS_GRAD_COUNT: i32 = 0;
+@inline export const OVERLAP_SUMS_GRAD_ROWS: i32 = 0;
+@inline export const OVERLAP_SUMS_GRAD_COUNT: i32 = 1;
 @inline export const OVERLAP_SUMS_GRAD_BUFFER_GRAD_SUMS: i32 = 0;
 @inline export const OVERLAP_SUMS_GRAD_BUFFER_LOGITS: i32 = 1;
 @inline export const OVERLAP_SUMS_GRAD_BUFFER_TARGET: i32 = 2;
@@ -254,6 +257,17 @@
 @inline export const ADAM_STEP_BUFFER_FIRST_MOMENT: i32 = 1;
 @inline export const ADAM_STEP_BUFFER_SECOND_MOMENT: i32 = 2;
 @inline export const ADAM_STEP_BUFFER_PARAMETER: i32 = 3;
+
+// sgd_step
+@inline export const SGD_STEP_N: i32 = 0;
+@inline export const SGD_STEP_LEARNING_RATE: i32 = 1;
+@inline export const SGD_STEP_MOMENTUM: i32 = 2;
+@inline export const SGD_STEP_WEIGHT_DECAY: i32 = 3;
+@inline export const SGD_STEP_GRADIENT_SCALE: i32 = 4;
+@inline export const SGD_STEP_SIZE: i32 = 5;
+@inline export const SGD_STEP_BUFFER_ARENA: i32 = 0;
+@inline export const SGD_STEP_BUFFER_VELOCITY: i32 = 1;
+@inline export const SGD_STEP_BUFFER_PARAMETER: i32 = 2;
 
 // ema_step
 @inline export const EMA_STEP_N: i32 = 0;

@@ -33,7 +33,7 @@ struct unmasked {
   }
 };
 
-// Sums of [begin, end), at most task_elements of them, into total[5].
+// Sums of [begin, end), within a row and at most task_elements of them, into total[5].
 template <typename Mask>
 VERSEMI_INLINE void sum_piece(const float* logits, const float* target, Mask mask, std::int64_t begin, std::int64_t end,
                               double* total) {
@@ -60,13 +60,15 @@ versemi_status overlap_sums(versemi_context* context, const versemi_buffer* buff
   const float *logits = input(buffers[buffer::logits]), *target = input(buffers[buffer::target]);
   const float* mask = input(buffers[buffer::mask]);
   float* result = output(buffers[buffer::sums]);
-  const std::int64_t count = overlap_sums_attributes(attributes).count, pieces = divide_up(count, task_elements);
-  const std::size_t bytes = static_cast<std::size_t>(pieces * sums) * sizeof(double);
+  const overlap_sums_attributes of(attributes);
+  const std::int64_t count = of.count, rows = of.rows, pieces = divide_up(count, task_elements);  // pieces: of a row
+  const std::size_t bytes = static_cast<std::size_t>(rows * pieces * sums) * sizeof(double);
   double* partials = static_cast<double*>(scratch(context, scratch_slot::partials, bytes));
   if (partials == nullptr) return out_of_memory(bytes);
-  parallel_for(context, pieces, [&](std::int64_t first, std::int64_t last, int) {
+  parallel_for(context, rows * pieces, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t piece = first; piece < last; piece++) {
-      const std::int64_t begin = piece * task_elements, end = smaller(begin + task_elements, count);
+      const std::int64_t row = piece / pieces * count, at = piece % pieces * task_elements;
+      const std::int64_t begin = row + at, end = row + smaller(at + task_elements, count);
       double* total = partials + piece * sums;
       if (mask != nullptr) {
         sum_piece(logits, target, masked{mask}, begin, end, total);
@@ -75,21 +77,24 @@ versemi_status overlap_sums(versemi_context* context, const versemi_buffer* buff
       }
     }
   });
-  for (int k = 0; k < sums; k++) {
-    double total = 0;
-    for (std::int64_t piece = 0; piece < pieces; piece++) total += partials[piece * sums + k];
-    result[k] = static_cast<float>(total);
-  }
+  for (std::int64_t row = 0; row < rows; row++)
+    for (int k = 0; k < sums; k++) {
+      double total = 0;
+      for (std::int64_t piece = row * pieces; piece < (row + 1) * pieces; piece++) total += partials[piece * sums + k];
+      result[row * sums + k] = static_cast<float>(total);
+    }
   return ok();
 }
 
 template <typename Mask>
-void overlap_grad(versemi_context* context, std::int64_t count, const float* grad_sums, const float* logits,
-                  const float* target, Mask mask, float* grad_logits, float* grad_target) {
+void overlap_grad(versemi_context* context, std::int64_t row, std::int64_t count, const float* grad_sums,
+                  const float* logits, const float* target, Mask mask, float* grad_logits, float* grad_target) {
+  grad_sums += row * sums;
+  const std::int64_t start = row * count;
   const vfloat g0 = broadcast(grad_sums[0]), g1 = broadcast(2 * grad_sums[1]), g2 = broadcast(2 * grad_sums[2]),
                g3 = broadcast(grad_sums[3]);
   parallel_elements(context, count, [=](std::int64_t begin, std::int64_t end) {
-    for_each_vector(begin, end, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
+    for_each_vector(start + begin, start + end, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
       const vfloat x = load(logits + i, part), y = load(target + i, part), m = mask(i, part);
       vfloat s, complement;
       sigmoid_pair(x, &s, &complement);
@@ -111,11 +116,13 @@ versemi_status overlap_sums_grad(versemi_context* context, const versemi_buffer*
   const float *grad_sums = input(buffers[buffer::grad_sums]), *logits = input(buffers[buffer::logits]);
   const float *target = input(buffers[buffer::target]), *mask = input(buffers[buffer::mask]);
   float *grad_logits = output(buffers[buffer::grad_logits]), *grad_target = output(buffers[buffer::grad_target]);
-  const std::int64_t count = overlap_sums_grad_attributes(attributes).count;
-  if (mask != nullptr) {
-    overlap_grad(context, count, grad_sums, logits, target, masked{mask}, grad_logits, grad_target);
-  } else {
-    overlap_grad(context, count, grad_sums, logits, target, unmasked{}, grad_logits, grad_target);
+  const overlap_sums_grad_attributes of(attributes);
+  for (std::int64_t row = 0; row < of.rows; row++) {
+    if (mask != nullptr) {
+      overlap_grad(context, row, of.count, grad_sums, logits, target, masked{mask}, grad_logits, grad_target);
+    } else {
+      overlap_grad(context, row, of.count, grad_sums, logits, target, unmasked{}, grad_logits, grad_target);
+    }
   }
   return ok();
 }

@@ -107,6 +107,32 @@ versemi_status adam_step(versemi_context* context, const versemi_buffer* buffers
   return ok();
 }
 
+versemi_status sgd_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
+                        std::int32_t) {
+  namespace buffer = sgd_step_buffer;
+  const sgd_step_attributes of(attributes);
+  const std::int64_t n = of.n;
+  const float* arena = input(buffers[buffer::arena]);
+  float* velocity = output(buffers[buffer::velocity]);
+  const std::int64_t* starts = starts_of(context, of.size, n);
+  if (starts == nullptr) return out_of_memory(static_cast<std::size_t>(n + 1) * 8);
+  const auto constant = [](double value) { return broadcast(static_cast<float>(value)); };
+  const vfloat scale = constant(of.gradient_scale), decay = constant(of.weight_decay), momentum = constant(of.momentum),
+               rate = constant(of.learning_rate);
+  for_each_stretch(context, starts, n, [=](std::int64_t, std::int64_t parameter, std::int64_t offset, std::int64_t at,
+                                           std::int64_t count) {
+    const float* gradient = arena + at;
+    float *v = velocity + at, *w = output(buffers[buffer::parameter + parameter]) + offset;
+    for_each_vector(0, count, [=](std::int64_t i, auto part) VERSEMI_INLINE_LAMBDA {
+      const vfloat weight = load(w + i, part);
+      const vfloat next = momentum * load(v + i, part) + (scale * load(gradient + i, part) + decay * weight);
+      store(v + i, next, part);
+      store(w + i, weight - rate * next, part);
+    });
+  });
+  return ok();
+}
+
 versemi_status ema_step(versemi_context* context, const versemi_buffer* buffers, std::int32_t, const double* attributes,
                         std::int32_t) {
   namespace buffer = ema_step_buffer;
@@ -130,6 +156,7 @@ versemi_status ema_step(versemi_context* context, const versemi_buffer* buffers,
 const versemi_kernel rows[] = {
     VERSEMI_ROW(VERSEMI_PACK_GRADIENTS, pack_gradients),
     VERSEMI_ROW(VERSEMI_ADAM_STEP, adam_step),
+    VERSEMI_ROW(VERSEMI_SGD_STEP, sgd_step),
     VERSEMI_ROW(VERSEMI_EMA_STEP, ema_step),
 };
 

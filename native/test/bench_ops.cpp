@@ -83,8 +83,8 @@ int main(int argc, char** argv) {
           {prompts * voxels, voxels * 8, prompts * 162, voxels * 8, prompts * 162});
   }
   bench(context, "dynamic_head 96^3, 1 prompt, width 12", VERSEMI_DYNAMIC_HEAD, {1, 1, voxels, 12}, {voxels * 12, 338, voxels});
-  bench(context, "overlap_sums 8 x 96^3", VERSEMI_OVERLAP_SUMS, {8 * voxels}, {8 * voxels, 8 * voxels, -1, 5});
-  bench(context, "overlap_sums_grad 8 x 96^3", VERSEMI_OVERLAP_SUMS_GRAD, {8 * voxels}, {5, 8 * voxels, 8 * voxels, -1, 8 * voxels, -1});
+  bench(context, "overlap_sums 8 x 96^3", VERSEMI_OVERLAP_SUMS, {1, 8 * voxels}, {8 * voxels, 8 * voxels, -1, 5});
+  bench(context, "overlap_sums_grad 8 x 96^3", VERSEMI_OVERLAP_SUMS_GRAD, {1, 8 * voxels}, {5, 8 * voxels, 8 * voxels, -1, 8 * voxels, -1});
   bench(context, "aggregate_max 4 x 96^3", VERSEMI_AGGREGATE_MAX, {1, 5, voxels, 4}, {5 * voxels, voxels});
   bench(context, "aggregate_max_grad 4 x 96^3", VERSEMI_AGGREGATE_MAX_GRAD, {1, 5, voxels, 4}, {voxels, 5 * voxels, 5 * voxels});
   constexpr int64_t parameters = 9479428;

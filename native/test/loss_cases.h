@@ -21,16 +21,22 @@ struct loss_cases {
     return values;
   }
 
-  static void test_sums(int64_t count, bool masked, bool soft) {
+  static void test_sums(int64_t row_count, bool masked, bool soft, int64_t rows = 1) {
+    const int64_t count = rows * row_count;
     generator random(static_cast<uint64_t>(count * 4 + masked * 2 + soft));
-    const std::vector<float> x = logits_of(random, count), grad = {0.5f, -0.25f, 0.75f, 2.0f, 9.0f};
+    const std::vector<float> x = logits_of(random, count), first = {0.5f, -0.25f, 0.75f, 2.0f, 9.0f};
+    std::vector<float> grads;
+    for (int64_t row = 0; row < rows; row++)
+      for (float g : first) grads.push_back(g * static_cast<float>(row + 1));
     std::vector<float> y = random.floats(count), m = random.floats(count);
     for (int64_t i = 0; i < count; i++) {
       y[i] = soft ? std::fabs(y[i]) : y[i] > 0 ? 1.0f : 0.0f;
       m[i] = m[i] > -0.2f ? 1.0f : 0.0f;
     }
-    doubles sums(5, 0.0), grad_logits(count), grad_target(count);
+    doubles all_sums(5 * rows, 0.0), grad_logits(count), grad_target(count);
     for (int64_t i = 0; i < count; i++) {
+      double* sums = all_sums.data() + 5 * (i / row_count);
+      const float* grad = grads.data() + 5 * (i / row_count);
       const double target = y[i], logit = x[i], mask = masked ? m[i] : 1, s = sigmoid(logit), p = s * mask, t = target * mask;
       sums[0] += p * t;
       sums[1] += p * p;
@@ -42,13 +48,13 @@ struct loss_cases {
       grad_logits[i] = (grad[0] * t + 2 * grad[1] * p) * slope + grad[3] * mask * residual;
       grad_target[i] = mask * (grad[0] * p + 2 * grad[2] * t - grad[3] * logit);
     }
-    const std::string name = " of " + std::to_string(count) + (masked ? " masked" : "") + (soft ? " soft" : "");
-    const doubles attributes = {static_cast<double>(count)};
+    const std::string name = " of " + std::to_string(rows) + " x " + std::to_string(row_count) + (masked ? " masked" : "") + (soft ? " soft" : "");
+    const doubles attributes = {static_cast<double>(rows), static_cast<double>(row_count)};
     const auto with_mask = [&](kernel_case c) { return masked ? c.in(m) : c.none(); };
-    with_mask(kernel_case("overlap_sums" + name, VERSEMI_OVERLAP_SUMS, attributes).in(x).in(y)).out(sums, 4e-7, 1e-30).run();
+    with_mask(kernel_case("overlap_sums" + name, VERSEMI_OVERLAP_SUMS, attributes).in(x).in(y)).out(all_sums, 4e-7, 1e-30).run();
     const double close = soft ? 2e-6 : 1e-6;
     const kernel_case grad_case =
-        with_mask(kernel_case("overlap_sums_grad" + name, VERSEMI_OVERLAP_SUMS_GRAD, attributes).in(grad).in(x).in(y));
+        with_mask(kernel_case("overlap_sums_grad" + name, VERSEMI_OVERLAP_SUMS_GRAD, attributes).in(grads).in(x).in(y));
     kernel_case(grad_case).out(grad_logits, close, soft ? 1e-6 : 1e-12).out(grad_target, 1e-6, 1e-6).run();
     kernel_case(grad_case).out(grad_logits, close, soft ? 1e-6 : 1e-12).none().run();
     kernel_case(grad_case).none().out(grad_target, 1e-6, 1e-6).run();
@@ -58,12 +64,12 @@ struct loss_cases {
   static void test_certain() {
     const std::vector<float> x(1000, -20.0f), y(1000, 0.0f);
     const double p = sigmoid(-20), loss = softplus(-20);
-    kernel_case("certain background", VERSEMI_OVERLAP_SUMS, {1000})
+    kernel_case("certain background", VERSEMI_OVERLAP_SUMS, {1, 1000})
         .in(x).in(y).none().out({0, 1000 * p * p, 0, 1000 * loss, 1000}, 1e-6, 0).run();
     const std::vector<float> extremes = {-1000, 1000, 0, -INFINITY, INFINITY}, ones(5, 1.0f);
-    kernel_case("extreme logits", VERSEMI_OVERLAP_SUMS_GRAD, {5})
+    kernel_case("extreme logits", VERSEMI_OVERLAP_SUMS_GRAD, {1, 5})
         .in({1, 1, 1, 1, 1}).in(extremes).in(ones).none().out({-1, 0, 0.25 + 0.25 - 0.5, -1, 0}, 1e-6, 1e-7).none().run();
-    kernel_case("NaN comes through", VERSEMI_OVERLAP_SUMS, {3})
+    kernel_case("NaN comes through", VERSEMI_OVERLAP_SUMS, {1, 3})
         .in({0, NAN, 0}).in({1, 1, 1}).none().out({not_a_number, not_a_number, 3, not_a_number, 3}, 0, 0).run();
   }
 
@@ -103,7 +109,8 @@ struct loss_cases {
   }
   static void sums_of(int64_t count) {
     for (bool masked : {false, true})
-      for (bool soft : {false, true}) test_sums(count, masked, soft);
+      for (bool soft : {false, true})
+        for (int64_t rows : {1, 3}) test_sums(count, masked, soft, rows);
   }
 };
 

@@ -79,6 +79,26 @@ struct optimizer_cases {
     c.run();
   }
 
+  static void test_sgd(double decay) {
+    generator random(7);
+    const arena gradients(random), velocity(random), weights(random);
+    const double rate = 1e-2, momentum = 0.9, scale = 0.25;
+    kernel_case c("sgd_step", VERSEMI_SGD_STEP, with_sizes({double(sizes.size()), rate, momentum, decay, scale}));
+    doubles v_out, w_out;
+    for (std::size_t i = 0; i < gradients.all.size(); i++) {
+      v_out.push_back(momentum * velocity.all[i] + scale * gradients.all[i] + decay * weights.all[i]);
+      w_out.push_back(weights.all[i] - rate * v_out.back());
+    }
+    c.in(gradients.all).in_out(velocity.all, v_out, 4e-7, 2e-7);
+    std::size_t at = 0;
+    for (std::size_t k = 0; k < sizes.size(); k++) {
+      const auto size = static_cast<std::size_t>(sizes[k]);
+      c.in_out(weights.parts[k], doubles(w_out.begin() + at, w_out.begin() + at + size), 1.2e-7, 2e-8);
+      at += size;
+    }
+    c.run();
+  }
+
   static void test_ema() {
     generator random(3);
     const arena average(random), weights(random);
@@ -94,6 +114,8 @@ struct optimizer_cases {
     test_adam(1, 0);
     test_adam(2, 0.01);
     test_adam(1000, 0);
+    test_sgd(0);
+    test_sgd(0.1);
     test_ema();
   }
 };

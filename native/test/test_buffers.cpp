@@ -122,8 +122,8 @@ int main() {
   test_sizes(VERSEMI_BATCH_NORM_RELU_GRAD, {5, 3, 1, 1e-5}, {15, 15, 3, 3, 3, 3, 15, 3, 3});
   test_sizes(VERSEMI_DYNAMIC_HEAD, {2, 3, 5, 8}, {80, 2 * 3 * 162, 30});
   test_sizes(VERSEMI_DYNAMIC_HEAD_GRAD, {2, 3, 5, 8}, {30, 80, 2 * 3 * 162, 80, 2 * 3 * 162});
-  test_sizes(VERSEMI_OVERLAP_SUMS, {9}, {9, 9, 9, 5});
-  test_sizes(VERSEMI_OVERLAP_SUMS_GRAD, {9}, {5, 9, 9, -1, 9, 9});
+  test_sizes(VERSEMI_OVERLAP_SUMS, {1, 9}, {9, 9, 9, 5});
+  test_sizes(VERSEMI_OVERLAP_SUMS_GRAD, {1, 9}, {5, 9, 9, -1, 9, 9});
   test_sizes(VERSEMI_AGGREGATE_MAX, {2, 3, 5, 2}, {30, 10});
   test_sizes(VERSEMI_AGGREGATE_MAX_GRAD, {2, 3, 5, 2}, {10, 30, 30});
   test_sizes(VERSEMI_PACK_GRADIENTS, {3, 4, 0, 5}, {4, -1, 5, 9, 1});

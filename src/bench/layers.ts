@@ -29,7 +29,7 @@ export interface LayerShape {
 
 /** Every different convolution of the network at a cubic patch. */
 export function layerShapes(config: NetworkConfig, patch: number): LayerShape[] {
-  const { levels, convolutions, headWidth } = config;
+  const { levels, convolutions, headWidth, fullResolutionBlock = false } = config;
   const plain = { stride: 1, transposed: false };
   const shapes: LayerShape[] = [];
   for (let level = 0; level < levels; level++) {
@@ -59,7 +59,8 @@ export function layerShapes(config: NetworkConfig, patch: number): LayerShape[] 
       });
     }
     // The decoder has a block at every level but the finest and the coarsest.
-    const inDecoder = level > 0 && level < levels - 1 ? convolutions[level]! : 0;
+    const decoded = level < levels - 1 && (level > 0 || fullResolutionBlock);
+    const inDecoder = decoded ? convolutions[level]! : 0;
     const count = convolutions[level]! - (level === 0 ? 1 : 0) + inDecoder;
     if (count > 0) shapes.push({ ...conv3, name: `conv3 ${width}-${width}`, count });
   }

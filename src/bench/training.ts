@@ -1,5 +1,5 @@
 import { type Plan, parsePlan } from '../config/plan.js';
-import { forwardPasses, stageBegins, stageOf, stepTerms, trunkPasses } from '../config/steps.js';
+import { forwardPasses, stageBegins, stageOf, trunkPasses } from '../config/steps.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
@@ -115,7 +115,7 @@ export async function* benchSteps(options: TrainingBenchOptions): AsyncGenerator
         await options.device.synchronize();
         if (i >= warmup) times.push(performance.now() - start);
       }
-      const passes = forwardPasses(trunkPasses(stepTerms(plan, first), plan.training));
+      const passes = forwardPasses(trunkPasses(plan, first));
       const flops = trunkFlops * (patch / 96) ** 3 * passes;
       yield {
         name: `stage ${stage} step, batch ${batch}${stage === 2 ? ` + ${batch}` : ''}`,

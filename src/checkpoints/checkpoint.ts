@@ -15,8 +15,8 @@ import { encodeSafetensors, parseSafetensors, type SafetensorsFile, tensorValues
 export interface CheckpointState {
   /** Steps done. */
   readonly step: number;
-  /** Both moments of Adam, each over all parameters in their order. */
-  readonly moments: { readonly first: Float32Array; readonly second: Float32Array };
+  /** What the optimiser remembers, by the names of `optimizerMemory`: each value over all parameters in their order. */
+  readonly optimizer: NamedValues;
   /** Losses since the last entry of the history: sums over `steps` steps. */
   readonly pending: { readonly steps: number; readonly sums: Readonly<Record<string, number>> };
 }
@@ -25,13 +25,17 @@ export interface Checkpoint extends CheckpointState {
   readonly model: ParsedModel;
 }
 
-const firstName = 'adam.first';
-const secondName = 'adam.second';
+/** Names of what an optimiser remembers from step to step: the moments of Adam, or the velocity of gradient descent. */
+export const optimizerMemory: Readonly<Record<Plan['training']['optimizer'], readonly string[]>> = {
+  adam: ['adam.first', 'adam.second'],
+  sgd: ['sgd.velocity'],
+};
+
 const trainingKey = 'versemi.training';
 const digestKey = 'versemi.sha256';
 
 /**
- * Writes a checkpoint, atomically: a model file, always in float32, with the moving average, plus the moments of Adam and,
+ * Writes a checkpoint, atomically: a model file, always in float32, with the moving average, plus what the optimiser remembers and,
  * under the key `versemi.training`, the step. A digest lies beside it, so that damage is found before a run goes on from it.
  * @param options `keep`: the checkpoint that is replaced stays under this name
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
@@ -41,7 +45,7 @@ export async function saveCheckpoint(
   values: NamedValues,
   average: NamedValues,
   metadata: ModelMetadata,
-  { step, moments, pending }: CheckpointState,
+  { step, optimizer, pending }: CheckpointState,
   options: WriteOptions = {},
 ): Promise<void> {
   const config = networkConfig(metadata.plan);
@@ -50,8 +54,7 @@ export async function saveCheckpoint(
   const tensors = [
     ...modelTensors(specs, values, 'F32'),
     ...modelTensors(specs, average, 'F32', averagePrefix),
-    { name: firstName, shape, data: moments.first, dtype: 'F32' as const },
-    { name: secondName, shape, data: moments.second, dtype: 'F32' as const },
+    ...[...optimizer].map(([name, data]) => ({ name, shape, data, dtype: 'F32' as const })),
   ];
   const texts = { versemi: JSON.stringify(metadata), [trainingKey]: JSON.stringify({ step, pending }) };
   const digest = digestOf(
@@ -101,13 +104,13 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
       remedy: 'Resume from checkpoints/last.safetensors of the run.',
     });
   const count = parameterCount(networkConfig(plan));
-  const moment = (name: string) => {
+  const remembered = (name: string) => {
     const tensor = parsed.tensors.get(name);
     const values = tensor && tensorValues(tensor);
     if (values?.length !== count) throw invalid(name, `a tensor [${count}]`, tensor ? `[${tensor.shape}]` : 'none');
     return values;
   };
-  const moments = { first: moment(firstName), second: moment(secondName) };
+  const optimizer = new Map(optimizerMemory[plan.training.optimizer].map((name) => [name, remembered(name)]));
   const training = parseTraining(parsed.metadata[trainingKey]);
   if (training === undefined) throw invalid(`__metadata__.${trainingKey}`, 'the step of a run', 'none');
   if (!model.networks.includes('ema')) throw invalid(averagePrefix, 'the moving average of the weights', 'none');
@@ -120,7 +123,7 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
       found: 'another: the file is damaged',
       remedy: 'Copy the checkpoint again, or put an older one in its place.',
     });
-  return { model, moments, ...training };
+  return { model, optimizer, ...training };
 }
 
 function parseTraining(text: string | undefined): Pick<CheckpointState, 'step' | 'pending'> | undefined {

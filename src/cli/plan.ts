@@ -5,6 +5,7 @@ import { planFields } from '../config/plan.js';
 import { writePlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
+import { defaultMethod, methodNames, methodRow } from '../preprocessing/methods.js';
 import { makePlan } from '../preprocessing/planning.js';
 import { addShared, list, positiveInteger, positiveNumber, positiveTriple, wholeNumber } from './options.js';
 import { createTerminal, progressBar } from './terminal.js';
@@ -40,16 +41,22 @@ export function addPlan(program: Command): void {
     .addOption(new Option('--patch <voxels>', 'patch: x,y,z or one number').argParser(positiveTriple))
     .addOption(new Option('--width <n>', 'channels at full resolution').argParser(positiveInteger))
     .addOption(
-      new Option('--mode <mode>', 'how to train').choices(['semi-supervised', 'supervised']).default('semi-supervised'),
+      new Option('--method <name>', 'how to train, see below; all methods take as many trunk passes')
+        .choices(methodNames)
+        .default(undefined, defaultMethod),
     )
     .addOption(new Option('--seed <n>', 'seed of the run').argParser(wholeNumber).default(0))
     .option('--fields', 'print every field of a plan: name, unit, range, default, explanation')
     .addHelpText(
       'after',
       `
+Methods:
+${methodHelp()}
+
 Examples:
   $ versemi plan data/spleen data/atrium --out plan.json
   $ versemi plan data/spleen --labeled labeled10 --validation 4 --minutes 30
+  $ versemi plan data/atrium --method ua-mt --out ua-mt.json
   $ versemi plan --fields
 
 Only the labels of the labelled cases are looked at.`,
@@ -88,7 +95,7 @@ Only the labels of the labelled cases are looked at.`,
     const { plan, explanations } = makePlan(fingerprint, {
       name: options.name ?? basename(options.out).replace(/\.json$/, ''),
       seed: options.seed,
-      mode: options.mode,
+      ...(options.method === undefined ? {} : { method: options.method }),
       deviceMemoryBytes: options.memory * 2 ** 30,
       gflopsPerSecond: options.gflops,
       ...(options.minutes === undefined ? {} : { minutes: options.minutes }),
@@ -119,6 +126,21 @@ function fieldTable(): string {
     .map(({ name, unit, range, default: standard, explanation }) => {
       const notes = [range, unit, standard === undefined ? 'required' : `default ${JSON.stringify(standard)}`];
       return `${name}\n    ${explanation}\n    ${notes.filter((note) => note !== undefined).join('; ')}`;
+    })
+    .join('\n');
+}
+
+/** What each method is, in lines of at most `width` characters. */
+function methodHelp(width = 110): string {
+  const indent = Math.max(...methodNames.map((name) => name.length)) + 4;
+  return methodNames
+    .map((name) => {
+      const lines = [''];
+      for (const word of methodRow(name).explanation.split(' ')) {
+        if (lines.at(-1)!.length + word.length >= width - indent) lines.push('');
+        lines.push(`${lines.pop()} ${word}`.trimStart());
+      }
+      return `  ${name}`.padEnd(indent) + lines.join(`\n${' '.repeat(indent)}`);
     })
     .join('\n');
 }

@@ -1,15 +1,26 @@
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { type ComparisonSummary, isComparison, summarizeComparison } from '../reports/comparison.js';
+import { writeComparisonReport } from '../reports/comparison-report.js';
 import { writeRunReport } from '../reports/run-report.js';
 import { addShared } from './options.js';
-import { createTerminal } from './terminal.js';
+import { createTerminal, formatTable } from './terminal.js';
 
 export function addReport(program: Command): void {
   const command = program
     .command('report')
-    .description('Write the report of a run or an evaluation as one HTML file that needs nothing else.')
-    .argument('<folder>', 'folder of a run (versemi train --out) or of an evaluation (versemi evaluate --out)')
-    .option('--compare <run...>', 'other runs to stand beside, e.g. a supervised baseline')
+    .description('Write the report of a run, an evaluation or a comparison as one HTML file that needs nothing else.')
+    .argument(
+      '<folder>',
+      'folder of a run (versemi train), an evaluation (versemi evaluate) or a comparison (versemi compare)',
+    )
+    .option('--compare <run...>', 'of a run: others to stand beside')
+    .addOption(
+      new Option(
+        '--reference <name>',
+        'of a comparison: the method that the others are compared with (default: the first)',
+      ),
+    )
     .option('--title <text>', 'title of the page')
     .option('--out <file>', 'the page (default: report.html in the folder)')
     .addHelpText(
@@ -17,16 +28,57 @@ export function addReport(program: Command): void {
       `
 Examples:
   $ versemi report runs/first
-  $ versemi report runs/semi --compare runs/supervised --out report.html`,
+  $ versemi report runs/semi --compare runs/supervised --out report.html
+  $ versemi report runs/compared --reference supervised-cutmix`,
     );
   addShared(command, 'json', 'quiet').action(async (folder: string, options) => {
     const terminal = createTerminal(options);
     const file = options.out ?? join(folder, 'report.html');
+    const title = options.title === undefined ? {} : { title: options.title };
+    if (isComparison(folder)) {
+      const summary = summarizeComparison(folder, options.reference);
+      await writeComparisonReport(folder, summary, file, title);
+      terminal.print(`${comparisonTables(summary)}\n${file}`);
+      terminal.printJson({ report: file, ...summary });
+      return;
+    }
     await writeRunReport(folder, file, {
       ...(options.compare === undefined ? {} : { compare: options.compare }),
-      ...(options.title === undefined ? {} : { title: options.title }),
+      ...title,
     });
     terminal.print(file);
     terminal.printJson({ report: file });
   });
+}
+
+/** Mean Dice of each method, and the differences from the method that they are compared with. */
+export function comparisonTables({ tasks, reference, methods, unfinished }: ComparisonSummary): string {
+  const columns = [...tasks, 'mean'];
+  const means = formatTable(
+    ['method', 'seeds', ...columns],
+    methods.map(({ name, seeds, perTask, overall }) => [
+      name,
+      String(seeds.length),
+      ...[...tasks.map((task) => perTask[task]!), overall].map(({ mean, deviation }) =>
+        deviation === null ? mean.toFixed(3) : `${mean.toFixed(3)} ± ${deviation.toFixed(3)}`,
+      ),
+    ]),
+  );
+  const compared = methods.flatMap(({ name, difference }) => (difference === undefined ? [] : [{ name, difference }]));
+  const signed = (value: number) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3)}`;
+  const differences = formatTable(
+    [`less ${reference}`, ...columns],
+    compared.map(({ name, difference }) => [
+      name,
+      ...[...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
+        one === undefined ? '–' : `${signed(one.mean)} [${signed(one.low)}, ${signed(one.high)}]`,
+      ),
+    ]),
+  );
+  const left = unfinished.map(({ name, seed }) => `${name} seed ${seed}`);
+  return [
+    `Mean Dice on the validation cases, ± standard deviation over seeds\n${means}`,
+    ...(compared.length === 0 ? [] : [`Paired differences, [95 % bootstrap interval over cases]\n${differences}`]),
+    ...(left.length === 0 ? [] : [`Not finished: ${left.join(', ')}`]),
+  ].join('\n\n');
 }

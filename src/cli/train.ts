@@ -17,10 +17,10 @@ export function addTrain(program: Command): void {
     .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
     .option('--resume', 'go on from the last checkpoint in the folder')
     .addOption(
-      new Option('--mode <mode>', "instead of the plan's: supervised is the baseline, with as many steps").choices([
-        'semi-supervised',
-        'supervised',
-      ]),
+      new Option(
+        '--mode <mode>',
+        "instead of the plan's: supervised is the labelled loss alone, for as many steps (versemi plan --method plans baselines at equal cost)",
+      ).choices(['semi-supervised', 'supervised']),
     )
     .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
     .addOption(

@@ -1,5 +1,6 @@
 import { nearestName } from './fields.js';
 import type { Plan } from './schema.js';
+import { mixesWithLabeled } from './steps.js';
 
 /** Two fields of a plan, each allowed by itself, that cannot both hold. */
 export interface Contradiction {
@@ -161,6 +162,7 @@ function* training(plan: Plan): Generator<Contradiction> {
       };
     }
   }
+  yield* ofAverage(plan);
   const steps = training.stage1Steps + training.stage2Steps;
   if (training.warmupSteps > steps) {
     yield {
@@ -170,6 +172,45 @@ function* training(plan: Plan): Generator<Contradiction> {
       remedy: 'Use fewer warm-up steps.',
     };
   }
+}
+
+/** Settings of what is compared with the moving average, where nothing is, or without what they build on. */
+function* ofAverage({ training, losses, cutmix }: Plan): Generator<Contradiction> {
+  if (training.mode !== 'semi-supervised' || training.stage2Steps === 0) return;
+  if (losses.teacher === 0 && losses.agreement === 0) {
+    const { consistency, pseudoLabel, confidence, entropy, noisyPasses, teacherNoise, teacherStatistics } = losses;
+    const set = Object.entries({
+      consistency: consistency !== 'dice-cross-entropy',
+      pseudoLabel: pseudoLabel !== 'hard',
+      confidence: confidence > 0,
+      entropy: entropy !== null,
+      noisyPasses: noisyPasses > 0,
+      teacherNoise: teacherNoise > 0,
+      teacherStatistics: teacherStatistics !== 'moving',
+      largestComponent: losses.largestComponent,
+    }).find(([, given]) => given);
+    if (set !== undefined)
+      yield {
+        fields: [`losses.${set[0]}`, 'losses.teacher', 'losses.agreement'],
+        expected: 'a term that compares with the moving average',
+        found: 'teacher 0 and agreement 0',
+        remedy: `Give teacher or agreement a weight, or leave ${set[0]} out.`,
+      };
+  }
+  if (losses.noisyPasses > 0 && (losses.entropy === null || losses.teacherNoise === 0))
+    yield {
+      fields: ['losses.noisyPasses', 'losses.entropy', 'losses.teacherNoise'],
+      expected: 'an entropy that the noisy passes are for, and noise that makes them differ',
+      found: `entropy ${JSON.stringify(losses.entropy)}, teacherNoise ${losses.teacherNoise}`,
+      remedy: 'Give both, or set noisyPasses to 0.',
+    };
+  if (losses.cubeTasks > 0 && !mixesWithLabeled(cutmix))
+    yield {
+      fields: ['losses.cubeTasks', 'cutmix.unlabeledMix'],
+      expected: "'labeled-inside' or 'both-sides', where a label is known in the mix",
+      found: `'${cutmix.unlabeledMix}'`,
+      remedy: 'Set cubeTasks to 0, or mix with labelled images.',
+    };
 }
 
 function* sampling(plan: Plan): Generator<Contradiction> {

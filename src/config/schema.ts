@@ -15,6 +15,7 @@ import {
   realRange,
   realTriple,
 } from './fields.js';
+import { cutmix, losses } from './loss-schema.js';
 
 /** Input of a group that is left out: every field of it then takes its own default. */
 const allDefaults = {} as never;
@@ -212,12 +213,21 @@ const network = z
       unit: 'channels',
       explanation: 'Channels of the dynamic head whose weights the prompt generates.',
     }),
+    fullResolutionSkip: flag({
+      default: false,
+      explanation: 'A skip connection at full resolution, as other V-Nets have; the paper has none.',
+    }),
+    fullResolutionBlock: flag({
+      default: false,
+      explanation:
+        'Convolutions of the decoder at full resolution, as many as the encoder has there, as other V-Nets have; the paper has none.',
+    }),
   })
-  .transform(({ baseWidth, levels, convolutions, headWidth }) => ({
+  .transform(({ baseWidth, levels, convolutions, ...others }) => ({
     baseWidth,
     levels,
     convolutions: convolutions ?? defaultConvolutions(levels),
-    headWidth,
+    ...others,
   }));
 
 const training = z.strictObject({
@@ -250,11 +260,30 @@ const training = z.strictObject({
     unit: 'patches',
     explanation: 'Unlabelled patches per step of the second stage.',
   }),
-  learningRate: real({ range: [0, 10], open: 'low', default: 1e-3, explanation: 'Step size of Adam.' }),
+  optimizer: choice(['adam', 'sgd'], {
+    default: 'adam',
+    explanation: 'adam: as the paper; sgd: gradient descent with momentum.',
+  }),
+  learningRate: real({
+    range: [0, 10],
+    open: 'low',
+    default: 1e-3,
+    explanation: 'Step size of the optimiser; about 0.01 for sgd.',
+  }),
+  momentum: real({
+    range: [0, 1],
+    open: 'high',
+    default: 0.9,
+    explanation: 'Share of the last step that sgd keeps in the next one.',
+  }),
   beta1: real({ range: [0, 1], open: 'high', default: 0.5, explanation: 'Decay of the first moment of Adam.' }),
   beta2: real({ range: [0, 1], open: 'high', default: 0.999, explanation: 'Decay of the second moment of Adam.' }),
   epsilon: real({ range: [0, 1], open: 'low', default: 1e-8, explanation: 'Added to the denominator of Adam.' }),
-  weightDecay: real({ range: [0, 1], default: 0, explanation: 'Decoupled weight decay per unit of learning rate.' }),
+  weightDecay: real({
+    range: [0, 1],
+    default: 0,
+    explanation: 'Decay of the weights per unit of learning rate; adam: decoupled, sgd: added to the gradient.',
+  }),
   schedule: choice(['constant', 'cosine', 'polynomial'], {
     default: 'constant',
     explanation: 'Course of the learning rate over the whole run, both stages.',
@@ -265,10 +294,10 @@ const training = z.strictObject({
     unit: 'steps',
     explanation: 'Steps over which the learning rate rises linearly from 0.',
   }),
-  promptsPerImage: choice(['one', 'all'], {
+  promptsPerImage: choice(['one', 'all', 'each'], {
     default: 'one',
     explanation:
-      'Tasks with which an image is prompted in the labelled loss and in that of the teacher: one drawn task of its dataset (the paper), or all of them; the trunk runs once, each further prompt costs a small head.',
+      'Tasks with which an image is prompted in the labelled loss and in that of the teacher: one drawn task of its dataset (the paper); or all of them, where images of datasets with fewer tasks repeat theirs; or each of them once, without repetition. The trunk runs once, each further prompt costs a small head.',
   }),
   gradientClipNorm: realOrNull({
     range: [0, 1e6],
@@ -321,60 +350,6 @@ const training = z.strictObject({
     unit: 'threads',
     explanation:
       'Worker threads that prepare batches ahead of the device; 0: in the main thread. The numbers are the same.',
-  }),
-});
-
-const ratio = { range: [0, 1], open: 'both' } as const;
-
-const cutmix = z.strictObject({
-  stage1Ratio: real({
-    ...ratio,
-    default: 2 / 3,
-    explanation: 'Side of the CutMix cube in the first stage, as a share of the patch.',
-  }),
-  stage2Ratio: field(z.tuple([z.number().gt(0).lt(1), z.number().gt(0).lt(1)]), '[low, high], both in (0, 1)', {
-    default: [0.3, 0.6],
-    explanation: 'Range from which the side of the CutMix cube is drawn in the second stage, as a share of the patch.',
-  }),
-  unlabeledMix: choice(['labeled-inside', 'unlabeled-pairs'], {
-    default: 'labeled-inside',
-    explanation:
-      'What the cube in an unlabelled image holds: a labelled image (its label is then known inside), or another unlabelled image.',
-  }),
-});
-
-const weight = (explanation: string) => real({ range: [0, 1000], default: 1, explanation });
-
-const losses = z.strictObject({
-  dice: weight('Weight of the Dice term of the supervised loss.'),
-  crossEntropy: weight('Weight of the cross-entropy term of the supervised loss.'),
-  synthetic: weight('Weight of the synthetic task on mixed labelled images.'),
-  auxiliary: weight('Weight of the auxiliary constraint on mixed labelled images.'),
-  unsupervised: weight('Weight of the agreement of the aggregate with the synthetic task on unlabelled images.'),
-  cube: weight('Weight of the known label inside the pasted labelled cube (labeled-inside only).'),
-  teacher: real({
-    range: [0, 1000],
-    default: 0,
-    explanation:
-      "Weight of the agreement with the moving average of the network, which sees an unlabelled image before it is mixed and says where the foreground of the image's own tasks lies outside the cube; 0, as in the paper: no such term.",
-  }),
-  auxiliaryCrossEntropy: flag({
-    default: false,
-    explanation: 'Whether the auxiliary constraint has a cross-entropy term.',
-  }),
-  auxiliaryInStage2: flag({
-    default: false,
-    explanation: 'Whether the auxiliary constraint stays in the second stage.',
-  }),
-  aggregateGradient: choice(['both', 'stop'], {
-    default: 'both',
-    explanation: 'Whether the gradient of the unsupervised loss flows into the aggregate too.',
-  }),
-  unsupervisedRampSteps: integer({
-    range: [0, 1e8],
-    default: 0,
-    unit: 'steps',
-    explanation: 'Steps of the second stage over which the weights of unsupervised and teacher rise linearly from 0.',
   }),
 });
 

@@ -1,8 +1,17 @@
 /** What a step of a plan consists of. All of it follows from the plan and the number of the step, which counts from 0. */
-import type { Plan } from './plan.js';
+import type { Plan } from './schema.js';
 
 /** Names of the loss terms, as events, reports and plans have them. */
-export type LossTerm = 'dice' | 'crossEntropy' | 'synthetic' | 'auxiliary' | 'unsupervised' | 'cube' | 'teacher';
+export type LossTerm =
+  | 'dice'
+  | 'crossEntropy'
+  | 'synthetic'
+  | 'auxiliary'
+  | 'unsupervised'
+  | 'cube'
+  | 'cubeTasks'
+  | 'agreement'
+  | 'teacher';
 
 /** Images that go through the trunk of the network together. */
 export type StepGroup = 'labeled' | 'mixed' | 'unlabeled';
@@ -11,9 +20,14 @@ export type StepGroup = 'labeled' | 'mixed' | 'unlabeled';
 export type StepTerms = Readonly<Record<StepGroup, readonly LossTerm[]>>;
 
 /** The part of a plan that the terms of a step follow from. */
-export type TermsPlan = Pick<Plan, 'cutmix' | 'losses'> & {
+export interface TermsPlan {
   readonly training: Pick<Plan['training'], 'mode' | 'stage1Steps'>;
-};
+  readonly cutmix: Pick<Plan['cutmix'], 'unlabeledMix'>;
+  readonly losses: Pick<
+    Plan['losses'],
+    'synthetic' | 'auxiliary' | 'auxiliaryInStage2' | 'unsupervised' | 'cube' | 'cubeTasks' | 'agreement' | 'teacher'
+  >;
+}
 
 /** Steps of the whole run. */
 export function totalSteps({
@@ -37,12 +51,22 @@ export function stageBegins({
   return mode === 'supervised' || stage1Steps === 0 || stage2Steps === 0 ? [0] : [0, stage1Steps];
 }
 
+/** Whether unlabelled images are mixed with labelled ones, whose labels are known in the mix. */
+export function mixesWithLabeled({ unlabeledMix }: Pick<Plan['cutmix'], 'unlabeledMix'>): boolean {
+  return unlabeledMix === 'labeled-inside' || unlabeledMix === 'both-sides';
+}
+
+/** Whether a term of a step compares with the moving average of the network. */
+export function comparesWithAverage({ unlabeled }: StepTerms): boolean {
+  return unlabeled.includes('teacher') || unlabeled.includes('agreement');
+}
+
 export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number): StepTerms {
   const stage = stageOf(step, training);
   const mixed = training.mode === 'semi-supervised';
   const unlabeled = stage === 2;
   const auxiliary = losses.auxiliary > 0 && (stage === 1 || losses.auxiliaryInStage2);
-  const cube = losses.cube > 0 && cutmix.unlabeledMix === 'labeled-inside';
+  const known = mixesWithLabeled(cutmix);
   const only = (...terms: [LossTerm, boolean][]) => terms.filter(([, wanted]) => wanted).map(([name]) => name);
   return {
     // Always: these images move the statistics of the batch normalisations.
@@ -50,7 +74,9 @@ export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number)
     mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
     unlabeled: only(
       ['unsupervised', unlabeled && losses.unsupervised > 0],
-      ['cube', unlabeled && cube],
+      ['cube', unlabeled && known && losses.cube > 0],
+      ['cubeTasks', unlabeled && known && losses.cubeTasks > 0],
+      ['agreement', unlabeled && losses.agreement > 0],
       ['teacher', unlabeled && losses.teacher > 0],
     ),
   };
@@ -64,22 +90,35 @@ export interface TrunkPasses {
   readonly forwardOnly: number;
 }
 
+/** The part of a plan that the trunk passes of a step follow from. */
+export type PassesPlan = TermsPlan & {
+  readonly training: Pick<Plan['training'], 'labeledBatchSize' | 'unlabeledBatchSize'>;
+  readonly losses: Pick<Plan['losses'], 'noisyPasses'>;
+};
+
 /**
- * Trunk passes of a step with these terms. Forward and backward: the labelled images, the mixes of labelled images (half
- * as many) where a term reads them, and the mixes of unlabelled images where a term reads them. Forward alone: the
- * unlabelled images before they are mixed, through the averaged network, where the teacher's term compares with it. The
- * heads, whose cost is small, and levels that are computed again in the backward pass are not counted.
+ * Trunk passes of a step. Forward and backward: the labelled images, the mixes of labelled images (half as many) where a term
+ * reads them, and the mixes of unlabelled images where a term reads them. Forward alone: the unlabelled images before they are
+ * mixed, through the averaged network, where a term compares with it, and once more for each noisy pass. The heads, whose
+ * cost is small, and levels that are computed again in the backward pass are not counted.
  */
-export function trunkPasses(
-  terms: StepTerms,
-  { labeledBatchSize, unlabeledBatchSize }: Pick<Plan['training'], 'labeledBatchSize' | 'unlabeledBatchSize'>,
-): TrunkPasses {
+export function trunkPasses(plan: PassesPlan, step: number): TrunkPasses {
+  const { labeledBatchSize, unlabeledBatchSize } = plan.training;
+  const terms = stepTerms(plan, step);
   const mixed = terms.mixed.length > 0 ? labeledBatchSize / 2 : 0;
   const unlabeled = terms.unlabeled.length > 0 ? unlabeledBatchSize : 0;
   return {
     training: labeledBatchSize + mixed + unlabeled,
-    forwardOnly: terms.unlabeled.includes('teacher') ? unlabeledBatchSize : 0,
+    forwardOnly: comparesWithAverage(terms) ? unlabeledBatchSize * (1 + plan.losses.noisyPasses) : 0,
   };
+}
+
+/** Passes of a whole run, in units of one forward pass: what its training costs. */
+export function runPasses(plan: PassesPlan & { readonly training: Pick<Plan['training'], 'stage2Steps'> }): number {
+  const { training } = plan;
+  const of = (step: number) => forwardPasses(trunkPasses(plan, step));
+  // The first and the last step of a run are of its first and of its last stage.
+  return training.stage1Steps * of(0) + training.stage2Steps * of(totalSteps(training) - 1);
 }
 
 /** Passes in units of one forward pass: the backward pass costs two, one for the activations and one for the weights. */

@@ -93,7 +93,9 @@ function stripBytes(
 
 /** Activations of one window at their peak, and the weights (measured: `device.memory()`, both devices, widths 8 and 16). */
 function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
-  const channels = 2 * plan.network.baseWidth + 17 + tasks;
+  // The map that a skip connection at full resolution reads is held while everything below it is computed.
+  const maps = plan.network.fullResolutionSkip ? 3 : 2;
+  const channels = maps * plan.network.baseWidth + 17 + tasks;
   // What is freed and kept for reuse does not always fit the next request.
   return 1.1 * 4 * (channels * voxelCount(plan.patchSizeVoxels) + network.parameterCount);
 }

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { crossEntropy } from './cross-entropy.js';
 import { dice } from './dice.js';
-import { overlap } from './overlap.js';
+import { overlap, type RowGroups } from './overlap.js';
 
 /** One of the two images of a mix: what its task's prompt predicts, and where its own foreground lies in the mix. */
 export interface AuxiliaryPart {
@@ -17,7 +17,8 @@ export interface AuxiliaryPart {
  *
  *     L_aux = 1/2 [ Dice(F_ta(x_mix), y_a m) + Dice(F_tb(x_mix), y_b (1 - m)) ]
  *
- * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it.
+ * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it. With the tasks of the rows, those of a and
+ * then those of b, Dice is the mean over the tasks, each over all its rows, in place of the mean of a and b.
  *
  * @param known of the shape of the targets: 1 where the labels are known, the only voxels that count; absent where they are
  *   everywhere
@@ -27,7 +28,13 @@ export function auxiliaryLoss(
   b: AuxiliaryPart,
   withCrossEntropy: boolean,
   known?: tf.Tensor,
+  groups?: RowGroups,
 ): tf.Scalar {
+  if (groups !== undefined) {
+    const ofBoth = known && tf.concat([known, known]);
+    const sums = overlap(tf.concat([a.logits, b.logits]), tf.concat([a.target, b.target]), ofBoth, groups);
+    return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
+  }
   const [ofA, ofB] = [a, b].map(({ logits, target }) => {
     const sums = overlap(logits, target, known);
     return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);

@@ -1,11 +1,11 @@
 import * as tf from '@tensorflow/tfjs-core';
-import type { Overlap } from './overlap.js';
+import { type Overlap, overall } from './overlap.js';
 
 /**
- * Mean voxel cross-entropy over the two channels background and foreground:
+ * Mean voxel cross-entropy over the two channels background and foreground, over all voxels of all groups:
  *
  *     CE(p, y) = mean(-y log p - (1 - y) log(1 - p))
  */
-export function crossEntropy({ crossEntropy, voxels }: Overlap): tf.Scalar {
-  return tf.div(crossEntropy, voxels);
+export function crossEntropy(sums: Overlap): tf.Scalar {
+  return tf.div(overall(sums.crossEntropy, sums), overall(sums.voxels, sums));
 }

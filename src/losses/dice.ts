@@ -5,10 +5,12 @@ import type { Overlap } from './overlap.js';
 const smoothing = 1e-5;
 
 /**
- * Soft Dice loss of the foreground with squared denominators (Milletari et al., V-Net, 3DV 2016), sums over the whole batch:
+ * Soft Dice loss of the foreground with squared denominators (Milletari et al., V-Net, 3DV 2016), sums over the whole batch,
+ * or over each group of it, and then the mean over the groups that have members:
  *
  *     Dice(p, y) = 1 - (2 sum(p y) + 1e-5) / (sum(p^2) + sum(y^2) + 1e-5)
  */
-export function dice({ product, squares }: Overlap): tf.Scalar {
-  return tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing)));
+export function dice({ product, squares, weights }: Overlap): tf.Scalar {
+  const each = tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing)));
+  return weights === undefined ? (each as tf.Scalar) : tf.sum(tf.mul(each, weights));
 }

@@ -1,7 +1,7 @@
 import type * as tf from '@tensorflow/tfjs-core';
 import { crossEntropy } from './cross-entropy.js';
 import { dice } from './dice.js';
-import { overlap } from './overlap.js';
+import { overlap, type RowGroups } from './overlap.js';
 
 /**
  * Supervised loss of labelled images, each prompted with its own task t, or with all tasks of its dataset one by one (VerSemi, arXiv 2311.11686):
@@ -11,12 +11,14 @@ import { overlap } from './overlap.js';
  * @param logits F_t(x), [n, depth, height, width]
  * @param target y, same shape
  * @param known same shape: 1 where the label is known, the only voxels that count; absent where it is everywhere
+ * @param groups tasks of the rows, where Dice is taken per task
  */
 export function supervisedLoss(
   logits: tf.Tensor,
   target: tf.Tensor,
   known?: tf.Tensor,
+  groups?: RowGroups,
 ): { dice: tf.Scalar; crossEntropy: tf.Scalar } {
-  const sums = overlap(logits, target, known);
+  const sums = overlap(logits, target, known, groups);
   return { dice: dice(sums), crossEntropy: crossEntropy(sums) };
 }

@@ -12,6 +12,10 @@ export interface NetworkConfig {
   readonly convolutions: readonly number[];
   /** Channels of the dynamic head. */
   readonly headWidth: number;
+  /** A skip connection at full resolution. Absent: none, as in the paper. */
+  readonly fullResolutionSkip?: boolean;
+  /** Convolutions of the decoder at full resolution, as many as the encoder has there. Absent: none, as in the paper. */
+  readonly fullResolutionBlock?: boolean;
   /** Number of real tasks K; prompt K stands for the synthetic task "any foreground". */
   readonly tasks: number;
 }
@@ -64,7 +68,7 @@ function batchNorm(name: string, channels: number): ParameterSpec[] {
 
 /** All trained parameters, in the order of the forward pass; this order is part of the model file and of the seed. */
 export function parameterSpecs(config: NetworkConfig): ParameterSpec[] {
-  const { levels, headWidth, tasks } = config;
+  const { levels, headWidth, tasks, fullResolutionBlock = false } = config;
   const width = (level: number) => levelWidth(config, level);
   const specs: ParameterSpec[] = [];
   const block = (name: string, level: number, firstInputs: number) => {
@@ -77,8 +81,7 @@ export function parameterSpecs(config: NetworkConfig): ParameterSpec[] {
   }
   for (let level = levels - 2; level >= 0; level--) {
     specs.push(...transposedConvolution(`up.${level}`, 2, width(level + 1), width(level)));
-    // at full resolution the paper's network has neither a skip connection nor a block
-    if (level > 0) block('decoder', level, width(level));
+    if (level > 0 || fullResolutionBlock) block('decoder', level, width(level));
   }
   const bottleneck = width(levels - 1);
   const generated = dynamicHeadParameterCount(headWidth);

@@ -39,7 +39,8 @@ function blockWeights(name: string, convolutions: number): string[] {
 
 /**
  * Encoder and decoder: the V-Net of Milletari et al. (3DV 2016) without residual blocks, with instance normalisation, as
- * VerSemi uses it (arXiv 2311.11686). Skip connections are added; full resolution has neither skip nor decoder block.
+ * VerSemi uses it (arXiv 2311.11686). Skip connections are added; full resolution has a skip or a decoder block only where the
+ * settings say so.
  * No prompt enters here: one pass per image serves all tasks. Activations are disposed of as soon as the next layer has read
  * them (TF.js's tape keeps those that a gradient needs).
  * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
@@ -48,7 +49,7 @@ function blockWeights(name: string, convolutions: number): string[] {
  */
 export function vnet(
   images: Tensor5D,
-  { levels, convolutions }: NetworkConfig,
+  { levels, convolutions, fullResolutionSkip = false, fullResolutionBlock = false }: NetworkConfig,
   weights: WeightSource,
   recomputedLevels = 0,
 ): TrunkOutput {
@@ -67,14 +68,22 @@ export function vnet(
   const halve = (x: Tensor5D, level: number, from: WeightSource) =>
     conv3dNormRelu(x, from.weight(downWeight(level)), noBias, { stride: 2 });
 
-  // Nothing but the next level reads the result of full resolution: it is recomputed with the step down.
-  let down = part(0, { x: images }, [...blockWeights('encoder.0', convolutions[0]!), downWeight(1)], ({ x }, from) => {
-    const top = block(x!, 'encoder.0', convolutions[0]!, from);
-    const result = halve(top, 1, from);
-    top.dispose();
-    return result;
-  });
+  const topWeights = blockWeights('encoder.0', convolutions[0]!);
+  const topBlock = (x: Tensor5D, from: WeightSource) => block(x, 'encoder.0', convolutions[0]!, from);
   const skips: Tensor5D[] = [];
+  let down: Tensor5D;
+  if (fullResolutionSkip) {
+    skips[0] = part(0, { x: images }, topWeights, ({ x }, from) => topBlock(x!, from));
+    down = halve(skips[0], 1, weights);
+  } else {
+    // Nothing but the next level reads the result of full resolution: it is recomputed with the step down.
+    down = part(0, { x: images }, [...topWeights, downWeight(1)], ({ x }, from) => {
+      const top = topBlock(x!, from);
+      const result = halve(top, 1, from);
+      top.dispose();
+      return result;
+    });
+  }
   for (let level = 1; ; level++) {
     const name = `encoder.${level}`;
     const count = convolutions[level]!;
@@ -89,7 +98,7 @@ export function vnet(
   for (let level = levels - 2; level >= 0; level--) {
     const skip = skips[level];
     const name = `decoder.${level}`;
-    const count = level === 0 ? 0 : convolutions[level]!;
+    const count = level === 0 && !fullResolutionBlock ? 0 : convolutions[level]!;
     const upWeight = `up.${level}.weight`;
     const inputs = { x, ...(skip && { skip }) };
     const y = part(level, inputs, [upWeight, ...blockWeights(name, count)], (given, from) => {

@@ -1,9 +1,10 @@
 import type { Plan } from '../config/plan.js';
 import { defaultConvolutions } from '../config/schema.js';
-import { forwardPasses, type StepTerms, trunkPasses } from '../config/steps.js';
+import { forwardPasses, runPasses, trunkPasses } from '../config/steps.js';
 import type { Triple } from '../volume/volume.js';
 import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
+import type { Method } from './methods.js';
 
 export interface PlanningOptions {
   /** Name of the plan. Default 'plan'. */
@@ -22,7 +23,8 @@ export interface PlanningOptions {
   readonly gflopsPerSecond?: number;
   /** One task per dataset from all its labels (true: every dataset; or the names of some). Default: one task per label. */
   readonly mergeLabels?: boolean | readonly string[];
-  readonly mode?: Plan['training']['mode'];
+  /** How the plan trains. Default: `defaultMethod`, with as much of it as the cases allow. */
+  readonly method?: Method;
 }
 
 export type Numbers3 = [number, number, number];
@@ -88,7 +90,13 @@ export interface Budget {
   readonly network: NetworkShape;
   readonly patch: Numbers3;
   readonly spacings: readonly Spacing[];
-  readonly training: Partial<Plan['training']>;
+  readonly training: Pick<Plan['training'], 'labeledBatchSize' | 'unlabeledBatchSize'>;
+  /** Trunk passes of the whole run, in units of one forward pass. */
+  readonly passes: number;
+  /** Whether there are unlabelled cases. */
+  readonly unlabeled: boolean;
+  /** Why there are as many steps as there are. */
+  readonly stepReason: string;
   readonly explanations: readonly { field: string; value: unknown; reason: string }[];
 }
 
@@ -138,9 +146,9 @@ function mostVoxels(
   network: NetworkShape,
   batch: number,
   prompts: number,
-  { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100, mode = 'semi-supervised' }: PlanningOptions,
+  { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100 }: PlanningOptions,
 ): { most: number; limit: string } {
-  const [first, second] = passesPerStep(mode, batch);
+  const [first, second] = passesPerStep(batch);
   const secondsPerVoxel = passSeconds(network, 1, first + second, gflopsPerSecond);
   const limits = {
     'the patch of the paper': largestPatchVoxels,
@@ -151,16 +159,21 @@ function mostVoxels(
   return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };
 }
 
-/** Forward passes of the trunk in a step of the first and of the second stage, with the terms that derived plans have. */
-function passesPerStep(mode: Plan['training']['mode'], batch: number): [number, number] {
+/** Terms whose cost the sizes of a plan are made for, whatever its method: with them methods are compared at equal cost. */
+function budgeted(batch: number, stage1Steps: number, stage2Steps: number) {
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
-  const first: StepTerms = {
-    labeled: ['dice', 'crossEntropy'],
-    mixed: mode === 'supervised' ? [] : ['synthetic', 'auxiliary'],
-    unlabeled: [],
+  const weights = { synthetic: 1, auxiliary: 1, unsupervised: 1, cube: 1, cubeTasks: 0, agreement: 0, teacher: 1 };
+  return {
+    training: { mode: 'semi-supervised' as const, stage1Steps, stage2Steps, ...sizes },
+    cutmix: { unlabeledMix: 'labeled-inside' as const },
+    losses: { ...weights, auxiliaryInStage2: false, noisyPasses: 0 },
   };
-  const second: StepTerms = { ...first, unlabeled: mode === 'supervised' ? [] : ['unsupervised', 'cube', 'teacher'] };
-  return [forwardPasses(trunkPasses(first, sizes)), forwardPasses(trunkPasses(second, sizes))];
+}
+
+/** Forward passes of the trunk in a step of the first and of the second stage. */
+function passesPerStep(batch: number): [number, number] {
+  const of = (step: 0 | 1) => forwardPasses(trunkPasses(budgeted(batch, 1, 1), step));
+  return [of(0), of(1)];
 }
 
 /** Median size of the cases along each axis, of the dataset in which it is largest. */
@@ -257,12 +270,12 @@ function finish(
   medianSpacings: readonly Spacing[],
   options: PlanningOptions,
 ): Budget {
-  const { minutes, gflopsPerSecond = 100, mode = 'semi-supervised', deviceMemoryBytes = 8 * GiB } = options;
+  const { minutes, gflopsPerSecond = 100, deviceMemoryBytes = 8 * GiB } = options;
   const spacings = fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch, options));
   const voxels = patch[0] * patch[1] * patch[2];
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
   const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);
-  const seconds = passesPerStep(mode, batch).map((passes) => passSeconds(network, voxels, passes, gflopsPerSecond)) as [
+  const seconds = passesPerStep(batch).map((passes) => passSeconds(network, voxels, passes, gflopsPerSecond)) as [
     number,
     number,
   ];
@@ -271,8 +284,6 @@ function finish(
     minutes === undefined
       ? paperSteps
       : Math.max(10, Math.min(paperSteps, Math.floor((60 * minutes) / perPair / 10) * 10));
-  const every = Math.max(10, Math.round(steps / 50) * 10);
-  const twoStages = unlabeled || mode === 'supervised';
   const stepReason =
     minutes === undefined
       ? 'as in the paper'
@@ -281,14 +292,10 @@ function finish(
     network,
     patch,
     spacings,
-    training: {
-      mode,
-      stage1Steps: twoStages ? steps : 2 * steps,
-      stage2Steps: twoStages ? steps : 0,
-      ...sizes,
-      validateEverySteps: every,
-      checkpointEverySteps: every,
-    },
+    training: sizes,
+    passes: runPasses(unlabeled ? budgeted(batch, steps, steps) : budgeted(batch, 2 * steps, 0)),
+    unlabeled,
+    stepReason,
     explanations: [
       {
         field: 'patchSizeVoxels',
@@ -312,12 +319,6 @@ function finish(
         field: 'training.labeledBatchSize',
         value: batch,
         reason: `needs about ${(bytes / GiB).toFixed(1)} of ${(deviceMemoryBytes / GiB).toFixed(1)} GiB`,
-      },
-      { field: 'training.stage1Steps', value: twoStages ? steps : 2 * steps, reason: stepReason },
-      {
-        field: 'training.stage2Steps',
-        value: twoStages ? steps : 0,
-        reason: twoStages ? stepReason : 'there are no unlabelled cases',
       },
     ],
   };

@@ -1,17 +1,20 @@
 import type { Plan } from '../config/plan.js';
 
+type FullResolution = 'fullResolutionSkip' | 'fullResolutionBlock';
+
 /** What decides the size of the network. */
-export type NetworkShape = Plan['network'];
+export type NetworkShape = Omit<Plan['network'], FullResolution> & Partial<Pick<Plan['network'], FullResolution>>;
 
 /**
  * Feature maps of the V-Net per voxel of the patch: level l has baseWidth * 2^l channels at 1/8^l of the voxels. Outputs
  * of convolutions: on the way down `convolutions[l]` and (below the first level) the one that halves; on the way up the
- * one that doubles, and below the first level `convolutions[l]` more.
+ * one that doubles, and below the first level, or with `fullResolutionBlock` at every level, `convolutions[l]` more.
  */
-function levelsOf({ baseWidth, levels, convolutions }: NetworkShape) {
+function levelsOf({ baseWidth, levels, convolutions, fullResolutionBlock = false }: NetworkShape) {
   return Array.from({ length: levels }, (_, level) => {
     const bottom = level === levels - 1;
-    const convolution = level === 0 || bottom ? convolutions[level]! : 2 * convolutions[level]!;
+    const once = bottom || (level === 0 && !fullResolutionBlock);
+    const convolution = once ? convolutions[level]! : 2 * convolutions[level]!;
     return {
       channels: baseWidth * 2 ** level,
       share: 8 ** -level,

@@ -2,6 +2,16 @@ import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
+import {
+  completePlan,
+  defaultMethod,
+  hasSeveralTasks,
+  labeledOnly,
+  type Method,
+  type MethodRow,
+  methodRow,
+  usesUnlabeled,
+} from './methods.js';
 
 export type { PlanningOptions } from './budget.js';
 
@@ -24,7 +34,8 @@ export interface PlanningResult {
 /**
  * Derives a plan from a fingerprint. Spacing, window, normalisation per dataset; patch, width, batch and steps for all,
  * since one network serves all datasets.
- * @throws VERSEMI_DATASET_INVALID when there is nothing labelled to make a task of
+ * @throws VERSEMI_DATASET_INVALID when there is nothing labelled to make a task of; VERSEMI_SPLIT_INVALID for a method that
+ *   needs unlabelled cases where there are none
  */
 export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}): PlanningResult {
   const explanations: Explanation[] = [];
@@ -36,7 +47,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
   const tasks = makeTasks(fingerprint, options, explain);
   const spacings = fingerprint.datasets.map((dataset) => makeSpacing(dataset, options));
   const budget = makeBudget(fingerprint, spacings, tasks.length + 1, options);
-  const { network, patch, training } = budget;
+  const { network, patch } = budget;
   for (const { field, value, reason } of budget.explanations) explain(field, value, reason);
 
   const datasets = fingerprint.datasets.map((dataset, index) => {
@@ -69,8 +80,8 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       foregroundFraction > 0 ? ': without it most patches would hold no foreground' : ''
     }`,
   );
-  const beyond = makeBeyondPaper(fingerprint, tasks, training, explain);
-  const plan = parsePlan({
+  const several = hasSeveralTasks({ datasets, tasks });
+  const fixed = {
     version: 1,
     name: options.name ?? 'plan',
     seed: options.seed ?? 0,
@@ -78,52 +89,52 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     tasks,
     network,
     patchSizeVoxels: patch,
-    training: { ...training, ...beyond.training },
-    losses: beyond.losses,
     augmentation: { foregroundFraction },
-  });
+  };
+  const method = chooseMethod(options.method, budget.unlabeled);
+  const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
+    parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training } }),
+  );
+  explainMethod(method, fields, budget.stepReason, several, explain);
   return { plan, explanations };
 }
 
 /**
- * Options that the paper does not have and that gave better models on real scans (README, real scans): the teacher where there are
- * unlabelled cases, and all prompts of an image where a dataset has several tasks.
+ * The method of a plan.
+ * @throws VERSEMI_SPLIT_INVALID for one that needs unlabelled cases where there are none
  */
-function makeBeyondPaper(
-  { datasets }: Fingerprint,
-  tasks: readonly PlanTask[],
-  { mode = 'semi-supervised', stage2Steps = 0 }: Partial<Plan['training']>,
+function chooseMethod(asked: Method | undefined, unlabeled: boolean): MethodRow {
+  if (asked === undefined) return unlabeled ? methodRow(defaultMethod) : labeledOnly(methodRow(defaultMethod));
+  if (usesUnlabeled(asked) && !unlabeled)
+    throw new VersemiError('SPLIT_INVALID', {
+      field: 'datasets[].split.unlabeled',
+      expected: `unlabelled cases, which the method ${asked} learns from`,
+      found: 'none in any dataset',
+      remedy: 'Add unlabelled cases, or plan with the method supervised-cutmix.',
+    });
+  return methodRow(asked);
+}
+
+/** Says what the method of a plan set. */
+function explainMethod(
+  { name, explanation }: MethodRow,
+  { training, losses, cutmix }: ReturnType<typeof completePlan>['fields'],
+  stepReason: string,
+  several: boolean,
   explain: Explain,
-) {
-  const several = datasets.some(({ name }) => tasks.filter(({ dataset }) => dataset === name).length > 1);
-  const taught = mode === 'semi-supervised' && stage2Steps > 0;
-  const unsupervisedRampSteps = taught ? Math.round(stage2Steps / 5) : 0;
+): void {
+  explain('method', name, explanation);
+  explain('training.mode', training.mode, 'by the method');
+  explain('training.stage1Steps', training.stage1Steps, stepReason);
+  const unused = training.stage2Steps === 0;
+  explain('training.stage2Steps', training.stage2Steps, unused ? 'no unlabelled case is used' : stepReason);
   explain(
     'training.promptsPerImage',
-    several ? 'all' : 'one',
-    several
-      ? 'a dataset has several tasks: each is in every step, for the cost of a small head'
-      : 'every dataset has one task',
+    training.promptsPerImage,
+    several ? 'a dataset has several tasks; by the method' : 'every dataset has one task',
   );
-  explain(
-    'losses.teacher',
-    taught ? 1 : 0,
-    taught
-      ? 'better on real scans than the terms of the paper alone'
-      : mode === 'supervised'
-        ? 'only labelled cases are used'
-        : 'there are no unlabelled cases',
-  );
-  if (taught)
-    explain(
-      'losses.unsupervisedRampSteps',
-      unsupervisedRampSteps,
-      'a fifth of the stage: the teacher is weak at first',
-    );
-  return {
-    training: { promptsPerImage: several ? ('all' as const) : ('one' as const) },
-    losses: { teacher: taught ? 1 : 0, unsupervisedRampSteps },
-  };
+  for (const [field, value] of Object.entries(losses)) explain(`losses.${field}`, value, 'by the method');
+  for (const [field, value] of Object.entries(cutmix)) explain(`cutmix.${field}`, value, 'by the method');
 }
 
 type Explain = (field: string, value: unknown, reason: string) => void;

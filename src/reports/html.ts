@@ -63,11 +63,16 @@ export function renderReport(input: ReportInput): string {
     ...input.curves.map(curveSection),
     ...(main === undefined ? [] : [worstCases(input, main.cases), caseTable(main)]),
   ];
-  const lead = input.subtitle === undefined ? Markup.empty : html`<p class="lead">${input.subtitle}</p>`;
+  return page(input.title, input.subtitle, sections);
+}
+
+/** The page around sections. */
+export function page(title: string, subtitle: string | undefined, sections: readonly Markup[]): string {
+  const lead = subtitle === undefined ? Markup.empty : html`<p class="lead">${subtitle}</p>`;
   return html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy(styleHash)}"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${input.title}</title>${styleElement}</head>
-<body><main><h1>${input.title}</h1>${lead}
+<title>${title}</title>${styleElement}</head>
+<body><main><h1>${title}</h1>${lead}
 ${sections.map((section) => html`${section}\n`)}</main></body></html>
 `.text;
 }

@@ -62,16 +62,30 @@ function svg(content: readonly Markup[], title: string): Markup {
   return html`<svg viewBox="0 0 ${frame.width} ${frame.height}" role="img" aria-label="${title}">${content}</svg>`;
 }
 
-/** Colours of a legend are classes, since the policy of the page allows no styles within elements. */
+/**
+ * Colours of a legend are classes, since the policy of the page allows no styles within elements. Where there are more names than
+ * colours, the others are hollow.
+ */
 function legend(names: readonly string[]): Markup {
-  const items = names.map((name, i) => html`<span><i class="color${i % palette.length}"></i>${name}</span>`);
+  const items = names.map((name, i) => {
+    const classes = `color${i % palette.length}${i < palette.length ? '' : ' hollow'}`;
+    return html`<span><i class="${classes}"></i>${name}</span>`;
+  });
   return html`<div class="legend">${items}</div>`;
 }
 
 /** Style of the classes that legends use. */
-export const legendStyle = palette.map((color, i) => `.color${i}{background:${color}}`).join('');
+export const legendStyle = palette
+  .map(
+    (color, i) =>
+      `.color${i}{background:${color}}.color${i}.hollow{background:none;border:2px solid ${color};box-sizing:border-box}`,
+  )
+  .join('');
 
-/** Lines over a common x axis; nothing where there is no point. Points that are not finite are left out. */
+/**
+ * Lines over a common x axis; nothing where there is no point. Points that are not finite are left out. Where there are more lines
+ * than colours, the others are dashed.
+ */
 export function linePlot(
   title: string,
   series: readonly Series[],
@@ -94,7 +108,8 @@ export function linePlot(
     const at = own.map(([a, b]) => [x(a).toFixed(1), y(b).toFixed(1)] as const);
     const path = at.map(([a, b], k) => `${k === 0 ? 'M' : 'L'}${a} ${b}`).join('');
     const dots = options.marks ? at.map(([a, b]) => html`<circle cx="${a}" cy="${b}" r="3" fill="${color}"/>`) : [];
-    return html`<path d="${path}" fill="none" stroke="${color}" stroke-width="1.6"/>${dots}`;
+    const dashes = i < palette.length ? Markup.empty : html` stroke-dasharray="5 3"`;
+    return html`<path d="${path}" fill="none" stroke="${color}" stroke-width="1.6"${dashes}/>${dots}`;
   });
   return html`<figure><figcaption>${title}</figcaption>${svg([marks, ...lines], title)}${legend(series.map((s) => s.name))}</figure>`;
 }

@@ -19,8 +19,8 @@ const metric = z.number().nullable().exactOptional();
 
 const evaluatedCase = z.object({
   id: name,
-  task: name,
   dataset: name.exactOptional(),
+  task: name,
   dice: metric,
   jaccard: metric,
   hd95PooledMm: metric,

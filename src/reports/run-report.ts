@@ -100,7 +100,8 @@ const curvePoints = 200;
 /** Loss terms and tasks of one run that are drawn; runs have a few of the first and some dozen of the second. */
 const mostCurves = 1000;
 
-function readCurves(folder: string): TrainingCurves | undefined {
+/** Learning curves of a run; undefined where the folder is not that of one. @throws VERSEMI_FILE_CORRUPT */
+export function readCurves(folder: string): TrainingCurves | undefined {
   const file = runFiles(folder).metrics;
   if (!existsSync(file)) return undefined;
   const events = readEvents(file);

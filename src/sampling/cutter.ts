@@ -78,6 +78,11 @@ export class BatchCutter {
       }
     for (const { kind, rows, into } of work) {
       if ('mix' in rows) continue;
+      if ('noise' in rows) {
+        into.fill(0);
+        for (const [i, noise] of rows.noise.entries()) host().augmentIntensity(this.at(into, i), noise);
+        continue;
+      }
       for (const [i, row] of rows.cut.entries())
         if (kind === 'image') patches.image(row);
         else patches.holdTarget(row, this.at(into, i));
@@ -144,13 +149,13 @@ export class BatchCutter {
     const readers = new Map<PatchSource, number>();
     for (const { rows, into } of work) {
       if ('cut' in rows) for (const [i, row] of rows.cut.entries()) places.set(row, this.at(into, i));
-      else
+      else if ('mix' in rows)
         for (const { outside, inside } of rows.mix)
           for (const row of [outside, inside]) readers.set(row, (readers.get(row) ?? 0) + 1);
     }
     let used = 0;
     for (const { rows, into } of work) {
-      if ('cut' in rows) continue;
+      if (!('mix' in rows)) continue;
       for (const [i, { outside }] of rows.mix.entries())
         if (!places.has(outside) && readers.get(outside) === 1) places.set(outside, this.at(into, i));
     }

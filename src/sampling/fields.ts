@@ -30,6 +30,8 @@ export interface PatchSources {
 
 /** The patches of a field: some for each patch of its group, or one CutMix for each mix of its group. */
 type FieldSource =
+  /** Gaussian noise of the standard deviation `losses.teacherNoise`. */
+  | { readonly noise: true }
   | { readonly cut: (patch: PatchSources) => readonly PatchSource[] }
   | {
       /** What lies outside the cube and what lies inside it, given the patches outside and inside. */
@@ -64,7 +66,7 @@ export interface Field {
   /** Steps with one of these terms have the field. */
   readonly readBy: readonly LossTerm[];
   /** Plans without which no step has it; absent: all plans. */
-  readonly only?: (plan: Pick<FieldPlan, 'unknownVoxels'>) => boolean;
+  readonly only?: (plan: Pick<FieldPlan, 'cutmix' | 'losses' | 'unknownVoxels'>) => boolean;
   readonly source: FieldSource;
 }
 
@@ -72,6 +74,7 @@ const labeled = ({ training }: FieldPlan) => training.labeledBatchSize;
 const mixes = ({ training }: FieldPlan) => training.labeledBatchSize / 2;
 const unlabeled = ({ training }: FieldPlan) => training.unlabeledBatchSize;
 const hasUnknownVoxels = ({ unknownVoxels }: Pick<FieldPlan, 'unknownVoxels'>) => unknownVoxels === true;
+const isMixed = ({ cutmix }: Pick<FieldPlan, 'cutmix'>) => cutmix.unlabeledMix !== 'none';
 
 /** All fields; the name begins with the group and is the name of the tensor. m is 1 outside the cube and 0 inside. */
 export const fields = {
@@ -152,42 +155,44 @@ export const fields = {
     only: hasUnknownVoxels,
     source: { mix: (a, b) => [a.known[0]!, b.known[0]!] },
   },
-  /** x_u: unlabelled patches, each with a labelled patch or another unlabelled one inside the cube. */
+  /** x_u: unlabelled patches, each mixed with a partner, a labelled patch or another unlabelled one. */
   'unlabeled.image': {
     group: 'unlabeled',
     kind: 'image',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['unsupervised', 'cube', 'teacher'],
-    source: { mix: (outside, inside) => [outside.image, inside.image] },
+    readBy: ['unsupervised', 'cube', 'cubeTasks', 'agreement', 'teacher'],
+    only: isMixed,
+    source: { mix: (own, partner) => [own.image, partner.image] },
   },
-  /** 1 - m. */
-  'unlabeled.inside': {
+  /** 1 where the partner lies, 0 where the unlabelled patch itself does. */
+  'unlabeled.partner': {
     group: 'unlabeled',
     kind: 'mask',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['cube', 'teacher'],
+    readBy: ['cube', 'cubeTasks', 'agreement', 'teacher'],
+    only: isMixed,
     source: { mix: () => [zeros, ones] },
   },
-  /** Any foreground of the labelled patch inside the cube. */
+  /** Any foreground of the labelled partner, where it lies. */
   'unlabeled.cubeLabel': {
     group: 'unlabeled',
     kind: 'mask',
     values: 'float32',
     patches: unlabeled,
     readBy: ['cube'],
-    source: { mix: (_, inside) => [zeros, inside.anyForeground] },
+    source: { mix: (_, partner) => [zeros, partner.anyForeground] },
   },
-  /** (1 - m) where the label behind `unlabeled.cubeLabel` is known. */
-  'unlabeled.cubeKnown': {
+  /** How much of the labels of the labelled partner is known, where it lies. */
+  'unlabeled.partnerKnown': {
     group: 'unlabeled',
     kind: 'mask',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['cube'],
+    readBy: ['cube', 'cubeTasks'],
     only: hasUnknownVoxels,
-    source: { mix: (_, inside) => [zeros, inside.known[0]!] },
+    source: { mix: (_, partner) => [zeros, partner.known[0]!] },
   },
   /** The unlabelled patches before they are mixed. */
   'unlabeled.clean': {
@@ -195,8 +200,19 @@ export const fields = {
     kind: 'image',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['teacher'],
+    readBy: ['unsupervised', 'agreement', 'teacher'],
+    only: ({ cutmix, losses }) => !isMixed({ cutmix }) || losses.agreement > 0 || losses.teacher > 0,
     source: { cut: ({ image }) => [image] },
+  },
+  /** What is added to them for the averaged network: one batch for its targets, and one for each of its noisy passes. */
+  'unlabeled.noise': {
+    group: 'unlabeled',
+    kind: 'image',
+    values: 'float32',
+    patches: (plan) => unlabeled(plan) * (1 + plan.losses.noisyPasses),
+    readBy: ['agreement', 'teacher'],
+    only: ({ losses }) => losses.teacherNoise > 0,
+    source: { noise: true },
   },
 } as const satisfies Record<`${StepGroup}.${string}`, Field>;
 

@@ -53,6 +53,8 @@ export interface MixRecipe {
   readonly outside: number;
   readonly inside: number;
   readonly cube: PatchBox;
+  /** true: the other way round, `outside` lies in the cube and `inside` around it. */
+  readonly swapped?: true;
 }
 
 /** Every decision of one step; cutting the voxels adds nothing random but the noise. */
@@ -62,14 +64,22 @@ export interface StepRecipe {
   /** Pairs of labelled patches: (i, i + N / 2). Empty in supervised mode. */
   readonly mixed: readonly MixRecipe[];
   readonly unlabeled: readonly UnlabeledRecipe[];
-  /** One per unlabelled patch; `inside` is a labelled patch, or an unlabelled one with 'unlabeled-pairs'. */
+  /** One per unlabelled patch, none with 'none'; `inside` is a labelled patch, or an unlabelled one with 'unlabeled-pairs'. */
   readonly unlabeledMixes: readonly MixRecipe[];
 }
 
-/** Prompts per image: 1, or as many as the dataset with the most tasks has. */
+/** Prompts per image: 1, or as many as the dataset with the most tasks has; images of other datasets repeat theirs. */
 export function promptsPerImage({ training, datasets, tasks }: Pick<Plan, 'training' | 'datasets' | 'tasks'>): number {
   if (training.promptsPerImage === 'one') return 1;
   return Math.max(1, ...datasets.map(({ name }) => tasks.filter(({ dataset }) => dataset === name).length));
+}
+
+/** The patch with which an unlabelled one is mixed: a labelled one, or an unlabelled one with 'unlabeled-pairs'. */
+export function partnerOf(index: number, { cutmix, training }: Pick<Plan, 'cutmix' | 'training'>): number {
+  const { unlabeledBatchSize, labeledBatchSize } = training;
+  return cutmix.unlabeledMix === 'unlabeled-pairs'
+    ? (index + unlabeledBatchSize / 2) % unlabeledBatchSize
+    : index % labeledBatchSize;
 }
 
 /** The tasks, as indices in the plan, that the images of a step are prompted with. The synthetic task comes behind the last. */
@@ -198,16 +208,19 @@ export class RecipeMaker {
     }));
     if (stageOf(step, training) === 1) return { step, labeled, mixed, unlabeled: [], unlabeledMixes: [] };
     const count = training.unlabeledBatchSize;
-    const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
+    const { unlabeledMix } = this.plan.cutmix;
+    // In turn over the whole run, so that an odd batch has both kinds equally often.
+    const isSwapped = (i: number) => unlabeledMix === 'both-sides' && (step * count + i) % 2 === 1;
     return {
       step,
       labeled,
       mixed,
       unlabeled: Array.from({ length: count }, (_, i) => this.unlabeledPatch(step, i)),
-      unlabeledMixes: Array.from({ length: count }, (_, i) => ({
+      unlabeledMixes: Array.from({ length: unlabeledMix === 'none' ? 0 : count }, (_, i) => ({
         outside: i,
-        inside: pairs ? (i + count / 2) % count : i % labeled.length,
+        inside: partnerOf(i, this.plan),
         cube: this.cube(step, unlabeledSamples + i),
+        ...(isSwapped(i) ? { swapped: true as const } : {}),
       })),
     };
   }

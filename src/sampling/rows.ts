@@ -48,8 +48,11 @@ export interface MixRow {
   readonly cube: PatchBox;
 }
 
-/** A field is patches of the rows as they are, or mixes of them. */
-export type FieldRows = { readonly cut: readonly PatchSource[] } | { readonly mix: readonly MixRow[] };
+/** A field is patches of the rows as they are, mixes of them, or noise. */
+export type FieldRows =
+  | { readonly cut: readonly PatchSource[] }
+  | { readonly mix: readonly MixRow[] }
+  | { readonly noise: readonly IntensityAugmentation[] };
 
 /**
  * A step as rows of "cut" and "mix": what host and device carry out. There are as many rows in every step of a stage, so
@@ -140,12 +143,14 @@ export class RowMaker {
       },
     };
     const rowsOf = (name: FieldName): FieldRows => {
-      const { group, source }: Field = fields[name];
+      const { group, source, patches: count }: Field = fields[name];
+      if ('noise' in source) return { noise: this.noiseRows(count(this.plan), step) };
       const { patches, mixes, inside } = groups[group];
       if ('cut' in source) return { cut: patches.flatMap((patch) => source.cut(patch)) };
       return {
         mix: mixes.map((mix: MixRecipe) => {
-          const [from, into] = source.mix(patches[mix.outside]!, inside[mix.inside]!);
+          const [own, partner] = source.mix(patches[mix.outside]!, inside[mix.inside]!);
+          const [from, into] = mix.swapped ? [partner, own] : [own, partner];
           return { outside: from, inside: into, cube: mix.cube };
         }),
       };
@@ -161,6 +166,12 @@ export class RowMaker {
         ? { image, map: 'label', lookup: everyLabel }
         : { image, map: 'known', lookup: everyLabel - 1 };
     return tasks.map(() => row);
+  }
+
+  private noiseRows(count: number, step: number): IntensityAugmentation[] {
+    const { seed, losses } = this.plan;
+    const noise = { noiseStandardDeviation: losses.teacherNoise, seed, stream: streams.noise, step };
+    return Array.from({ length: count }, (_, sample) => ({ ...noise, sample }));
   }
 
   private imageRow(pool: keyof SamplingData, patch: PatchRecipe, step: number): ImageRow {

@@ -76,6 +76,7 @@ export class VolumeLayout {
     const rows = this.maker.rows(recipe);
     const fieldTable = ([name, own]: [FieldName, FieldRows]): [FieldName, FieldTable] => {
       if ('mix' in own) return [name, { mix: table(own.mix.map(mixRow)) }];
+      if ('noise' in own) throw internal(name, 'noise, which only the host makes');
       const [first = 0] = own.cut;
       if (own.cut.some((row, i) => row !== first + i)) throw internal(name, 'patches that do not follow each other');
       return [name, { first, count: own.cut.length }];

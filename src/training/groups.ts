@@ -1,14 +1,18 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
-import type { LossTerm, StepGroup, StepTerms } from '../config/steps.js';
+import { comparesWithAverage, type LossTerm, type StepGroup, type StepTerms } from '../config/steps.js';
+import { agreementLoss } from '../losses/agreement.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
 import { cubeLoss } from '../losses/cube.js';
+import { cubeTasksLoss } from '../losses/cube-tasks.js';
 import { ofPrompt } from '../losses/overlap.js';
 import { supervisedLoss } from '../losses/supervised.js';
 import { syntheticLoss } from '../losses/synthetic.js';
-import { teacherLoss, teacherTarget } from '../losses/teacher.js';
+import { teacherLoss } from '../losses/teacher.js';
 import { unsupervisedLoss } from '../losses/unsupervised.js';
 import type { Normalization, VersemiNetwork } from '../model/network.js';
+import { type Findings, findings } from './findings.js';
+import { rowGroups } from './row-groups.js';
 import { unsupervisedRamp } from './schedule.js';
 import type { InputSource } from './step-data.js';
 
@@ -26,25 +30,26 @@ export interface WeightedTerm {
 export interface LossGroup {
   readonly name: StepGroup;
   /** A target that the terms take as a constant. It is made before the terms: no gradient flows into it, and no activation is kept for one. */
-  given?(): tf.Tensor;
-  terms(given?: tf.Tensor): WeightedTerm[];
+  given?(): Findings;
+  terms(given?: Findings): WeightedTerm[];
 }
 
-type StepPlan = Pick<Plan, 'tasks' | 'training' | 'losses'>;
+type StepPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
-/** Weights of all terms in a step (counted from 0); those of `unsupervised` and `teacher` may change from step to step. */
+/** Weights of all terms in a step (counted from 0); those of `unsupervised`, `agreement` and `teacher` may change from step to step. */
 export function lossWeights(
   { training, losses }: Pick<Plan, 'training' | 'losses'>,
   step: number,
 ): Readonly<Record<LossTerm, number>> {
-  const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, teacher, unsupervisedRampSteps } = losses;
-  const ramp = unsupervisedRamp(step, training.stage1Steps, unsupervisedRampSteps);
-  return { dice, crossEntropy, synthetic, auxiliary, unsupervised: unsupervised * ramp, cube, teacher: teacher * ramp };
+  const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, cubeTasks, agreement, teacher } = losses;
+  const ramp = unsupervisedRamp(step, training.stage1Steps, losses);
+  const ramped = { unsupervised: unsupervised * ramp, agreement: agreement * ramp, teacher: teacher * ramp };
+  return { dice, crossEntropy, synthetic, auxiliary, cube, cubeTasks, ...ramped };
 }
 
 /**
  * The groups that have terms, in the order in which they run.
- * @param averageNetwork a network with the averaged weights; needed where the teacher's term compares with it
+ * @param averageNetwork a network with the averaged weights; needed where a term compares with it
  */
 export function lossGroups(
   network: VersemiNetwork,
@@ -58,7 +63,7 @@ export function lossGroups(
     { name: 'mixed', terms: () => mixedTerms(network, plan, inputs, terms.mixed) },
     {
       name: 'unlabeled',
-      ...(terms.unlabeled.includes('teacher') ? { given: () => averageTargets(averageNetwork!, inputs) } : {}),
+      ...(comparesWithAverage(terms) ? { given: () => findings(averageNetwork!, plan, inputs, terms) } : {}),
       terms: (given) => unlabeledTerms(network, plan, inputs, terms.unlabeled, given),
     },
   ];
@@ -72,14 +77,15 @@ export function lossGroups(
  */
 function predict(
   network: VersemiNetwork,
-  { training }: StepPlan,
+  { training, cutmix }: StepPlan,
   inputs: InputSource,
   group: StepGroup,
   normalization: Normalization = 'batch',
 ): tf.Tensor5D {
   const prompts = inputs.get<tf.Tensor3D>(`${group}.prompts`);
   const { recomputedLevels } = training;
-  const trunk = network.trunk(inputs.get(`${group}.image`), recomputedLevels);
+  const whole = group === 'unlabeled' && cutmix.unlabeledMix === 'none';
+  const trunk = network.trunk(inputs.get(whole ? 'unlabeled.clean' : `${group}.image`), recomputedLevels);
   return network.logits(trunk, prompts, normalization, recomputedLevels);
 }
 
@@ -96,6 +102,7 @@ function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSour
     ofPrompt(logits, 0, logits.shape[1]),
     inputs.get('labeled.target'),
     known(inputs, 'labeled'),
+    rowGroups('labeled', plan, inputs),
   );
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
@@ -125,51 +132,91 @@ function mixedTerms(
       { logits: ofPrompt(logits, first + 1), target: inputs.get('mixed.targetB') },
       losses.auxiliaryCrossEntropy,
       known(inputs, 'mixed'),
+      rowGroups('auxiliary', plan, inputs),
     );
     terms.push({ name: 'auxiliary', weight: losses.auxiliary, value });
   }
   return terms;
 }
 
-/** What the averaged network finds in the unlabelled images before they are mixed, [n * P, depth, height, width]. */
-function averageTargets(averageNetwork: VersemiNetwork, inputs: InputSource): tf.Tensor {
-  const trunk = averageNetwork.trunk(inputs.get('unlabeled.clean'));
-  const logits = averageNetwork.logits(trunk, inputs.get<tf.Tensor3D>('unlabeled.cleanPrompts'), 'moving');
-  return teacherTarget(ofPrompt(logits, 0, logits.shape[1]));
-}
-
 /**
- * L_unsup, L_cube and L_teacher. Each unlabelled mix is prompted, in this order and as far as the terms need it, with every
- * task, with the synthetic task, and with the own tasks of its image for L_teacher.
+ * L_unsup, L_cube, L_cubeTasks, L_agree and L_teacher. Each unlabelled mix is prompted, in this order and as far as the terms
+ * need it, with every task, with the synthetic task, with the own tasks of its image for L_teacher, and with those of the
+ * labelled image in it for L_cubeTasks.
  */
 function unlabeledTerms(
   network: VersemiNetwork,
   plan: StepPlan,
   inputs: InputSource,
   wanted: readonly LossTerm[],
-  given: tf.Tensor | undefined,
+  given: Findings | undefined,
 ): WeightedTerm[] {
-  const { losses, tasks } = plan;
+  const { losses, tasks, cutmix } = plan;
   const logits = predict(network, plan, inputs, 'unlabeled');
   const real = wanted.includes('unsupervised') ? tasks.length : 0;
+  const synthetic = () => ofPrompt(logits, real);
+  const partner = () => inputs.get<tf.Tensor4D>('unlabeled.partner');
+  const labeledPartner = () =>
+    inputs.get<tf.Tensor4D>(inputs.has('unlabeled.partnerKnown') ? 'unlabeled.partnerKnown' : 'unlabeled.partner');
+  const own = () => (cutmix.unlabeledMix === 'none' ? undefined : tf.sub(1, partner()));
+  const weightOf = (name: 'unsupervised' | 'agreement' | 'teacher') => inputs.get<tf.Scalar>(`${name}.weight`);
+  let next = real + 1;
+  /** The logits of prompts of each image, of which the next `count` have not been read yet. */
+  const take = (count: number) => {
+    const first = next;
+    next += count;
+    return ofPrompt(logits, first, count);
+  };
   const terms: WeightedTerm[] = [];
   if (wanted.includes('unsupervised')) {
-    const value = unsupervisedLoss(logits, real, ofPrompt(logits, real), losses.aggregateGradient);
-    terms.push({ name: 'unsupervised', weight: inputs.get<tf.Scalar>('unsupervised.weight'), value });
+    const value = unsupervisedLoss(logits, real, synthetic(), losses.aggregateGradient);
+    terms.push({ name: 'unsupervised', weight: weightOf('unsupervised'), value });
   }
   if (wanted.includes('cube')) {
-    const synthetic = ofPrompt(logits, real);
-    const inside = inputs.has('unlabeled.cubeKnown') ? 'unlabeled.cubeKnown' : 'unlabeled.inside';
-    const value = cubeLoss(synthetic, inputs.get('unlabeled.cubeLabel'), inputs.get(inside));
+    const value = cubeLoss(synthetic(), inputs.get('unlabeled.cubeLabel'), labeledPartner());
     terms.push({ name: 'cube', weight: losses.cube, value });
   }
-  if (wanted.includes('teacher')) {
-    const first = real + 1;
-    const count = logits.shape[1] - first;
-    const inside = inputs.get<tf.Tensor4D>('unlabeled.inside');
-    const outside = tf.reshape(tf.tile(tf.expandDims(tf.sub(1, inside), 1), [1, count, 1, 1, 1]), given!.shape);
-    const value = teacherLoss(ofPrompt(logits, first, count), given!, outside);
-    terms.push({ name: 'teacher', weight: inputs.get<tf.Scalar>('teacher.weight'), value });
+  const ownPrompts = wanted.includes('teacher') ? given!.tasks!.target.shape[0]! / logits.shape[0] : 0;
+  const ofOwn = wanted.includes('teacher') ? take(ownPrompts) : undefined;
+  if (wanted.includes('cubeTasks')) {
+    const count = logits.shape[1] - next;
+    const target = partnerTargets(plan, inputs, count);
+    const region = repeated(labeledPartner(), count);
+    const value = cubeTasksLoss(take(count), target, region, rowGroups('cubeTasks', plan, inputs));
+    terms.push({ name: 'cubeTasks', weight: losses.cubeTasks, value });
+  }
+  if (wanted.includes('agreement')) {
+    const { label, everywhere } = given!.aggregate!;
+    const value = agreementLoss(synthetic(), label, everywhere ? undefined : own(), losses.consistency);
+    terms.push({ name: 'agreement', weight: weightOf('agreement'), value });
+  }
+  if (ofOwn !== undefined) {
+    const region = own();
+    const value = teacherLoss(
+      ofOwn,
+      given!.tasks!,
+      region && repeated(region, ownPrompts),
+      losses.consistency,
+      rowGroups('teacher', plan, inputs),
+    );
+    terms.push({ name: 'teacher', weight: weightOf('teacher'), value });
   }
   return terms;
+}
+
+/** One patch per image as one per prompt of each image: [n, ...] to [n * count, ...]. */
+function repeated(patches: tf.Tensor, count: number): tf.Tensor {
+  const [n, ...volume] = patches.shape;
+  const tiled = tf.tile(tf.expandDims(patches, 1), [1, count, ...volume.map(() => 1)]);
+  return tf.reshape(tiled, [n! * count, ...volume]);
+}
+
+/** Targets of the labelled patch that each unlabelled one is mixed with (`partnerOf`), [unlabelled * count, ...]. */
+function partnerTargets({ training }: StepPlan, inputs: InputSource, count: number): tf.Tensor {
+  const { labeledBatchSize, unlabeledBatchSize } = training;
+  const all = inputs.get('labeled.target');
+  const parts: tf.Tensor[] = [];
+  for (let left = unlabeledBatchSize; left > 0; left -= labeledBatchSize)
+    parts.push(left >= labeledBatchSize ? all : tf.slice(all, 0, left * count));
+  return parts.length === 1 ? parts[0]! : tf.concat(parts);
 }

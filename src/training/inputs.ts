@@ -1,15 +1,18 @@
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
-import { stepTerms } from '../config/steps.js';
+import { comparesWithAverage, type LossTerm, stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';
+import { partnerOf } from '../sampling/recipe.js';
 import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import { lossWeights } from './groups.js';
+import { groupValues } from './row-groups.js';
+import { entropyShare } from './schedule.js';
 import type { InputSource, StepData, StepValues } from './step-data.js';
 
 /** Elements. Smaller tensors are copied with their step: to bring them ahead of it would cost more than the copy. */
 const leastPrefetch = 4096;
 
-/** What a step takes in: what its fields are made of, the codes of the prompts and the weights that ramp. */
+/** What a step takes in: what its fields are made of, the codes of the prompts, the groups of rows and the weights that ramp. */
 export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>, data: StepData): StepValues {
   const { step, prompts } = data;
   const synthetic = plan.tasks.length;
@@ -20,10 +23,15 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
       values: promptCodes(tasks, synthetic),
       shape: [tasks.length, tasks[0]!.length, synthetic + 1],
     });
-  const weight = (name: 'unsupervised' | 'teacher') =>
-    result.set(`${name}.weight`, { values: Float32Array.of(lossWeights(plan, step)[name]), shape: [] });
+  const number = (name: string, value: number) => result.set(name, { values: Float32Array.of(value), shape: [] });
+  const weight = (name: 'unsupervised' | 'agreement' | 'teacher') =>
+    number(`${name}.weight`, lossWeights(plan, step)[name]);
+  const groups = (name: string, tasks: readonly (readonly number[])[]) => {
+    for (const [key, value] of groupValues(name, plan, tasks)) result.set(key, value);
+  };
 
   codes('labeled.prompts', prompts.labeled);
+  groups('labeled', prompts.labeled);
   if (terms.mixed.length > 0) {
     const first = terms.mixed.includes('synthetic') ? [synthetic] : [];
     const auxiliary = terms.mixed.includes('auxiliary');
@@ -31,19 +39,31 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
       'mixed.prompts',
       prompts.mixed.map((both) => [...first, ...(auxiliary ? both : [])]),
     );
+    // The rows of a, then those of b.
+    if (auxiliary) groups('auxiliary', [...prompts.mixed.map(([a]) => [a]), ...prompts.mixed.map(([, b]) => [b])]);
   }
   if (terms.unlabeled.length > 0) {
-    const unsupervised = terms.unlabeled.includes('unsupervised');
-    const teacher = terms.unlabeled.includes('teacher');
-    const all = unsupervised ? Array.from({ length: synthetic + 1 }, (_, task) => task) : [synthetic];
+    const wants = (term: LossTerm) => terms.unlabeled.includes(term);
+    const partners = prompts.unlabeled.map((_, i) => (wants('cubeTasks') ? prompts.labeled[partnerOf(i, plan)]! : []));
+    const own = (i: number) => (wants('teacher') ? prompts.unlabeled[i]! : []);
+    const real = Array.from({ length: synthetic }, (_, task) => task);
     codes(
       'unlabeled.prompts',
-      prompts.unlabeled.map((own) => [...all, ...(teacher ? own : [])]),
+      partners.map((partner, i) => [...(wants('unsupervised') ? real : []), synthetic, ...own(i), ...partner]),
     );
-    if (unsupervised) weight('unsupervised');
-    if (teacher) {
-      codes('unlabeled.cleanPrompts', prompts.unlabeled);
+    if (wants('unsupervised')) weight('unsupervised');
+    if (wants('cubeTasks')) groups('cubeTasks', partners);
+    if (wants('agreement')) weight('agreement');
+    if (wants('teacher')) {
       weight('teacher');
+      groups('teacher', prompts.unlabeled);
+    }
+    if (comparesWithAverage(terms)) {
+      codes(
+        'unlabeled.cleanPrompts',
+        partners.map((_, i) => [...(wants('agreement') ? real : []), ...own(i)]),
+      );
+      if (plan.losses.entropy !== null) number('entropy.share', entropyShare(plan, step));
     }
   }
   return result;

@@ -1,14 +1,15 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { optimizerMemory } from '../checkpoints/checkpoint.js';
+import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import type { NamedValues } from '../model/network.js';
-import { adamStep, concatGradients, copyInto, emaStep, packGradients } from '../tfjs/ops/index.js';
+import { adamStep, concatGradients, copyInto, emaStep, packGradients, sgdStep } from '../tfjs/ops/index.js';
 
-export interface AdamPlan {
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
-  readonly weightDecay: number;
-}
+/** The fields of a plan that an optimiser reads. */
+export type OptimizerPlan = Pick<
+  Plan['training'],
+  'optimizer' | 'beta1' | 'beta2' | 'epsilon' | 'momentum' | 'weightDecay'
+>;
 
 type Variables = ReadonlyMap<string, tf.Variable>;
 
@@ -25,28 +26,53 @@ function total(sizes: readonly number[]): number {
   return sizes.reduce((sum, size) => sum + size, 0);
 }
 
-/** Adam over all parameters of a network: gradients, first and second moments in one arena each, one call per step. */
-export class Adam {
+/** What an optimiser remembers, by the names of `optimizerMemory`: each value over all parameters in their order. */
+export type OptimizerState = NamedValues;
+
+/** A step of an optimiser, in place; `memory` are the arenas of `optimizerMemory`. */
+type Rule = (
+  parameters: readonly tf.Variable[],
+  gradients: tf.Tensor1D,
+  memory: readonly tf.Tensor1D[],
+  settings: OptimizerPlan & { readonly step: number; readonly learningRate: number; readonly gradientScale: number },
+) => void;
+
+const rules: Readonly<Record<OptimizerPlan['optimizer'], Rule>> = {
+  adam: (parameters, gradients, [first, second], settings) => {
+    const { learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale } = settings;
+    const numbers = { learningRate, beta1, beta2, epsilon, weightDecay, step, gradientScale };
+    adamStep(parameters, gradients, first!, second!, numbers);
+  },
+  sgd: (parameters, gradients, [velocity], { learningRate, momentum, weightDecay, gradientScale }) =>
+    sgdStep(parameters, gradients, velocity!, { learningRate, momentum, weightDecay, gradientScale }),
+};
+
+/** Adam, or gradient descent with momentum, over all parameters of a network: everything in arenas, one call per step. */
+export class Optimizer {
   private readonly parameters: tf.Variable[];
   private readonly names: string[];
   private readonly sizes: number[];
   private readonly gradients: tf.Tensor1D;
-  private readonly firstMoment: tf.Tensor1D;
-  private readonly secondMoment: tf.Tensor1D;
+  private readonly memory: tf.Tensor1D[];
 
-  /** @param moments both moments of an earlier run, each over all parameters */
+  /** @param state what the optimiser of an earlier run remembered */
   constructor(
     parameters: Variables,
-    private readonly plan: AdamPlan,
-    moments?: { readonly first: Float32Array; readonly second: Float32Array },
+    private readonly plan: OptimizerPlan,
+    state?: OptimizerState,
   ) {
     this.parameters = [...parameters.values()];
     this.names = [...parameters.keys()];
     this.sizes = sizesOf(parameters);
     const length = total(this.sizes);
     this.gradients = zeroArena(length);
-    this.firstMoment = moments === undefined ? zeroArena(length) : tf.keep(tf.tensor1d(moments.first.slice()));
-    this.secondMoment = moments === undefined ? zeroArena(length) : tf.keep(tf.tensor1d(moments.second.slice()));
+    this.memory = this.memoryNames.map((name) =>
+      state === undefined ? zeroArena(length) : tf.keep(tf.tensor1d(state.get(name)!.slice())),
+    );
+  }
+
+  private get memoryNames(): readonly string[] {
+    return optimizerMemory[this.plan.optimizer];
   }
 
   /** Gradients by name in one arena, in the order of the parameters; a parameter without one counts as zero. */
@@ -74,8 +100,12 @@ export class Adam {
    * @param gradientScale factor on the gradients (clipping); 1 = none
    */
   apply(step: number, learningRate: number, gradientScale: number): void {
-    const settings = { ...this.plan, learningRate, step, gradientScale };
-    adamStep(this.parameters, this.gradients, this.firstMoment, this.secondMoment, settings);
+    rules[this.plan.optimizer](this.parameters, this.gradients, this.memory, {
+      ...this.plan,
+      step,
+      learningRate,
+      gradientScale,
+    });
   }
 
   /** Name of the first parameter whose gradient has an element that is not finite. */
@@ -89,13 +119,13 @@ export class Adam {
     return undefined;
   }
 
-  async moments(): Promise<{ first: Float32Array; second: Float32Array }> {
-    const [first, second] = await Promise.all([this.firstMoment.data(), this.secondMoment.data()]);
-    return { first: first as Float32Array, second: second as Float32Array };
+  async state(): Promise<OptimizerState> {
+    const values = await Promise.all(this.memory.map((one) => one.data()));
+    return new Map(this.memoryNames.map((name, i) => [name, values[i] as Float32Array]));
   }
 
   dispose(): void {
-    for (const tensor of [this.gradients, this.firstMoment, this.secondMoment]) tensor.dispose();
+    for (const tensor of [this.gradients, ...this.memory]) tensor.dispose();
   }
 }
 

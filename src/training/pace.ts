@@ -1,5 +1,5 @@
 import type { Plan } from '../config/plan.js';
-import { forwardPasses, stepTerms, totalSteps, trunkPasses } from '../config/steps.js';
+import { forwardPasses, totalSteps, trunkPasses } from '../config/steps.js';
 
 /** Weight of the newest step in the moving average of the time per pass. */
 const newest = 0.1;
@@ -8,7 +8,7 @@ type PacePlan = Pick<Plan, 'training' | 'cutmix' | 'losses'>;
 
 /** Passes of the trunk that a step takes, see `trunkPasses`: what the step costs. */
 function passesOf(plan: PacePlan, step: number): number {
-  return forwardPasses(trunkPasses(stepTerms(plan, step), plan.training));
+  return forwardPasses(trunkPasses(plan, step));
 }
 
 /** Estimates how long a run still takes: a step of the second stage costs more than one of the first. */

@@ -107,10 +107,10 @@ export class TrainingRun {
 
   /** Writes what a resumed run goes on from; the checkpoint before it stays, for when this one is damaged. */
   async saveLast(): Promise<CheckpointEvent> {
-    const { network, average, adam } = this.state;
-    const [values, averages, moments] = await Promise.all([network.values(), average.values(), adam.moments()]);
+    const { network, average, optimizer } = this.state;
+    const [values, averages, memory] = await Promise.all([network.values(), average.values(), optimizer.state()]);
     const { pending } = this.history;
-    const state = { step: this.step, moments, pending };
+    const state = { step: this.step, optimizer: memory, pending };
     await saveCheckpoint(this.files.last, values, averages, this.metadata(), state, { keep: this.files.previous });
     return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
   }

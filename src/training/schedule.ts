@@ -25,9 +25,24 @@ export function learningRateAt(step: number, settings: ScheduleSettings): number
   return settings.learningRate * decay * warmup;
 }
 
-/** Share of the unsupervised weight in a step of the second stage: rises linearly from 0 over `rampSteps`. */
-export function unsupervisedRamp(step: number, stage1Steps: number, rampSteps: number): number {
-  return rampSteps === 0 ? 1 : Math.min(1, (step - stage1Steps) / rampSteps);
+/**
+ * Share of the unsupervised weights in a step of the second stage. With the elapsed share t of its first `unsupervisedRampSteps`
+ * steps: linear: t; sigmoid: exp(-5 (1 - t)^2) (Laine & Aila, "Temporal Ensembling", ICLR 2017).
+ */
+export function unsupervisedRamp(
+  step: number,
+  stage1Steps: number,
+  { unsupervisedRampSteps, ramp }: Pick<Plan['losses'], 'unsupervisedRampSteps' | 'ramp'>,
+): number {
+  if (unsupervisedRampSteps === 0) return 1;
+  const elapsed = Math.min(1, (step - stage1Steps) / unsupervisedRampSteps);
+  return ramp === 'linear' ? elapsed : Math.exp(-5 * (1 - elapsed) ** 2);
+}
+
+/** Share of ln 2 below which the entropy of the moving average must be in a step: it goes with the ramp. */
+export function entropyShare({ training, losses }: Pick<Plan, 'training' | 'losses'>, step: number): number {
+  const [first, last] = losses.entropy ?? [1, 1];
+  return first + (last - first) * unsupervisedRamp(step, training.stage1Steps, losses);
 }
 
 /**

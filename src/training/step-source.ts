@@ -27,6 +27,7 @@ export function stepSource(plan: Plan, cases: SamplingData): StepSource {
   const onHost = (reason: string) => hostSource(plan, cases, `Patches are cut on the host: ${reason}.`);
   const augmented = hostOnlyDatasets(plan);
   if (augmented.length > 0) return onHost(`only it augments as the plan says (${augmented.join('; ')})`);
+  if (plan.losses.teacherNoise > 0) return onHost('only it makes the noise of losses.teacherNoise');
   const size = mebibytes(new VolumeLayout(plan, cases).elements);
   if (size > limit) return onHost(`the volumes take ${size} MiB, more than training.deviceVolumesMiB`);
   try {

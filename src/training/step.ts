@@ -1,23 +1,24 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
-import { type LossTerm, type StepTerms, stepTerms } from '../config/steps.js';
+import { comparesWithAverage, type LossTerm, type StepTerms, stepTerms } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
 import { variableGradients } from '../tfjs/ops/index.js';
 import { RepeatedComputation } from '../tfjs/ops/repeated.js';
+import { averagedLogits, type Findings, largestComponents } from './findings.js';
 import { type LossGroup, lossGroups, lossWeights } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
-import { Adam, WeightAverage } from './optimizer.js';
+import { Optimizer, type OptimizerState, WeightAverage } from './optimizer.js';
 import { averageDecayAt, learningRateAt } from './schedule.js';
-import type { StepData } from './step-data.js';
+import type { InputSource, StepData } from './step-data.js';
 
 /** What a run changes from step to step. */
 export interface TrainingState {
   readonly network: VersemiNetwork;
-  readonly adam: Adam;
+  readonly optimizer: Optimizer;
   readonly average: WeightAverage;
   readonly program: StepProgram;
-  /** A network that takes the average as its weights, where the plan has the teacher's term. */
+  /** A network that takes the average as its weights, where a term of the plan compares with it. */
   readonly averageNetwork: VersemiNetwork | undefined;
 }
 
@@ -34,36 +35,37 @@ export function createState(
   network: VersemiNetwork,
   { training, losses }: Pick<Plan, 'training' | 'losses'>,
   saved?: {
-    readonly moments: { readonly first: Float32Array; readonly second: Float32Array };
+    readonly optimizer: OptimizerState;
     readonly average: ReadonlyMap<string, Float32Array>;
   },
 ): TrainingState {
-  const adam = new Adam(network.parameters, training, saved?.moments);
+  const optimizer = new Optimizer(network.parameters, training, saved?.optimizer);
   const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
-  const taught = training.mode === 'semi-supervised' && losses.teacher > 0;
+  const taught = training.mode === 'semi-supervised' && (losses.teacher > 0 || losses.agreement > 0);
   // The values that it begins with do not count: the average is copied over them in each step.
   const averageNetwork = taught ? new VersemiNetwork(network.config, 0) : undefined;
-  return { network, adam, average, averageNetwork, program: new StepProgram(network, adam, average, averageNetwork) };
+  const program = new StepProgram(network, optimizer, average, averageNetwork);
+  return { network, optimizer, average, averageNetwork, program };
 }
 
-export function disposeState({ network, adam, average, program, averageNetwork }: TrainingState): void {
+export function disposeState({ network, optimizer, average, program, averageNetwork }: TrainingState): void {
   averageNetwork?.dispose();
   program.dispose();
   network.dispose();
-  adam.dispose();
+  optimizer.dispose();
   average.dispose();
 }
 
 type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
 /**
- * Does one step: losses and gradients group by group, Adam, moving average. The parameters are unchanged when it throws.
+ * Does one step: losses and gradients group by group, the optimiser, moving average. The parameters are unchanged when it throws.
  * @param next gives the data of the next step, which are brought to the device while this one computes; asked for only
  *   where that gains something. The data must not change before their step.
  * @throws VERSEMI_TRAINING_NOT_FINITE naming the step and the loss term, or the parameter whose gradient it is
  */
 export async function runStep(
-  { adam, average, program }: TrainingState,
+  { optimizer, average, program }: TrainingState,
   plan: TrainingPlan,
   data: StepData,
   next?: () => Promise<StepData | undefined>,
@@ -89,13 +91,13 @@ export async function runStep(
   }
   const gradientNorm = Math.sqrt(read[names.length]!);
   if (!Number.isFinite(gradientNorm)) {
-    const name = await adam.firstNotFinite();
+    const name = await optimizer.firstNotFinite();
     throw notFinite(step, name === undefined ? 'norm of the gradient' : `gradient of ${name}`, gradientNorm);
   }
 
   const learningRate = learningRateAt(step, training);
   const clip = training.gradientClipNorm;
-  adam.apply(step + 1, learningRate, clip !== null && gradientNorm > clip ? clip / gradientNorm : 1);
+  optimizer.apply(step + 1, learningRate, clip !== null && gradientNorm > clip ? clip / gradientNorm : 1);
   average.update(averageDecayAt(step + 1, training.emaDecay));
   return { losses: { ...losses, total }, learningRate, gradientNorm };
 }
@@ -106,6 +108,9 @@ export async function runStep(
  */
 export class StepProgram {
   private readonly inputs = new StepInputs();
+  /** What the host has found in the logits of the averaged network. */
+  private readonly found = new StepInputs();
+  private averaged: RepeatedComputation<tf.Tensor> | undefined;
   private computation: RepeatedComputation<tf.Tensor1D> | undefined;
   private key = '';
   private names: LossTerm[] = [];
@@ -113,13 +118,13 @@ export class StepProgram {
 
   constructor(
     private readonly network: VersemiNetwork,
-    private readonly adam: Adam,
-    private readonly average: WeightAverage,
+    private readonly optimizer: Optimizer,
+    private readonly weights: WeightAverage,
     private readonly averageNetwork: VersemiNetwork | undefined,
   ) {}
 
   /**
-   * Calls all kernels that make the losses and gradients of a step, and hands the gradients to Adam.
+   * Calls all kernels that make the losses and gradients of a step, and hands the gradients to the optimiser.
    * @returns values of the terms in the order of `names`, then the squared norm of the gradient; call `free` after reading
    */
   async start(
@@ -131,10 +136,16 @@ export class StepProgram {
     const key = `${this.inputs.signature}; ${JSON.stringify([terms, plan.losses])}`;
     if (key !== this.key) {
       this.computation?.dispose();
+      this.averaged?.dispose();
+      this.averaged =
+        plan.losses.largestComponent && comparesWithAverage(terms)
+          ? new RepeatedComputation(() => this.average(plan, data))
+          : undefined;
       this.computation = new RepeatedComputation(() => this.compute(plan, terms, data));
       this.names = [...terms.labeled, ...terms.mixed, ...terms.unlabeled];
       this.key = key;
     }
+    if (this.averaged !== undefined) await this.search(this.averaged);
     const { results, free } = this.computation!.run();
     return { names: this.names, numbers: results, free };
   }
@@ -158,7 +169,29 @@ export class StepProgram {
 
   dispose(): void {
     this.computation?.dispose();
+    this.averaged?.dispose();
     this.inputs.dispose();
+    this.found.dispose();
+  }
+
+  /** Logits of the averaged network, for the host to look for components in them. */
+  private average(plan: TrainingPlan, data: Pick<StepData, 'tensors'>): tf.Tensor {
+    return tf.tidy(() => {
+      this.takeAverage();
+      return tf.keep(averagedLogits(this.averageNetwork!, plan, data.tensors(this.inputs)));
+    });
+  }
+
+  private async search(averaged: RepeatedComputation<tf.Tensor>): Promise<void> {
+    const { results, free } = averaged.run();
+    const logits = Float32Array.from(await results.data());
+    await this.found.load(largestComponents(logits, results.shape));
+    free();
+  }
+
+  private takeAverage(): void {
+    const { parameters, buffers } = this.averageNetwork!;
+    this.weights.copyInto(parameters, buffers);
   }
 
   /** @param data only `tensors` is called, which does the same in every step with these terms */
@@ -167,11 +200,15 @@ export class StepProgram {
     try {
       return tf.tidy(() => {
         const { network, averageNetwork } = this;
-        if (averageNetwork !== undefined && terms.unlabeled.includes('teacher'))
-          this.average.copyInto(averageNetwork.parameters, averageNetwork.buffers);
-        for (const group of lossGroups(network, averageNetwork, plan, data.tensors(this.inputs), terms))
-          groups.push(groupGradients(network, this.adam, group));
-        const squaredNorm = this.adam.take(groups.map(({ gradients }) => gradients));
+        if (comparesWithAverage(terms)) this.takeAverage();
+        const made = data.tensors(this.inputs);
+        const inputs: InputSource = {
+          get: (name) => (this.found.has(name) ? this.found : made).get(name),
+          has: (name) => this.found.has(name) || made.has(name),
+        };
+        for (const group of lossGroups(network, averageNetwork, plan, inputs, terms))
+          groups.push(groupGradients(network, this.optimizer, group));
+        const squaredNorm = this.optimizer.take(groups.map(({ gradients }) => gradients));
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
       });
     } finally {
@@ -183,13 +220,13 @@ export class StepProgram {
 interface GroupGradients {
   /** Values of the terms, [terms]; outlives a tidy. */
   readonly values: tf.Tensor1D;
-  /** See `Adam.pack`. */
+  /** See `Optimizer.pack`. */
   readonly gradients: tf.Tensor1D;
 }
 
-function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): GroupGradients {
+function groupGradients(network: VersemiNetwork, optimizer: Optimizer, group: LossGroup): GroupGradients {
   let values: tf.Tensor1D | undefined;
-  let given: tf.Tensor | undefined;
+  let given: Findings | undefined;
   const loss = () => {
     const terms = group.terms(given);
     values = tf.keep(tf.stack(terms.map(({ value }) => value)) as tf.Tensor1D);
@@ -199,7 +236,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
   };
   try {
     const gradients = tf.tidy(() => {
-      given = group.given && tf.tidy(group.given);
+      given = group.given && (tf.tidy(group.given as () => tf.TensorContainer) as Findings);
       const { grads } = variableGradients(loss, [...network.parameters.values()]);
       // By the name of the variable; null where the loss does not depend on a parameter (a bias before a normalisation).
       const byVariable = grads as Record<string, tf.Tensor | null>;
@@ -207,7 +244,7 @@ function groupGradients(network: VersemiNetwork, adam: Adam, group: LossGroup): 
         const gradient = byVariable[variable.name];
         return gradient ? [[name, gradient] as const] : [];
       });
-      return adam.pack(new Map(byName));
+      return optimizer.pack(new Map(byName));
     });
     return { values: values!, gradients };
   } catch (error) {

@@ -187,9 +187,9 @@ function preprocessing({ cacheFolder, signal }: TrainOptions) {
 function startState(plan: Plan, checkpoint: Checkpoint | undefined): TrainingState {
   const config = networkConfig(plan);
   if (checkpoint === undefined) return createState(new VersemiNetwork(config, plan.seed), plan);
-  const { model, moments } = checkpoint;
+  const { model, optimizer } = checkpoint;
   const network = new VersemiNetwork(config, model.values('student'));
-  return createState(network, plan, { moments, average: model.values('ema') });
+  return createState(network, plan, { optimizer, average: model.values('ema') });
 }
 
 function recorder(plan: Plan, checkpoint: Checkpoint | undefined): HistoryRecorder {

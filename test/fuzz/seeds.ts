@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateSync, gzipSync } from 'node:zlib';
 import h5wasm from 'h5wasm/node';
-import { saveCheckpoint } from '../../src/checkpoints/checkpoint.js';
+import { optimizerMemory, saveCheckpoint } from '../../src/checkpoints/checkpoint.js';
 import { saveModel } from '../../src/checkpoints/files.js';
 import { modelMetadata } from '../../src/checkpoints/metadata.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
@@ -316,14 +316,13 @@ export async function makeFileSeeds(): Promise<FileSeeds> {
     const metadata = modelMetadata(plan, history, provenance, [
       { dataset: 'd', labeled: [['a', '0a', '0b']], unlabeled: [['b', '0c'], ['c']], validation: [], watched: [] },
     ]);
-    const moments = {
-      first: new Float32Array(parameterCount(config)),
-      second: new Float32Array(parameterCount(config)),
-    };
+    const optimizer = new Map(
+      optimizerMemory.adam.map((name) => [name, new Float32Array(parameterCount(config))] as const),
+    );
     await saveModel(at('model'), values, metadata, { dtype: 'F16', average: values });
     await saveCheckpoint(at('checkpoint'), values, values, metadata, {
       step: 4,
-      moments,
+      optimizer,
       pending: { steps: 1, sums: { dice: 0.5 } },
     });
     const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];

@@ -10,7 +10,18 @@ import { registerVersemiBackends } from '../../src/tfjs/index.js';
 import { type Outcome, type RunOptions, runVersemi } from './cli-support.js';
 
 const folder = t.testdir();
-const commands = ['plan', 'preprocess', 'train', 'evaluate', 'predict', 'report', 'info', 'selftest', 'bench'];
+const commands = [
+  'plan',
+  'preprocess',
+  'train',
+  'evaluate',
+  'predict',
+  'compare',
+  'report',
+  'info',
+  'selftest',
+  'bench',
+];
 
 const versemi = (args: readonly string[], options?: RunOptions) => runVersemi(folder, args, options);
 
@@ -336,3 +347,59 @@ t.test(
     t.match(automatic.stderr, /wasm|WebAssembly/);
   },
 );
+
+t.test('compare: a queue that is done once, goes on where it was interrupted, and a report', async (t) => {
+  writeTinyPlan('compared.json', 4, (plan) => {
+    (plan.training as Record<string, unknown>).validateEverySteps = 2;
+  });
+  const args = ['compare', 'compared.json', '--device', 'wasm', '--out', 'comparison'];
+  const methods = ['--methods', 'plan,bcp,ua-mt'];
+  await fails(2, /best/, ...args, '--methods', 'bcp,best');
+  const stopped = await versemi([...args, ...methods, '--seeds', '1,2'], { interruptAt: 'Run 2 of 6' });
+  t.equal(stopped.code, 130);
+  t.match(stopped.stderr, /the same command/);
+  const first = await done(...args, ...methods, '--seeds', '1,2');
+  t.match(first.stderr, /Run 1 of 6, compared, seed 1: is finished\./);
+  t.match(first.stderr, /Run 6 of 6, ua-mt, seed 2: begins\./);
+  t.match(first.stdout, /less compared/);
+  const evaluations = ['compared', 'bcp', 'ua-mt'].flatMap((name) =>
+    [1, 2].map((seed) => json(`comparison/${name}/seed-${seed}/evaluation/evaluation.json`)),
+  );
+  const cases = evaluations.map((one) => one.cases.map((row: { id: string; task: string }) => `${row.id} ${row.task}`));
+  t.equal(cases[0].length, 2, 'one validation case of each dataset');
+  for (const [i, list] of cases.entries()) t.same(list, cases[0], `run ${i}: the same cases`);
+  const again = JSON.parse((await done(...args, ...methods, '--seeds', '1,2,3', '--json', '-q')).stdout);
+  t.same(
+    again.methods.map(({ name, seeds }: { name: string; seeds: number[] }) => [name, seeds]),
+    [
+      ['compared', [1, 2, 3]],
+      ['bcp', [1, 2, 3]],
+      ['ua-mt', [1, 2, 3]],
+    ],
+  );
+  for (const [i, before] of evaluations.entries()) {
+    const name = ['compared', 'bcp', 'ua-mt'][Math.floor(i / 2)];
+    const now = json(`comparison/${name}/seed-${1 + (i % 2)}/evaluation/evaluation.json`);
+    t.equal(now.created, before.created, 'finished runs are not done again');
+  }
+  const plans = [1, 2].map((seed) => json(`comparison/bcp/seed-${seed}/plan.json`));
+  t.same(
+    plans.map(({ seed }) => seed),
+    [1, 2],
+  );
+  t.same(plans[0].datasets, plans[1].datasets);
+  const { stdout } = await done('report', 'comparison', '--reference', 'bcp');
+  t.match(stdout, /less bcp/);
+  const page = readFileSync(join(folder, 'comparison/report.html'), 'utf8');
+  t.match(page, 'Learning curves');
+  t.match(page, 'Differences from bcp');
+  await fails(2, /one of compared, bcp, ua-mt/, 'report', 'comparison', '--reference', 'none');
+  writeTinyPlan('compared.json', 4, (plan) => {
+    (plan.training as Record<string, unknown>).learningRate = 0.5;
+  });
+  await fails(5, /training\.learningRate/, ...args, '--seeds', '1');
+  writeTinyPlan('unvalidated.json', 4, (plan) => {
+    for (const dataset of plan.datasets as { split: { validation: number } }[]) dataset.split.validation = 0;
+  });
+  await fails(3, /--validation/, 'compare', 'unvalidated.json', '--device', 'wasm', '--out', 'other');
+});

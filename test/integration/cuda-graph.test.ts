@@ -38,16 +38,19 @@ const stepData = Array.from({ length: steps }, (_, step) => hostStep(plan, sampl
  * Losses and norms of every step; parameters, moving statistics, moments and average at the end.
  * @param ahead whether batches are brought to the device while the step before computes
  */
-async function run(device: Device, ahead: boolean) {
-  const network = new VersemiNetwork(networkConfig(plan), plan.seed);
-  const state = createState(network, plan);
+async function run(device: Device, ahead: boolean, own = plan, ownData = stepData) {
+  const network = new VersemiNetwork(networkConfig(own), own.seed);
+  const state = createState(network, own);
   const losses: object[] = [];
-  for (const [step, data] of stepData.entries()) {
-    const next = ahead ? async () => stepData[step + 1] : undefined;
-    const { losses: terms, gradientNorm } = await runStep(state, plan, data, next);
+  for (const [step, data] of ownData.entries()) {
+    const next = ahead ? async () => ownData[step + 1] : undefined;
+    const { losses: terms, gradientNorm } = await runStep(state, own, data, next);
     losses.push({ ...terms, gradientNorm });
   }
-  const values = { ...Object.fromEntries(await network.values()), ...(await state.adam.moments()) };
+  const values = {
+    ...Object.fromEntries(await network.values()),
+    ...Object.fromEntries(await state.optimizer.state()),
+  };
   const average = Object.fromEntries(await state.average.values());
   const notice = state.program.takeNotice();
   disposeState(state);
@@ -93,6 +96,33 @@ for (const precision of ['float32', 'bfloat16'] as const satisfies Precision[])
     );
     recordBy(device, record);
   });
+
+t.test('a step between whose halves the host looks for components', { skip: noEmulator }, async (t) => {
+  const { device } = await selectDevice('cuda', { precision: 'float32' });
+  const record = device.record!.bind(device);
+  const before = device.memory().buffers;
+  const own = tinyPlan(
+    { stage1Steps: 0, stage2Steps: steps, validateEverySteps: 0, promptsPerImage: 'each', optimizer: 'sgd' },
+    {
+      patchSizeVoxels,
+      cutmix: { unlabeledMix: 'both-sides' },
+      losses: { diceOver: 'task', teacher: 1, agreement: 1, cubeTasks: 1, largestComponent: true },
+    },
+  );
+  const ownSampler = createSampler(own, data, { buffers: steps });
+  const ownData = Array.from({ length: steps }, (_, step) => hostStep(own, ownSampler.batch(step)));
+  let recordings = 0;
+  recordBy(device, (work) => {
+    recordings++;
+    return record(work);
+  });
+  const captured = await run(device, true, own, ownData);
+  t.equal(recordings, 2, 'what the average finds, and the step');
+  recordBy(device, undefined);
+  t.same(captured, await run(device, false, own, ownData), 'the same bits');
+  t.equal(device.memory().buffers, before, 'no buffer left');
+  recordBy(device, record);
+});
 
 t.test('work that cannot be captured is run, and the log says why', { skip: noEmulator }, async (t) => {
   const { device } = await selectDevice('cuda', { precision: 'bfloat16' });

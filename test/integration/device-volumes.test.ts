@@ -43,11 +43,12 @@ function settings(
   training: object = {},
   tasks = bothDatasets,
   teacher = 0,
+  losses: object = {},
 ): Plan {
   return makePlan(tasks, 'rotation90' in augmentation ? [6, 6, 4] : [8, 6, 4], {
     network: { levels: 2, baseWidth: 2, headWidth: 2, convolutions: [1, 1] },
     training: { stage1Steps: 4, stage2Steps: 4, labeledBatchSize: 6, unlabeledBatchSize: 4, workers: 0, ...training },
-    losses: { auxiliaryInStage2: true, teacher },
+    losses: { auxiliaryInStage2: true, teacher, ...losses },
     cutmix: { unlabeledMix },
     augmentation,
   });
@@ -105,6 +106,10 @@ async function check(t: Test) {
         (await compare(t, settings(unlabeledMix, turns, { promptsPerImage }, bothDatasets, 1))) > 50,
         `${unlabeledMix}, with a teacher, ${promptsPerImage}`,
       );
+  const views = { agreement: 1, cubeTasks: 1, diceOver: 'task' };
+  const odd = { promptsPerImage: 'each', labeledBatchSize: 4, unlabeledBatchSize: 5 };
+  t.ok((await compare(t, settings('both-sides', turns, odd, bothDatasets, 1, views))) > 50, 'both sides');
+  t.ok((await compare(t, settings('none', turns, {}, bothDatasets, 1))) > 40, 'no mix');
   t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }))) > 8, 'supervised');
   // Fractions and unknown voxels, in all cases of one dataset or in some of both.
   const some = world();

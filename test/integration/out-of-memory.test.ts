@@ -32,7 +32,7 @@ async function check(t: Test, device: Device, plan: Plan) {
   const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan);
   const gradients = async () => {
     await state.program.start(plan, step).then(({ free }) => free());
-    return (await state.adam.moments()).first;
+    return (await state.optimizer.state()).get('adam.first')!;
   };
   await gradients(); // parameters and inputs are on the device from here on
   const tensors = tf.memory().numTensors;

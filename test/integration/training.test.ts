@@ -12,7 +12,7 @@ import { VersemiNetwork } from '../../src/model/network.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import { registerVersemiBackends } from '../../src/tfjs/index.js';
 import type { TrainingEvent } from '../../src/training/events.js';
-import { Adam } from '../../src/training/optimizer.js';
+import { Optimizer } from '../../src/training/optimizer.js';
 import { runFiles } from '../../src/training/run-folder.js';
 import { createState, disposeState, runStep } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
@@ -128,6 +128,8 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   loaded.network.dispose();
 });
 
+const fullResolution = { fullResolutionSkip: true, fullResolutionBlock: true };
+
 t.test('resuming is bitwise the same as never having stopped, wherever it stopped', async (t) => {
   const folder = t.testdir();
   const whole = await run(tinyPlan(), { runFolder: `${folder}/whole` });
@@ -151,6 +153,42 @@ t.test('resuming is bitwise the same as never having stopped, wherever it stoppe
     );
     t.same(histories[1], histories[0], 'history');
   }
+});
+
+t.test('resuming with gradient descent, and with all that the options add to a step', async (t) => {
+  const folder = t.testdir();
+  const options = {
+    'gradient descent': tinyPlan({ optimizer: 'sgd', learningRate: 1e-2, weightDecay: 1e-4 }),
+    'components of both sides': tinyPlan(
+      { promptsPerImage: 'each' },
+      {
+        network: { baseWidth: 2, levels: 2, convolutions: [1, 1], headWidth: 2, ...fullResolution },
+        cutmix: { unlabeledMix: 'both-sides' },
+        losses: { diceOver: 'task', agreement: 1, teacher: 1, cubeTasks: 1, largestComponent: true, ramp: 'sigmoid' },
+      },
+    ),
+    noise: tinyPlan(
+      { stage1Steps: 1, stage2Steps: 5, workers: 1 },
+      {
+        cutmix: { unlabeledMix: 'none' },
+        losses: { teacher: 1, teacherNoise: 0.1, noisyPasses: 1, entropy: [0.75, 1], unsupervisedRampSteps: 4 },
+      },
+    ),
+  };
+  for (const [name, plan] of Object.entries(options)) {
+    const [whole, parts] = [`${folder}/${name} whole`, `${folder}/${name} parts`];
+    await run(plan, { runFolder: whole });
+    for (const stop of [2, 4, undefined]) await run(plan, { runFolder: parts, resume: true }, stop);
+    const expected = tensorsOf(runFiles(whole).last);
+    t.same(tensorsOf(runFiles(parts).last), expected, name);
+    const memory = Object.keys(expected).filter((tensor) => /^(adam|sgd)/.test(tensor));
+    t.same(memory, name === 'gradient descent' ? ['sgd.velocity'] : ['adam.first', 'adam.second']);
+  }
+  const other = tinyPlan({ optimizer: 'sgd', learningRate: 1e-2, weightDecay: 1e-4, momentum: 0.5 });
+  await t.rejects(run(other, { runFolder: `${folder}/gradient descent parts`, resume: true }), {
+    code: 'VERSEMI_CHECKPOINT_MISMATCH',
+    details: { field: 'training.momentum' },
+  });
 });
 
 for (const { backend, device, available, why } of await registerVersemiBackends())
@@ -227,18 +265,18 @@ t.test('NaN stops the run by name, and the last good checkpoint stays', async (t
 
 t.test('a gradient that is not finite is named by its parameter', async (t) => {
   const network = new VersemiNetwork(networkConfig(tinyPlan()), 1);
-  const adam = new Adam(network.parameters, tinyPlan().training);
+  const optimizer = new Optimizer(network.parameters, tinyPlan().training);
   const poisoned = tf.tidy(() =>
-    adam.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
+    optimizer.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
   );
-  const norm = adam.take([poisoned]);
+  const norm = optimizer.take([poisoned]);
   t.ok(Number.isNaN(norm.dataSync()[0]));
-  t.equal(await adam.firstNotFinite(), 'up.0.weight');
+  t.equal(await optimizer.firstNotFinite(), 'up.0.weight');
   norm.dispose();
   poisoned.dispose();
-  adam.take([]).dispose();
-  t.equal(await adam.firstNotFinite(), undefined);
-  adam.dispose();
+  optimizer.take([]).dispose();
+  t.equal(await optimizer.firstNotFinite(), undefined);
+  optimizer.dispose();
   network.dispose();
 });
 

@@ -173,8 +173,8 @@ for (const relu of [0, 1]) {
 // --- losses --------------------------------------------------------------------------------------------------------
 for (const mask of [null, random(29, true)]) {
   const [logits, target] = [random(29), random(29, true)];
-  const f = (x: Float64Array, y: Float64Array) => run('overlap_sums', [x, y, mask], [5], { count: 29 })[0]!;
-  const g = (c: Float64Array) => run('overlap_sums_grad', [c, logits, target, mask], [29, 29], { count: 29 });
+  const f = (x: Float64Array, y: Float64Array) => run('overlap_sums', [x, y, mask], [5], { rows: 1, count: 29 })[0]!;
+  const g = (c: Float64Array) => run('overlap_sums_grad', [c, logits, target, mask], [29, 29], { rows: 1, count: 29 });
   const name = `overlap sums${mask ? ', mask' : ''}`;
   check(
     `${name}, logits`,

@@ -38,8 +38,11 @@ const network = new VersemiNetwork(networkConfig(plan), 5);
 const values = await network.values();
 const average = new Map([...values].map(([name, numbers]) => [name, numbers.map((value) => value * 0.5)]));
 const count = parameterCount(networkConfig(plan));
-const moments = { first: new Float32Array(count).fill(0.25), second: new Float32Array(count).fill(1e-30) };
-const state = { step: 7, moments, pending: { steps: 2, sums: { dice: 1.25 } } };
+const moments = new Map([
+  ['adam.first', new Float32Array(count).fill(0.25)],
+  ['adam.second', new Float32Array(count).fill(1e-30)],
+]);
+const state = { step: 7, optimizer: moments, pending: { steps: 2, sums: { dice: 1.25 } } };
 
 t.test('a model is read back with everything it says about itself', async (t) => {
   const file = `${t.testdir()}/model.safetensors`;

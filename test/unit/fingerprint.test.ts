@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
 import { multiplyAddsPerVoxel, passSeconds, trainingBytesPerVoxel } from '../../src/preprocessing/cost-model.js';
 import {
@@ -9,6 +10,7 @@ import {
   type DatasetFingerprint,
   fingerprintDatasets,
 } from '../../src/preprocessing/fingerprint.js';
+import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
 import type { Triple } from '../../src/volume/volume.js';
 
@@ -57,6 +59,9 @@ t.test('the cost model agrees with the paper', async (t) => {
   t.ok(Math.abs(macs / 29.47e9 - 1) < 0.02, `${macs / 1e9} GMAC, the paper's network has 29.47`);
   t.ok(Math.abs(passSeconds(paper, 96 ** 3, 3 * 20, 1000) - 3.5) < 0.1, '3.5 TFLOP in a step of the second stage');
   t.equal(multiplyAddsPerVoxel({ ...paper, baseWidth: 8 }) < multiplyAddsPerVoxel(paper) / 3.9, true);
+  const block = { ...paper, fullResolutionBlock: true };
+  t.equal(multiplyAddsPerVoxel(block) - multiplyAddsPerVoxel(paper), 27 * 16 * 16, 'one convolution more');
+  t.equal(trainingBytesPerVoxel(block, 5) - trainingBytesPerVoxel(paper, 5), 4 * 2 * 16, 'two maps more');
   // At full resolution alone 2 x 2 maps of 16 channels are kept.
   t.ok(trainingBytesPerVoxel(paper, 5) > 4 * 64 && trainingBytesPerVoxel(paper, 5) < 2000);
 });
@@ -156,9 +161,48 @@ t.test('tasks and intensities', async (t) => {
     t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
   const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
   t.equal(merged.training.promptsPerImage, 'one');
-  t.equal(makePlan({ datasets }, { mode: 'supervised' }).plan.losses.teacher, 0);
+  t.equal(makePlan({ datasets }, { method: 'supervised' }).plan.losses.teacher, 0);
   t.same(merged.tasks[0], { name: 'two-parts', dataset: 'two parts', labels: [1, 2] });
   t.throws(() => makePlan({ datasets: [datasets[2]!] }), { code: 'VERSEMI_DATASET_INVALID' });
+});
+
+t.test('methods: explicit options of one network, at equal trunk passes', async (t) => {
+  const classes = [1, 2].map((value) => ({ value, name: `part ${value}`, cases: 1, medianVolumeMm3: 10 }));
+  const cases = [oneCase([64, 64, 64], [1, 1, 1])];
+  const datasets = [oneDataset('parts', cases, { classes }), oneDataset('one', cases)];
+  for (const options of [{}, { minutes: 30 }]) {
+    const { plan: derived } = makePlan({ datasets }, options);
+    t.same(derived, makePlan({ datasets }, { ...options, method: defaultMethod }).plan);
+    const terms = new Map<string, string>();
+    for (const method of methodNames) {
+      const { plan, explanations } = makePlan({ datasets }, { ...options, method });
+      const { training, losses, cutmix, ...rest } = plan;
+      const { training: _, losses: __, cutmix: ___, ...same } = derived;
+      t.same(rest, same, `${method}: the same network, patches and augmentation`);
+      t.equal(training.labeledBatchSize, derived.training.labeledBatchSize);
+      const last = totalSteps(training) - 1;
+      const largest = Math.max(...[0, last].map((step) => forwardPasses(trunkPasses(plan, step))));
+      const difference = Math.abs(runPasses(plan) - runPasses(derived));
+      t.ok(difference <= largest, `${method}: ${runPasses(plan)} passes, derived ${runPasses(derived)}`);
+      t.ok(explanations.some(({ field, value, reason }) => field === 'method' && value === method && reason !== ''));
+      t.equal(training.stage2Steps > 0, usesUnlabeled(method));
+      const { stage1Steps, stage2Steps, ...others } = training;
+      const key = JSON.stringify([others.mode, stage1Steps === 0, stage2Steps === 0, losses, cutmix]);
+      t.equal(terms.get(key), undefined, `${method} is no other method`);
+      terms.set(key, method);
+    }
+  }
+  const [released, views] = (['versemi-released', 'versemi-views'] as const).map(
+    (method) => makePlan({ datasets }, { method }).plan,
+  );
+  t.match(released, { training: { promptsPerImage: 'one' }, losses: { diceOver: 'batch', teacher: 0, agreement: 0 } });
+  t.match(views, { training: { promptsPerImage: 'each' }, losses: { diceOver: 'task' } });
+  const alone = [oneDataset('one', cases, { unlabeledCases: 0 })];
+  t.ok(makePlan({ datasets: alone }, { method: 'supervised-cutmix' }).plan.training.stage1Steps > 0);
+  t.throws(() => makePlan({ datasets: alone }, { method: 'bcp' }), {
+    code: 'VERSEMI_SPLIT_INVALID',
+    message: /bcp.*supervised-cutmix/s,
+  });
 });
 
 t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed', async (t) => {

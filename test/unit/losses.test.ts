@@ -1,14 +1,18 @@
 // Every formula against plain sums in double precision, and every gradient against finite differences.
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
+import { agreementLoss } from '../../src/losses/agreement.js';
 import { auxiliaryLoss } from '../../src/losses/auxiliary.js';
 import { crossEntropy } from '../../src/losses/cross-entropy.js';
 import { cubeLoss } from '../../src/losses/cube.js';
+import { cubeTasksLoss } from '../../src/losses/cube-tasks.js';
 import { dice } from '../../src/losses/dice.js';
-import { ofPrompt, overlap } from '../../src/losses/overlap.js';
+import { ofPrompt, overlap, type RowGroups } from '../../src/losses/overlap.js';
+import { pseudoLabel } from '../../src/losses/pseudo-label.js';
 import { supervisedLoss } from '../../src/losses/supervised.js';
 import { syntheticLoss } from '../../src/losses/synthetic.js';
-import { teacherLoss, teacherTarget } from '../../src/losses/teacher.js';
+import { teacherLoss } from '../../src/losses/teacher.js';
+import { certain } from '../../src/losses/uncertainty.js';
 import { unsupervisedLoss } from '../../src/losses/unsupervised.js';
 import { availableBackends, wave } from './model-support.js';
 
@@ -34,6 +38,17 @@ function plainCrossEntropy(p: number[], t: number[]): number {
 }
 
 const tensor = (values: number[]) => tf.tensor(values, shape);
+
+/** Rows of six patches: of task 0 the first and the fourth, of task 2 the second; the others do not count. No row is of task 1. */
+const rowShape = [6, 4, 5, 1] as [number, number, number, number];
+const rowTasks = [0, 2, null, 0, null, null];
+const rowTensor = (values: number[]) => tf.tensor(values, rowShape);
+const byTask = (): RowGroups => ({
+  members: tf.tensor2d([0, 1, 2].map((task) => rowTasks.map((own) => Number(own === task)))),
+  weights: tf.tensor1d([1 / 2, 0, 1 / 2]),
+});
+const ofTask = (values: number[], task: number) => values.filter((_, i) => rowTasks[Math.floor(i / 20)] === task);
+const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 for (const backend of await availableBackends()) {
   t.test(backend, async (t) => {
@@ -74,10 +89,104 @@ for (const backend of await availableBackends()) {
       const there = p.flatMap((value, i) => (outside[i] === 1 ? [value] : []));
       const foundThere = found.filter((_, i) => outside[i] === 1);
       is(
-        () => teacherLoss(tensor(a), teacherTarget(tensor(b)), tensor(outside)),
+        () => teacherLoss(tensor(a), pseudoLabel(tensor(b), 'hard', 0), tensor(outside), 'dice-cross-entropy'),
         plainDice(there, foundThere) + plainCrossEntropy(there, foundThere),
         'L_teacher',
       );
+    });
+
+    t.test('Dice per task: the mean over the tasks that occur, each over its own rows', async () => {
+      const [p, q] = [a.map(sigmoid), b.map(sigmoid)];
+      const perTask = (p: number[], y: number[]) => mean([0, 2].map((k) => plainDice(ofTask(p, k), ofTask(y, k))));
+      const counted = (values: number[]) => [...ofTask(values, 0), ...ofTask(values, 2)];
+      const supervised = () => supervisedLoss(rowTensor(a), rowTensor(y), undefined, byTask());
+      is(() => supervised().dice, perTask(p, y), 'Dice of L_sup');
+      is(
+        () => supervised().crossEntropy,
+        plainCrossEntropy(counted(p), counted(y)),
+        'cross-entropy over rows that count',
+      );
+      // The rows of a are 0, 1, 2, those of b are 3, 4, 5.
+      const halves = (values: number[]) =>
+        [values.slice(0, 60), values.slice(60)].map((half) => tf.tensor(half, [3, 4, 5, 1])) as [tf.Tensor, tf.Tensor];
+      const auxiliary = (withCrossEntropy: boolean) => {
+        const [logits, target] = [halves(a), halves(y)];
+        const parts = [0, 1].map((i) => ({ logits: logits[i]!, target: target[i]! }));
+        return auxiliaryLoss(parts[0]!, parts[1]!, withCrossEntropy, undefined, byTask());
+      };
+      is(() => auxiliary(false), perTask(p, y), 'L_aux');
+      is(() => auxiliary(true), perTask(p, y) + plainCrossEntropy(counted(p), counted(y)), 'L_aux with cross-entropy');
+      const within = (values: number[]) => values.map((value, i) => value * inside[i]!);
+      const there = (values: number[]) => counted(values).filter((_, i) => counted(inside)[i] === 1);
+      is(
+        () => cubeTasksLoss(rowTensor(a), rowTensor(y), rowTensor(inside), byTask()),
+        perTask(within(p), within(y)) + plainCrossEntropy(there(p), there(y)),
+        'L_cubeTasks',
+      );
+      is(
+        () => teacherLoss(rowTensor(a), { target: rowTensor(q) }, undefined, 'squares', byTask()),
+        mean(counted(p).map((value, i) => (value - counted(q)[i]!) ** 2)),
+        'mean squares over rows that count',
+      );
+      is(
+        () => cubeTasksLoss(tensor(a), tensor(y), tensor(inside)),
+        plainDice(within(p), within(y)) +
+          plainCrossEntropy(
+            p.filter((_, i) => inside[i] === 1),
+            y.filter((_, i) => inside[i] === 1),
+          ),
+        'over the batch',
+      );
+    });
+
+    t.test('L_agree: the synthetic task of the mix against what was found before', async () => {
+      const [p, q] = [a.map(sigmoid), b.map(sigmoid)];
+      const within = (values: number[]) => values.map((value, i) => value * inside[i]!);
+      const soft = () => pseudoLabel(tensor(b), 'soft', 0);
+      is(() => agreementLoss(tensor(a), soft(), tensor(inside), 'dice'), plainDice(within(p), within(q)), 'soft');
+      const hard = q.map((value) => Number(value > 0.5));
+      const agreement = () => agreementLoss(tensor(a), pseudoLabel(tensor(b), 'hard', 0), undefined, 'dice');
+      is(agreement, plainDice(p, hard), 'hard, everywhere');
+      is(() => agreementLoss(tensor(b), soft(), tensor(inside), 'dice'), 0, 'the same prediction');
+      const sure = q.map((value, i) => Number(Math.max(value, 1 - value) >= 0.8) * inside[i]!);
+      const squares = p.map((value, i) => sure[i]! * (value - q[i]!) ** 2).reduce((sum, value) => sum + value, 0);
+      is(
+        () => agreementLoss(tensor(a), pseudoLabel(tensor(b), 'soft', 0.8), tensor(inside), 'squares'),
+        squares / sure.reduce((sum, value) => sum + value, 0),
+        'where it is sure',
+      );
+      const nowhere = () => ({ target: tensor(hard), counted: tf.zeros(shape) });
+      for (const form of ['dice', 'dice-cross-entropy', 'squares'] as const)
+        is(() => agreementLoss(tensor(a), nowhere(), tensor(inside), form), 0, `${form} where no voxel counts`);
+    });
+
+    t.test('voxels count by confidence and by entropy', async (t) => {
+      const logits = [-3, -1.4, -1.3, 0, 1.3, 1.4, 3];
+      const label = (kind: 'hard' | 'soft', confidence: number) => pseudoLabel(tf.tensor1d(logits), kind, confidence);
+      const read = (f: () => tf.Tensor | undefined) => tf.tidy(() => [...(f()?.dataSync() ?? [])]);
+      t.same(
+        read(() => label('hard', 0).target),
+        [0, 0, 0, 0, 1, 1, 1],
+      );
+      t.equal(label('hard', 0.5).counted, undefined, 'up to one half all voxels count');
+      t.same(
+        read(() => label('hard', 0.8).counted),
+        [1, 1, 0, 0, 0, 1, 1],
+        '0.8 is a logit of 1.386',
+      );
+      read(() => label('soft', 0).target).forEach((value, i) => {
+        t.ok(Math.abs(value - sigmoid(logits[i]!)) < 1e-6);
+      });
+      const entropy = (q: number) => -q * Math.log(q) - (1 - q) * Math.log(1 - q);
+      for (const share of [0.2, 0.75, 0.95]) {
+        const probabilities = [0.001, 0.02, 0.2, 0.45, 0.6, 0.9, 0.999];
+        const expected = probabilities.map((q) => Number(entropy(q) < share * Math.LN2));
+        t.same(
+          read(() => certain(tf.tensor1d(probabilities), tf.scalar(share))),
+          expected,
+          `below ${share} ln 2`,
+        );
+      }
     });
 
     t.test('L_unsup compares with the largest of the real tasks', async () => {
@@ -166,7 +275,16 @@ for (const backend of await availableBackends()) {
           return tf.add(dice, crossEntropy);
         },
         cube: (x) => cubeLoss(x, tensor(y), tensor(inside)),
-        teacher: (x) => teacherLoss(x, teacherTarget(tensor(b)), tensor(inside)),
+        teacher: (x) => teacherLoss(x, pseudoLabel(tensor(b), 'hard', 0), tensor(inside), 'dice-cross-entropy'),
+        'supervised, per task': (x) => {
+          const loss = supervisedLoss(tf.reshape(x, rowShape), rowTensor(y), undefined, byTask());
+          return tf.add(loss.dice, loss.crossEntropy);
+        },
+        cubeTasks: (x) => cubeTasksLoss(tf.reshape(x, rowShape), rowTensor(y), rowTensor(inside), byTask()),
+        'agreement, dice': (x) => agreementLoss(x, pseudoLabel(tensor(b), 'soft', 0), tensor(inside), 'dice'),
+        'agreement, squares': (x) => agreementLoss(x, pseudoLabel(tensor(b), 'soft', 0.7), undefined, 'squares'),
+        'agreement, both': (x) =>
+          agreementLoss(x, pseudoLabel(tensor(b), 'hard', 0.7), tensor(inside), 'dice-cross-entropy'),
         auxiliary: (x) =>
           auxiliaryLoss({ logits: x, target: tensor(y) }, { logits: tf.mul(x, 0.5), target: tensor(z) }, true),
         unsupervised: (x) => {

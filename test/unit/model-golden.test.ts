@@ -90,7 +90,7 @@ function batch(plan: Plan, step: number): StepBatch {
     'mixed.targetA': targetA,
     'mixed.targetB': targetB,
     'unlabeled.image': volumes(4, 13),
-    'unlabeled.inside': inside,
+    'unlabeled.partner': inside,
     'unlabeled.cubeLabel': blobs(4, 22, -0.2).map((value, i) => value * inside[i]!),
   };
   const prompts = {

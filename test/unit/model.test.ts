@@ -9,6 +9,8 @@ import {
   parameterSpecs,
 } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
+import { vnet } from '../../src/model/vnet.js';
+import { conv3dNormRelu } from '../../src/tfjs/ops/index.js';
 import { availableBackends, fromPyTorchConvolution, fromPyTorchMatrix, wave } from './model-support.js';
 
 const paper: NetworkConfig = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8, tasks: 4 };
@@ -43,6 +45,17 @@ t.test('parameters per layer at the setting of the paper', async (t) => {
     prehead: 168,
   });
   t.equal(parameterCount(paper), 9_484_144 - 4_716);
+});
+
+t.test('full resolution: the skip has no parameters, the block those of the encoder there', async (t) => {
+  const added = (options: Partial<NetworkConfig>) => {
+    const names = new Set(parameterSpecs({ ...small, ...options }).map(({ name }) => name));
+    for (const { name } of parameterSpecs(small)) t.ok(names.delete(name), name);
+    return [...names];
+  };
+  t.same(added({ fullResolutionSkip: true }), []);
+  t.same(added({ fullResolutionBlock: true }), ['decoder.0.0.weight', 'decoder.0.0.bias']);
+  t.equal(parameterCount({ ...paper, fullResolutionBlock: true }) - parameterCount(paper), 27 * 16 * 16 + 16);
 });
 
 t.test('initial values are uniform with the fan-in of PyTorch, and the same for a seed', async (t) => {
@@ -118,6 +131,29 @@ for (const backend of await availableBackends()) {
         });
         t.same(shapes, [[2, 3, ...patch], true]);
       }
+    });
+
+    t.test('full resolution: what the encoder found there is added on the way up, then convolved', async (t) => {
+      const config = { ...small, levels: 2, convolutions: [2, 1], fullResolutionSkip: true, fullResolutionBlock: true };
+      const network = new VersemiNetwork(config, 3);
+      const found = tf.tidy(() => {
+        const images = tf.tensor([...wave(2 * 64, 1)], [2, 4, 4, 4, 1]) as tf.Tensor5D;
+        const w = (name: string) => network.weight(`${name}.weight`);
+        const convolved = (x: tf.Tensor5D, name: string) =>
+          conv3dNormRelu(conv3dNormRelu(x, w(`${name}.0`), null), w(`${name}.1`), null);
+        const top = convolved(images, 'encoder.0');
+        const bottom = conv3dNormRelu(conv3dNormRelu(top, w('down.0'), null, { stride: 2 }), w('encoder.1.0'), null);
+        const up = (skip?: tf.Tensor5D) =>
+          conv3dNormRelu(bottom, w('up.0'), null, { stride: 2, transposed: true, ...(skip && { skip }) });
+        const expected = [convolved(up(top), 'decoder.0'), convolved(up(), 'decoder.0'), up(top), up()];
+        const options = [true, false].flatMap((block) => [true, false].map((skip) => [skip, block] as const));
+        return options.map(([fullResolutionSkip, fullResolutionBlock], i) => {
+          const { features } = vnet(images, { ...config, fullResolutionSkip, fullResolutionBlock }, network);
+          return [features.dataSync(), expected[i]!.dataSync()] as const;
+        });
+      });
+      for (const [features, expected] of found) t.same(features, expected);
+      network.dispose();
     });
 
     t.test('a prompt gives the same prediction beside others, an image the same in any batch', async (t) => {

@@ -31,7 +31,8 @@ function failure(json: unknown): VersemiError {
 
 t.test('defaults are those of the paper and of the table', async (t) => {
   const plan = parsePlan(minimal());
-  t.same(plan.network, { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 });
+  t.match(plan.network, { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 });
+  t.match(plan.network, { fullResolutionSkip: false, fullResolutionBlock: false }, 'the paper has neither');
   t.same(plan.patchSizeVoxels, [96, 96, 96]);
   t.equal(plan.training.labeledBatchSize, 8);
   t.equal(plan.training.beta1, 0.5);
@@ -119,6 +120,19 @@ t.test('contradictions name both fields', async (t) => {
       'training.unlabeledBatchSize and cutmix.unlabeledMix',
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
+    [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
+    [
+      minimal({ losses: { largestComponent: true } }),
+      'losses.largestComponent and losses.teacher and losses.agreement',
+    ],
+    [
+      minimal({ losses: { teacher: 1, noisyPasses: 8, entropy: [0.75, 1] } }),
+      'losses.noisyPasses and losses.entropy and losses.teacherNoise',
+    ],
+    [
+      minimal({ losses: { cubeTasks: 1 }, cutmix: { unlabeledMix: 'none' } }),
+      'losses.cubeTasks and cutmix.unlabeledMix',
+    ],
     [minimal({ training: { stage1Steps: 0, stage2Steps: 0 } }), 'training.stage1Steps and training.stage2Steps'],
     [
       minimal({ training: { stage1Steps: 5, stage2Steps: 5, warmupSteps: 11 } }),

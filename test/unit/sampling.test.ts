@@ -2,6 +2,7 @@ import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { batchBytes, fieldShape, fieldsOf, type StepBatch } from '../../src/sampling/fields.js';
+import { partnerOf } from '../../src/sampling/recipe.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { chiSquare, chiSquareLimit, makeCase, makePlan } from './sampling-support.js';
@@ -181,7 +182,7 @@ t.test('a step has the fields that its terms read, and the block of a plan holds
   const voxels = 8 * 6 * 4;
   const { plan, data } = example({ ...settings, losses: { teacher: 1, auxiliaryInStage2: false } });
   t.same(names(plan, 1), ['image', 'target', 'image', 'anyForeground', 'targetA', 'targetB']);
-  const second = ['image', 'target', 'image', 'anyForeground', 'image', 'inside', 'cubeLabel', 'clean'];
+  const second = ['image', 'target', 'image', 'anyForeground', 'image', 'partner', 'cubeLabel', 'clean'];
   t.same(names(plan, 2), second);
   t.equal(batchBytes(plan), 4 * voxels * (6 + 6 + 4 * 3 + 4 * 4));
   const { fields } = createSampler(plan, data).batch(2);
@@ -230,8 +231,14 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
     training: { labeledBatchSize: 6, unlabeledBatchSize: 4, promptsPerImage: 'all', stage1Steps: 0 },
     losses: { teacher: 1, auxiliaryInStage2: true },
   });
+  const bothSides = example({
+    training: { labeledBatchSize: 4, unlabeledBatchSize: 3, stage1Steps: 0 },
+    cutmix: { unlabeledMix: 'both-sides' },
+    losses: { auxiliaryInStage2: true },
+  });
   const samplers = [
     { plan, sampler, data },
+    { plan: bothSides.plan, sampler: createSampler(bothSides.plan, data), data },
     { plan: withTeacher.plan, sampler: createSampler(withTeacher.plan, data), data },
     { plan: sameDataset.plan, sampler: createSampler(sameDataset.plan, onlyHeart), data: onlyHeart },
   ];
@@ -276,18 +283,19 @@ t.test('patches, targets and mixes are what the recipe says, voxel by voxel', as
           check(at(fields['mixed.targetB']!, i, patch, ...v), known || within(cube) ? truth(from, v, taskB) : 0);
           if (known) both++;
         }
-        for (const [i, { outside, inside, cube }] of recipe.unlabeledMixes.entries()) {
+        for (const [i, { outside, inside, cube, swapped = false }] of recipe.unlabeledMixes.entries()) {
+          const isPartner = within(cube) !== swapped;
           const patchRecipe = recipe.unlabeled[outside]!;
           const one = data.unlabeled[patchRecipe.caseIndex]!;
           const [x, y, z] = v.map((c, axis) => c + patchRecipe.begin[axis]!) as unknown as Triple;
           const own = one.image[x + one.sizeVoxels[0] * (y + one.sizeVoxels[1] * z)]!;
           check(
             at(fields['unlabeled.image']!, i, patch, ...v),
-            within(cube) ? at(fields['labeled.image']!, inside, patch, ...v) : own,
+            isPartner ? at(fields['labeled.image']!, inside, patch, ...v) : own,
           );
-          check(at(fields['unlabeled.inside']!, i, patch, ...v), within(cube) ? 1 : 0);
+          check(at(fields['unlabeled.partner']!, i, patch, ...v), isPartner ? 1 : 0);
           if (fields['unlabeled.clean'] !== undefined) check(at(fields['unlabeled.clean'], i, patch, ...v), own);
-          check(at(fields['unlabeled.cubeLabel']!, i, patch, ...v), within(cube) ? truth(inside, v) : 0);
+          check(at(fields['unlabeled.cubeLabel']!, i, patch, ...v), isPartner ? truth(inside, v) : 0);
         }
       }
       t.equal(wrong, 0, `step ${step}`);
@@ -353,7 +361,7 @@ t.test('unlabelled pairs: each image is mixed with another, and nothing is known
   );
   const taught = example({ cutmix: { unlabeledMix: 'unlabeled-pairs' }, losses: { teacher: 1 } });
   const clean = createSampler(taught.plan, data).batch(4).fields['unlabeled.clean']!;
-  const { 'unlabeled.inside': inside } = createSampler(taught.plan, data).batch(4).fields;
+  const { 'unlabeled.partner': inside } = createSampler(taught.plan, data).batch(4).fields;
   const outside = (n: number) =>
     inside!.findIndex((value, i) => i >= n * patch[0] * patch[1] * patch[2] && value === 0);
   for (const n of [0, 1, 2, 3]) t.equal(clean[outside(n)], image[outside(n)]);
@@ -366,6 +374,42 @@ t.test('unlabelled pairs: each image is mixed with another, and nothing is known
     return one.image[x + one.sizeVoxels[0] * (y + one.sizeVoxels[1] * z)];
   };
   t.equal(at(image, 0, patch, ...first!.cube.begin), value(2, first!.cube.begin));
+});
+
+t.test('both sides: the labelled image lies inside and outside of the cube in turn', async (t) => {
+  const training = { labeledBatchSize: 2, unlabeledBatchSize: 3, stage1Steps: 0 };
+  const { plan, data } = example({ training, cutmix: { unlabeledMix: 'both-sides' } });
+  const sampler = createSampler(plan, data);
+  const swapped = [4, 5].map((step) => sampler.recipe(step).unlabeledMixes.map((mix) => mix.swapped === true));
+  t.same(swapped, [
+    [false, true, false],
+    [true, false, true],
+  ]);
+  for (const [i, { inside }] of sampler.recipe(4).unlabeledMixes.entries()) t.equal(inside, partnerOf(i, plan));
+});
+
+t.test('no mix: unlabelled images stay whole; noise for the averaged network', async (t) => {
+  const losses = { teacher: 1, teacherNoise: 0.25, noisyPasses: 2, entropy: [0.75, 1] };
+  const { plan, patch, data } = example({ cutmix: { unlabeledMix: 'none' }, losses: { ...losses, unsupervised: 1 } });
+  const sampler = createSampler(plan, data);
+  const { fields } = sampler.batch(4);
+  t.same(sampler.recipe(4).unlabeledMixes, []);
+  t.same(
+    [fields['unlabeled.image'], fields['unlabeled.partner'], fields['unlabeled.cubeLabel']],
+    [undefined, undefined, undefined],
+  );
+  const voxels = patch[0] * patch[1] * patch[2];
+  t.equal(fields['unlabeled.clean']!.length, 4 * voxels);
+  const noise = fields['unlabeled.noise']!.slice();
+  t.equal(noise.length, 3 * 4 * voxels, 'for the targets and for each noisy pass');
+  const deviation = Math.sqrt(noise.reduce((sum, value) => sum + value * value, 0) / noise.length);
+  t.ok(Math.abs(deviation - 0.25) < 0.02, `${deviation}`);
+  const volumes = Array.from({ length: 12 }, (_, i) => noise.slice(i * voxels, (i + 1) * voxels).join());
+  t.equal(new Set(volumes).size, 12, 'each its own');
+  t.same(createSampler(plan, data).batch(4).fields['unlabeled.noise'], noise, 'the same in every run');
+  t.notSame(sampler.batch(5).fields['unlabeled.noise'], noise, 'another in every step');
+  const quiet = example({ cutmix: { unlabeledMix: 'none' }, losses: { teacher: 1 } });
+  t.equal(createSampler(quiet.plan, data).batch(4).fields['unlabeled.noise'], undefined);
 });
 
 t.test('labels of unlabelled cases are never read', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { forwardPasses, stageBegins, stageOf, stepTerms, trunkPasses } from '../../src/config/steps.js';
+import { forwardPasses, runPasses, stageBegins, stageOf, trunkPasses } from '../../src/config/steps.js';
 import { HistoryRecorder } from '../../src/training/history.js';
 import { Pace } from '../../src/training/pace.js';
 import { averageDecayAt, learningRateAt, unsupervisedRamp } from '../../src/training/schedule.js';
@@ -52,10 +52,14 @@ t.test('warm-up rises linearly to the full rate', async (t) => {
 
 t.test('the unsupervised weight ramps over stage 2', async (t) => {
   t.same(
-    [10, 12, 14, 25].map((step) => unsupervisedRamp(step, 10, 4)),
+    [10, 12, 14, 25].map((step) => unsupervisedRamp(step, 10, { unsupervisedRampSteps: 4, ramp: 'linear' })),
     [0, 0.5, 1, 1],
   );
-  t.equal(unsupervisedRamp(10, 10, 0), 1);
+  t.equal(unsupervisedRamp(10, 10, { unsupervisedRampSteps: 0, ramp: 'sigmoid' }), 1);
+  const sigmoid = [10, 12, 14, 25].map((step) =>
+    unsupervisedRamp(step, 10, { unsupervisedRampSteps: 4, ramp: 'sigmoid' }),
+  );
+  t.same(sigmoid, [Math.exp(-5), Math.exp(-1.25), 1, 1]);
 });
 
 t.test('early averages of the weights are true means', async (t) => {
@@ -98,7 +102,7 @@ t.test('the estimate knows that stage 2 costs more', async (t) => {
       training: { stage1Steps: 10, stage2Steps: 20, labeledBatchSize: 8, unlabeledBatchSize: 8, ...training },
       losses,
     });
-  const passes = (plan: ReturnType<typeof planWith>, step: number) => trunkPasses(stepTerms(plan, step), plan.training);
+  const passes = (plan: ReturnType<typeof planWith>, step: number) => trunkPasses(plan, step);
   const plan = planWith({});
   t.same(
     [passes(plan, 9), passes(plan, 10)],
@@ -109,7 +113,14 @@ t.test('the estimate knows that stage 2 costs more', async (t) => {
   );
   t.same(passes(planWith({}, { teacher: 1 }), 10), { training: 20, forwardOnly: 8 }, 'the averaged network');
   t.same(passes(planWith({}, { synthetic: 0, auxiliary: 0 }), 0), { training: 8, forwardOnly: 0 }, 'no term, no pass');
+  t.same(passes(planWith({}, { agreement: 1 }), 10), { training: 20, forwardOnly: 8 }, 'once for both terms');
+  const noisy = { teacher: 1, noisyPasses: 8, entropy: [0.75, 1], teacherNoise: 0.1 };
+  t.same(passes(planWith({}, noisy), 10), { training: 20, forwardOnly: 72 }, 'and for each noisy pass');
   t.equal(forwardPasses({ training: 20, forwardOnly: 8 }), 68);
+  t.equal(runPasses(planWith({}, { teacher: 1 })), 10 * 3 * 12 + 20 * 68);
+  t.equal(runPasses(planWith({ mode: 'supervised' })), 30 * 3 * 8);
+  t.equal(runPasses(planWith({ stage2Steps: 0 })), 10 * 3 * 12);
+  t.equal(runPasses(planWith({ stage1Steps: 0 })), 20 * 3 * 20);
   t.equal(new Pace(plan).add(0, 12), 9 * 12 + 20 * 20, 'a second per image');
   t.equal(new Pace(plan).add(29, 12), 0);
   t.equal(new Pace(planWith({ mode: 'supervised' })).add(0, 8), 29 * 8);

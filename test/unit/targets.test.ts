@@ -200,7 +200,7 @@ t.test('targets and known voxels of a batch are those of its cases', async (t) =
         for (const [i, { outside, inside, cube }] of recipe.mixed.entries())
           check(at4(fields['mixed.known'], i), share(inCube(cube) ? inside : outside, 'known', [1]));
         for (const [i, { inside, cube }] of recipe.unlabeledMixes.entries())
-          check(at4(fields['unlabeled.cubeKnown'], i), inCube(cube) ? share(inside, 'known', [1]) : 0);
+          check(at4(fields['unlabeled.partnerKnown'], i), inCube(cube) ? share(inside, 'known', [1]) : 0);
       });
     }
     t.equal(wrong, 0, form);

@@ -35,11 +35,14 @@ __device__ __forceinline__ void add_terms(float x, float y, float m, float (&sum
   sum[4] += m;
 }
 
-// partials [blocks][5]
-template <bool Masked>
+// A row of [rows, count] per blockIdx.y; partials [rows][blocks][5].
+template <bool Masked, int size>
 __global__ void __launch_bounds__(threads) sum_overlap(std::int64_t count, const float* logits, const float* target,
                                                        const float* mask, double* partials) {
-  constexpr int size = packet_size<float>, flush = 16;
+  constexpr int flush = 16;
+  logits += blockIdx.y * count;
+  target += blockIdx.y * count;
+  if (Masked) mask += blockIdx.y * count;
   const std::int64_t packets = count / size, step = static_cast<std::int64_t>(gridDim.x) * threads;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
   double total[sums] = {};
@@ -78,33 +81,42 @@ __global__ void __launch_bounds__(threads) sum_overlap(std::int64_t count, const
   if (threadIdx.x < sums) {
     double sum = 0;
     for (int w = 0; w < threads / 32; w++) sum += warps[threadIdx.x][w];
-    partials[static_cast<std::int64_t>(blockIdx.x) * sums + threadIdx.x] = sum;
+    partials[(static_cast<std::int64_t>(blockIdx.y) * gridDim.x + blockIdx.x) * sums + threadIdx.x] = sum;
   }
 }
 
-// One warp per sum.
+// One block per row, one warp per sum.
 __global__ void __launch_bounds__(32 * sums) finish_overlap(int blocks, const double* partials, float* result) {
+  partials += static_cast<std::int64_t>(blockIdx.x) * blocks * sums;
   double total = 0;
   for (int i = lane(); i < blocks; i += 32) total += partials[i * sums + warp()];
   for (int shift = 16; shift > 0; shift /= 2) total += shuffle_xor(total, shift);
-  if (lane() == 0) result[warp()] = static_cast<float>(total);
+  if (lane() == 0) result[blockIdx.x * sums + warp()] = static_cast<float>(total);
 }
 
+// Rows begin at multiples of 16 bytes only if there is one or each is whole packets.
+bool in_packets(std::int64_t rows, std::int64_t count) { return rows == 1 || count % packet_size<float> == 0; }
+
 versemi_status run_overlap_sums(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
-  const std::int64_t count = overlap_sums_attributes(attributes).count;
+  const overlap_sums_attributes call(attributes);
+  const std::int64_t count = call.count, rows = call.rows;
+  if (rows == 0) return ok();
   // Of the problem alone, so that the sums do not depend on the device. At least two packets per thread.
   std::int64_t blocks = divide_up(count, threads * 8);
   if (blocks > most_blocks) blocks = most_blocks;
   if (blocks < 1) blocks = 1;
-  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(blocks * sums));
-  if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(blocks * sums) * sizeof(double));
-  const bool masked = tensors[2].present();
+  double* partials = device.scratch_of<double>(scratch_slot::partials, static_cast<std::size_t>(rows * blocks * sums));
+  if (partials == nullptr) return out_of_memory(static_cast<std::size_t>(rows * blocks * sums) * sizeof(double));
+  constexpr int size = packet_size<float>;
+  const bool masked = tensors[2].present(), wide = in_packets(rows, count);
+  const auto kernel = masked ? (wide ? sum_overlap<true, size> : sum_overlap<true, 1>)
+                             : (wide ? sum_overlap<false, size> : sum_overlap<false, 1>);
   const versemi_status status =
-      launch(device, "overlap sums", masked ? sum_overlap<true> : sum_overlap<false>, dim3(static_cast<unsigned>(blocks)),
-             dim3(threads), 0, count, floats(tensors[0]), floats(tensors[1]), floats(tensors[2]), partials);
+      launch(device, "overlap sums", kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(rows)), dim3(threads), 0,
+             count, floats(tensors[0]), floats(tensors[1]), floats(tensors[2]), partials);
   if (status.code != VERSEMI_OK) return status;
-  return launch(device, "overlap sums, end", finish_overlap, dim3(1), dim3(32 * sums), 0, static_cast<int>(blocks), partials,
-                floats(tensors[3]));
+  return launch(device, "overlap sums, end", finish_overlap, dim3(static_cast<unsigned>(rows)), dim3(32 * sums), 0,
+                static_cast<int>(blocks), partials, floats(tensors[3]));
 }
 
 // --- gradient of the sums -----------------------------------------------------------------------------------------------
@@ -148,24 +160,28 @@ __device__ __forceinline__ void overlap_gradient(const overlap_call& call, const
   }
 }
 
+// A row per blockIdx.y.
+template <int size>
 __global__ void __launch_bounds__(threads) grad_overlap(std::int64_t count, overlap_call call) {
-  constexpr int size = packet_size<float>;
   float g[sums];
 #pragma unroll
-  for (int k = 0; k < sums; k++) g[k] = call.grad_sums[k];
+  for (int k = 0; k < sums; k++) g[k] = call.grad_sums[blockIdx.y * sums + k];
+  const std::int64_t start = blockIdx.y * count;
   const std::int64_t packets = count / size, step = static_cast<std::int64_t>(gridDim.x) * threads;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * threads + threadIdx.x;
-  for (std::int64_t i = first; i < packets; i += step) overlap_gradient<size>(call, g, i * size);
-  if (packets * size + first < count) overlap_gradient<1>(call, g, packets * size + first);
+  for (std::int64_t i = first; i < packets; i += step) overlap_gradient<size>(call, g, start + i * size);
+  if (packets * size + first < count) overlap_gradient<1>(call, g, start + packets * size + first);
 }
 
 versemi_status run_overlap_sums_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes,
                                      std::int32_t) {
-  const std::int64_t count = overlap_sums_grad_attributes(attributes).count;
+  const overlap_sums_grad_attributes sizes(attributes);
+  if (sizes.rows == 0) return ok();
   const overlap_call call = {floats(tensors[0]), floats(tensors[1]), floats(tensors[2]),
                              floats(tensors[3]), floats(tensors[4]), floats(tensors[5])};
-  return launch(device, "overlap sums, gradient", grad_overlap, dim3(grid_for(device, divide_up(count, 4), threads)),
-                dim3(threads), 0, count, call);
+  const auto kernel = in_packets(sizes.rows, sizes.count) ? grad_overlap<packet_size<float>> : grad_overlap<1>;
+  const dim3 grid(grid_for(device, divide_up(sizes.count, 4), threads), static_cast<unsigned>(sizes.rows));
+  return launch(device, "overlap sums, gradient", kernel, grid, dim3(threads), 0, sizes.count, call);
 }
 
 // --- aggregate ----------------------------------------------------------------------------------------------------------

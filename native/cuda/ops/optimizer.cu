@@ -137,6 +137,40 @@ __global__ void __launch_bounds__(flat_threads)
   for_each_element(s, adam{constants, arena + s.at, first + s.at, second + s.at, s.data});
 }
 
+// --- sgd_step ---------------------------------------------------------------------------------------------------------
+
+struct sgd_constants {
+  float scale, decay, momentum, rate;
+};
+
+struct descent {
+  const sgd_constants& k;
+  const float* gradient;
+  float *velocity, *weight;
+  __device__ void step(float g, float& v, float& w) {
+    v = k.momentum * v + (k.scale * g + k.decay * w);
+    w -= k.rate * v;
+  }
+  __device__ void of(int i) { step(gradient[i], velocity[i], weight[i]); }
+  __device__ void four(int i) {
+    const float4 g = four_at(gradient + i);
+    float4 v = four_at(velocity + i), w = four_at(weight + i);
+    step(g.x, v.x, w.x);
+    step(g.y, v.y, w.y);
+    step(g.z, v.z, w.z);
+    step(g.w, v.w, w.w);
+    four_at(velocity + i) = v;
+    four_at(weight + i) = w;
+  }
+};
+
+__global__ void __launch_bounds__(flat_threads)
+    sgd_kernel(const __grid_constant__ parameter_list list, const float* arena, float* velocity,
+               const __grid_constant__ sgd_constants constants) {
+  const stretch s = stretch_of(list, blockIdx.x);
+  for_each_element(s, descent{constants, arena + s.at, velocity + s.at, s.data});
+}
+
 // --- ema_step ---------------------------------------------------------------------------------------------------------
 
 struct moving_average {
@@ -225,6 +259,18 @@ versemi_status adam_step(context& device, const tensor* tensors, std::int32_t, c
   });
 }
 
+versemi_status sgd_step(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+  const sgd_step_attributes call(attributes);
+  const auto constant = [](double value) { return static_cast<float>(value); };
+  const sgd_constants constants = {constant(call.gradient_scale), constant(call.weight_decay), constant(call.momentum),
+                                   constant(call.learning_rate)};
+  const auto* arena = floats(tensors[sgd_step_buffer::arena]);
+  auto* velocity = floats(tensors[sgd_step_buffer::velocity]);
+  return for_each_list(tensors + sgd_step_buffer::parameter, call.size, call.n, [&](const parameter_list& list, std::int64_t blocks, std::int64_t) {
+    return launch(device, "sgd_step", sgd_kernel, static_cast<unsigned>(blocks), flat_threads, 0, list, arena, velocity, constants);
+  });
+}
+
 versemi_status ema_step(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
   const ema_step_attributes call(attributes);
   auto* average = floats(tensors[ema_step_buffer::average_after(call.n)]);
@@ -237,12 +283,13 @@ versemi_status ema_step(context& device, const tensor* tensors, std::int32_t, co
 const kernel rows[] = {
     {VERSEMI_PACK_GRADIENTS, "pieces", takes_all, nullptr, pack_gradients},
     {VERSEMI_ADAM_STEP, "pieces", takes_all, nullptr, adam_step},
+    {VERSEMI_SGD_STEP, "pieces", takes_all, nullptr, sgd_step},
     {VERSEMI_EMA_STEP, "pieces", takes_all, nullptr, ema_step},
 };
 
 }  // namespace
 
-kernel_rows optimizer_kernels() { return {rows, 3}; }
+kernel_rows optimizer_kernels() { return {rows, 4}; }
 
 }  // namespace cuda
 }  // namespace versemi

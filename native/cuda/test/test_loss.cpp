@@ -15,7 +15,7 @@ void test_many() {
   x[count - 1] = x[5] = -30;
   double loss = 0, squares = 0;
   for (float value : x) loss += cases::softplus(-value), squares += cases::sigmoid(value) * cases::sigmoid(value);
-  default_case("many", VERSEMI_OVERLAP_SUMS, {double(count)})
+  default_case("many", VERSEMI_OVERLAP_SUMS, {1, double(count)})
       .in(x).in(y).none().out({squares, squares, double(count), loss, double(count)}, 1e-6, 0).run();
 }
 

@@ -177,21 +177,25 @@ inline void check_dynamic_head_grad(call_check& call) {
 }
 
 inline void check_overlap_sums(call_check& call) {
+  const double rows_ = call.whole("rows", 0, largest_count);
   const double count_ = call.whole("count", 0, largest_count);
-  call.buffer("logits", count_, false);
-  call.buffer("target", count_, false);
-  call.buffer("mask", count_, true);
-  call.buffer("sums", 5.0, false);
+  const double all_ = (rows_ * count_);
+  call.buffer("logits", all_, false);
+  call.buffer("target", all_, false);
+  call.buffer("mask", all_, true);
+  call.buffer("sums", (rows_ * 5.0), false);
 }
 
 inline void check_overlap_sums_grad(call_check& call) {
+  const double rows_ = call.whole("rows", 0, largest_count);
   const double count_ = call.whole("count", 0, largest_count);
-  call.buffer("gradSums", 5.0, false);
-  call.buffer("logits", count_, false);
-  call.buffer("target", count_, false);
-  call.buffer("mask", count_, true);
-  call.buffer("gradLogits", count_, true);
-  call.buffer("gradTarget", count_, true);
+  const double all_ = (rows_ * count_);
+  call.buffer("gradSums", (rows_ * 5.0), false);
+  call.buffer("logits", all_, false);
+  call.buffer("target", all_, false);
+  call.buffer("mask", all_, true);
+  call.buffer("gradLogits", all_, true);
+  call.buffer("gradTarget", all_, true);
 }
 
 inline void check_aggregate_max(call_check& call) {
@@ -228,6 +232,18 @@ inline void check_adam_step(call_check& call) {
   call.buffer("arena", sum(size_), false);
   call.buffer("firstMoment", sum(size_), false);
   call.buffer("secondMoment", sum(size_), false);
+  for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("parameter", size_[i], false);
+}
+
+inline void check_sgd_step(call_check& call) {
+  const double n_ = call.whole("n", 0, 1048576);
+  call.number("learningRate");
+  call.number("momentum");
+  call.number("weightDecay");
+  call.number("gradientScale");
+  const checked_list size_ = call.list("size", n_);
+  call.buffer("arena", sum(size_), false);
+  call.buffer("velocity", sum(size_), false);
   for (int64_t i = 0; call.goes_on(i, n_); i++) call.buffer("parameter", size_[i], false);
 }
 
@@ -376,6 +392,7 @@ inline bool check_row(std::int32_t op, call_check& call) {
     case VERSEMI_AGGREGATE_MAX_GRAD: check_aggregate_max_grad(call); return true;
     case VERSEMI_PACK_GRADIENTS: check_pack_gradients(call); return true;
     case VERSEMI_ADAM_STEP: check_adam_step(call); return true;
+    case VERSEMI_SGD_STEP: check_sgd_step(call); return true;
     case VERSEMI_EMA_STEP: check_ema_step(call); return true;
     case VERSEMI_UNARY: check_unary(call); return true;
     case VERSEMI_BINARY: check_binary(call); return true;

@@ -26,6 +26,7 @@ enum versemi_op {
   VERSEMI_AGGREGATE_MAX_GRAD = 14,
   VERSEMI_PACK_GRADIENTS = 15,
   VERSEMI_ADAM_STEP = 16,
+  VERSEMI_SGD_STEP = 18,
   VERSEMI_EMA_STEP = 17,
   VERSEMI_UNARY = 20,
   VERSEMI_BINARY = 21,
@@ -198,9 +199,9 @@ enum : std::int32_t { grad_logits = 0, features = 1, parameters = 2, grad_featur
 
 // --- overlap_sums ---
 struct overlap_sums_attributes {
-  std::int64_t count;
+  std::int64_t rows, count;
   explicit overlap_sums_attributes(const double* attributes)
-      : count(integer(attributes[0])) {}
+      : rows(integer(attributes[0])), count(integer(attributes[1])) {}
 };
 namespace overlap_sums_buffer {
 enum : std::int32_t { logits = 0, target = 1, mask = 2, sums = 3 };
@@ -208,9 +209,9 @@ enum : std::int32_t { logits = 0, target = 1, mask = 2, sums = 3 };
 
 // --- overlap_sums_grad ---
 struct overlap_sums_grad_attributes {
-  std::int64_t count;
+  std::int64_t rows, count;
   explicit overlap_sums_grad_attributes(const double* attributes)
-      : count(integer(attributes[0])) {}
+      : rows(integer(attributes[0])), count(integer(attributes[1])) {}
 };
 namespace overlap_sums_grad_buffer {
 enum : std::int32_t { grad_sums = 0, logits = 1, target = 2, mask = 3, grad_logits = 4, grad_target = 5 };
@@ -260,6 +261,19 @@ struct adam_step_attributes {
 namespace adam_step_buffer {
 enum : std::int32_t { arena = 0, first_moment = 1, second_moment = 2, parameter = 3 };
 }  // namespace adam_step_buffer
+
+// --- sgd_step ---
+struct sgd_step_attributes {
+  std::int64_t n;
+  double learning_rate, momentum, weight_decay, gradient_scale;
+  attribute_list size;
+  explicit sgd_step_attributes(const double* attributes)
+      : n(integer(attributes[0])), learning_rate(attributes[1]), momentum(attributes[2]), weight_decay(attributes[3]),
+        gradient_scale(attributes[4]), size(attribute_list{attributes + 5}) {}
+};
+namespace sgd_step_buffer {
+enum : std::int32_t { arena = 0, velocity = 1, parameter = 2 };
+}  // namespace sgd_step_buffer
 
 // --- ema_step ---
 struct ema_step_attributes {
@@ -596,6 +610,13 @@ inline const op_description* describe_op(std::int32_t op) {
                                                        {"secondMoment", true, false, true, false},
                                                        {"parameter", true, true, true, false}};
       static constexpr op_description op_row{"adam_step", buffers, 4, 1};
+      return &op_row;
+    }
+    case VERSEMI_SGD_STEP: {
+      static constexpr buffer_description buffers[] = {{"arena", false, false, false, false},
+                                                       {"velocity", true, false, true, false},
+                                                       {"parameter", true, true, true, false}};
+      static constexpr op_description op_row{"sgd_step", buffers, 3, 1};
       return &op_row;
     }
     case VERSEMI_EMA_STEP: {

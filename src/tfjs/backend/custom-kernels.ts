@@ -96,21 +96,22 @@ export const customKernels = {
     );
   },
 
-  /** {logits, target, mask?} -> sums [5] */
-  VersemiOverlapSums(host, inputs) {
+  /** {logits, target, mask?} -> sums [5] or, of `rows` stretches of the logits, [rows, 5] */
+  VersemiOverlapSums(host, inputs, { rows }) {
     const logits = input(inputs, 'logits');
-    const count = sizeOf(logits.shape);
-    return host.call('overlap_sums', [logits, inputs.target, inputs.mask], [[5]], { count })[0]!;
+    const attributes = rowsOf(logits, rows as number | undefined);
+    const shape = rows === undefined ? [5] : [attributes.rows, 5];
+    return host.call('overlap_sums', [logits, inputs.target, inputs.mask], [shape], attributes)[0]!;
   },
 
   /** {gradSums, logits, target, mask?} -> gradLogits or, with `of` = 'target', gradTarget */
-  VersemiOverlapSumsGrad(host, inputs, { of }) {
+  VersemiOverlapSumsGrad(host, inputs, { of, rows }) {
     const logits = input(inputs, 'logits');
     return host.call(
       'overlap_sums_grad',
       [inputs.gradSums, logits, inputs.target, inputs.mask],
       of === 'target' ? [null, logits.shape] : [logits.shape, null],
-      { count: sizeOf(logits.shape) },
+      rowsOf(logits, rows as number | undefined),
     )[0]!;
   },
 
@@ -161,6 +162,17 @@ export const customKernels = {
       [input(inputs, 'firstMoment'), input(inputs, 'secondMoment'), ...parameters],
       { ...(settings as unknown as AdamAttributes), size: lengths },
     );
+    return [];
+  },
+
+  /** {arena, velocity, parameter0, ...} -> nothing; writes all but the arena */
+  VersemiSgdStep(host, inputs, { sizes, settings }) {
+    const lengths = sizes as number[];
+    const parameters = lengths.map((_, i) => input(inputs, `parameter${i}`));
+    host.call('sgd_step', [inputs.arena], [input(inputs, 'velocity'), ...parameters], {
+      ...(settings as unknown as SgdAttributes),
+      size: lengths,
+    });
     return [];
   },
 
@@ -220,4 +232,10 @@ function extentOf(shape: readonly number[]): { n: number; d: number; h: number; 
   return { n, d, h, w };
 }
 
+/** Of logits in `rows` stretches; undefined: in one. */
+function rowsOf({ shape }: TensorInfo, rows: number | undefined): AttributeValues<'overlap_sums'> {
+  return { rows: rows ?? 1, count: sizeOf(shape) / Math.max(1, rows ?? 1) };
+}
+
 type AdamAttributes = Omit<AttributeValues<'adam_step'>, 'size'>;
+type SgdAttributes = Omit<AttributeValues<'sgd_step'>, 'size'>;

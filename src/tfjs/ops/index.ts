@@ -23,7 +23,9 @@ export {
   copyInto,
   emaStep,
   packGradients,
+  type SgdSettings,
+  sgdStep,
 } from './optimizer.js';
-export { overlapSums } from './overlap-sums.js';
+export { overlapSums, overlapSumsOfRows } from './overlap-sums.js';
 export { cutMix, cutPatches } from './patches.js';
 export { recomputed } from './recomputed.js';

@@ -84,6 +84,41 @@ export function adamStep(
   );
 }
 
+export interface SgdSettings {
+  readonly learningRate: number;
+  readonly momentum: number;
+  /** Added to the gradient, as a penalty on the square of the weights. */
+  readonly weightDecay: number;
+  /** Factor on every gradient, for clipping by norm; 1 = none. */
+  readonly gradientScale: number;
+}
+
+/**
+ * One step of gradient descent with momentum (Sutskever et al., "On the importance of initialization and momentum in deep
+ * learning", ICML 2013; written as PyTorch does) over all parameters, in place:
+ *
+ *     velocity = momentum * velocity + gradient + weightDecay * w,   w = w - learningRate * velocity
+ *
+ * @param parameters overwritten
+ * @param arena gradients, as packGradients left them
+ * @param velocity [sum of sizes], overwritten; zeros before the first step
+ */
+export function sgdStep(
+  parameters: readonly Tensor[],
+  arena: Tensor1D,
+  velocity: Tensor1D,
+  settings: SgdSettings,
+): void {
+  const sizes = parameters.map((parameter) => sizeOf(parameter.shape));
+  checkArena('sgdStep', 'arena', sizes, arena);
+  checkArena('sgdStep', 'velocity', sizes, velocity);
+  runCustom<Tensor[]>(
+    'VersemiSgdStep',
+    { arena, velocity, ...numbered(parameters) },
+    { sizes, settings: { ...settings } },
+  );
+}
+
 /**
  * average = decay * average + (1 - decay) * parameters, in place.
  * @param average [sum of sizes], overwritten

@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';
@@ -16,19 +16,33 @@ import { runCustom } from './run.js';
  * @returns [5]
  */
 export function overlapSums(logits: Tensor, target: Tensor, mask?: Tensor): Tensor1D {
+  return sums(logits, target, mask, undefined) as Tensor1D;
+}
+
+/**
+ * The same for each of the stretches along the first axis by itself.
+ * @param logits [rows, ...]
+ * @returns [rows, 5]
+ */
+export function overlapSumsOfRows(logits: Tensor, target: Tensor, mask?: Tensor): Tensor2D {
+  return sums(logits, target, mask, logits.shape[0]!) as Tensor2D;
+}
+
+function sums(logits: Tensor, target: Tensor, mask: Tensor | undefined, rows: number | undefined): Tensor {
   checkShape('overlapSums', 'target', logits.shape, target.shape);
   if (mask !== undefined) checkShape('overlapSums', 'mask', logits.shape, mask.shape);
+  const attributes = rows === undefined ? {} : { rows };
   return differentiable({
     inputs: { target, logits },
     forward: (keep) => {
       keep(mask === undefined ? [logits, target] : [logits, target, mask]);
-      return runCustom<Tensor1D>('VersemiOverlapSums', { logits, target, mask });
+      return runCustom<Tensor>('VersemiOverlapSums', { logits, target, mask }, attributes);
     },
     backward: (gradSums, { saved }) => {
       const inputs = { gradSums, logits: saved[0], target: saved[1], mask: saved[2] };
       return {
-        target: () => runCustom<Tensor>('VersemiOverlapSumsGrad', inputs, { of: 'target' }),
-        logits: () => runCustom<Tensor>('VersemiOverlapSumsGrad', inputs, { of: 'logits' }),
+        target: () => runCustom<Tensor>('VersemiOverlapSumsGrad', inputs, { of: 'target', ...attributes }),
+        logits: () => runCustom<Tensor>('VersemiOverlapSumsGrad', inputs, { of: 'logits', ...attributes }),
       };
     },
   });

@@ -119,38 +119,41 @@ export const headKernels = {
     required(buffers, 4).set(gradParameters);
   },
 
-  overlap_sums(buffers) {
+  overlap_sums(buffers, { rows, count }) {
     const logits = required(buffers, 0);
     const target = required(buffers, 1);
     const mask = buffers[2];
-    const sums = new Float64Array(5);
+    const sums = new Float64Array(5 * rows);
     for (let i = 0; i < logits.length; i++) {
+      const first = 5 * Math.floor(i / count);
       const m = mask ? mask[i]! : 1;
       const p = sigmoid(logits[i]!) * m;
       const t = target[i]! * m;
-      sums[0]! += p * t;
-      sums[1]! += p * p;
-      sums[2]! += t * t;
-      sums[3]! += m * (softplus(logits[i]!) - target[i]! * logits[i]!);
-      sums[4]! += m;
+      sums[first]! += p * t;
+      sums[first + 1]! += p * p;
+      sums[first + 2]! += t * t;
+      sums[first + 3]! += m * (softplus(logits[i]!) - target[i]! * logits[i]!);
+      sums[first + 4]! += m;
     }
     required(buffers, 3).set(sums);
   },
 
-  overlap_sums_grad(buffers) {
-    const g = required(buffers, 0);
+  overlap_sums_grad(buffers, { count }) {
+    const all = required(buffers, 0);
     const logits = required(buffers, 1);
     const target = required(buffers, 2);
     const mask = buffers[3];
     const gradLogits = buffers[4];
     const gradTarget = buffers[5];
     for (let i = 0; i < logits.length; i++) {
+      const first = 5 * Math.floor(i / count);
+      const g = [all[first]!, all[first + 1]!, all[first + 2]!, all[first + 3]!] as const;
       const m = mask ? mask[i]! : 1;
       const s = sigmoid(logits[i]!);
       const p = s * m;
       const t = target[i]! * m;
-      if (gradLogits) gradLogits[i] = (g[0]! * t + 2 * g[1]! * p) * m * s * (1 - s) + g[3]! * m * (s - target[i]!);
-      if (gradTarget) gradTarget[i] = (g[0]! * p + 2 * g[2]! * t) * m - g[3]! * m * logits[i]!;
+      if (gradLogits) gradLogits[i] = (g[0] * t + 2 * g[1] * p) * m * s * (1 - s) + g[3] * m * (s - target[i]!);
+      if (gradTarget) gradTarget[i] = (g[0] * p + 2 * g[2] * t) * m - g[3] * m * logits[i]!;
     }
   },
 

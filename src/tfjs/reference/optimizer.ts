@@ -40,6 +40,22 @@ export const optimizerKernels = {
     }
   },
 
+  sgd_step(buffers, { learningRate, momentum, weightDecay, gradientScale, size: sizes }) {
+    const arena = required(buffers, 0);
+    const velocity = required(buffers, 1);
+    let offset = 0;
+    for (const [i, size] of sizes.entries()) {
+      const parameter = required(buffers, 2 + i);
+      for (let j = 0; j < size; j++) {
+        const g = arena[offset + j]! * gradientScale + weightDecay * parameter[j]!;
+        const v = momentum * velocity[offset + j]! + g;
+        velocity[offset + j] = v;
+        parameter[j] = parameter[j]! - learningRate * v;
+      }
+      offset += size;
+    }
+  },
+
   ema_step(buffers, { decay, size: sizes }) {
     const average = required(buffers, sizes.length);
     let offset = 0;

@@ -7,6 +7,7 @@ import {
   dynamicHeadParameterCount,
   instanceNormRelu,
   overlapSums,
+  overlapSumsOfRows,
 } from '../ops/index.js';
 import type { GraphCase } from './graph-case.js';
 
@@ -327,6 +328,17 @@ const networkGraphs: readonly GraphCase[] = [
     f: (logits: tf.Tensor, target: tf.Tensor) => [
       overlapSums(logits, target),
       overlapSums(logits, target, tf.sigmoid(tf.ones([2, 3, 4]))),
+    ],
+  },
+  {
+    name: 'overlapSumsOfRows, target and mask',
+    shapes: [
+      [3, 2, 4],
+      [3, 2, 4],
+    ],
+    f: (logits: tf.Tensor, target: tf.Tensor) => [
+      overlapSumsOfRows(logits, target),
+      overlapSumsOfRows(logits, target, tf.sigmoid(tf.ones([3, 2, 4]))),
     ],
   },
   {

@@ -106,23 +106,24 @@ function dynamicHead(n: number, prompts: number, voxels: number, width: number):
   ];
 }
 
-function overlap(count: number, target: Source, mask: Source | null, name: string): OpCase[] {
-  const logits = normal(count, 3);
+function overlap(count: number, target: Source, mask: Source | null, name: string, rows = 1): OpCase[] {
+  const all = rows * count;
+  const logits = normal(all, 3);
   const grad = (which: 'logits' | 'target' | 'both'): OpCase => ({
     row: 'overlap_sums_grad',
     name: `${name}, gradient of ${which}`,
-    attributes: { count },
-    inputs: [explicit(0.7, -0.3, 0.2, 0.05, 11), logits, target, mask],
-    outputs: [which === 'target' ? null : count, which === 'logits' ? null : count],
+    attributes: { rows, count },
+    inputs: [rows === 1 ? explicit(0.7, -0.3, 0.2, 0.05, 11) : normal(5 * rows), logits, target, mask],
+    outputs: [which === 'target' ? null : all, which === 'logits' ? null : all],
     terms: 4,
   });
   return [
     {
       row: 'overlap_sums',
       name,
-      attributes: { count },
+      attributes: { rows, count },
       inputs: [logits, target, mask],
-      outputs: [5],
+      outputs: [5 * rows],
       terms: count,
     },
     grad('logits'),
@@ -178,6 +179,14 @@ function optimizer(sizes: readonly number[], step: number): OpCase[] {
       terms: 4,
     },
     {
+      row: 'sgd_step',
+      name,
+      attributes: { learningRate: 1e-2, momentum: 0.9, weightDecay: 1e-1, gradientScale: 0.25, size: sizes },
+      inputs: [normal(total)],
+      outputs: [normal(total), ...parameters],
+      terms: 4,
+    },
+    {
       row: 'ema_step',
       name,
       attributes: { decay: 0.9, size: sizes },
@@ -209,6 +218,8 @@ export const networkCases: readonly OpCase[] = [
   ...overlap(1, binary(1), null, 'one voxel'),
   ...overlap(343, binary(343), null, 'hard target'),
   ...overlap(2 * 729 + 5, uniform(2 * 729 + 5), binary(2 * 729 + 5), 'soft target, mask'),
+  ...overlap(343, binary(3 * 343), null, 'three rows', 3),
+  ...overlap(9000, uniform(18_000), binary(18_000), 'two rows of several pieces, soft target, mask', 2),
   ...overlap(200_003, binary(200_003), uniform(200_003), 'large, soft mask'),
   ...aggregate(2, 5, 343, 4, normal(2 * 5 * 343), '4 of 5 prompts'),
   ...aggregate(1, 1, 17, 1, normal(17), 'one prompt'),

@@ -232,22 +232,24 @@ export const kernelTable = {
   },
   // --- losses ------------------------------------------------------------------------------------------------------
   /**
-   * Sums over all `count` elements that Dice and cross-entropy need, without storing probabilities. With mask m (1 where
-   * absent), p = sigmoid(logit) * m, t = target * m:
+   * Sums that Dice and cross-entropy need, without storing probabilities, for each row of [rows, count] by itself. With mask
+   * m (1 where absent), p = sigmoid(logit) * m, t = target * m:
    * sums = [sum p*t, sum p*p, sum t*t, sum m*(softplus(logit) - target*logit), sum m]; accumulated in double.
    */
   overlap_sums: {
     code: 11,
-    attributes: { count: whole() },
-    inputs: { logits: 'count', target: 'count', mask: optional('count') },
-    outputs: { sums: '5' },
+    attributes: { rows: whole(), count: whole() },
+    sizes: { all: 'rows * count' },
+    inputs: { logits: 'all', target: 'all', mask: optional('all') },
+    outputs: { sums: 'rows * 5' },
   },
-  /** Gradients of overlap_sums for gradSums [5] (the fifth is ignored): gradLogits, and gradTarget where it is wanted. */
+  /** Gradients of overlap_sums for gradSums [rows, 5] (the fifth is ignored): gradLogits, and gradTarget where it is wanted. */
   overlap_sums_grad: {
     code: 12,
-    attributes: { count: whole() },
-    inputs: { gradSums: '5', logits: 'count', target: 'count', mask: optional('count') },
-    outputs: { gradLogits: optional('count'), gradTarget: optional('count') },
+    attributes: { rows: whole(), count: whole() },
+    sizes: { all: 'rows * count' },
+    inputs: { gradSums: 'rows * 5', logits: 'all', target: 'all', mask: optional('all') },
+    outputs: { gradLogits: optional('all'), gradTarget: optional('all') },
   },
   /** aggregate [n, voxels] = sigmoid(max over the first `real` prompts of logits [n, prompts, voxels]) */
   aggregate_max: {
@@ -294,6 +296,23 @@ export const kernelTable = {
       secondMoment: inPlace('sum(size)'),
       parameter: repeated('n', inPlace('size')),
     },
+  },
+  /**
+   * Gradient descent with momentum (Sutskever et al., ICML 2013, as PyTorch's SGD writes it) over all parameters, in place; g =
+   * arena * gradientScale + weightDecay * w: velocity = momentum * velocity + g, w -= learningRate * velocity.
+   */
+  sgd_step: {
+    code: 18,
+    attributes: {
+      n: length(0),
+      learningRate: number,
+      momentum: number,
+      weightDecay: number,
+      gradientScale: number,
+      size: list('n'),
+    },
+    inputs: { arena: 'sum(size)' },
+    outputs: { velocity: inPlace('sum(size)'), parameter: repeated('n', inPlace('size')) },
   },
   /** average = decay * average + (1 - decay) * parameters, over an arena of all parameters. */
   ema_step: {

@@ -1,0 +1,152 @@
+// Statistics of methods and seeds on the same cases, against numbers worked out by hand.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { parsePlan } from '../../src/config/plan.js';
+import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
+import { pairedDifference } from '../../src/metrics/paired.js';
+import { methodNames, methodRow, planForMethod } from '../../src/preprocessing/methods.js';
+import { RandomStream, streams } from '../../src/random.js';
+import { runFolderOf, summarizeComparison, writeComparison } from '../../src/reports/comparison.js';
+import { writeComparisonReport } from '../../src/reports/comparison-report.js';
+import { linePlot } from '../../src/reports/plots.js';
+
+t.test('paired differences: the mean of the tasks, and an interval over cases', async (t) => {
+  const one = (stratum: string, values: Record<string, number>) => ({
+    stratum,
+    byGroup: new Map(Object.entries(values)),
+  });
+  const cases = [one('a', { x: 0.1, y: 0.3 }), one('a', { x: 0.3, y: 0.1 }), one('b', { z: -0.2 })];
+  const found = pairedDifference(cases, 1)!;
+  t.ok(Math.abs(found.mean - (0.2 + 0.2 - 0.2) / 3) < 1e-12, 'each task counts as much as another');
+  t.equal(found.cases, 3);
+  // x and y are of the same cases: what one gains the other loses, and z has one case only. So nothing varies.
+  t.ok(
+    Math.abs(found.low - found.mean) < 1e-12 && Math.abs(found.high - found.mean) < 1e-12,
+    `${found.low}, ${found.high}`,
+  );
+  t.same(pairedDifference(cases, 1), found, 'the same each time');
+  t.equal(pairedDifference([], 1), undefined);
+
+  // Of 100 normal numbers the interval is that of the normal distribution, and it covers the truth about 95 times of 100.
+  let covered = 0;
+  for (let trial = 0; trial < 20; trial++) {
+    const random = new RandomStream(5, streams.test, trial);
+    const values = Array.from({ length: 60 }, () => 0.05 + 0.1 * random.normal());
+    const { mean, low, high } = pairedDifference(
+      values.map((value) => one('a', { x: value })),
+      trial,
+    )!;
+    const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / values.length);
+    const half = (1.96 * deviation) / Math.sqrt(values.length);
+    t.ok(Math.abs(low - (mean - half)) < 0.1 * half && Math.abs(high - (mean + half)) < 0.1 * half, `trial ${trial}`);
+    if (low <= 0.05 && high >= 0.05) covered++;
+  }
+  t.ok(covered >= 16, `${covered} of 20`);
+});
+
+const evaluation = (rows: readonly (readonly [id: string, task: string, dice: number | null])[]) => ({
+  format: 1,
+  model: 'model.safetensors',
+  device: 'a device',
+  created: '2026-01-01T00:00:00.000Z',
+  summary: {},
+  cases: rows.map(([id, task, dice]) => ({ id, dataset: 'd', task, dice })),
+});
+
+t.test('a comparison: means, deviations over seeds, pairs of the same case, runs that are left', async (t) => {
+  const folder = t.testdir();
+  const put = (name: string, seed: number, rows: Parameters<typeof evaluation>[0]) => {
+    const run = join(runFolderOf(folder, { name, seed }), 'evaluation');
+    mkdirSync(run, { recursive: true });
+    writeFileSync(join(run, 'evaluation.json'), JSON.stringify(evaluation(rows)));
+  };
+  put('base', 1, [
+    ['1', 'x', 0.5],
+    ['2', 'x', 0.7],
+    ['1', 'y', 0.4],
+  ]);
+  put('base', 2, [
+    ['1', 'x', 0.7],
+    ['2', 'x', 0.9],
+    ['1', 'y', 0.6],
+  ]);
+  put('better', 1, [
+    ['1', 'x', 0.8],
+    ['2', 'x', 0.9],
+    ['1', 'y', 0.5],
+  ]);
+  const runs = [1, 2].flatMap((seed) => ['base', 'better'].map((name) => ({ name, seed })));
+  await writeComparison(folder, runs);
+  const { tasks, reference, methods, unfinished } = summarizeComparison(folder);
+  t.same([tasks, reference, unfinished], [['x', 'y'], 'base', [{ name: 'better', seed: 2 }]]);
+  const [base, better] = methods;
+  const near = (a: number, b: number, what: string) => t.ok(Math.abs(a - b) < 1e-12, `${what}: ${a} is ${b}`);
+  near(base!.perTask.x!.mean, 0.7, 'mean of x');
+  near(base!.perTask.x!.deviation!, Math.sqrt(0.02), 'deviation over seeds');
+  near(base!.overall.mean, 0.6, 'mean of the tasks');
+  t.equal(base!.difference, undefined);
+  t.equal(better!.perTask.x!.deviation, null, 'one seed has no deviation');
+  near(better!.difference!.perTask.x!.mean, (0.2 + 0.1) / 2, 'x');
+  near(better!.difference!.perTask.y!.mean, 0, 'y');
+  near(better!.difference!.overall.mean, 0.075, 'both');
+  t.ok(better!.difference!.perTask.x!.low >= 0.1 - 1e-12 && better!.difference!.perTask.x!.high <= 0.2 + 1e-12);
+  near(summarizeComparison(folder, 'better').methods[0]!.difference!.overall.mean, -0.075, 'the other way round');
+  t.throws(() => summarizeComparison(folder, 'best'), { code: 'VERSEMI_USAGE', message: /one of base, better.*best/s });
+  const page = join(folder, 'report.html');
+  await writeComparisonReport(folder, summarizeComparison(folder), page, { title: '<b>' });
+  const html = readFileSync(page, 'utf8');
+  t.match(html, '+0.075 <small>');
+  t.match(html, 'Not finished: better seed 2.');
+  t.match(html, '&lt;b&gt;');
+  t.notMatch(html, /<script|https?:/);
+  writeFileSync(join(folder, 'comparison.json'), '{"format":1,"runs":[{"name":"../up","seed":1}]}');
+  t.throws(() => summarizeComparison(folder), { code: 'VERSEMI_FILE_CORRUPT', message: /runs\.0\.name/ });
+});
+
+t.test('more curves than colours: the others are dashed, and hollow in the legend', async (t) => {
+  const series = Array.from({ length: 9 }, (_, i) => ({ name: `m${i}`, points: [[0, i] as const, [1, i] as const] }));
+  const plot = linePlot('title', series, 'x', 'y').text;
+  t.equal(plot.split('stroke-dasharray').length - 1, 1);
+  t.equal(plot.split(' hollow').length - 1, 1);
+});
+
+t.test('a plan made over for a method: the same data and network, equal trunk passes', async (t) => {
+  const plan = parsePlan({
+    version: 1,
+    name: 'base',
+    seed: 5,
+    datasets: ['a', 'b'].map((name) => ({ name, path: name, preprocessing: { spacingMm: [1, 1, 1] } })),
+    tasks: [1, 2]
+      .map((label) => ({ name: `task ${label}`, dataset: 'a', labels: [label] }))
+      .concat({
+        name: 'other',
+        dataset: 'b',
+        labels: [1],
+      }),
+    training: {
+      stage1Steps: 300,
+      stage2Steps: 500,
+      labeledBatchSize: 4,
+      unlabeledBatchSize: 2,
+      optimizer: 'sgd',
+      warmupSteps: 80,
+    },
+    losses: { teacher: 2, confidence: 0.9, largestComponent: true, dice: 0.5 },
+    cutmix: { unlabeledMix: 'unlabeled-pairs' },
+  });
+  for (const method of methodNames) {
+    const made = planForMethod(plan, method);
+    const { training, losses, cutmix, ...rest } = made;
+    const { training: before, losses: _, cutmix: __, ...same } = plan;
+    t.same(rest, same, method);
+    for (const field of ['optimizer', 'learningRate', 'labeledBatchSize', 'unlabeledBatchSize'] as const)
+      t.equal(training[field], before[field], field);
+    const largest = Math.max(...[0, totalSteps(training) - 1].map((step) => forwardPasses(trunkPasses(made, step))));
+    t.ok(Math.abs(runPasses(made) - runPasses(plan)) <= largest, `${method}: ${runPasses(made)} of ${runPasses(plan)}`);
+    t.equal(losses.confidence, methodRow(method).losses?.confidence ?? 0, 'options of the plan before are gone');
+    t.ok(Math.abs(training.warmupSteps / totalSteps(training) - 0.1) < 0.01, 'the warm-up is the same share');
+    t.same(planForMethod(made, method).losses, losses);
+    t.equal(cutmix.unlabeledMix, methodRow(method).cutmix?.unlabeledMix ?? 'labeled-inside');
+  }
+});
