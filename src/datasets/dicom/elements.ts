@@ -2,13 +2,24 @@ import { VersemiError } from '../../errors.js';
 import { shown } from '../../json-text.js';
 import type { Triple } from '../../volume/volume.js';
 import { dicomLibrary } from './library.js';
+import { endOfMeta, requireWhole } from './whole.js';
 
 /** A DICOM file that was found in a folder, in a zip file or in a browser; it is read when it is needed. */
 export interface DicomFile {
   /** For error sentences, and as part of ids: a path. */
   readonly name: string;
+  /** The first bytes, enough to see whether it is DICOM. */
+  start(): Promise<Uint8Array>;
   bytes(): Promise<Uint8Array>;
 }
+
+/** A file whose bytes lie in memory. */
+export function fileOfBytes(name: string, bytes: Uint8Array): DicomFile {
+  return { name, start: async () => bytes.subarray(0, dicomStartBytes), bytes: async () => bytes };
+}
+
+/** Preamble and mark. */
+export const dicomStartBytes = 132;
 
 /** Tags, group and element (DICOM PS3.6). */
 export const tags = {
@@ -176,6 +187,9 @@ function fieldOf(name: TagName): string {
   return `${name} (${tag.slice(0, 4)},${tag.slice(4)})`;
 }
 
+/** Its elements are compressed as a whole, and so are their lengths. */
+const deflated = '1.2.840.10008.1.2.1.99';
+
 /** A file as the library parsed it. */
 export interface ParsedFile {
   readonly elements: Elements;
@@ -184,7 +198,7 @@ export interface ParsedFile {
 
 /** True when the bytes are a DICOM file of its own kind (PS3.10): a preamble and a mark. */
 export function isDicom(start: Uint8Array): boolean {
-  return start.length >= 132 && String.fromCharCode(...start.subarray(128, 132)) === 'DICM';
+  return start.length >= dicomStartBytes && String.fromCharCode(...start.subarray(128, 132)) === 'DICM';
 }
 
 /** @throws VERSEMI_FILE_FORMAT when it is no DICOM file; VERSEMI_FILE_CORRUPT when it cannot be parsed */
@@ -218,9 +232,11 @@ export async function parseDicom(bytes: Uint8Array, file: string): Promise<Parse
   const meta = new Elements(parsed.meta as Record<string, RawElement>, file);
   const syntax = (parsed.meta as Record<string, RawElement>)['00020010']?.Value?.[0];
   if (typeof syntax !== 'string') throw meta.missing('sopClassUid');
+  const transferSyntax = syntax.replace(/\0+$/, '');
+  if (transferSyntax !== deflated) requireWhole(bytes, endOfMeta(bytes, file), transferSyntax, file);
   return {
     elements: new Elements(parsed.dict as Record<string, RawElement>, file),
-    transferSyntax: syntax.replace(/\0+$/, ''),
+    transferSyntax,
   };
 }
 

@@ -109,7 +109,8 @@ export async function readObject(file: DicomFile): Promise<ReadObject> {
   return { image: { instance, frames: framesOf(elements, instance) } };
 }
 
-function instanceOf(elements: Elements, transferSyntax: string, file: DicomFile): Instance {
+/** The image of an object, without the places of its frames. */
+export function instanceOf(elements: Elements, transferSyntax: string, file: DicomFile): Instance {
   const optional = <Key extends string, Value>(key: Key, value: Value | undefined) =>
     (value === undefined ? {} : { [key]: value }) as { readonly [K in Key]?: Value };
   const samples = elements.number('samplesPerPixel') ?? 1;

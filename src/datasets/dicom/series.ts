@@ -26,13 +26,16 @@ export interface DicomContents {
   readonly repeated: readonly DicomFile[];
 }
 
+const damages: ReadonlySet<string> = new Set(['VERSEMI_FILE_CORRUPT', 'VERSEMI_FILE_TRUNCATED', 'VERSEMI_IO_FAILED']);
+
 /** Directions of one orientation may differ by rounding. */
 const orientationTolerance = 1e-3;
 
 /**
  * Reads the headers of files and sorts them into series. Files may come in any order and under any name; files of other kinds may
  * lie beside them.
- * @throws VERSEMI_FILE_CORRUPT when a DICOM file is damaged: a volume without one of its slices would be wrong in silence
+ * @throws VERSEMI_FILE_CORRUPT, VERSEMI_FILE_TRUNCATED when a DICOM file is damaged: a volume without its first or last slice would be wrong in
+ *   silence
  */
 export async function readContents(files: readonly DicomFile[]): Promise<DicomContents> {
   const groups: { readonly first: Frame; readonly frames: Frame[] }[] = [];
@@ -42,7 +45,7 @@ export async function readContents(files: readonly DicomFile[]): Promise<DicomCo
   const repeated: DicomFile[] = [];
   const seen = new Set<string>();
   for (const file of files) {
-    if (!isDicom(await file.bytes())) {
+    if (!isDicom(await file.start())) {
       notDicom.push(file);
       continue;
     }
@@ -50,7 +53,7 @@ export async function readContents(files: readonly DicomFile[]): Promise<DicomCo
     try {
       object = await readObject(file);
     } catch (error) {
-      if (!isVersemiError(error) || error.code === 'VERSEMI_FILE_CORRUPT') throw error;
+      if (!isVersemiError(error) || damages.has(error.code)) throw error;
       refused.push({ file, error });
       continue;
     }
