@@ -28,6 +28,13 @@ export const tags = {
   sopClassUid: '00080016',
   sopInstanceUid: '00080018',
   studyDate: '00080020',
+  studyTime: '00080030',
+  accessionNumber: '00080050',
+  referringPhysician: '00080090',
+  studyDescription: '00081030',
+  studyId: '00200010',
+  patientBirthDate: '00100030',
+  patientSex: '00100040',
   modality: '00080060',
   seriesDescription: '0008103E',
   sourceImageSequence: '00082112',
@@ -103,6 +110,8 @@ export class Elements {
   constructor(
     private readonly raw: Readonly<Record<string, RawElement>>,
     readonly file: string,
+    /** Of an item: the library reads the texts of items as Latin-1, although they are UTF-8. */
+    private readonly isUtf8Item = false,
   ) {}
 
   has(name: TagName): boolean {
@@ -118,7 +127,7 @@ export class Elements {
     const [value] = this.values(name);
     if (value === undefined || value === null) return undefined;
     const text = typeof value === 'object' ? (value as { Alphabetic?: unknown }).Alphabetic : value;
-    const trimmed = String(text ?? '').replace(/[\0 ]+$/, '');
+    const trimmed = this.decoded(String(text ?? '')).replace(/[\0 ]+$/, '');
     return trimmed === '' ? undefined : trimmed;
   }
 
@@ -157,8 +166,19 @@ export class Elements {
     return this.values(name).map((item) => {
       if (typeof item !== 'object' || item === null || ArrayBuffer.isView(item))
         throw this.wrong(name, 'items of a sequence');
-      return new Elements(item as Record<string, RawElement>, this.file);
+      const isUtf8 = this.isUtf8Item || this.text('specificCharacterSet') === 'ISO_IR 192';
+      return new Elements(item as Record<string, RawElement>, this.file, isUtf8);
     });
+  }
+
+  private decoded(text: string): string {
+    if (!this.isUtf8Item || !/^[\0-\xff]*[\x80-\xff][\0-\xff]*$/.test(text)) return text;
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0)));
+    } catch {
+      // It was read rightly, and holds letters of Latin-1.
+      return text;
+    }
   }
 
   missing(name: TagName): VersemiError {

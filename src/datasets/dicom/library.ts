@@ -10,6 +10,8 @@ interface DicomMessage {
 
 interface Library {
   readonly DicomMessage: DicomMessage;
+  readonly DicomDict: new (meta: object) => { dict: object; write(): ArrayBuffer };
+  readonly DicomMetaDictionary: { denaturalizeDataset(natural: object): object };
 }
 
 let library: Promise<Library> | undefined;

@@ -4,7 +4,7 @@ import type { Geometry } from '../../volume/orientation.js';
 import type { UnscaledVolume } from '../nifti-read.js';
 import { type Grid, gridOf } from './grid.js';
 import { readVoxels } from './pixels.js';
-import { chooseSeries, type DicomContents, describeSeries, readContents, type Series } from './series.js';
+import { chooseSeries, type DicomContents, readContents, type Series } from './series.js';
 import { dicomFiles } from './sources.js';
 
 /** A series that was chosen, with its place. */
@@ -81,5 +81,3 @@ export async function dicomFacts(
 function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
   return { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
 }
-
-export { describeSeries };

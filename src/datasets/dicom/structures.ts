@@ -104,7 +104,12 @@ export function maskOfRoi(roi: Roi, sizeVoxels: Triple, affine: Affine, file: st
 function flipInside(plane: Uint8Array, columns: number, rows: number, xy: Float64Array): void {
   const count = xy.length / 2;
   const crossings: number[] = [];
-  for (let y = 0; y < rows; y++) {
+  let [upper, lower] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (let i = 1; i < xy.length; i += 2) {
+    upper = Math.min(upper, xy[i]!);
+    lower = Math.max(lower, xy[i]!);
+  }
+  for (let y = Math.max(0, Math.ceil(upper)); y < rows && y <= lower; y++) {
     crossings.length = 0;
     for (let i = 0, j = count - 1; i < count; j = i++) {
       const [y0, y1] = [xy[2 * j + 1]!, xy[2 * i + 1]!];
