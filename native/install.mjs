@@ -105,7 +105,7 @@ function giveUp(reason, output = '') {
   );
   const skipped = isSet('VERSEMI_SKIP_ADDON');
   const remedy = skipped ? 'unset VERSEMI_SKIP_ADDON' : `install ${packages[process.platform] ?? packages.linux}`;
-  console.error(`versemi: to get it, ${remedy}, then run: npm rebuild versemi (in a clone: npm run install)`);
+  console.error(`versemi: to get it, ${remedy}, then run: node ${fileURLToPath(import.meta.url)}`);
   process.exit(0);
 }
 

@@ -1,7 +1,8 @@
-// `npm run prebuilds` (npm would run a script named prebuild before each build): builds the native addon for every platform that this machine has a compiler for, into prebuilds/PLATFORM-ARCH/,
-// which `npm pack` takes along: npm no longer runs install scripts of dependencies by itself, and a laptop has no compiler. The
-// addons have the CPU device alone, are stripped, and carry the C++ runtime inside. What cannot be built is named with the reason
-// and the package that is missing; the exit code is 0 when at least one was built and 1 when none was.
+// `npm run prebuilds` (npm would run a script named prebuild before each build): builds the native addon for every platform that
+// this machine has a compiler for, into prebuilds/PLATFORM-ARCH/, which `npm pack` takes along: npm no longer runs install scripts
+// of dependencies by itself, and a laptop has no compiler. The addons have the CPU device alone, are stripped, and carry the C++
+// runtime inside. What cannot be built is named with the reason and the package that is missing; the exit code is 0 when at least
+// one was built and 1 when none was.
 //   node native/prebuilds.mjs [linux-x64 linux-arm64 win32-x64]   only these; then each of them must be built
 
 import { spawnSync } from 'node:child_process';
@@ -9,6 +10,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, wr
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
+import { argv } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -57,18 +59,26 @@ function importLibrary(folder, prefix) {
   return library;
 }
 
-/** @returns why the addon was not built, or null */
-function build(name) {
-  const { prefix, compiler, system, processor, package: debian } = targets[name];
+/** Where CMake builds for a platform. */
+export const buildFolder = (name) => join(root, 'build', 'prebuild', name);
+
+/** Why nothing can be built for a platform, or null. */
+export function missingCompiler(name) {
+  const { prefix, compiler, package: debian } = targets[name];
   const cxx = `${prefix}${compiler}`;
-  if (!run(cxx, ['--version']).ok) return `the compiler ${cxx} was not found (Debian: apt-get install ${debian})`;
-  const folder = join(root, 'build', 'prebuild', name);
+  return run(cxx, ['--version']).ok ? null : `the compiler ${cxx} was not found (Debian: apt-get install ${debian})`;
+}
+
+/** Arguments of CMake that configure the build for a platform. */
+export function configuration(name) {
+  const { prefix, compiler, system, processor } = targets[name];
+  const folder = buildFolder(name);
   mkdirSync(folder, { recursive: true });
   const settings = {
     CMAKE_BUILD_TYPE: 'Release',
     CMAKE_SYSTEM_NAME: system,
     CMAKE_SYSTEM_PROCESSOR: processor,
-    CMAKE_CXX_COMPILER: cxx,
+    CMAKE_CXX_COMPILER: `${prefix}${compiler}`,
     // The C++ runtime goes into the addon: a laptop may have an older one, or none.
     CMAKE_SHARED_LINKER_FLAGS:
       system === 'Windows' ? '-static -s' : '-static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections -s',
@@ -77,10 +87,15 @@ function build(name) {
     VERSEMI_CUDA: 'OFF',
   };
   if (system === 'Windows') settings.CMAKE_JS_LIB = importLibrary(folder, prefix);
-  const steps = [
-    ['-S', '.', '-B', folder, ...Object.entries(settings).map(([key, value]) => `-D${key}=${value}`)],
-    ['--build', folder, '-j', `${availableParallelism()}`, '--target', 'versemi'],
-  ];
+  return ['-S', '.', '-B', folder, ...Object.entries(settings).map(([key, value]) => `-D${key}=${value}`)];
+}
+
+/** @returns why the addon was not built, or null */
+function build(name) {
+  const missing = missingCompiler(name);
+  if (missing !== null) return missing;
+  const folder = buildFolder(name);
+  const steps = [configuration(name), ['--build', folder, '-j', `${availableParallelism()}`, '--target', 'versemi']];
   for (const args of steps) {
     const { ok, output } = run('cmake', args);
     if (!ok) return `the build failed:\n${output.trimEnd().split('\n').slice(-15).join('\n')}`;
@@ -91,24 +106,27 @@ function build(name) {
   return null;
 }
 
-const asked = process.argv.slice(2);
-const unknown = asked.filter((name) => !Object.hasOwn(targets, name));
-if (unknown.length > 0) {
-  console.error(`versemi: no such platform: ${unknown.join(', ')}; there are ${Object.keys(targets).join(', ')}`);
-  process.exit(1);
-}
-let built = 0;
-let failed = 0;
-for (const name of asked.length > 0 ? asked : Object.keys(targets)) {
-  const file = join(root, 'prebuilds', name, 'versemi.node');
-  rmSync(file, { force: true });
-  const reason = build(name);
-  if (reason === null) {
-    built++;
-    console.log(`versemi: prebuilds/${name}/versemi.node, ${(statSync(file).size / 2 ** 20).toFixed(1)} MiB`);
-  } else {
-    failed++;
-    console.error(`versemi: prebuilds/${name} was not made: ${reason}`);
+function main(asked) {
+  const unknown = asked.filter((name) => !Object.hasOwn(targets, name));
+  if (unknown.length > 0) {
+    console.error(`versemi: no such platform: ${unknown.join(', ')}; there are ${Object.keys(targets).join(', ')}`);
+    process.exit(1);
   }
+  let built = 0;
+  let failed = 0;
+  for (const name of asked.length > 0 ? asked : Object.keys(targets)) {
+    const file = join(root, 'prebuilds', name, 'versemi.node');
+    rmSync(file, { force: true });
+    const reason = build(name);
+    if (reason === null) {
+      built++;
+      console.log(`versemi: prebuilds/${name}/versemi.node, ${(statSync(file).size / 2 ** 20).toFixed(1)} MiB`);
+    } else {
+      failed++;
+      console.error(`versemi: prebuilds/${name} was not made: ${reason}`);
+    }
+  }
+  if (!existsSync(join(root, 'prebuilds')) || built === 0 || (asked.length > 0 && failed > 0)) process.exitCode = 1;
 }
-if (!existsSync(join(root, 'prebuilds')) || built === 0 || (asked.length > 0 && failed > 0)) process.exitCode = 1;
+
+if (argv[1] === fileURLToPath(import.meta.url)) main(argv.slice(2));

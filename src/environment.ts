@@ -80,11 +80,25 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'NODE_OPTIONS',
+    effect: 'options of Node; what opens the debugger by them (--inspect, an editor) keeps it open',
+    values: 'see Node',
+    default: 'none',
+    readers: ['versemi'],
+  },
+  {
     name: 'VERSEMI_DATA',
     effect: 'folder of the real datasets that the bench and the tests take',
     values: 'a path',
     default: '`../shared/data`',
     readers: ['bench', 'tests'],
+  },
+  {
+    name: 'VERSEMI_CRASH_KILLS',
+    effect: 'how often the crash test kills a training',
+    values: 'an even whole number',
+    default: '30',
+    readers: ['tests'],
   },
   {
     name: 'OPENBLAS_CORETYPE',
@@ -134,6 +148,13 @@ export const environmentTable = [
     values: '`all`, or a list such as `80-real;90a-real`',
     default: 'that of the GPU found, else 80 with PTX',
     readers: ['install', 'tests'],
+  },
+  {
+    name: 'VERSEMI_TEST_CASES',
+    effect: 'few: the native tests take short lists of cases',
+    values: '`few`',
+    default: 'every case',
+    readers: ['tests'],
   },
   {
     name: 'CXX',

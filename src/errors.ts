@@ -1,3 +1,5 @@
+import { visible, visibleName } from './visible-text.js';
+
 /**
  * Coded errors. Every failure that a user can cause or mend is a {@link VersemiError}: a code from the table below, and
  * one sentence shape: where (file, field), what was expected, what was found, how to mend it.
@@ -29,6 +31,7 @@ export const errorTable = {
   FILE_FORMAT: { kind: 'input', title: 'A file is not of the expected format' },
   FORMAT_UNSUPPORTED: { kind: 'input', title: 'A file uses a feature of its format that is not supported' },
   DISK_FULL: { kind: 'io', title: 'The disk is full' },
+  FOLDER_IN_USE: { kind: 'io', title: 'A folder is in use' },
   IO_FAILED: { kind: 'io', title: 'Reading or writing failed' },
   // volumes and datasets
   VOLUME_INVALID: { kind: 'input', title: 'A volume is not valid' },
@@ -43,8 +46,8 @@ export const errorTable = {
   PLAN_CONTRADICTION: { kind: 'plan', title: 'Two settings of a plan contradict each other' },
   // models and checkpoints
   MODEL_INVALID: { kind: 'model', title: 'A model file is not valid' },
-  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task' },
-  CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another plan' },
+  MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task or a dataset' },
+  CHECKPOINT_MISMATCH: { kind: 'model', title: 'A checkpoint belongs to another run' },
   // devices
   DEVICE_UNAVAILABLE: { kind: 'device', title: 'A device is not available' },
   DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },
@@ -100,24 +103,16 @@ function sentence(code: ErrorCode, details: ErrorDetails): string {
   return text;
 }
 
-/** Names and values from files may be as long as a file, or hold codes that a terminal obeys. */
+/** Names and values from files may be as long as a file, or hold characters that a terminal obeys. */
 const longestPart = 4096;
 
 function printable(details: ErrorDetails): ErrorDetails {
-  const part = (text: string) => {
+  const part = (name: string, text: string) => {
     const cut = text.length > longestPart ? `${text.slice(0, longestPart)}...` : text;
-    return Array.from(cut, (letter) =>
-      isControl(letter) ? `\\x${letter.charCodeAt(0).toString(16).padStart(2, '0')}` : letter,
-    ).join('');
+    return name === 'file' || name === 'field' ? visibleName(cut) : visible(cut);
   };
   const entries = Object.entries(details).filter(([, text]) => text !== undefined);
-  return Object.fromEntries(entries.map(([name, text]) => [name, part(String(text))]));
-}
-
-/** Control characters but line breaks and tabs, which stack traces have. */
-function isControl(letter: string): boolean {
-  const code = letter.charCodeAt(0);
-  return (code < 32 && code !== 9 && code !== 10) || (code >= 127 && code < 160);
+  return Object.fromEntries(entries.map(([name, text]) => [name, part(name, String(text))]));
 }
 
 /** True for an error with one of the given codes (any code when none is given). */

@@ -8,6 +8,7 @@
 
 export { runBench } from './bench/cases.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
+export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
 export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
 export { type LoadedModel, loadModel, readModel, saveModel } from './checkpoints/files.js';
 export {
@@ -18,11 +19,18 @@ export {
   modelMetadata,
   type ValidationSummary,
 } from './checkpoints/metadata.js';
-export { type NetworkChoice, networkOf, type ParsedModel, parseModel } from './checkpoints/model-file.js';
+export {
+  loadModelBytes,
+  type NetworkChoice,
+  networkOf,
+  type ParsedModel,
+  parseModel,
+} from './checkpoints/model-file.js';
 export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
 export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
+export { encodeNifti, type OpenScanBytesOptions, openScanBytes } from './datasets/nifti-bytes.js';
 export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
 export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
@@ -36,6 +44,7 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
 export {
   type CaseOutcome,
   type EvaluatedCase,
@@ -51,7 +60,10 @@ export {
   type EvaluationFacts,
   type EvaluationProgress,
   evaluateDataset,
+  evaluateSelected,
   makeEvaluation,
+  type SelectedDataset,
+  selectCases,
 } from './inference/evaluate-dataset.js';
 export {
   type PredictOptions,
@@ -87,12 +99,13 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
-export type { PreprocessedCase } from './preprocessing/preprocessed-case.js';
-export { casesToCsv, writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
+export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';
-export type { Scan } from './scans/scan.js';
+export { type Scan, scanOf, volumeOf } from './scans/scan.js';
 export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';

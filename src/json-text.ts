@@ -10,15 +10,21 @@ export interface JsonSource {
 
 /** No file of this project nests deeper; whoever walks a value may then do so recursively. */
 const deepestNesting = 100;
+/** No file of this project holds more; each takes some hundred bytes of memory, a hundred times what it takes as text. */
+const mostValues = 2_000_000;
+/** Where the parser does not say what is wrong, texts up to this length are searched for it. */
+const longestSearched = 1 << 20;
+const otherFile = 'Check that this is the file that you mean.';
 
 /**
  * A value from JSON as people and programs write it: with or without a byte order mark, in UTF-8 or, as PowerShell writes it,
  * in UTF-16.
- * @throws an error of `source.code` with line and column when it is not JSON, or nested too deeply
+ * @throws an error of `source.code` with line and column when it is not JSON, and one when it is nested too deeply or holds too
+ *   many values, before memory is taken for them
  */
 export function parseJson(content: string | Uint8Array, source: JsonSource): unknown {
   const text = (typeof content === 'string' ? content : decoded(content)).replace(/^\uFEFF/, '');
-  const wrong = (place: string | undefined, expected: string, found: string, cause?: unknown) =>
+  const wrong = (place: string | undefined, expected: string, found: string, remedy: string, cause?: unknown) =>
     new VersemiError(
       source.code,
       {
@@ -28,20 +34,22 @@ export function parseJson(content: string | Uint8Array, source: JsonSource): unk
           : { field: [source.field, place].filter((part) => part !== undefined).join(', ') }),
         expected,
         found,
-        remedy: 'Mend the syntax at that place.',
+        remedy,
       },
       cause,
     );
-  let value: unknown;
+  const { levels, values } = extentOf(text);
+  if (levels > deepestNesting)
+    throw wrong(undefined, `JSON of at most ${deepestNesting} levels`, 'lists or objects nested deeper', otherFile);
+  if (values > mostValues) throw wrong(undefined, `JSON of at most ${mostValues} values`, 'more', otherFile);
   try {
-    value = JSON.parse(text);
+    return JSON.parse(text);
   } catch (error) {
     const { message } = error as Error;
-    throw wrong(lineAndColumn(text, errorPosition(text, message)), 'valid JSON', message, error);
+    const position = errorPosition(text, message);
+    const place = position === undefined ? undefined : lineAndColumn(text, position);
+    throw wrong(place, 'valid JSON', message, 'Mend the syntax at that place.', error);
   }
-  if (nesting(value, deepestNesting) > deepestNesting)
-    throw wrong(undefined, `JSON of at most ${deepestNesting} levels`, 'lists or objects nested deeper');
-  return value;
 }
 
 function decoded(bytes: Uint8Array): string {
@@ -50,9 +58,10 @@ function decoded(bytes: Uint8Array): string {
 }
 
 /** Where the parser stopped. It does not always say so: then the shortest beginning that is wrong by itself is looked for. */
-function errorPosition(text: string, message: string): number {
+function errorPosition(text: string, message: string): number | undefined {
   const stated = /position (\d+)/.exec(message)?.[1];
   if (stated !== undefined) return Number(stated);
+  if (text.length > longestSearched) return undefined;
   let [right, wrong] = [0, text.length + 1];
   while (wrong - right > 1) {
     const middle = (right + wrong) >> 1;
@@ -79,15 +88,30 @@ function lineAndColumn(text: string, position: number): string {
   return `line ${before.length}, column ${before.at(-1)!.length + 1}`;
 }
 
-/** Levels of lists and objects, counted no further than one beyond `most`. */
-function nesting(value: unknown, most: number): number {
-  let level: object[] = isContainer(value) ? [value] : [];
-  let levels = 0;
-  while (level.length > 0 && levels <= most) {
-    levels++;
-    level = level.flatMap((container) => Object.values(container).filter(isContainer));
+/** Deepest level and number of values of a JSON text, counted no further than one beyond what is allowed. */
+function extentOf(text: string): { readonly levels: number; readonly values: number } {
+  let [level, levels, values] = [0, 0, 1];
+  for (let at = 0; at < text.length; at++) {
+    const letter = text.charCodeAt(at);
+    if (letter === 0x22) at = endOfString(text, at);
+    else if (letter === 0x2c) values++;
+    else if (letter === 0x5b || letter === 0x7b) {
+      values++;
+      levels = Math.max(levels, ++level);
+    } else if (letter === 0x5d || letter === 0x7d) level--;
+    if (levels > deepestNesting || values > mostValues) break;
   }
-  return levels;
+  return { levels, values };
+}
+
+/** Position of the quote that ends the string beginning at `start`, or behind the end of the text. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); end >= 0; end = text.indexOf('"', end + 1)) {
+    let escapes = 0;
+    while (text.charCodeAt(end - 1 - escapes) === 0x5c) escapes++;
+    if (escapes % 2 === 0) return end;
+  }
+  return text.length;
 }
 
 function isContainer(value: unknown): value is object {

@@ -15,6 +15,7 @@ export const streams = {
   phantom: 5,
   split: 6,
   test: 7,
+  validation: 9,
 } as const;
 
 const multiplier0 = 0xd2511f53;

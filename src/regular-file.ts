@@ -69,19 +69,23 @@ const mostJsonBytes = 64 << 20;
  * @throws as {@link withRegularFile}; an error of `code`
  */
 export function readJsonFile(file: string, code: ErrorCode): unknown {
-  return parseJson(readSmallFile(file), { file, code });
+  return parseJson(readWholeFile(file, mostJsonBytes), { file, code });
 }
 
-function readSmallFile(file: string): Uint8Array {
+/**
+ * The bytes of a regular file that has no reason to be large.
+ * @throws as {@link withRegularFile}; VERSEMI_FORMAT_UNSUPPORTED when it is larger than `mostBytes`
+ */
+export function readWholeFile(file: string, mostBytes: number): Uint8Array {
   let descriptor: number | undefined;
   try {
     descriptor = openSync(file, openFlags);
     const facts = fstatSync(descriptor);
     requireRegular(facts, file);
-    if (facts.size > mostJsonBytes) {
+    if (facts.size > mostBytes) {
       throw new VersemiError('FORMAT_UNSUPPORTED', {
         file,
-        expected: `a JSON file of at most ${mostJsonBytes} bytes`,
+        expected: `a file of at most ${mostBytes} bytes`,
         found: `${facts.size} bytes`,
         remedy: 'Check that this is the file that you mean.',
       });

@@ -22,8 +22,12 @@ import {
 import { setPieces, statisticsBytes } from './tile-statistics';
 import { packWinograd, winogradPackedBytes, winogradPartBytes } from './winograd';
 
+/** Whether any tap of the planned pass can lie inside the tensor: else the weights are not read. */
+let hasTaps: bool = true;
+
 /** Plans the forward convolution of the call. */
 export function planForward(): void {
+  hasTaps = true;
   setInput(
     integer(CONVOLUTION_N), integer(CONVOLUTION_IN_D), integer(CONVOLUTION_IN_H), integer(CONVOLUTION_IN_W),
     integer(CONVOLUTION_IN_C),
@@ -45,8 +49,65 @@ export function planForward(): void {
 // gradOutput[o] * weight[k] with o * s + k - pad = i. With r = (phase + pad) mod s these are k = r + s * t and
 // o = q + (phase + pad - r) / s - t: a convolution of gradOutput with the taps of the phase in reverse order, stride 1.
 
-/** Taps of a phase along axis a (0 = depth), and the pad of its convolution. */
+//
+// Where the stride is larger than the kernel, phases without taps lie between those with taps, and each is filled with the
+// bias alone. Where they are many, what is filled is cut by windows in their place: gap j, written as phase -1 - j, is all
+// voxels behind window j. So the number of passes does not grow with the stride.
+
+/** Phases with taps among the first and among the last ones of an axis whose stride is larger than its kernel. */
+function firstPhases(axis: i32): i32 {
+  return min(integer(CONVOLUTION_IN_D + axis), integer(CONVOLUTION_K_D + axis) - integer(CONVOLUTION_PAD_D + axis));
+}
+function lastPhases(axis: i32): i32 {
+  const stride = integer(CONVOLUTION_S_D + axis);
+  return max(0, min(stride, integer(CONVOLUTION_IN_D + axis)) - (stride - integer(CONVOLUTION_PAD_D + axis)));
+}
+
+/** Windows along an axis with voxels behind them that no window covers. */
+function gaps(axis: i32): i32 {
+  const stride = integer(CONVOLUTION_S_D + axis);
+  const behind = integer(CONVOLUTION_IN_D + axis) + integer(CONVOLUTION_PAD_D + axis) - integer(CONVOLUTION_K_D + axis);
+  return behind > 0 ? (behind + stride - 1) / stride : 0;
+}
+
+/** Whether it takes fewer passes to fill gaps. */
+function fillsGaps(axis: i32): bool {
+  const stride = integer(CONVOLUTION_S_D + axis);
+  if (stride <= integer(CONVOLUTION_K_D + axis)) return false;
+  return min(stride, integer(CONVOLUTION_IN_D + axis)) - firstPhases(axis) - lastPhases(axis) > gaps(axis);
+}
+
+/** Number of passes along axis a (0 = depth), and the phase or gap that pass i is. */
+function phases(axis: i32): i32 {
+  if (fillsGaps(axis)) return firstPhases(axis) + lastPhases(axis) + gaps(axis);
+  return min(integer(CONVOLUTION_S_D + axis), integer(CONVOLUTION_IN_D + axis));
+}
+function phaseOf(axis: i32, i: i32): i32 {
+  if (!fillsGaps(axis)) return i;
+  const first = firstPhases(axis);
+  if (i < first) return i;
+  const last = lastPhases(axis);
+  if (i < first + last) return integer(CONVOLUTION_S_D + axis) - integer(CONVOLUTION_PAD_D + axis) + i - first;
+  return first + last - i - 1;
+}
+
+/** Where the voxels of a phase or gap begin, how far they stand apart, and how many they are. */
+function phaseBegin(axis: i32, phase: i32): i32 {
+  if (phase >= 0) return phase;
+  return (-1 - phase) * integer(CONVOLUTION_S_D + axis) + integer(CONVOLUTION_K_D + axis) - integer(CONVOLUTION_PAD_D + axis);
+}
+function phaseStep(axis: i32, phase: i32): i32 {
+  return phase < 0 ? 1 : integer(CONVOLUTION_S_D + axis);
+}
+function phaseGrid(axis: i32, phase: i32): i32 {
+  const stride = integer(CONVOLUTION_S_D + axis);
+  const behind = integer(CONVOLUTION_IN_D + axis) - phaseBegin(axis, phase);
+  return phase < 0 ? min(behind, stride - integer(CONVOLUTION_K_D + axis)) : (behind + stride - 1) / stride;
+}
+
+/** Taps of a phase, and the pad of its convolution. */
 function phaseTaps(axis: i32, phase: i32): i32 {
+  if (phase < 0) return 0;
   const stride = integer(CONVOLUTION_S_D + axis);
   const rest = (phase + integer(CONVOLUTION_PAD_D + axis)) % stride;
   const kernel = integer(CONVOLUTION_K_D + axis);
@@ -59,26 +120,21 @@ function phasePad(axis: i32, phase: i32): i32 {
   return phaseTaps(axis, phase) - 1 - shifted / stride;
 }
 
-function phaseGrid(axis: i32, phase: i32): i32 {
-  const stride = integer(CONVOLUTION_S_D + axis);
-  return max(0, (integer(CONVOLUTION_IN_D + axis) - phase + stride - 1) / stride);
-}
-
-/** Plans a phase; false where it has no voxels. A phase without taps keeps one tap of weight 0 outside the tensor. */
-function planPhase(d: i32, h: i32, w: i32): bool {
+/** Plans a phase. One without taps keeps a single tap that lies outside the tensor. */
+function planPhase(d: i32, h: i32, w: i32): void {
   const gridD = phaseGrid(0, d);
   const gridH = phaseGrid(1, h);
   const gridW = phaseGrid(2, w);
-  if (gridD == 0 || gridH == 0 || gridW == 0) return false;
   const tapsD = phaseTaps(0, d);
   const tapsH = phaseTaps(1, h);
   const tapsW = phaseTaps(2, w);
+  hasTaps = tapsD != 0 && tapsH != 0 && tapsW != 0;
   setInput(
     integer(CONVOLUTION_N), integer(CONVOLUTION_OUT_D), integer(CONVOLUTION_OUT_H), integer(CONVOLUTION_OUT_W),
-    integer(CONVOLUTION_OUT_C),
+    hasTaps ? integer(CONVOLUTION_OUT_C) : 1,
   );
   setStride(1, 1, 1);
-  if (tapsD == 0 || tapsH == 0 || tapsW == 0) {
+  if (!hasTaps) {
     setKernel(1, 1, 1, integer(CONVOLUTION_IN_C));
     setPad(gridD, 0, 0);
   } else {
@@ -87,11 +143,10 @@ function planPhase(d: i32, h: i32, w: i32): bool {
   }
   setGrid(gridD, gridH, gridW);
   setOutput(
-    integer(CONVOLUTION_IN_D), integer(CONVOLUTION_IN_H), integer(CONVOLUTION_IN_W), d, h, w,
-    integer(CONVOLUTION_S_D), integer(CONVOLUTION_S_H), integer(CONVOLUTION_S_W),
+    integer(CONVOLUTION_IN_D), integer(CONVOLUTION_IN_H), integer(CONVOLUTION_IN_W),
+    phaseBegin(0, d), phaseBegin(1, h), phaseBegin(2, w), phaseStep(0, d), phaseStep(1, h), phaseStep(2, w),
   );
   planTiles();
-  return true;
 }
 
 /** Packs this part's share of a phase's weights: reversed taps, [panel of inC][tap][outC][8]. */
@@ -143,9 +198,12 @@ function measure(transposed: bool): void {
     addPass();
     return;
   }
-  for (let d = 0; d < integer(CONVOLUTION_S_D); d++) {
-    for (let h = 0; h < integer(CONVOLUTION_S_H); h++) {
-      for (let w = 0; w < integer(CONVOLUTION_S_W); w++) if (planPhase(d, h, w)) addPass();
+  for (let d = 0; d < phases(0); d++) {
+    for (let h = 0; h < phases(1); h++) {
+      for (let w = 0; w < phases(2); w++) {
+        planPhase(phaseOf(0, d), phaseOf(1, h), phaseOf(2, w));
+        addPass();
+      }
     }
   }
 }
@@ -159,6 +217,7 @@ function addPass(): void {
 
 /** Weights as the pass reads them, and before that, where both are needed, as plain panels. */
 function passPackedBytes(): f64 {
+  if (!hasTaps) return 0;
   return mode == MODE_WINOGRAD ? lines(winogradPackedBytes()) + lines(packedBytes()) : lines(packedBytes());
 }
 
@@ -214,13 +273,13 @@ function eachPhase(
   statistics: usize,
 ): void {
   let firstPiece = 0;
-  for (let d = 0; d < integer(CONVOLUTION_S_D); d++) {
-    for (let h = 0; h < integer(CONVOLUTION_S_H); h++) {
-      for (let w = 0; w < integer(CONVOLUTION_S_W); w++) {
-        if (!planPhase(d, h, w)) continue;
+  for (let d = 0; d < phases(0); d++) {
+    for (let h = 0; h < phases(1); h++) {
+      for (let w = 0; w < phases(2); w++) {
+        planPhase(phaseOf(0, d), phaseOf(1, h), phaseOf(2, w));
         if (prepare) {
           const plain = mode == MODE_WINOGRAD ? packed + <usize>lines(winogradPackedBytes()) : packed;
-          packPhase(weight, d, h, w, plain);
+          packPhase(weight, phaseOf(0, d), phaseOf(1, h), phaseOf(2, w), plain);
           padInput(input, padded);
         } else {
           runPass(paddedBytes() > 0 ? padded : input, packed, bias, output, area, statistics, firstPiece, pieces);

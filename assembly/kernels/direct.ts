@@ -37,7 +37,7 @@ function align(bytes: usize): usize {
 /** Lays the areas out in this part's scratch. */
 export function bindDirect(area: usize): void {
   strip = area;
-  voxelTable = strip + align(stripBytes);
+  voxelTable = strip + align(<usize>stripBytes);
   tapTable = voxelTable + (((<usize>(tileRows * tileColumns) + 11) >> 3) << 6);
   tailTile = tapTable + (((<usize>(kernelDepth * kernelHeight) + 7) >> 3) << 6);
   tableRows = -1;

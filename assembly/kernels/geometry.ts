@@ -113,7 +113,8 @@ export let patch: i32 = 0;
 /** Rows and columns of input under a full tile, borders included. */
 export let stripRows: i32 = 0;
 export let stripColumns: i32 = 0;
-export let stripBytes: usize = 0;
+/** May exceed 32 bits: then the scratch memory cannot be had, and nothing runs. */
+export let stripBytes: f64 = 0;
 /** Height and width of the padded copy (MODE_PADDED). */
 export let paddedHeight: i32 = 0;
 export let paddedWidth: i32 = 0;
@@ -190,7 +191,7 @@ export function planTiles(): void {
   const tiles = <f64>samples * tilesPerSample;
   panelsPerGroup = max(1, min(panelsPerGroup, <i32>((<f64>panels * tiles) / FEW_ITEMS)));
   groups = ceilDivide(panels, panelsPerGroup);
-  stripBytes = copied ? <usize>(kernelDepth * stripRows * stripColumns * channels) * 4 : 0;
+  stripBytes = copied ? <f64>kernelDepth * stripRows * stripColumns * channels * 4 : 0;
 }
 
 /** Bytes of the transformed inputs and products of a tile. */
@@ -271,7 +272,7 @@ export function setPanelsPerGroup(count: i32): void {
 export function partBytes(): f64 {
   const voxels = <f64>tileRows * tileColumns + 4;
   return (
-    ceil(<f64>stripBytes / 64) * 64 +
+    ceil(stripBytes / 64) * 64 +
     ceil(voxels / 8) * 64 +
     ceil(<f64>(kernelDepth * kernelHeight) / 8) * 64 +
     ceil(voxels / 2) * 64

@@ -8,7 +8,7 @@
 // Per tile the input is copied with borders as [channel block of 4][depth, height, width][4] (fewer than four channels:
 // [depth, height, width][channels]) and a panel of gradOutput as [voxel][8].
 
-import { barrier, buffer, endItem, firstItem, integer, part, scratch } from './call';
+import { barrier, buffer, endItem, firstItem, integer, lines, part, scratch } from './call';
 import { addPieces, columnSumBytes, sumPieces } from './column-sums';
 import { planForward } from './convolution';
 import { ceilDivide, mode, MODE_WINOGRAD } from './geometry';
@@ -57,11 +57,14 @@ let blocksPerDepth: i32 = 0;
 let blocks: i32 = 0;
 /** Voxels of a channel block's strip. */
 let planeVoxels: i32 = 0;
-let stripBytes: usize = 0;
+/** As `partialTotal`, this may exceed 32 bits: then the scratch memory cannot be had, and nothing runs. */
+let stripBytes: f64 = 0;
 let vectorBytes: usize = 0;
+/** Bytes of the partial sums of a segment, and of all. */
 let partialBytes: usize = 0;
+let partialTotal: f64 = 0;
 
-const STRIP_BUDGET: i32 = 131072;
+const STRIP_BUDGET: f64 = 131072;
 const LARGEST_TILE: i32 = 384;
 const PARTIAL_LIMIT: f64 = 16777216;
 const MOST_SEGMENTS: i32 = 16;
@@ -88,15 +91,15 @@ function plan(): void {
   blocks = kD * blocksPerDepth;
   panels = ceilDivide(outC, 8);
 
-  const channelBytes = channelBlocks * lanes * 4 * kD;
-  const columnLimit = max(16, min(LARGEST_TILE, STRIP_BUDGET / (channelBytes * kH * sW)));
+  const channelBytes = <f64>channelBlocks * lanes * 4 * kD;
+  const columnLimit = <i32>max(16, min(<f64>LARGEST_TILE, STRIP_BUDGET / (channelBytes * kH * sW)));
   if (outW > columnLimit) {
     tileColumns = ceilDivide(outW, ceilDivide(outW, columnLimit));
     tileRows = 1;
   } else {
     tileColumns = outW;
     const rowBytes = channelBytes * ((outW - 1) * sW + kW) * sH;
-    const limit = max(1, min(LARGEST_TILE / outW, STRIP_BUDGET / rowBytes - (kH - sH)));
+    const limit = max(1, min(LARGEST_TILE / outW, <i32>(STRIP_BUDGET / rowBytes) - (kH - sH)));
     tileRows = ceilDivide(outH, ceilDivide(outH, min(limit, outH)));
   }
   rowTiles = ceilDivide(outH, tileRows);
@@ -105,10 +108,12 @@ function plan(): void {
   stripRows = (tileRows - 1) * sH + kH;
   stripColumns = (tileColumns - 1) * sW + kW;
   planeVoxels = kD * stripRows * stripColumns;
-  stripBytes = (<usize>(planeVoxels * channelBlocks * lanes) * 4 + 127) & ~63;
+  stripBytes = lines(<f64>kD * stripRows * stripColumns * channelBlocks * lanes * 4 + 64);
   vectorBytes = <usize>(tileRows * tileColumns) * 32;
-  partialBytes = <usize>blocks * 4 * <usize>panels * 32;
-  segments = <i32>max(1, min(<f64>min(MOST_SEGMENTS, ceilDivide(tiles, 4)), PARTIAL_LIMIT / <f64>partialBytes));
+  const pieceBytes = <f64>blocks * 4 * panels * 32;
+  partialBytes = <usize>pieceBytes;
+  segments = <i32>max(1, min(<f64>min(MOST_SEGMENTS, ceilDivide(tiles, 4)), PARTIAL_LIMIT / pieceBytes));
+  partialTotal = pieceBytes * segments;
   panelsPerGroup = max(1, (panels * segments) / ITEMS);
   groups = ceilDivide(panels, panelsPerGroup);
 }
@@ -118,7 +123,7 @@ export function gradWeightScratch(threads: i32): f64 {
   const bias = columnSumBytes(gradientRows(), integer(CONVOLUTION_OUT_C));
   if (mode == MODE_WINOGRAD) return filteredGradientScratch(threads) + bias;
   plan();
-  return <f64>partialBytes * segments + <f64>threads * (<f64>stripBytes + <f64>vectorBytes) + bias;
+  return partialTotal + <f64>threads * (stripBytes + <f64>vectorBytes) + bias;
 }
 
 /** Voxels of gradOutput. */
@@ -142,8 +147,9 @@ export function gradWeight(parts: i32): void {
   }
   plan();
   const partials = scratch;
-  const strip = partials + partialBytes * <usize>segments + <usize>part * (stripBytes + vectorBytes);
-  const bias = partials + partialBytes * <usize>segments + <usize>parts * (stripBytes + vectorBytes);
+  const strips = partials + <usize>partialTotal;
+  const strip = strips + <usize>part * (<usize>stripBytes + vectorBytes);
+  const bias = strips + <usize>parts * (<usize>stripBytes + vectorBytes);
   const total = <usize>(segments * groups);
   const end = endItem(total);
   for (let item = firstItem(total); item < end; item++) {
@@ -162,7 +168,7 @@ export function gradWeight(parts: i32): void {
 function sumSegment(segment: i32, first: i32, last: i32, partial: usize, strip: usize): void {
   const panelBytes = <usize>blocks << 7;
   fillFloats(partial + <usize>first * panelBytes, (<usize>(last - first) * panelBytes) >> 2, 0);
-  const vectors = strip + stripBytes;
+  const vectors = strip + <usize>stripBytes;
   const from = <i32>((<i64>tiles * segment) / segments);
   const to = <i32>((<i64>tiles * (segment + 1)) / segments);
   for (let tile = from; tile < to; tile++) {

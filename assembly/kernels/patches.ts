@@ -6,7 +6,7 @@ import {
   CUT_MIX_BUFFER_MIXES, CUT_MIX_BUFFER_PATCHES, CUT_MIX_BUFFER_TABLE, CUT_MIX_D, CUT_MIX_H, CUT_MIX_N, CUT_MIX_SOURCES,
   CUT_MIX_W, CUT_PATCHES_BUFFER_LOOKUP, CUT_PATCHES_BUFFER_PATCHES, CUT_PATCHES_BUFFER_TABLE, CUT_PATCHES_BUFFER_VOLUMES,
   CUT_PATCHES_D, CUT_PATCHES_H, CUT_PATCHES_LOOKUPS, CUT_PATCHES_N, CUT_PATCHES_TOTAL, CUT_PATCHES_W, LOOKUP_LENGTH,
-  MIX_ROW_LENGTH, PATCH_ROW_LENGTH,
+  MIX_ROW_LENGTH, PAIR_SHARES, PATCH_ROW_LENGTH,
 } from './table';
 
 /** A whole number of a table; NaN and numbers beyond a billion become -1e9, which lies outside of every volume. */
@@ -21,9 +21,13 @@ function flag(row: usize, i: usize): bool {
 
 function lookedUp(value: f32, lookup: usize, lookups: i64, table: i64): f32 {
   if (table < 0 || table >= lookups || lookup == 0) return value;
-  const label: i64 = value >= -1e9 && value <= 1e9 ? <i64>value : -1;
-  if (label < 0 || label >= LOOKUP_LENGTH) return 0;
-  return load<f32>(lookup + (<usize>(table * LOOKUP_LENGTH + label) << 2));
+  if (!(value >= 0 && value < 16777216)) return 0;
+  const entries = lookup + (<usize>(table * LOOKUP_LENGTH) << 2);
+  const pair = <i32>value;
+  const first = load<f32>(entries + (<usize>(pair & 255) << 2));
+  const share = pair >> 16;
+  if (share == 0) return first;
+  return first + (load<f32>(entries + (<usize>((pair >> 8) & 255) << 2)) - first) * (<f32>share / <f32>PAIR_SHARES);
 }
 
 /** cut_patches. */

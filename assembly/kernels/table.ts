@@ -78,6 +78,7 @@
 @inline export const PATCH_ROW_LENGTH: i32 = 13;
 @inline export const MIX_ROW_LENGTH: i32 = 8;
 @inline export const LOOKUP_LENGTH: i32 = 256;
+@inline export const PAIR_SHARES: i32 = 510;
 
 // convolution: the attributes that its rows begin with
 @inline export const CONVOLUTION_N: i32 = 0;

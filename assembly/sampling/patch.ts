@@ -26,6 +26,27 @@ export function binaryTarget(labels: usize, output: usize, count: i32, lookup: u
   }
 }
 
+/**
+ * output f32 = share of the labels with lookup[label] != 0 in each label pair (see src/wasm/host-resample.ts); `lookup` is
+ * u8[256]. `output` may be `pairs`.
+ */
+export function pairTarget(pairs: usize, output: usize, count: i32, lookup: usize): void {
+  for (let i = 0; i < count; i++) {
+    const pair = <i32>load<f32>(pairs + (<usize>i << 2));
+    const first = <f32>(load<u8>(lookup + (pair & 255)) != 0);
+    const share = pair >> 16;
+    // The values are 0 and 1: all but the division is exact, and a device that fuses the sum gives the same bits.
+    const value =
+      share == 0 ? first : first + (<f32>(load<u8>(lookup + ((pair >> 8) & 255)) != 0) - first) * (<f32>share / <f32>510);
+    store<f32>(output + (<usize>i << 2), value);
+  }
+}
+
+/** output u8 = byte `shift` / 8 of each label pair: 0 for the first label, 8 for the second. */
+export function pairLabels(pairs: usize, output: usize, count: i32, shift: i32): void {
+  for (let i = 0; i < count; i++) store<u8>(output + i, <u8>(<i32>load<f32>(pairs + (<usize>i << 2)) >> shift));
+}
+
 /** data = data * scale + shift, in place. */
 export function scaleShift(data: usize, count: i32, scale: f32, shift: f32): void {
   const scales = f32x4.splat(scale);

@@ -190,3 +190,110 @@ function better(votes: usize, best: u32, label: u32): u32 {
   const challenger = load<f32>(votes + (<usize>label << 2));
   return challenger > champion || (challenger == champion && label < best) ? label : best;
 }
+
+/**
+ * One output slice of label pairs (see src/wasm/host-resample.ts): each label's share of the source voxels under an output
+ * voxel, with weights per axis; the largest share and the next. Output voxel (x, y) takes tapsX columns from firstX[x] on with
+ * weights weightsX[x * tapsX ...], likewise along y; `slices`: addresses of tapsZ source slices, `weightsZ` their weights.
+ * Voxels of the label `ignored` (-1: none) are left out, as if they were not there. The slices are readable 8 bytes beyond their
+ * end; `votes`: 256 zeroed float32; `found`: 256 bytes.
+ */
+export function pairSlice(
+  slices: usize, weightsZ: usize, tapsZ: i32, sizeX: i32, output: usize, countX: i32, countY: i32, firstX: usize,
+  weightsX: usize, tapsX: i32, firstY: usize, weightsY: usize, tapsY: i32, ignored: i32, votes: usize, found: usize,
+): void {
+  for (let y = 0; y < countY; y++) {
+    const rows = <usize>load<i32>(firstY + (<usize>y << 2)) * <usize>sizeX;
+    const rowWeights = weightsY + (<usize>(y * tapsY) << 2);
+    for (let x = 0; x < countX; x++) {
+      const column = rows + <usize>load<i32>(firstX + (<usize>x << 2));
+      const one = <i32>load<u8>(load<usize>(slices) + column);
+      if (oneLabel(slices, tapsZ, column, tapsY, tapsX, sizeX, one)) {
+        store<f32>(output, one == ignored ? 0 : <f32>one);
+        output += 4;
+        continue;
+      }
+      const weights = weightsX + (<usize>(x * tapsX) << 2);
+      let count = 0;
+      // Neighbours mostly have one label: its weights are summed up before the label is looked for among the others.
+      let label = one;
+      let sum: f32 = 0;
+      for (let tapZ = 0; tapZ < tapsZ; tapZ++) {
+        const weightZ = load<f32>(weightsZ + (<usize>tapZ << 2));
+        if (weightZ == 0) continue;
+        let row = load<usize>(slices + (<usize>tapZ * sizeof<usize>())) + column;
+        for (let tapY = 0; tapY < tapsY; tapY++, row += sizeX) {
+          const weightZY = weightZ * load<f32>(rowWeights + (<usize>tapY << 2));
+          if (weightZY == 0) continue;
+          for (let tapX = 0; tapX < tapsX; tapX++) {
+            const next = <i32>load<u8>(row + tapX);
+            if (next != label) {
+              count = addShare(votes, found, count, label, ignored, sum);
+              label = next;
+              sum = 0;
+            }
+            sum += weightZY * load<f32>(weights + (<usize>tapX << 2));
+          }
+        }
+      }
+      count = addShare(votes, found, count, label, ignored, sum);
+      store<f32>(output, <f32>pairOf(votes, found, count));
+      output += 4;
+    }
+  }
+}
+
+/** Whether all source voxels under an output voxel have one label; up to eight of a row are compared at once. */
+// @ts-ignore: decorator
+@inline
+function oneLabel(slices: usize, tapsZ: i32, column: usize, tapsY: i32, tapsX: i32, sizeX: i32, label: i32): bool {
+  if (tapsX > 8) return false;
+  const mask: u64 = ~(<u64>0) >> (64 - (tapsX << 3));
+  const wanted = (<u64>label * 0x0101010101010101) & mask;
+  for (let tapZ = 0; tapZ < tapsZ; tapZ++) {
+    let row = load<usize>(slices + (<usize>tapZ * sizeof<usize>())) + column;
+    for (let tapY = 0; tapY < tapsY; tapY++, row += sizeX) if ((load<u64>(row) & mask) != wanted) return false;
+  }
+  return true;
+}
+
+/** @returns the number of labels found, `count` or one more */
+// @ts-ignore: decorator
+@inline
+function addShare(votes: usize, found: usize, count: i32, label: i32, ignored: i32, share: f32): i32 {
+  if (share == 0 || label == ignored) return count;
+  const at = votes + (<usize>label << 2);
+  const before = load<f32>(at);
+  store<f32>(at, before + share);
+  if (before > 0) return count;
+  store<u8>(found + count, <u8>label);
+  return count + 1;
+}
+
+/** The pair of the labels found; 0 where there are none. Leaves the votes at zero. */
+// @ts-ignore: decorator
+@inline
+function pairOf(votes: usize, found: usize, count: i32): i32 {
+  if (count == 0) return 0;
+  let first = <i32>load<u8>(found);
+  let most = load<f32>(votes + (<usize>first << 2));
+  store<f32>(votes + (<usize>first << 2), 0);
+  let second = 0;
+  let next: f32 = 0;
+  for (let i = 1; i < count; i++) {
+    const label = <i32>load<u8>(found + i);
+    const share = load<f32>(votes + (<usize>label << 2));
+    store<f32>(votes + (<usize>label << 2), 0);
+    if (share > most || (share == most && label < first)) {
+      second = first;
+      next = most;
+      first = label;
+      most = share;
+    } else if (share > next || (share == next && label < second)) {
+      second = label;
+      next = share;
+    }
+  }
+  const share = <i32>floor(<f32>510 * (next / (most + next)) + <f32>0.5);
+  return share == 0 ? first : first | (second << 8) | (share << 16);
+}

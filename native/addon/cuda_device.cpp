@@ -46,7 +46,7 @@ class cuda_device final : public device {
     }
     const versemi_status status =
         check_call(op, sizes_.data(), buffer_count, attributes, attribute_count, elements_.data());
-    if (status.code != VERSEMI_OK) return status;
+    if (status.code != VERSEMI_OK || !writes_anything(op, elements_.data(), buffer_count)) return status;
     return session_->run(op, ids_.data(), elements_.data(), buffer_count, attributes, attribute_count);
   }
 
@@ -174,7 +174,7 @@ std::unique_ptr<device> make_cuda_device(const cuda_settings& settings, std::str
 
 std::string cuda_unavailable() {
   return "this addon was built without CUDA (no nvcc was found, or VERSEMI_CUDA=0). Install the CUDA toolkit, put nvcc on the "
-         "PATH, and run: npm rebuild versemi (in a clone: npm run install).";
+         "PATH, and run: VERSEMI_BUILD_ADDON=1 node node_modules/versemi/native/install.mjs (in a clone: npm run install).";
 }
 
 const char* cuda_architectures() { return "none"; }

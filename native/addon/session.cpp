@@ -96,8 +96,9 @@ versemi_status session::run(int32_t op, const double* ids, int32_t buffer_count,
       return failure(VERSEMI_INVALID_ARGUMENT, "buffer %.0f, number %d of the call, is not live (released before?)", id, i);
     }
   }
-  versemi_status status = check_call(op, call_.data(), buffer_count, attributes, attribute_count);
-  if (status.code != VERSEMI_OK) return status;
+  elements_.assign(static_cast<std::size_t>(buffer_count), 0);
+  versemi_status status = check_call(op, call_.data(), buffer_count, attributes, attribute_count, elements_.data());
+  if (status.code != VERSEMI_OK || !writes_anything(op, elements_.data(), buffer_count)) return status;
   const versemi_kernel* kernel = choose(filter_, {rows_of(op), context_, attributes, attribute_count}, &status);
   if (kernel == nullptr) return status;
   return kernel->run(context_, call_.data(), buffer_count, attributes, attribute_count);

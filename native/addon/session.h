@@ -45,7 +45,9 @@ class session final : public device {
   versemi_context* context_;
   buffer_pool buffers_;
   row_filter filter_;
-  std::vector<versemi_buffer> call_;  // buffers of the call being made; kept for its capacity
+  // Of the call being made; kept for their capacity.
+  std::vector<versemi_buffer> call_;
+  std::vector<int64_t> elements_;  // that each buffer must hold
 };
 
 }  // namespace versemi

@@ -18,8 +18,32 @@ pass_axis grad_input_axis(const versemi_conv_problem& p, int axis, int64_t resid
   const int64_t stride = p.stride[axis], first = (residue + p.pad[axis]) % stride;
   const int64_t taps = p.kernel[axis] <= first ? 0 : (p.kernel[axis] - first + stride - 1) / stride;
   const int64_t base = divide_down(residue + p.pad[axis] - first, stride);
-  const int64_t count = residue >= p.in[axis] ? 0 : (p.in[axis] - residue + stride - 1) / stride;
-  return pass_axis{count, residue, stride, base - taps + 1, 1, taps, first + stride * (taps - 1), -stride};
+  return pass_axis{divide_up(p.in[axis] - residue, stride), residue, stride, base - taps + 1, 1, taps, first + stride * (taps - 1), -stride};
+}
+
+// Input positions between window i and the next one: they receive the bias alone.
+pass_axis gap_axis(const versemi_conv_problem& p, int axis, int64_t i) {
+  const int64_t begin = i * p.stride[axis] + p.kernel[axis] - p.pad[axis];
+  return pass_axis{smaller(p.in[axis] - begin, p.stride[axis] - p.kernel[axis]), begin, 1, 0, 1, 0, 0, -1};
+}
+
+// The passes of grad-input along an axis: the residues. Where the stride is larger than the kernel and more residues are
+// without taps than there are gaps between the windows, the gaps stand for them, so that the number of passes does not grow
+// with the stride. `to` gets them where it is not nullptr.
+int64_t grad_input_axes(const versemi_conv_problem& p, int axis, pass_axis* to) {
+  const int64_t stride = p.stride[axis], kernel = p.kernel[axis], in = p.in[axis], pad = p.pad[axis];
+  const int64_t residues = smaller(stride, in), behind = in + pad - kernel;
+  const int64_t gaps = stride > kernel && behind > 0 ? divide_up(behind, stride) : 0;
+  const int64_t first = smaller(in, kernel - pad), last = larger<int64_t>(0, residues - (stride - pad));
+  if (stride <= kernel || residues - first - last <= gaps) {
+    for (int64_t i = 0; to != nullptr && i < residues; i++) to[i] = grad_input_axis(p, axis, i);
+    return residues;
+  }
+  for (int64_t i = 0; to != nullptr && i < first + last + gaps; i++)
+    to[i] = i < first          ? grad_input_axis(p, axis, i)
+            : i < first + last ? grad_input_axis(p, axis, stride - pad + i - first)
+                               : gap_axis(p, axis, i - first - last);
+  return first + last + gaps;
 }
 
 }  // namespace
@@ -72,17 +96,25 @@ bool grad_input_operation(versemi_context* context, const versemi_conv_problem& 
     o.columns = p.in_channels * p.stride[2];
     o.out_size[2] = p.out[2];
   }
-  const int64_t residues[3] = {p.stride[0], p.stride[1], joined ? 1 : p.stride[2]};
-  o.passes = static_cast<conv_pass*>(scratch(
-      context, scratch_slot::passes, sizeof(conv_pass) * (std::size_t)(residues[0] * residues[1] * residues[2])));
+  int64_t counts[3], axes = 0, passes = 1;
+  for (int axis = 0; axis < 3; axis++) {
+    counts[axis] = axis == 2 && joined ? 1 : grad_input_axes(p, axis, nullptr);
+    axes += counts[axis];
+    passes *= counts[axis];
+  }
+  // The passes, and behind them those along each axis, of which they are made.
+  o.passes = static_cast<conv_pass*>(
+      scratch(context, scratch_slot::passes, sizeof(conv_pass) * (std::size_t)passes + sizeof(pass_axis) * (std::size_t)axes));
   if (o.passes == nullptr) return false;
-  for (int64_t d = 0; d < residues[0]; d++)
-    for (int64_t h = 0; h < residues[1]; h++)
-      for (int64_t w = 0; w < residues[2]; w++) {
-        conv_pass pass = {{grad_input_axis(p, 0, d), grad_input_axis(p, 1, h), grad_input_axis(p, 2, w)}};
-        if (joined) pass.axis[2] = pass_axis{p.out[2], 0, 1, 0, 1, 1, 0, 1};
-        if (pass.axis[0].count > 0 && pass.axis[1].count > 0 && pass.axis[2].count > 0) o.passes[o.pass_count++] = pass;
-      }
+  pass_axis* const along[3] = {reinterpret_cast<pass_axis*>(o.passes + passes),
+                               reinterpret_cast<pass_axis*>(o.passes + passes) + counts[0],
+                               reinterpret_cast<pass_axis*>(o.passes + passes) + counts[0] + counts[1]};
+  for (int axis = 0; axis < 3; axis++)
+    if (axis < 2 || !joined) grad_input_axes(p, axis, along[axis]);
+  if (joined) along[2][0] = pass_axis{p.out[2], 0, 1, 0, 1, 1, 0, 1};
+  for (int64_t d = 0; d < counts[0]; d++)
+    for (int64_t h = 0; h < counts[1]; h++)
+      for (int64_t w = 0; w < counts[2]; w++) o.passes[o.pass_count++] = conv_pass{{along[0][d], along[1][h], along[2][w]}};
   return true;
 }
 

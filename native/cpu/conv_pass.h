@@ -2,7 +2,8 @@
 // matrix product of a window of the source with a matrix of weights.
 //
 // Forward is one pass. Grad-input with stride s is one pass for every residue of the output position modulo s per axis
-// (eight for 2x2x2 stride 2), each a convolution of stride 1 whose taps are those that reach this residue, in reverse.
+// (eight for 2x2x2 stride 2), each a convolution of stride 1 whose taps are those that reach this residue, in reverse; where
+// no tap reaches, the bias is written.
 #ifndef VERSEMI_CPU_CONV_PASS_H
 #define VERSEMI_CPU_CONV_PASS_H
 

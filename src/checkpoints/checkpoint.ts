@@ -1,13 +1,15 @@
-import { writeFileAtomic } from '../atomic-file.js';
+import { createHash } from 'node:crypto';
+import { type WriteOptions, writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { parseJson } from '../json-text.js';
 import { bufferSpecs, networkConfig, parameterCount, parameterSpecs } from '../model/layers.js';
 import type { NamedValues } from '../model/network.js';
 import { readModelBytes } from './files.js';
 import type { ModelMetadata } from './metadata.js';
 import { averagePrefix, modelOf, modelTensors, type ParsedModel } from './model-file.js';
 import { planDifference } from './plan-difference.js';
-import { encodeSafetensors, parseSafetensors, tensorValues } from './safetensors.js';
+import { encodeSafetensors, parseSafetensors, type SafetensorsFile, tensorValues } from './safetensors.js';
 
 /** What training needs besides the model to go on as if it had never stopped. */
 export interface CheckpointState {
@@ -25,10 +27,13 @@ export interface Checkpoint extends CheckpointState {
 
 const firstName = 'adam.first';
 const secondName = 'adam.second';
+const trainingKey = 'versemi.training';
+const digestKey = 'versemi.sha256';
 
 /**
  * Writes a checkpoint, atomically: a model file, always in float32, with the moving average, plus the moments of Adam and,
- * under the key `versemi.training`, the step.
+ * under the key `versemi.training`, the step. A digest lies beside it, so that damage is found before a run goes on from it.
+ * @param options `keep`: the checkpoint that is replaced stays under this name
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
 export async function saveCheckpoint(
@@ -37,32 +42,49 @@ export async function saveCheckpoint(
   average: NamedValues,
   metadata: ModelMetadata,
   { step, moments, pending }: CheckpointState,
+  options: WriteOptions = {},
 ): Promise<void> {
   const config = networkConfig(metadata.plan);
   const specs = [...parameterSpecs(config), ...bufferSpecs(config)];
   const shape = [parameterCount(config)];
-  const parts = encodeSafetensors(
-    [
-      ...modelTensors(specs, values, 'F32'),
-      ...modelTensors(specs, average, 'F32', averagePrefix),
-      { name: firstName, shape, data: moments.first, dtype: 'F32' },
-      { name: secondName, shape, data: moments.second, dtype: 'F32' },
-    ],
-    { versemi: JSON.stringify(metadata), 'versemi.training': JSON.stringify({ step, pending }) },
+  const tensors = [
+    ...modelTensors(specs, values, 'F32'),
+    ...modelTensors(specs, average, 'F32', averagePrefix),
+    { name: firstName, shape, data: moments.first, dtype: 'F32' as const },
+    { name: secondName, shape, data: moments.second, dtype: 'F32' as const },
+  ];
+  const texts = { versemi: JSON.stringify(metadata), [trainingKey]: JSON.stringify({ step, pending }) };
+  const digest = digestOf(
+    texts,
+    tensors.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength)),
   );
-  await writeFileAtomic(file, parts);
+  await writeFileAtomic(file, encodeSafetensors(tensors, { ...texts, [digestKey]: digest }), options);
+}
+
+function bytesOfTensors({ tensors }: SafetensorsFile): Uint8Array[] {
+  return [...tensors.values()].map(({ bytes }) => bytes);
+}
+
+/** SHA-256 of what a run goes on from: the texts of the header, and the tensors in the order of the file. */
+function digestOf(texts: Readonly<Record<string, string | undefined>>, tensors: Iterable<Uint8Array>): string {
+  const hash = createHash('sha256').update(JSON.stringify([texts.versemi, texts[trainingKey]]));
+  for (const bytes of tensors) hash.update(bytes);
+  return hash.digest('hex');
 }
 
 /**
  * Reads a checkpoint to go on with `plan`.
- * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_MODEL_INVALID, and VERSEMI_CHECKPOINT_MISMATCH naming the first field of the plan
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_MODEL_INVALID (also when the digest tells of damage), and VERSEMI_CHECKPOINT_MISMATCH naming the first field of the plan
  *   that differs and would make the run another one
  */
 export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoint> {
   const parsed = parseSafetensors(await readModelBytes(file), file);
   const model = modelOf(parsed, file);
   const difference = planDifference(model.plan, plan);
-  if (difference !== undefined)
+  const digest = parsed.metadata[digestKey];
+  const damaged = digest !== undefined && digest !== digestOf(parsed.metadata, bytesOfTensors(parsed));
+  // A damaged text is no other plan.
+  if (difference !== undefined && !damaged)
     throw new VersemiError('CHECKPOINT_MISMATCH', {
       file,
       field: difference.field,
@@ -86,15 +108,24 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
     return values;
   };
   const moments = { first: moment(firstName), second: moment(secondName) };
-  const training = parseTraining(parsed.metadata['versemi.training']);
-  if (training === undefined) throw invalid('__metadata__.versemi.training', 'the step of a run', 'none');
+  const training = parseTraining(parsed.metadata[trainingKey]);
+  if (training === undefined) throw invalid(`__metadata__.${trainingKey}`, 'the step of a run', 'none');
   if (!model.networks.includes('ema')) throw invalid(averagePrefix, 'the moving average of the weights', 'none');
+  // Last, since a part that is missing tells more.
+  if (damaged)
+    throw new VersemiError('MODEL_INVALID', {
+      file,
+      field: `__metadata__.${digestKey}`,
+      expected: 'the digest of what lies in the file',
+      found: 'another: the file is damaged',
+      remedy: 'Copy the checkpoint again, or put an older one in its place.',
+    });
   return { model, moments, ...training };
 }
 
 function parseTraining(text: string | undefined): Pick<CheckpointState, 'step' | 'pending'> | undefined {
   try {
-    const { step, pending } = JSON.parse(text ?? '') as CheckpointState;
+    const { step, pending } = parseJson(text ?? '', { code: 'MODEL_INVALID' }) as CheckpointState;
     const known = Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(pending.steps);
     return known && Object.values(pending.sums).every(Number.isFinite) ? { step, pending } : undefined;
   } catch {

@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { writeFileAtomic } from '../atomic-file.js';
-import { VersemiError } from '../errors.js';
 import type { NamedValues, VersemiNetwork } from '../model/network.js';
+import { withRegularFile } from '../regular-file.js';
 import type { ModelMetadata } from './metadata.js';
 import {
   type EncodeOptions,
@@ -49,14 +48,7 @@ export async function readModel(file: string): Promise<ParsedModel> {
   return parseModel(await readModelBytes(file), file);
 }
 
-/** @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */
+/** @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_FORMAT (not a regular file), VERSEMI_IO_FAILED */
 export async function readModelBytes(file: string): Promise<Uint8Array> {
-  try {
-    return await readFile(file);
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT')
-      throw new VersemiError('FILE_NOT_FOUND', { file, expected: 'a model file', remedy: 'Check the path.' }, error);
-    throw new VersemiError('IO_FAILED', { file, found: message }, error);
-  }
+  return withRegularFile(file, ({ handle }) => handle.readFile());
 }

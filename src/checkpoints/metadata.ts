@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { isVersemiError, VersemiError } from '../errors.js';
 import { parseJson } from '../json-text.js';
+import { caseRecordSchema, type DatasetRecord } from './case-record.js';
 
 /** Losses of one stretch of training, averaged over its steps. */
 export interface LossSummary {
@@ -45,6 +46,8 @@ export interface ModelMetadata {
   readonly preprocessing: readonly ({ readonly dataset: string } & Plan['datasets'][number]['preprocessing'])[];
   readonly history: ModelHistory;
   readonly provenance: ModelProvenance;
+  /** The cases that the run used, per dataset of the plan; absent where nobody knows. */
+  readonly cases?: readonly DatasetRecord[];
 }
 
 const numbers = z.record(z.string(), z.number());
@@ -66,13 +69,20 @@ const metadataSchema = z.object({
   plan: z.unknown(),
   history: historySchema,
   provenance: provenanceSchema,
+  cases: caseRecordSchema.exactOptional(),
 });
 
-export function modelMetadata(plan: Plan, history: ModelHistory, provenance: ModelProvenance): ModelMetadata {
+export function modelMetadata(
+  plan: Plan,
+  history: ModelHistory,
+  provenance: ModelProvenance,
+  cases?: readonly DatasetRecord[],
+): ModelMetadata {
   const preprocessing = plan.datasets.map(({ name, preprocessing }) => ({ dataset: name, ...preprocessing }));
   // A model travels: where the data lay on the machine that trained it is nobody's business, and of no use elsewhere.
   const datasets = plan.datasets.map((dataset) => ({ ...dataset, path: dataset.path.split(/[\\/]/).at(-1) || '.' }));
-  return { format: 1, tasks: plan.tasks, plan: { ...plan, datasets }, preprocessing, history, provenance };
+  const known = cases === undefined ? {} : { cases };
+  return { format: 1, tasks: plan.tasks, plan: { ...plan, datasets }, preprocessing, history, provenance, ...known };
 }
 
 /**
@@ -100,9 +110,9 @@ export function parseMetadata(text: string | undefined, file?: string): ModelMet
     const issue = result.error.issues[0]!;
     throw invalid(`__metadata__.versemi.${issue.path.join('.')}`, 'metadata of format 1', issue.message, result.error);
   }
-  const { history, provenance } = result.data;
+  const { history, provenance, cases } = result.data;
   try {
-    return modelMetadata(parsePlan(result.data.plan), history, provenance);
+    return modelMetadata(parsePlan(result.data.plan), history, provenance, cases);
   } catch (error) {
     if (!isVersemiError(error)) throw error;
     const { field, expected, found } = error.details;

@@ -126,3 +126,17 @@ export function modelOf({ tensors, metadata }: SafetensorsFile, file?: string): 
 export function networkOf(model: ParsedModel, which: NetworkChoice = model.plan.inference.network): VersemiNetwork {
   return new VersemiNetwork(networkConfig(model.plan), model.values(which));
 }
+
+/**
+ * Makes the model of a file's bytes, on TF.js's current backend. Free it with `network.dispose()`.
+ * @param options.name of the file, for error sentences
+ * @param options.network default: what the plan says
+ * @throws VERSEMI_MODEL_INVALID
+ */
+export function loadModelBytes(
+  bytes: Uint8Array,
+  options: { readonly name?: string; readonly network?: NetworkChoice } = {},
+): ParsedModel & { readonly network: VersemiNetwork } {
+  const model = parseModel(bytes, options.name);
+  return { ...model, network: networkOf(model, options.network) };
+}

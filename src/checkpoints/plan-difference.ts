@@ -4,7 +4,7 @@ import type { Plan } from '../config/plan.js';
 const free = [
   /^name$/,
   /^datasets\[\d+\]\.path$/,
-  /^training\.(workers|recomputedLevels|deviceVolumesMiB|validateEverySteps|validationCases|checkpointEverySteps)$/,
+  /^training\.(workers|recomputedLevels|deviceVolumesMiB|validateEverySteps|checkpointEverySteps)$/,
   /^inference\./,
 ];
 

@@ -1,21 +1,22 @@
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { loadModel } from '../checkpoints/files.js';
+import { type LoadedModel, loadModel } from '../checkpoints/files.js';
 import { writeNifti } from '../datasets/read-volume.js';
+import { VersemiError } from '../errors.js';
+import { fileNameOf } from '../file-name.js';
+import { lockFolder } from '../folder-lock.js';
+import { caseSets, selectionNotes } from '../inference/case-selection.js';
+import type { DatasetFolder } from '../inference/dataset-match.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
-import { type CaseProgress, evaluateDataset, makeEvaluation } from '../inference/evaluate-dataset.js';
+import { type CaseProgress, evaluateSelected, makeEvaluation, selectCases } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
 import type { Summary } from '../metrics/summary.js';
-import {
-  casesToCsv,
-  evaluationFileName,
-  evaluationText,
-  writeEvaluation,
-  writeOverlay,
-} from '../reports/evaluation-folder.js';
+import { casesToCsv } from '../reports/cases-csv.js';
+import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -25,12 +26,15 @@ export function addEvaluate(program: Command): void {
     .command('evaluate')
     .description('Segment labelled cases and compare: Dice, Jaccard, 95HD, ASD, surface Dice per case and task.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .requiredOption('--data <folder...>', 'datasets (Decathlon, nnU-Net, HDF5 or images with labels)')
-    .option('--dataset <name>', "what the model's plan calls the dataset (default: by its own name)")
+    .requiredOption(
+      '--data <folder...>',
+      "datasets (Decathlon, nnU-Net, HDF5 or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
+    )
+    .option('--dataset <name>', 'the same as --data NAME=FOLDER, for one folder')
     .addOption(
       new Option(
         '--cases <which>',
-        'all, test, validation, labeled (as the plan splits them), a list in splits.json, or ids, comma-separated',
+        `${caseSets.join(', ')} (by what the model was trained on), a list in splits.json, or ids, comma-separated`,
       )
         .argParser(list)
         .default(undefined, 'all cases with labels'),
@@ -47,9 +51,12 @@ export function addEvaluate(program: Command): void {
 Examples:
   $ versemi evaluate runs/first --data data/spleen --cases validation
   $ versemi evaluate model.safetensors --data data/atrium --json out.json --protocol versemi
-  $ versemi evaluate runs/first --data data/spleen data/atrium --out runs/first/evaluation
+  $ versemi evaluate runs/first --data data/spleen atrium=data/new-scans --cases unseen --out runs/first/evaluation
   $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
   $ versemi evaluate runs/first --data data/spleen --device cuda --precision tf32
+
+A model remembers the cases it was trained on by name and content: validation, labeled and training (labelled and unlabelled)
+are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
 
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,
     );
@@ -63,9 +70,6 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       const settings = {
         ...inferenceArguments(options),
         toleranceMm: options.tolerance,
-        ...(options.dataset === undefined ? {} : { dataset: options.dataset }),
-        ...(options.task === undefined ? {} : { tasks: options.task }),
-        ...(options.cases === undefined ? {} : { cases: options.cases }),
         ...(options.maxMemory === undefined
           ? {}
           : {
@@ -74,28 +78,29 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
               onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
             }),
       };
+      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation');
       try {
+        const weights = weightsOf(model, options.weights);
+        const folders = dataFolders(options.data, options.dataset, model);
+        const datasets = await selectCases(model, folders, options.task, options.cases);
+        const selections = datasets.map(({ selection }) => selection);
+        for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
         const cases: EvaluatedCase[] = [];
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
-          for (const folder of options.data as string[]) {
+          for (const selected of datasets) {
             const started = performance.now();
-            const evaluated = evaluateDataset(model, folder, {
+            const evaluated = evaluateSelected(model, selected, {
               ...settings,
               signal,
               onProgress: (progress) => terminal.status(statusLine(progress)),
             });
-            for await (const { dataset, id, index, total, trainedOn, outcomes } of evaluated) {
-              if (index === 1 && trainedOn > 0) {
-                terminal.note(
-                  `${dataset}: the model was trained on ${trainedOn} of these ${total} cases with their labels.`,
-                );
-              }
+            for await (const { dataset, id, index, total, outcomes } of evaluated) {
               for (const outcome of outcomes) {
                 cases.push(outcome.result);
                 if (options.out === undefined) continue;
                 await writeOverlay(options.out, outcome);
                 if (options.saveMasks !== true) continue;
-                const mask = join(options.out, 'masks', `${id}_${outcome.result.task}.nii.gz`);
+                const mask = join(options.out, 'masks', fileNameOf(`${id}_${outcome.result.task}.nii.gz`));
                 await writeNifti(mask, outcome.prediction);
               }
               if (index === total) {
@@ -107,7 +112,13 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const evaluation = makeEvaluation(
           model,
           cases,
-          { model: file, device: device.description, deviceSettings },
+          {
+            model: file,
+            device: device.description,
+            deviceSettings,
+            weights,
+            selections,
+          },
           settings,
         );
         if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
@@ -116,10 +127,39 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         terminal.print(summaryTable(evaluation.summary));
         terminal.printJson(evaluation);
       } finally {
+        await lock?.release();
         model.network.dispose();
       }
     },
   );
+}
+
+/**
+ * Folders as they were given: FOLDER, or NAME=FOLDER with a name of the model's plan.
+ * @throws VERSEMI_USAGE, VERSEMI_MODEL_TASK_UNKNOWN
+ */
+function dataFolders(data: readonly string[], dataset: string | undefined, { plan }: LoadedModel): DatasetFolder[] {
+  if (dataset !== undefined && data.length > 1) {
+    throw new VersemiError('USAGE', {
+      field: '--dataset',
+      expected: 'one folder',
+      found: `${data.length}: ${data.join(', ')}`,
+      remedy: 'Say of each folder which dataset it is: --data NAME=FOLDER.',
+    });
+  }
+  const known = plan.datasets.map(({ name }) => name);
+  return data.map((text) => {
+    const name = known.find((one) => text.startsWith(`${one}=`));
+    if (name !== undefined) return { dataset: name, folder: text.slice(name.length + 1) };
+    const unknown = existsSync(text) ? undefined : /^([^/\\]+?)=/.exec(text)?.[1];
+    if (unknown === undefined) return { folder: text, ...(dataset === undefined ? {} : { dataset }) };
+    throw new VersemiError('MODEL_TASK_UNKNOWN', {
+      field: `--data ${text}`,
+      expected: `NAME=FOLDER with the name of a dataset of the model: ${known.join(', ')}`,
+      found: unknown,
+      remedy: 'Correct the name, or leave it out and name tasks of one dataset (--task).',
+    });
+  });
 }
 
 function statusLine({ dataset, id, index, total, window, windows, pass, passes }: CaseProgress): string {

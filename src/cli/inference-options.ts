@@ -1,5 +1,9 @@
 import { existsSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { LoadedModel } from '../checkpoints/files.js';
+import type { NetworkChoice } from '../checkpoints/model-file.js';
+import { VersemiError } from '../errors.js';
+import type { Evaluation } from '../inference/evaluate.js';
 import { explain, formatBytes, type MemoryEstimate } from '../inference/memory.js';
 import type { InferenceOptions } from '../inference/segmenter.js';
 import { runFiles } from '../training/run-folder.js';
@@ -10,12 +14,14 @@ export function addInference(command: Command): Command {
     .addOption(
       new Option(
         '--protocol <name>',
-        "default: Gaussian windows half overlapping; versemi: the paper's strides 16/16/4, metrics also in voxels",
+        "default: Gaussian windows half overlapping; versemi: the paper's strides 16/16/4 without mirroring and largest component, metrics also in voxels",
       ).choices(['default', 'versemi']),
     )
     .addOption(new Option('--overlap <share>', 'share of a window that the next covers again').argParser(share))
     .option('--tta', 'average over mirrored copies (8 times the work)')
+    .option('--no-tta', "not even where the model's plan does")
     .option('--largest-component', 'keep the largest connected component of each task only')
+    .option('--no-largest-component', "not even where the model's plan does")
     .addOption(
       new Option('--weights <which>', 'the trained weights or their moving average').choices(['student', 'ema']),
     );
@@ -43,6 +49,32 @@ export function memoryLine(label: string, estimate: MemoryEstimate): string {
   const parts = strips === 1 ? 'in one part' : `in ${strips} parts, ${Math.round(100 * (work - 1))} % more windows`;
   return `${label}: at most ${formatBytes(total)}, ${parts} (${explain(estimate)})`;
 }
+
+/**
+ * The weights that a loaded model computes with.
+ * @param chosen on the command line
+ * @throws VERSEMI_MODEL_INVALID when the file does not hold them
+ */
+export function weightsOf(
+  { file, plan, history, networks }: LoadedModel,
+  chosen: NetworkChoice = plan.inference.network,
+): NonNullable<Evaluation['weights']> {
+  // A file with one set of weights has those that its plan wants.
+  if (networks.includes('ema') || chosen === plan.inference.network) return { step: history.steps, network: chosen };
+  throw new VersemiError('MODEL_INVALID', {
+    file,
+    field: '--weights',
+    expected: weightsNames[chosen],
+    found: `${weightsNames[plan.inference.network]} alone`,
+    remedy: 'Leave --weights out, or take a checkpoint of the run (checkpoints/last.safetensors), which holds both.',
+  });
+}
+
+/** How a person calls the two sets of weights. */
+export const weightsNames: Readonly<Record<NetworkChoice, string>> = {
+  student: 'the trained weights',
+  ema: 'the moving average of the weights',
+};
 
 /** A model file, or the one in a run folder. */
 export function modelFileOf(path: string): string {

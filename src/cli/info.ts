@@ -1,6 +1,10 @@
 import type { Command } from 'commander';
 import { readModel } from '../checkpoints/files.js';
+import type { ModelHistory } from '../checkpoints/metadata.js';
+import type { ParsedModel } from '../checkpoints/model-file.js';
+import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
+import { weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
 
@@ -36,63 +40,98 @@ async function showImage(file: string, key: string | undefined, terminal: Termin
   const info = await imageInfo(file, key === undefined ? {} : { key });
   const triple = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(6))).join(' x ');
   terminal.print(
-    `${file}\n${formatTable(
-      ['', ''],
+    `${file}\n${factLines([
       [
-        [
-          'size',
-          `${triple(info.sizeVoxels)} voxels${info.shape.length > 3 ? ` (stored ${info.shape.join(' x ')})` : ''}`,
-        ],
-        ['spacing', `${triple(info.spacingMm)} mm`],
-        ['extent', `${triple(info.sizeVoxels.map((size, i) => size * info.spacingMm[i]!))} mm`],
-        ['orientation', info.orientation],
-        ['datatype', info.datatype],
-        ['intensities', `${info.min} to ${info.max}, mean ${Number(info.mean.toPrecision(6))}`],
-        ...(info.nonFinite > 0 ? [['not finite', `${info.nonFinite} voxels are NaN or infinite`]] : []),
-        ...[0, 1, 2].map((row) => [
-          row === 0 ? 'affine' : '',
-          info.affine
-            .slice(4 * row, 4 * row + 4)
-            .map((value) => value.toFixed(3).padStart(10))
-            .join(' '),
-        ]),
+        'size',
+        `${triple(info.sizeVoxels)} voxels${info.shape.length > 3 ? ` (stored ${info.shape.join(' x ')})` : ''}`,
       ],
-    )
-      .split('\n')
-      .slice(2)
-      .map((line) => `  ${line}`)
-      .join('\n')}`,
+      ['spacing', `${triple(info.spacingMm)} mm`],
+      ['extent', `${triple(info.sizeVoxels.map((size, i) => size * info.spacingMm[i]!))} mm`],
+      ['orientation', info.orientation],
+      ['datatype', info.datatype],
+      ['intensities', `${info.min} to ${info.max}, mean ${Number(info.mean.toPrecision(6))}`],
+      ...(info.nonFinite > 0 ? [['not finite', `${info.nonFinite} voxels are NaN or infinite`]] : []),
+      ...[0, 1, 2].map((row) => [
+        row === 0 ? 'affine' : '',
+        info.affine
+          .slice(4 * row, 4 * row + 4)
+          .map((value) => value.toFixed(3).padStart(10))
+          .join(' '),
+      ]),
+    ])}`,
   );
   return { file, ...info };
 }
 
 async function modelInfo(file: string, terminal: Terminal) {
-  const { tasks, plan, preprocessing, history, provenance, networks } = await readModel(file);
+  const model = await readModel(file);
+  const { tasks, plan, preprocessing, history, provenance, networks, cases } = model;
   const { baseWidth, levels } = plan.network;
   const licences = provenance.data.map(({ dataset, licence }) => `${dataset}: ${licence ?? 'not stated'}`);
+  // What is shown is what these weights reached, at their own step: other steps had other weights.
+  const reached = history.validation.find(({ step }) => step === history.steps);
+  const shown = (dice: number | undefined) => (dice === undefined ? '–' : dice.toFixed(3));
   terminal.print(
     [
       file,
-      `  plan ${plan.name}, ${plan.training.mode}, ${history.steps} steps, made ${provenance.created}`,
-      `  network of width ${baseWidth} and ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels, weights: ${networks.join(', ')}`,
-      `  data and terms: ${licences.join('; ')}`,
+      factLines([
+        ['plan', `${plan.name}, ${plan.training.mode}`],
+        ['made', provenance.created],
+        ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
+        ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
+        ['validation', validationOf(history)],
+        ...licences.map((licence, i) => [i === 0 ? 'data and terms' : '', licence]),
+      ]),
       '',
       formatTable(
-        ['task', 'dataset', 'labels', 'spacing (mm)', 'best validation Dice'],
-        tasks.map((task) => [
-          task.name,
-          task.dataset,
-          task.labels.join(' '),
-          preprocessing.find((row) => row.dataset === task.dataset)!.spacingMm.join(' x '),
-          bestDice(history.validation, task.name),
-        ]),
+        ['task', 'dataset', 'labels', 'spacing (mm)', `validation Dice (step ${history.steps})`],
+        [
+          ...tasks.map((task) => [
+            task.name,
+            task.dataset,
+            task.labels.join(' '),
+            preprocessing.find((row) => row.dataset === task.dataset)!.spacingMm.join(' x '),
+            shown(reached?.perTask[task.name]),
+          ]),
+          ...(tasks.length > 1 ? [['mean of the tasks', '', '', '', shown(reached?.mean)]] : []),
+        ],
       ),
+      '',
+      cases === undefined
+        ? 'The model has no record of the cases that it was trained on.'
+        : formatTable(
+            ['cases of', 'labelled', 'unlabelled', 'validation', 'watched in training'],
+            cases.map(({ dataset, labeled, unlabeled, validation, watched }) => [
+              dataset,
+              ...[labeled, unlabeled, validation, watched].map(({ length }) => String(length)),
+            ]),
+          ),
     ].join('\n'),
   );
-  return { file, tasks, plan, preprocessing, networks, history, provenance };
+  return { file, tasks, plan, preprocessing, networks, history, provenance, ...(cases === undefined ? {} : { cases }) };
 }
 
-function bestDice(validation: readonly { readonly perTask: Readonly<Record<string, number>> }[], task: string): string {
-  const values = validation.flatMap((row) => row.perTask[task] ?? []);
-  return values.length === 0 ? '–' : Math.max(...values).toFixed(3);
+function weightsIn({ plan, networks }: ParsedModel): string {
+  // A file with one set of weights has those that its plan wants.
+  return (networks.length > 1 ? networks : [plan.inference.network]).map((one) => weightsNames[one]).join(' and ');
+}
+
+function stepOf({ plan, history }: ParsedModel): string {
+  const all = totalSteps(plan.training);
+  return history.steps === all ? `step ${all}, the last of the run` : `step ${history.steps} of ${all}`;
+}
+
+/** What the weights in the file reached, and whether another step of the run was better. */
+function validationOf({ steps, validation, best }: ModelHistory): string {
+  if (best === null) return 'none in this run';
+  const reached = validation.find(({ step }) => step === steps);
+  const these = reached === undefined ? 'these weights were not validated' : `mean Dice ${reached.mean.toFixed(3)}`;
+  if (best.step === steps) return `${these}, the best until step ${steps}`;
+  return `${these}; the best was step ${best.step} with ${best.mean.toFixed(3)} (checkpoints/best.safetensors of the run)`;
+}
+
+/** Names and values, indented, without a heading. */
+function factLines(rows: string[][]): string {
+  const lines = formatTable(['', ''], rows).split('\n').slice(2);
+  return lines.map((line) => `  ${line}`).join('\n');
 }

@@ -1,12 +1,17 @@
 #!/usr/bin/env node
-import { Command, CommanderError } from 'commander';
-import { environmentHelp } from '../environment.js';
-import { exitCodes, isVersemiError } from '../errors.js';
-import { packageVersion } from '../root.js';
-import { leaveStatus } from './terminal.js';
+import type { Command as Program } from 'commander';
+// Nothing else is imported before this has begun to listen to signals.
+import { interruptedExitCode } from './interrupt.js';
+
+const { Command, CommanderError } = await import('commander');
+const { environmentHelp } = await import('../environment.js');
+const { exitCodes, isVersemiError } = await import('../errors.js');
+const { packageVersion } = await import('../root.js');
+const { visible } = await import('../visible-text.js');
+const { assertPrinted, leaveStatus, watchStreams } = await import('./terminal.js');
 
 /** One file per command; only the file of the command that was asked for is loaded. */
-const commands: Readonly<Record<string, () => Promise<(program: Command) => void>>> = {
+const commands: Readonly<Record<string, () => Promise<(program: Program) => void>>> = {
   plan: async () => (await import('./plan.js')).addPlan,
   preprocess: async () => (await import('./preprocess.js')).addPreprocess,
   train: async () => (await import('./train.js')).addTrain,
@@ -24,6 +29,7 @@ const program = new Command('versemi')
   )
   .version(packageVersion())
   .showHelpAfterError('(add --help for what is possible)')
+  .configureOutput({ writeErr: (text) => process.stderr.write(visible(text)) })
   .addHelpText(
     'after',
     `
@@ -37,19 +43,29 @@ A first run:
 Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
 writing, 70 a defect of versemi, 130 interrupted.
 
+A command that is asked to end by signal n ends with 128 + n: 129 HUP, 130 INT (Ctrl-C), 131 QUIT, 138 USR1, 140 USR2, 143 TERM
+(Linux), or 141 when the pipe that it prints into is closed. train writes a checkpoint before, evaluate and predict finish the
+window that they compute; a second signal ends them at once.
+
 Environment variables (values and defaults: docs/environment.md):
 ${environmentHelp()}`,
   );
 
 const asked = process.argv[2] ?? '';
 // The help lists all commands, and the name of an unknown command is compared with the names of all.
-const needed = asked in commands ? [asked] : ['-V', '--version'].includes(asked) ? [] : Object.keys(commands);
+const needed = Object.hasOwn(commands, asked)
+  ? [asked]
+  : ['-V', '--version'].includes(asked)
+    ? []
+    : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
 
+watchStreams();
 try {
   await program.parseAsync();
+  await assertPrinted();
 } catch (error) {
   process.exitCode = report(error);
 }
@@ -59,13 +75,13 @@ function report(error: unknown): number {
   leaveStatus();
   if (isVersemiError(error)) {
     // A person who has interrupted a command knows why it ended, so there is no code to look up.
-    const code = error.exitCode === exitCodes.interrupted ? '' : `${error.code}: `;
-    process.stderr.write(`${code}${error.message}\n`);
-    return error.exitCode;
+    const interrupted = error.exitCode === exitCodes.interrupted;
+    process.stderr.write(`${interrupted ? '' : `${error.code}: `}${error.message}\n`);
+    return interrupted ? (interruptedExitCode() ?? error.exitCode) : error.exitCode;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   process.stderr.write(
-    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${text}\n`,
+    `VERSEMI_INTERNAL: versemi has a defect; please report this with the command you ran.\n${visible(text)}\n`,
   );
   return 70;
 }

@@ -18,7 +18,7 @@ export const shared = {
   exact: () =>
     new Option(
       '--exact',
-      'plain sums only: no minimal filtering (Winograd), whose rounding differs in the last digits',
+      'plain sums only: no minimal filtering (Winograd), whose rounding differs in the last digits, and which makes NaN of an infinite voxel, and of some around it',
     ),
   precision: () =>
     new Option(

@@ -6,11 +6,12 @@ import { loadModel } from '../checkpoints/files.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
+import { fileNameOf } from '../file-name.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -54,6 +55,7 @@ twice; the masks are the same, bit for bit.`,
         options.weights === undefined ? {} : { network: options.weights },
       );
       try {
+        weightsOf(model, options.weights);
         const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
         const processBytes = process.memoryUsage().rss;
         const rows: ReturnType<typeof describe>[] = [];
@@ -78,7 +80,7 @@ twice; the masks are the same, bit for bit.`,
               onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
             });
             for (const prediction of predictions) {
-              const output = join(options.out, `${stem(file)}_${prediction.task}.nii.gz`);
+              const output = join(options.out, fileNameOf(`${stem(file)}_${prediction.task}.nii.gz`));
               await writeNifti(output, prediction.mask);
               rows.push(describe(file, output, prediction));
             }

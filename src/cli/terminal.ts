@@ -1,12 +1,20 @@
 import { stripVTControlCharacters } from 'node:util';
+import { writeError } from '../atomic-file.js';
 import { environment } from '../environment.js';
+import { visible, visibleJson } from '../visible-text.js';
+import { pipeClosed } from './interrupt.js';
 
-/** What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. */
+/**
+ * What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. Texts hold names from files:
+ * what a terminal would obey is written out.
+ */
 export interface Terminal {
   /** A result for people (nothing with --json). */
   print(text: string): void;
   /** The result for machines; the only thing on stdout with --json. */
   printJson(value: unknown): void;
+  /** One event of many, as a line of JSON (with --json). */
+  printEvent(value: unknown): void;
   /** A remark on the way (nothing with -q). */
   note(text: string): void;
   /** Replaces the last status line on a terminal; elsewhere nothing. */
@@ -19,6 +27,29 @@ export interface Terminal {
 export interface TerminalOptions {
   readonly quiet?: boolean;
   readonly json?: boolean;
+}
+
+/** The first failure to write a result, other than a closed pipe. */
+let lostOutput: Error | undefined;
+
+/**
+ * Streams tell of failures by events, and an event that nobody hears ends the program. A closed pipe ends the command in its
+ * own way; what else befalls stdout (a full disk) is told at the end, so that files are written first. Where stderr fails there is
+ * nobody to tell.
+ */
+export function watchStreams(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') pipeClosed();
+      else if (stream === process.stdout) lostOutput ??= error;
+    });
+  }
+}
+
+/** @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED when a result did not reach stdout */
+export async function assertPrinted(): Promise<void> {
+  await new Promise((resolve) => setImmediate(resolve)); // failures arrive after the call that writes
+  if (lostOutput !== undefined) throw writeError('standard output', lostOutput);
 }
 
 /** Whether the cursor stands behind a status line. */
@@ -42,20 +73,24 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
     json,
     print(text) {
       clearStatus();
-      if (!json) process.stdout.write(`${text}\n`);
+      if (!json) process.stdout.write(`${visible(text)}\n`);
     },
     printJson(value) {
       clearStatus();
-      if (json) process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+      if (json) process.stdout.write(`${visibleJson(JSON.stringify(value, null, 2))}\n`);
+    },
+    printEvent(value) {
+      clearStatus();
+      if (json) process.stdout.write(`${visibleJson(JSON.stringify(value))}\n`);
     },
     note(text) {
       clearStatus();
-      if (!quiet) process.stderr.write(`${text}\n`);
+      if (!quiet) process.stderr.write(`${visible(text)}\n`);
     },
     status(text) {
       if (!interactive) return;
       const width = process.stderr.columns ?? 80;
-      process.stderr.write(`\r${clip(text, width - 1)}\u001b[K`);
+      process.stderr.write(`\r${clip(visible(text), width - 1)}\u001b[K`);
       statusShown = true;
     },
   };

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { readPlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
+import { lockFileName } from '../folder-lock.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
@@ -37,7 +38,16 @@ Examples:
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
-With --json each event is one line of JSON.`,
+With --json each event is one line of JSON.
+
+Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal. A
+job that Slurm warns in time, and that goes on where it was:
+  #SBATCH --signal=USR1@300
+  srun versemi train plan.json --out runs/first --resume
+  [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
+
+Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
+killed; only where that cannot be seen (another host, another container) does a person have to remove it.`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
@@ -54,11 +64,13 @@ With --json each event is one line of JSON.`,
           ...deviceOptions(options),
         });
         const show = progress(terminal, options.every);
+        let finished = false;
         for await (const event of events) {
-          if (options.json) process.stdout.write(`${JSON.stringify(event)}\n`);
+          if (options.json) terminal.printEvent(event);
           else show(event);
+          finished = event.type === 'end' && event.reason === 'finished';
         }
-        if (!signal.aborted) return;
+        if (finished) return;
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,

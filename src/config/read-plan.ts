@@ -1,4 +1,4 @@
-import { dirname, isAbsolute, relative, resolve } from 'node:path';
+import { dirname, isAbsolute, relative, resolve, sep } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import { readJsonFile } from '../regular-file.js';
 import { type Plan, parsePlan, stringifyPlan } from './plan.js';
@@ -22,7 +22,7 @@ export async function readPlan(file: string): Promise<Plan> {
  */
 export async function writePlan(file: string, plan: Plan): Promise<void> {
   const folder = dirname(resolve(file));
-  const portable = (path: string) => (isAbsolute(path) ? relative(folder, path).split('\\').join('/') || '.' : path);
+  const portable = (path: string) => (isAbsolute(path) ? relative(folder, path).split(sep).join('/') || '.' : path);
   const text = stringifyPlan({
     ...plan,
     datasets: plan.datasets.map((dataset) => ({ ...dataset, path: portable(dataset.path) })),

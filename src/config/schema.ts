@@ -23,8 +23,8 @@ const labelRange = [1, 255] as const;
 
 const name = (explanation: string) =>
   field(
-    z.string().regex(/^[^\s/\\][^/\\\n]{0,79}$/),
-    'a name of 1 to 80 characters, without slashes, not starting with a space',
+    z.string().regex(/^[^\s/\\\p{Cc}][^/\\\p{Cc}]{0,79}$/u),
+    'a name of 1 to 80 characters, without slashes and control characters, not starting with a space',
     { explanation },
   );
 
@@ -78,6 +78,11 @@ const preprocessing = z.strictObject({
   crop: choice(['none', 'body'], {
     default: 'none',
     explanation: 'body: crop to the bounding box of what is not air.',
+  }),
+  targets: choice(['labels', 'fractions'], {
+    default: 'labels',
+    explanation:
+      'What a voxel of another size learns. labels: the label with the largest interpolated weight, which shrinks thin and round structures; fractions: how much of the voxel each label fills.',
   }),
 });
 
@@ -281,7 +286,8 @@ const training = z.strictObject({
     range: [1, 1e6],
     default: null,
     unit: 'cases per dataset',
-    explanation: 'Validation cases used at each validation during training; null: all.',
+    explanation:
+      'Validation cases used at each validation during training, drawn once, the same for every seed and method with this split; null: all.',
   }),
   checkpointEverySteps: integer({
     range: [0, 1e8],

@@ -5,6 +5,7 @@ import { turnOnto } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { checkFinite } from './finite.js';
 import { labelBytes } from './label-values.js';
 import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled } from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
@@ -109,27 +110,6 @@ export async function openScan(file: string, options: ReadVolumeOptions = {}): P
 /** As {@link openScan}, but as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
 export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
   return volumeOf(await openScan(file, options));
-}
-
-/** @throws VERSEMI_VOXELS_NOT_FINITE */
-function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: string): void {
-  const { slope = 1, intercept = 0 } = scan;
-  const whole = !(data instanceof Float32Array || data instanceof Float64Array);
-  if (whole && slope === 1 && intercept === 0) return;
-  const slices = host().slices(scan);
-  const { nonFinite } = slices.statistics();
-  slices.dispose();
-  if (nonFinite === 0) return;
-  const real = (voxel: number) => Math.fround(voxel * slope + intercept);
-  const first = data.findIndex((voxel: number) => !Number.isFinite(real(voxel)));
-  const [sizeX, sizeY] = sizeVoxels;
-  const at = [first % sizeX, Math.floor(first / sizeX) % sizeY, Math.floor(first / (sizeX * sizeY))];
-  throw new VersemiError('VOXELS_NOT_FINITE', {
-    file,
-    expected: 'finite numbers',
-    found: `${nonFinite} of ${data.length} voxels that are not, the first at [${at.join(', ')}] (${real(data[first]!)})`,
-    remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the scan out.',
-  });
 }
 
 /**

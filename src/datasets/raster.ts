@@ -48,6 +48,12 @@ export async function readAllVoxels(
   return { header, sizeVoxels: sizesOf(header).sizeVoxels, voxels: await voxelsOf(header, file) };
 }
 
+/** The file and those in which its voxels lie, where its header names such. @throws as {@link readRaster}, as far as the header shows it */
+export async function filesOfRaster(file: string): Promise<string[]> {
+  const { dataFiles = [] } = await rasterHeader(file);
+  return [file, ...dataFiles.map((name) => dataFile(file, name))];
+}
+
 /** What the header says. @throws as {@link readRaster}, as far as the header shows it */
 export async function rasterFacts(
   file: string,

@@ -1,13 +1,16 @@
+import type { NetworkChoice } from '../checkpoints/model-file.js';
 import type { LoadedCase } from '../datasets/types.js';
 import { throwIfAborted } from '../errors.js';
 import { diceOf, segmentationMetrics } from '../metrics/segmentation-metrics.js';
 import type { CaseResult, Summary } from '../metrics/summary.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import { targetMask } from '../preprocessing/targets.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import type { CaseSelection } from './case-selection.js';
 import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
 import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';
@@ -26,6 +29,10 @@ export interface Evaluation {
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
+  /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */
+  readonly weights?: { readonly step: number; readonly network: NetworkChoice };
+  /** Per dataset, which cases these are and what the model knew of them. */
+  readonly selections?: readonly CaseSelection[];
   readonly cases: readonly EvaluatedCase[];
   readonly summary: Summary;
 }
@@ -86,9 +93,9 @@ export async function evaluateCase(
   });
 }
 
-/** Where the label is unknown, a prediction is neither right nor wrong: as no task has the label, both are background there. */
-function clearIgnored(prediction: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
-  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) prediction[i] = 0;
+/** Where the label is unknown, a prediction is neither right nor wrong: prediction and reference are background there. */
+function clearIgnored(mask: Uint8Array, label: Uint8Array, ignoredLabel: number): void {
+  for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) mask[i] = 0;
 }
 
 function geometryOf({ data: _, ...geometry }: Volume): Geometry {
@@ -115,7 +122,7 @@ export async function validate(
   const { plan, network } = model;
   const settings = inferenceSettings(model, options);
   const dice: CaseDice[] = [];
-  for (const { id, dataset, image, label, sizeVoxels } of cases) {
+  for (const { id, dataset, image, label, known, sizeVoxels } of cases) {
     const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
     if (label === undefined || tasks.length === 0) continue;
     const { patchSizeVoxels } = plan;
@@ -124,7 +131,9 @@ export async function validate(
     );
     for (const [i, task] of tasks.entries()) {
       const prediction = foreground(probabilities[i]!, foregroundSteps);
-      const reference = foreground(label, plan.tasks[task]!.labels);
+      const reference = targetMask(label, plan.tasks[task]!.labels);
+      if (known !== undefined)
+        for (const mask of [prediction, reference]) clearIgnored(mask, targetMask(known, [1]), 0);
       const counts = host().maskCounts(prediction, reference, sizeVoxels);
       dice.push({ id, task: plan.tasks[task]!.name, dice: diceOf(counts) });
     }

@@ -1,44 +1,66 @@
+import { createHash } from 'node:crypto';
+import { type DatasetRecord, type RecordedCase, type RecordedRole, recordedKey } from '../checkpoints/case-record.js';
 import type { Plan } from '../config/plan.js';
 import { resolveSplit, splitList } from '../datasets/splits.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
+import { type ContentKeys, contentKeys } from '../preprocessing/content-key.js';
+import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
 
-/** Cases to evaluate on, and how many of them the model was trained on. */
-export interface EvaluationCases {
-  readonly cases: readonly CaseFiles[];
-  readonly trainedOn: number;
+/** What a model says of its training; a model file has both. */
+export interface TrainedBy {
+  readonly plan: Plan;
+  readonly cases?: readonly DatasetRecord[];
 }
 
-/**
- * Cases with labels by what they are called: `all`, `test` (those that the dataset sets apart), `validation` or `labeled`
- * (as the plan of the model splits the dataset), the name of a list in splits.json, or ids.
- * @throws VERSEMI_SPLIT_INVALID
- */
-export function evaluationCases(dataset: Dataset, plan: Plan, which: readonly string[]): EvaluationCases {
-  const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
-  const split = () => (planDataset === undefined ? undefined : resolveSplit(dataset, planDataset, plan.seed));
-  const everything = [...dataset.cases, ...dataset.test];
-  const name = which.length === 1 ? which[0]! : undefined;
-  const chosen = choose();
-  const cases = chosen.filter((files) => files.label !== undefined);
-  if (cases.length === 0) {
-    throw new VersemiError('SPLIT_INVALID', {
-      file: dataset.folder,
-      field: `cases ${which.join(',')}`,
-      expected: 'at least one case with a label file',
-      found: `${chosen.length} cases, none with a label file`,
-      remedy: 'Choose other cases with --cases, or add label files.',
-    });
-  }
-  const trained = new Set(trainedIds());
-  return { cases, trainedOn: cases.filter(({ id }) => trained.has(id)).length };
+/** Roles whose cases a set holds. */
+const setRoles: Readonly<Record<string, readonly RecordedRole[]>> = {
+  validation: ['validation'],
+  labeled: ['labeled'],
+  training: ['labeled', 'unlabeled'],
+};
 
-  function choose(): readonly CaseFiles[] {
+/**
+ * Cases with labels by what they are called:
+ * - `all`; `test` (those that the dataset sets apart);
+ * - `validation`, `labeled`, `training` (labelled and unlabelled) as the model recorded them, or, for a model without a record,
+ *   as its plan splits the dataset; `unseen`: those of which the model knew nothing;
+ * - the name of a list in splits.json, or ids.
+ * @param dataset under its name in the plan
+ * @throws VERSEMI_SPLIT_INVALID, and what reading the files of the cases throws
+ */
+export async function evaluationCases(
+  dataset: Dataset,
+  model: TrainedBy,
+  which: readonly string[],
+): Promise<{ readonly cases: readonly CaseFiles[]; readonly selection: CaseSelection }> {
+  const everything = [...dataset.cases, ...dataset.test];
+  const planDataset = model.plan.datasets.find(({ name }) => name === dataset.name);
+  const known = new KnownCases(dataset, model);
+  const asked = [...new Set(which.map((word) => (word === 'labelled' ? 'labeled' : word)))];
+  const name = asked.length === 1 ? asked[0]! : undefined;
+  const missing: string[] = [];
+  const chosen = await choose();
+  // Where single cases are meant, one that cannot be compared is missing; else unlabelled cases are left out as a matter of course.
+  const single = name === undefined || !['all', 'test', 'training', 'unseen'].includes(name);
+  if (single) missing.push(...chosen.filter(({ label }) => label === undefined).map(({ id }) => id));
+  const cases = chosen.filter(({ label }) => label !== undefined);
+  if (cases.length === 0) throw nothingToCompare();
+  const about = await known.about(cases);
+  return { cases, selection: { ...about, dataset: dataset.name, asked: asked.join(','), missing } };
+
+  async function choose(): Promise<readonly CaseFiles[]> {
     if (name === 'all') return everything;
     if (name === 'test') return dataset.test.length > 0 ? dataset.test : listed('test');
-    if (name === 'validation' || name === 'labeled') return split()?.[name] ?? listed(name);
+    if (name === 'unseen') return known.unseen(everything.filter(({ label }) => label !== undefined));
+    const roles = name === undefined ? undefined : setRoles[name];
+    if (roles !== undefined && planDataset !== undefined) {
+      const found = await known.inRoles(everything, roles);
+      missing.push(...found.missing);
+      return found.cases;
+    }
     if (name !== undefined && !everything.some(({ id }) => id === name)) return listed(name);
-    return which.map((id) => everything.find((files) => files.id === id) ?? unknownCase(id));
+    return asked.map((id) => everything.find((files) => files.id === id) ?? unknownCase(id));
   }
 
   function listed(list: string): readonly CaseFiles[] {
@@ -56,12 +78,148 @@ export function evaluationCases(dataset: Dataset, plan: Plan, which: readonly st
     });
   }
 
-  function trainedIds(): string[] {
-    try {
-      return split()?.labeled.map(({ id }) => id) ?? [];
-    } catch {
-      // The dataset at hand is another edition than the one trained on: then nothing is known about its cases.
-      return [];
-    }
+  function nothingToCompare(): VersemiError {
+    const of = missing.length > 0 ? `; not there, or without a label file: ${namedCases(missing)}` : '';
+    return new VersemiError('SPLIT_INVALID', {
+      file: dataset.folder,
+      field: `cases ${which.join(',')}`,
+      expected: 'at least one case with a label file',
+      found: `${chosen.length === 0 ? `none, by ${known.source}` : `${chosen.length} cases, none with a label file`}${of}`,
+      remedy: `Choose other cases (--cases ${caseSets.join(', ')}, or ids), or add label files.`,
+    });
   }
+}
+
+/** What a model knows of the cases of a folder. */
+class KnownCases {
+  /** Per role, the cases of this dataset. */
+  private readonly own: DatasetRecord;
+  /** Keys of images -> roles, over all datasets: a leak is one wherever it comes from. */
+  private readonly byImage = new Map<string, Set<RecordedRole>>();
+  private readonly contents = new Map<CaseFiles, Promise<ContentKeys>>();
+  private readonly channel: number | string;
+  private readonly recorded: boolean;
+  /** Why a model without a record says nothing of this folder: it is another edition than the one that its plan splits. */
+  private readonly unsplit: unknown;
+
+  constructor(
+    private readonly dataset: Dataset,
+    { plan, cases }: TrainedBy,
+  ) {
+    const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
+    this.channel = planDataset?.channel ?? 0;
+    this.recorded = cases !== undefined;
+    let own = cases?.find((one) => one.dataset === dataset.name);
+    try {
+      if (cases === undefined) own = splitNow(dataset, plan);
+    } catch (error) {
+      this.unsplit = error;
+    }
+    this.own = own ?? { dataset: dataset.name, labeled: [], unlabeled: [], validation: [], watched: [] };
+    for (const record of cases ?? [])
+      for (const role of ['labeled', 'unlabeled', 'validation'] as const)
+        for (const [, image] of record[role]) if (image !== undefined) this.rolesOf(image).add(role);
+  }
+
+  /** What the roles follow from, in words. */
+  get source(): string {
+    return this.recorded ? 'what the model recorded of its training' : "the plan's split of the folder";
+  }
+
+  /** Cases of a run: those of the same name and image, else of the same image, else of the same name. */
+  async inRoles(cases: readonly CaseFiles[], roles: readonly RecordedRole[]) {
+    if (this.unsplit !== undefined) throw this.unsplit;
+    const found = new Set<CaseFiles>();
+    const missing: string[] = [];
+    for (const [id, image] of roles.flatMap((role) => this.own[role])) {
+      const named = cases.find((files) => files.id === id);
+      const match =
+        image === undefined || (named !== undefined && (await this.imageKey(named)) === image)
+          ? named
+          : ((await this.withImage(cases, image)) ?? named);
+      if (match === undefined) missing.push(id);
+      else found.add(match);
+    }
+    return { cases: cases.filter((files) => found.has(files)), missing };
+  }
+
+  /** Cases that are in no role, neither by content nor, where nothing is known of the content, by name. */
+  async unseen(cases: readonly CaseFiles[]): Promise<CaseFiles[]> {
+    if (this.unsplit !== undefined) throw this.unsplit;
+    const result: CaseFiles[] = [];
+    for (const files of cases) if ((await this.rolesOfCase(files)).size === 0) result.push(files);
+    return result;
+  }
+
+  async about(cases: readonly CaseFiles[]): Promise<Omit<CaseSelection, 'dataset' | 'asked' | 'missing'>> {
+    const ids = { labeled: [] as string[], unlabeled: [] as string[], validation: [] as string[] };
+    const changed: string[] = [];
+    const contents: string[] = [];
+    for (const files of cases) {
+      for (const role of await this.rolesOfCase(files)) ids[role].push(files.id);
+      const { image, label = '' } = await this.content(files);
+      contents.push(`${image} ${label}`);
+      const before = this.namesake(files.id);
+      if (before !== undefined && this.isOther(before, image, label)) changed.push(files.id);
+    }
+    const content = createHash('sha256').update(contents.sort().join('\n')).digest('hex');
+    return { recorded: this.recorded, count: cases.length, ...ids, changed, content: recordedKey(content) };
+  }
+
+  private isOther([, image, label]: RecordedCase, imageNow: string, labelNow: string): boolean {
+    const other = (key: string | undefined, now: string) => key !== undefined && key !== recordedKey(now);
+    return other(image, imageNow) || other(label, labelNow);
+  }
+
+  private async rolesOfCase(files: CaseFiles): Promise<ReadonlySet<RecordedRole>> {
+    const byContent = this.byImage.size === 0 ? undefined : this.byImage.get(await this.imageKey(files));
+    if (byContent !== undefined) return byContent;
+    const roles = new Set<RecordedRole>();
+    for (const role of ['labeled', 'unlabeled', 'validation'] as const)
+      if (this.own[role].some(([id, image]) => id === files.id && image === undefined)) roles.add(role);
+    return roles;
+  }
+
+  private namesake(id: string): RecordedCase | undefined {
+    const { labeled, unlabeled, validation } = this.own;
+    return [...labeled, ...unlabeled, ...validation].find(([one]) => one === id);
+  }
+
+  private async withImage(cases: readonly CaseFiles[], image: string): Promise<CaseFiles | undefined> {
+    for (const files of cases) if ((await this.imageKey(files)) === image) return files;
+    return undefined;
+  }
+
+  private async imageKey(files: CaseFiles): Promise<string> {
+    return recordedKey((await this.content(files)).image);
+  }
+
+  private content(files: CaseFiles): Promise<ContentKeys> {
+    const known = this.contents.get(files);
+    if (known !== undefined) return known;
+    const read = contentKeys(this.dataset, files, this.channel);
+    this.contents.set(files, read);
+    return read;
+  }
+
+  private rolesOf(image: string): Set<RecordedRole> {
+    const roles = this.byImage.get(image) ?? new Set();
+    this.byImage.set(image, roles);
+    return roles;
+  }
+}
+
+/** The roles as the plan splits the folder now, which need not be what a model without a record was trained on. */
+function splitNow(dataset: Dataset, plan: Plan): DatasetRecord | undefined {
+  const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
+  if (planDataset === undefined) return undefined;
+  const split = resolveSplit(dataset, planDataset, plan.seed);
+  const ids = (cases: readonly CaseFiles[]) => cases.map(({ id }): RecordedCase => [id]);
+  return {
+    dataset: dataset.name,
+    labeled: ids(split.labeled),
+    unlabeled: ids(split.unlabeled),
+    validation: ids(split.validation),
+    watched: [],
+  };
 }

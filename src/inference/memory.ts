@@ -50,6 +50,8 @@ export interface ScanFacts extends ImageFacts {
 const otherBytes = 110e6;
 /** A strip of fewer rows would need as many windows as a strip that is twice as high. */
 const fewestRows = 8;
+/** No scan has so many rows that more would be of use; a header that promises billions must not be counted through. */
+const mostParts = 4096;
 
 /** The rows of a crop in `count` even parts. */
 export function evenRows(rows: number, count: number): Rows[] {
@@ -61,7 +63,7 @@ export function evenRows(rows: number, count: number): Rows[] {
 
 /** Most parts that the rows of a crop are cut into. */
 export function mostStrips(rows: number): number {
-  return Math.max(1, Math.floor(rows / fewestRows));
+  return Math.min(mostParts, Math.max(1, Math.floor(rows / fewestRows)));
 }
 
 /** Bytes of linear memory and of slabs while one strip of `grid` is computed, and how many windows it takes. */

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { VersemiNetwork } from '../model/network.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type Rows } from '../wasm/host.js';
-import { planWindows, type WindowProtocol, windowWeights } from './windows.js';
+import { type AxisWindows, axisWindows, beginsOf, type WindowProtocol, windowWeights } from './windows.js';
 
 export interface SegmentOptions extends WindowProtocol {
   /** Prompts: indices of tasks, the synthetic task included. */
@@ -35,33 +35,49 @@ type Mirror = readonly [boolean, boolean, boolean];
 /** What is computed together: the windows that reach some rows of a volume. */
 export interface Strip {
   readonly rows: Rows;
-  /** First rows of the windows. */
-  readonly beginsY: readonly number[];
+  /** Which of the windows along y: first, and one behind the last. */
+  readonly windowsY: Rows;
   /** Rows of the image that these windows see. */
   readonly imageRows: Rows;
 }
 
-/** Begins of all windows along x, y, z; half of what a small volume lacks lies before it. */
+/** Windows along x, y, z; half of what a small volume lacks lies before it. */
 function windowsOf(
   sizeVoxels: Triple,
   { patchSizeVoxels: patch, ...protocol }: WindowProtocol & { readonly patchSizeVoxels: Triple },
-): [number[], number[], number[]] {
-  return planWindows(sizeVoxels, patch, protocol).map((begins, axis) =>
-    sizeVoxels[axis]! < patch[axis]! ? [-Math.floor((patch[axis]! - sizeVoxels[axis]!) / 2)] : begins,
-  ) as [number[], number[], number[]];
+): [AxisWindows, AxisWindows, AxisWindows] {
+  return axisWindows(sizeVoxels, patch, protocol).map((windows, axis) =>
+    sizeVoxels[axis]! < patch[axis]!
+      ? { count: 1, begin: () => -Math.floor((patch[axis]! - sizeVoxels[axis]!) / 2) }
+      : windows,
+  ) as [AxisWindows, AxisWindows, AxisWindows];
 }
 
-/** The windows that some rows of a volume need. */
+/** The first window that begins behind `row`, by bisection. */
+function firstBehind({ count, begin }: AxisWindows, row: number): number {
+  let [low, high] = [0, count];
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    if (begin(middle) > row) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+/** The windows that some rows of a volume need. Takes no longer for a large volume than for a small one. */
 export function stripOf(
   sizeVoxels: Triple,
   rows: Rows,
   options: WindowProtocol & { readonly patchSizeVoxels: Triple },
 ): Strip & { readonly windows: number } {
-  const [beginsX, all, beginsZ] = windowsOf(sizeVoxels, options);
+  const [alongX, alongY, alongZ] = windowsOf(sizeVoxels, options);
   const patchY = options.patchSizeVoxels[1];
-  const beginsY = all.filter((begin) => begin < rows[1] && begin + patchY > rows[0]);
-  const imageRows = [Math.max(0, beginsY[0]!), Math.min(sizeVoxels[1], beginsY.at(-1)! + patchY)] as const;
-  return { rows, beginsY, imageRows, windows: beginsX.length * beginsY.length * beginsZ.length };
+  const [first, end] = [firstBehind(alongY, rows[0] - patchY), firstBehind(alongY, rows[1] - 1)];
+  const imageRows = [
+    Math.max(0, alongY.begin(first)),
+    Math.min(sizeVoxels[1], alongY.begin(end - 1) + patchY),
+  ] as const;
+  return { rows, windowsY: [first, end], imageRows, windows: alongX.count * (end - first) * alongZ.count };
 }
 
 /**
@@ -84,8 +100,9 @@ export async function* segmentSlices(
   const { sizeVoxels } = image;
   const { tasks, patchSizeVoxels: patch, mirror } = options;
   const [sizeX, , sizeZ] = sizeVoxels;
-  const [beginsX, , beginsZ] = windowsOf(sizeVoxels, options);
-  const { beginsY, imageRows, windows } = stripOf(sizeVoxels, rows, options);
+  const [alongX, alongY, alongZ] = windowsOf(sizeVoxels, options);
+  const { windowsY, imageRows, windows } = stripOf(sizeVoxels, rows, options);
+  const [beginsX, beginsY, beginsZ] = [beginsOf(alongX), beginsOf(alongY, ...windowsY), beginsOf(alongZ)];
   const weights = windowWeights(patch, options);
   const mirrors = mirror ? everyMirror() : [[false, false, false] as const];
   const depth = Math.min(patch[2], sizeZ);

@@ -9,7 +9,10 @@ export interface Segmenter {
   readonly plan: Plan;
 }
 
-/** How to segment; what is left out comes from the plan's `inference`. */
+/**
+ * How to segment; what is left out comes from the plan's `inference`. Asked for the protocol `versemi`, which in the paper neither
+ * mirrors nor post-processes, the plan's mirroring and largest component do not count.
+ */
 export interface InferenceOptions extends Partial<WindowProtocol> {
   readonly mirror?: boolean;
   readonly largestComponent?: boolean;
@@ -19,12 +22,14 @@ export type InferenceSettings = Required<InferenceOptions>;
 
 export function inferenceSettings({ plan }: Segmenter, options: InferenceOptions = {}): InferenceSettings {
   const { inference } = plan;
+  const { mirror, largestComponent } =
+    options.protocol === 'versemi' ? { mirror: false, largestComponent: false } : inference;
   return {
     protocol: options.protocol ?? inference.protocol,
     overlap: options.overlap ?? inference.overlap,
     weighting: options.weighting ?? inference.weighting,
-    mirror: options.mirror ?? inference.mirror,
-    largestComponent: options.largestComponent ?? inference.largestComponent,
+    mirror: options.mirror ?? mirror,
+    largestComponent: options.largestComponent ?? largestComponent,
   };
 }
 

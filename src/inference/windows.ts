@@ -13,25 +13,40 @@ export interface WindowProtocol {
 /** Stride of the released evaluation code, voxels along x, y, z (METHOD: inference and metrics). */
 const versemiStrideVoxels: Triple = [16, 16, 4];
 
+/** The windows along one axis, unlisted: an axis may be promised to have billions. */
+export interface AxisWindows {
+  readonly count: number;
+  /** First voxel of a window; it never falls from one to the next. */
+  begin(index: number): number;
+}
+
+function windowsAlong(size: number, patch: number, stride: number, even: boolean): AxisWindows {
+  if (size <= patch) return { count: 1, begin: () => 0 };
+  const steps = Math.ceil((size - patch) / stride);
+  const begin = (i: number) => (even ? Math.round((i * (size - patch)) / steps) : Math.min(i * stride, size - patch));
+  return { count: steps + 1, begin };
+}
+
+/** First voxels of some windows of an axis; default: all. */
+export function beginsOf({ count, begin }: AxisWindows, from = 0, to = count): number[] {
+  return Array.from({ length: to - from }, (_, i) => begin(from + i));
+}
+
 /**
  * First voxels of the windows along one axis. The first window begins at 0 and the last ends at the last voxel.
  * `default` takes the smallest number of windows whose stride is not above the wanted one and spreads them evenly;
  * `versemi` steps by the stride and moves the last window back to the border.
  */
 export function windowBegins(size: number, patch: number, stride: number, even: boolean): number[] {
-  if (size <= patch) return [0];
-  const steps = Math.ceil((size - patch) / stride);
-  return Array.from({ length: steps + 1 }, (_, i) =>
-    even ? Math.round((i * (size - patch)) / steps) : Math.min(i * stride, size - patch),
-  );
+  return beginsOf(windowsAlong(size, patch, stride, even));
 }
 
-/** Begins of the windows along x, y, z; the windows are their product. The volume is at least as large as the patch. */
-export function planWindows(
+/** Windows along x, y, z; all windows are their product. The volume is at least as large as the patch. */
+export function axisWindows(
   sizeVoxels: Triple,
   patchSizeVoxels: Triple,
   { protocol, overlap }: WindowProtocol,
-): readonly [number[], number[], number[]] {
+): readonly [AxisWindows, AxisWindows, AxisWindows] {
   const along = (axis: 0 | 1 | 2) => {
     const patch = patchSizeVoxels[axis];
     // A patch below the paper's stride is stepped by its own size: there must be no gap between windows.
@@ -39,9 +54,19 @@ export function planWindows(
       protocol === 'versemi'
         ? Math.min(versemiStrideVoxels[axis], patch)
         : Math.max(1, Math.floor(patch * (1 - overlap)));
-    return windowBegins(sizeVoxels[axis], patch, stride, protocol === 'default');
+    return windowsAlong(sizeVoxels[axis], patch, stride, protocol === 'default');
   };
   return [along(0), along(1), along(2)];
+}
+
+/** First voxels of the windows of {@link axisWindows}. */
+export function planWindows(
+  sizeVoxels: Triple,
+  patchSizeVoxels: Triple,
+  protocol: WindowProtocol,
+): readonly [number[], number[], number[]] {
+  const [x, y, z] = axisWindows(sizeVoxels, patchSizeVoxels, protocol);
+  return [beginsOf(x), beginsOf(y), beginsOf(z)];
 }
 
 /**

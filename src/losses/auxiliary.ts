@@ -18,10 +18,18 @@ export interface AuxiliaryPart {
  *     L_aux = 1/2 [ Dice(F_ta(x_mix), y_a m) + Dice(F_tb(x_mix), y_b (1 - m)) ]
  *
  * With `withCrossEntropy` each Dice becomes Dice + CE, as the paper's text has it.
+ *
+ * @param known of the shape of the targets: 1 where the labels are known, the only voxels that count; absent where they are
+ *   everywhere
  */
-export function auxiliaryLoss(a: AuxiliaryPart, b: AuxiliaryPart, withCrossEntropy: boolean): tf.Scalar {
+export function auxiliaryLoss(
+  a: AuxiliaryPart,
+  b: AuxiliaryPart,
+  withCrossEntropy: boolean,
+  known?: tf.Tensor,
+): tf.Scalar {
   const [ofA, ofB] = [a, b].map(({ logits, target }) => {
-    const sums = overlap(logits, target);
+    const sums = overlap(logits, target, known);
     return withCrossEntropy ? tf.add(dice(sums), crossEntropy(sums)) : dice(sums);
   }) as [tf.Scalar, tf.Scalar];
   return tf.mul(tf.add(ofA, ofB), 0.5);

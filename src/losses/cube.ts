@@ -10,7 +10,7 @@ import { overlap } from './overlap.js';
  *
  * @param logits F_{K+1}(x_u), [n, depth, height, width]
  * @param cubeLabel any foreground of the labelled image, same shape
- * @param inside 1 - m: 1 inside the cube, same shape
+ * @param inside 1 - m, same shape: 1 inside the cube where the label is known
  */
 export function cubeLoss(logits: tf.Tensor, cubeLabel: tf.Tensor, inside: tf.Tensor): tf.Scalar {
   return dice(overlap(logits, cubeLabel, inside));

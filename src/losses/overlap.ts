@@ -12,19 +12,24 @@ export interface Overlap {
   readonly squares: tf.Scalar;
   /** sum of m * (-target * log(sigmoid(logit)) - (1 - target) * log(1 - sigmoid(logit))) */
   readonly crossEntropy: tf.Scalar;
-  /** sum of m: the number of voxels */
+  /** sum of m, the number of voxels that count; a little above 0 where none does */
   readonly voxels: tf.Scalar;
 }
+
+/** Lost in the rounding of float32 beside any number of voxels that a mask lets count. */
+const fewestVoxels = 1e-6;
 
 /**
  * @param logits [n, depth, height, width]
  * @param target same shape, in [0, 1]
- * @param mask same shape: 1 where voxels count
+ * @param mask same shape, in [0, 1]: how much a voxel counts; absent where all count
  */
 export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor): Overlap {
   const sums = overlapSums(logits, target, mask);
   const sum = (index: number) => tf.reshape(tf.slice(sums, [index], [1]), []) as tf.Scalar;
-  return { product: sum(0), squares: tf.add(sum(1), sum(2)), crossEntropy: sum(3), voxels: sum(4) };
+  // With a mask that is 0 everywhere nothing counts: a mean over no voxel is 0.
+  const voxels = mask === undefined ? sum(4) : (tf.add(sum(4), fewestVoxels) as tf.Scalar);
+  return { product: sum(0), squares: tf.add(sum(1), sum(2)), crossEntropy: sum(3), voxels };
 }
 
 /**

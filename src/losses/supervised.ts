@@ -10,8 +10,13 @@ import { overlap } from './overlap.js';
  *
  * @param logits F_t(x), [n, depth, height, width]
  * @param target y, same shape
+ * @param known same shape: 1 where the label is known, the only voxels that count; absent where it is everywhere
  */
-export function supervisedLoss(logits: tf.Tensor, target: tf.Tensor): { dice: tf.Scalar; crossEntropy: tf.Scalar } {
-  const sums = overlap(logits, target);
+export function supervisedLoss(
+  logits: tf.Tensor,
+  target: tf.Tensor,
+  known?: tf.Tensor,
+): { dice: tf.Scalar; crossEntropy: tf.Scalar } {
+  const sums = overlap(logits, target, known);
   return { dice: dice(sums), crossEntropy: crossEntropy(sums) };
 }

@@ -9,7 +9,8 @@ import { overlap } from './overlap.js';
  *
  * @param logits F_{K+1}(x_mix), [n, depth, height, width]
  * @param anyForeground y_mix, same shape
+ * @param known same shape: 1 where the label is known, the only voxels that count; absent where it is everywhere
  */
-export function syntheticLoss(logits: tf.Tensor, anyForeground: tf.Tensor): tf.Scalar {
-  return dice(overlap(logits, anyForeground));
+export function syntheticLoss(logits: tf.Tensor, anyForeground: tf.Tensor, known?: tf.Tensor): tf.Scalar {
+  return dice(overlap(logits, anyForeground, known));
 }

@@ -178,20 +178,55 @@ function isUseful(patch: Numbers3, bound: Numbers3): boolean {
 /** A patch has room for a CutMix cube of the second stage, 0.3 of its side, even where the cases are single slices. */
 const leastPatchSize = 4;
 
+/** Longer axes are cut to this many voxels, up to which all arithmetic on sizes is exact. */
+const longestAxis = 2 ** 40;
+/** So many steps are walked one by one; scans never ask for more. */
+const walkedSteps = 10_000;
+
 /**
  * The largest patch of at most `most` voxels: from the size of the cases (rounded up to the divisor) the axis that is
- * longest in millimetres shrinks until it fits, so that the patch ends as near to a cube in millimetres as can be.
+ * longest in millimetres shrinks by the divisor until the patch fits, so that it ends as near to a cube in millimetres as can be.
+ * Headers may promise billions of voxels along an axis: then all but the last steps are taken at once.
  */
-function fitPatch(bound: Numbers3, spacings: readonly Spacing[], divisor: number, most: number): Numbers3 {
-  const patch = bound.map((size) => {
-    const wanted = Math.max(size, leastPatchSize);
+export function fitPatch(
+  bound: Numbers3,
+  spacings: readonly Pick<Spacing, 'spacingMm'>[],
+  divisor: number,
+  most: number,
+): Numbers3 {
+  const whole = bound.map((size) => {
+    const wanted = Math.min(longestAxis, Math.max(size, leastPatchSize));
     return Math.max(divisor, Math.ceil(wanted / divisor - 1e-6) * divisor);
   }) as Numbers3;
   const meanSpacing = axes.map((axis) =>
     Math.exp(spacings.reduce((sum, { spacingMm }) => sum + Math.log(spacingMm[axis]), 0) / spacings.length),
   );
-  while (patch[0] * patch[1] * patch[2] > most) {
-    const shrinkable = axes.filter((axis) => patch[axis] > Math.max(divisor, leastPatchSize));
+  const least = Math.max(divisor, leastPatchSize);
+  const voxels = (patch: Numbers3) => patch[0] * patch[1] * patch[2];
+  /** The patch once no axis that can shrink is longer than `lengthMm`: the steps pass through it, whatever their order. */
+  const shrunk = (lengthMm: number) =>
+    axes.map((axis) => {
+      const steps = Math.ceil((whole[axis] - lengthMm / meanSpacing[axis]!) / divisor);
+      return whole[axis] - divisor * Math.max(0, Math.min(steps, Math.ceil((whole[axis] - least) / divisor)));
+    }) as Numbers3;
+  const stepsBetween = (from: Numbers3, to: Numbers3) =>
+    axes.reduce<number>((sum, axis) => sum + (from[axis] - to[axis]) / divisor, 0);
+  let patch = whole.slice() as Numbers3;
+  let [short, long] = [
+    0,
+    Math.min(Number.MAX_VALUE, Math.max(...axes.map((axis) => whole[axis] * meanSpacing[axis]!))),
+  ];
+  for (
+    let middle = (short + long) / 2;
+    stepsBetween(patch, shrunk(short)) > walkedSteps && short < middle && middle < long;
+    middle = (short + long) / 2
+  ) {
+    const candidate = shrunk(middle);
+    if (voxels(candidate) > most) [long, patch] = [middle, candidate];
+    else short = middle;
+  }
+  while (voxels(patch) > most) {
+    const shrinkable = axes.filter((axis) => patch[axis] > least);
     if (shrinkable.length === 0) break;
     const longest = shrinkable.reduce((best, axis) =>
       patch[axis] * meanSpacing[axis]! > patch[best] * meanSpacing[best]! ? axis : best,

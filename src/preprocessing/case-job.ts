@@ -1,13 +1,10 @@
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PreprocessingSettings } from '../config/plan.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
-import { VersemiError } from '../errors.js';
-import { withRegularFile } from '../regular-file.js';
-import { host } from '../wasm/host.js';
 import { writeCacheFile } from './cache-file.js';
+import type { ContentKeys } from './content-key.js';
 import { preprocessCase } from './preprocess-case.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
 
@@ -22,37 +19,16 @@ export interface CaseJob {
 }
 
 /** Raise this number whenever preprocessing gives other values for the same input, so that older cache entries are not used. */
-const preprocessingVersion = 1;
-
-/** Files whose content a case is made of; the label file only for a labelled case. */
-function sourceFiles({ dataset, files, channel }: CaseJob): string[] {
-  const image = files.channels?.[channelIndex(dataset, channel)] ?? files.image;
-  const named = [image, ...(files.label === undefined ? [] : [files.label])];
-  // Beside a .hdr file, its voxels lie in an .img file.
-  return named.flatMap((file) => {
-    const voxels = file.replace(/\.hdr(\.gz)?$/i, '.img$1');
-    return voxels !== file && existsSync(voxels) ? [file, voxels] : [file];
-  });
-}
-
-async function digest(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await withRegularFile(file, async ({ handle }) => {
-    const stream = handle.createReadStream({ start: 0, highWaterMark: 1 << 20, autoClose: false });
-    for await (const chunk of stream) hash.update(chunk as Uint8Array);
-  });
-  return hash.digest('hex');
-}
+const preprocessingVersion = 2;
 
 /**
  * Cache entry of a case: its name is a hash of the content of the source files and of all settings, so that neither a
  * renamed nor a touched file is preprocessed again, and a changed one never goes unnoticed.
- * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED, VERSEMI_MODALITY_MISSING
+ * @param content of the source files
+ * @throws VERSEMI_MODALITY_MISSING
  */
-export async function cacheFileOf(job: CaseJob, folder: string): Promise<string> {
+export function cacheFileOf(job: CaseJob, content: ContentKeys, folder: string): string {
   const { dataset, files, settings, channel } = job;
-  const content: string[] = [];
-  for (const file of sourceFiles(job)) content.push(await digest(file));
   const key = JSON.stringify({
     version: preprocessingVersion,
     content,
@@ -70,25 +46,7 @@ export async function cacheFileOf(job: CaseJob, folder: string): Promise<string>
 /** Loads and preprocesses a case. @throws what `loadCase` and `preprocessCase` throw */
 export async function makeCase({ dataset, name, files, channel, settings }: CaseJob): Promise<PreprocessedCase> {
   const loaded = await loadCase(dataset, files, { channel });
-  if (loaded.label !== undefined) refuseIgnoredVoxels(dataset, files, loaded.label.data);
   return preprocessCase(loaded, settings, name);
-}
-
-/**
- * The losses count every voxel of a label map: an ignored one would be taught as background without a word.
- * @throws VERSEMI_DATASET_INVALID
- */
-function refuseIgnoredVoxels({ ignoredLabel }: Dataset, { id, label }: CaseFiles, data: Uint8Array): void {
-  const count = ignoredLabel === undefined ? 0 : host().labelCounts(data)[ignoredLabel]!;
-  if (count === 0) return;
-  throw new VersemiError('DATASET_INVALID', {
-    ...(label === undefined ? {} : { file: label }),
-    field: `label of case ${id}`,
-    expected: 'a label map of which every voxel is known, since training cannot leave voxels out',
-    found: `${count} voxels of the ignored label ${ignoredLabel}`,
-    remedy:
-      'Leave such cases out of `labeled` and `validation` of the split, so that they train without their labels; evaluation leaves the ignored voxels out.',
-  });
 }
 
 /** Makes the cache entry of a case. @throws also VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */

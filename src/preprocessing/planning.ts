@@ -5,6 +5,9 @@ import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from '.
 
 export type { PlanningOptions } from './budget.js';
 
+/** What `versemi plan` writes as `preprocessing.targets` of every dataset. */
+const derivedTargets: Plan['datasets'][number]['preprocessing']['targets'] = 'labels';
+
 /** Why a field of the plan is what it is. */
 export interface Explanation {
   readonly field: string;
@@ -48,7 +51,11 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       channel: dataset.channel,
       // A dataset without a task serves as a source of unlabelled images.
       split: tasks.some((task) => task.dataset === dataset.name) ? dataset.split : { ...dataset.split, labeled: [] },
-      preprocessing: { spacingMm: spacing.spacingMm, ...makeIntensities(dataset, index, explain) },
+      preprocessing: {
+        spacingMm: spacing.spacingMm,
+        ...makeIntensities(dataset, index, explain),
+        targets: derivedTargets,
+      },
     };
   });
   const coverage = Math.min(

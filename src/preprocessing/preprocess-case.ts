@@ -1,10 +1,12 @@
 import type { PreprocessingSettings } from '../config/plan.js';
 import type { LoadedCase } from '../datasets/types.js';
+import { VersemiError } from '../errors.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import { type Box, host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { boxSize, isIdentity, planGrid, type ResampledGrid, wholeBox } from './grid.js';
-import { maximumForegroundSamples, type PreprocessedCase } from './preprocessed-case.js';
+import type { PreprocessedCase } from './preprocessed-case.js';
+import { makeTargets } from './targets.js';
 
 /** Hounsfield units halfway between air and water: what is above is body, table or garment. */
 const airThresholdHu = -500;
@@ -14,6 +16,9 @@ const bodyFraction = 0.1;
 const bodySigmaMm = 3;
 /** Margin that is kept round the body. */
 const bodyMarginMm = 5;
+
+/** What becomes of an image, whatever its label becomes. */
+type ImageSettings = Omit<PreprocessingSettings, 'targets'>;
 
 /** A scan on its way to what the network sees. */
 export interface PreparedScan {
@@ -27,7 +32,7 @@ export interface PreparedScan {
  * need. The statistics of the normalisation take a pass of their own.
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
  */
-export function prepareScan(scan: Scan, settings: PreprocessingSettings): PreparedScan {
+export function prepareScan(scan: Scan, settings: ImageSettings): PreparedScan {
   const { grid, slices } = resampledScan(scan, settings);
   try {
     return { grid, slices: normalized(slices, settings) };
@@ -38,17 +43,20 @@ export function prepareScan(scan: Scan, settings: PreprocessingSettings): Prepar
 }
 
 /**
- * Does the same as {@link prepareScan} for a whole case in memory, with its label.
+ * Does the same as {@link prepareScan} for a whole case in memory, with its label. The label has no say in the crop, as a scan
+ * that is to be segmented has none.
  * @param dataset name of the dataset in the plan
- * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large
+ * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large, VERSEMI_LABEL_INVALID when the crop would cut off
+ *   labelled voxels
  */
 export function preprocessCase(
-  { id, image, label }: LoadedCase,
+  { id, image, label, ignoredLabel }: LoadedCase,
   settings: PreprocessingSettings,
   dataset: string,
 ): PreprocessedCase {
-  const { grid, slices } = resampledScan(asScan(image), settings, label);
+  const { grid, slices } = resampledScan(asScan(image), settings);
   const data = collected(slices);
+  if (label !== undefined) requireLabelInside(label, grid.crop, `${id} of ${dataset}`, ignoredLabel);
   // The resampled voxels are kept, so that they need not be resampled again after the pass for the statistics.
   const again = host().slices(sourceOf(data, grid.sizeVoxels));
   try {
@@ -56,12 +64,11 @@ export function preprocessCase(
   } finally {
     again.dispose();
   }
-  const labels = label && labelsToGrid(cropped(label, grid.crop), grid);
   return {
     id,
     dataset,
     image: data,
-    ...(labels === undefined ? {} : { label: labels, foreground: foregroundSamples(labels) }),
+    ...(label && makeTargets(cropped(label, grid.crop), grid, settings.targets, ignoredLabel)),
     sizeVoxels: grid.sizeVoxels,
     spacingMm: grid.spacingMm,
     grid,
@@ -69,8 +76,8 @@ export function preprocessCase(
 }
 
 /** The scan cropped, clipped and resampled, not yet normalised. */
-function resampledScan(scan: Scan, settings: PreprocessingSettings, label?: Volume<Uint8Array>): PreparedScan {
-  const crop = settings.crop === 'body' ? bodyBox(scan, label) : wholeBox(scan.sizeVoxels);
+function resampledScan(scan: Scan, settings: ImageSettings): PreparedScan {
+  const crop = settings.crop === 'body' ? bodyBox(scan) : wholeBox(scan.sizeVoxels);
   const grid = planGrid(scan, crop, settings.spacingMm);
   const { window } = settings;
   const slices = host().slices(scan);
@@ -119,10 +126,6 @@ function toGrid(slices: SliceStream, grid: ResampledGrid): SliceStream {
   return slices.smooth(grid.scale.map(antiAliasSigma) as unknown as Triple).resample(grid.sizeVoxels, grid);
 }
 
-function labelsToGrid(data: Uint8Array, grid: ResampledGrid): Uint8Array {
-  return isIdentity(grid) ? data : host().resampleLabels(data, boxSize(grid.crop), grid.sizeVoxels, grid);
-}
-
 /** Relative step from one float32 to the next. */
 const float32Epsilon = 2 ** -23;
 
@@ -135,7 +138,7 @@ function inverseSpread(spread: number, magnitude: number): number {
   return spread > float32Epsilon * magnitude && Number.isFinite(Math.fround(inverse)) ? inverse : 0;
 }
 
-function normalized(slices: SliceStream, { normalization, window }: PreprocessingSettings): SliceStream {
+function normalized(slices: SliceStream, { normalization, window }: ImageSettings): SliceStream {
   if (normalization === 'none') return slices;
   if (normalization === 'range' && window !== null) {
     return slices.normalize({ mean: window[0], scale: inverseSpread(window[1] - window[0], Math.abs(window[0])) });
@@ -153,8 +156,24 @@ function normalized(slices: SliceStream, { normalization, window }: Preprocessin
   return slices.normalizeNonzero(insideMean, inverseSpread(deviation, Math.abs(insideMean)));
 }
 
-/** Bounding box of what is not air, with a margin; a label is never cut off. The whole volume when nothing stands out. */
-function bodyBox(scan: Scan, label?: Volume<Uint8Array>): Box {
+/** @throws VERSEMI_LABEL_INVALID */
+function requireLabelInside({ data, sizeVoxels }: Volume<Uint8Array>, crop: Box, where: string, ignored = 0): void {
+  const known = Uint8Array.from({ length: 256 }, (_, value) => (value === ignored ? 0 : value));
+  const labeled = host().boundingBox(ignored === 0 ? data : host().translate(data, known), sizeVoxels);
+  const cut = (axis: number) => labeled!.begin[axis]! < crop.begin[axis]! || labeled!.end[axis]! > crop.end[axis]!;
+  if (labeled === null || ![0, 1, 2].some(cut)) return;
+  const box = ({ begin, end }: Box) => begin.map((from, axis) => `${from} to ${end[axis]! - 1}`).join(', ');
+  throw new VersemiError('LABEL_INVALID', {
+    field: `label of case ${where}`,
+    expected: `labelled voxels inside of the body (preprocessing.crop), which is x, y, z = ${box(crop)} in this scan`,
+    found: `labelled voxels in x, y, z = ${box(labeled)}`,
+    remedy:
+      "See whether the label belongs to the image; if it does, set preprocessing.crop of the dataset to 'none' in the plan.",
+  });
+}
+
+/** Bounding box of what is not air, with a margin. The whole volume when nothing stands out. */
+function bodyBox(scan: Scan): Box {
   const { sizeVoxels, spacingMm } = scan;
   const slices = host().slices(scan);
   try {
@@ -164,31 +183,11 @@ function bodyBox(scan: Scan, label?: Volume<Uint8Array>): Box {
     const sigma = spacingMm.map((spacing) => bodySigmaMm / spacing) as unknown as Triple;
     const body = slices.smooth(sigma).boxAbove(threshold);
     if (body === null || !(high > low)) return wholeBox(sizeVoxels);
-    const inLabel = label && host().boundingBox(label.data, sizeVoxels);
-    const begin = [0, 1, 2].map((axis) => {
-      const edge = body.begin[axis]! - Math.ceil(bodyMarginMm / spacingMm[axis]!);
-      return Math.max(0, Math.min(edge, inLabel?.begin[axis] ?? edge));
-    });
-    const end = [0, 1, 2].map((axis) => {
-      const edge = body.end[axis]! + Math.ceil(bodyMarginMm / spacingMm[axis]!);
-      return Math.min(sizeVoxels[axis]!, Math.max(edge, inLabel?.end[axis] ?? edge));
-    });
+    const margin = spacingMm.map((spacing) => Math.ceil(bodyMarginMm / spacing));
+    const begin = body.begin.map((from, axis) => Math.max(0, from - margin[axis]!));
+    const end = body.end.map((to, axis) => Math.min(sizeVoxels[axis]!, to + margin[axis]!));
     return { begin: begin as unknown as Triple, end: end as unknown as Triple };
   } finally {
     slices.dispose();
   }
-}
-
-/** For each label value that occurs: voxel indices evenly spread over its voxels. */
-export function foregroundSamples(label: Uint8Array): Record<number, Int32Array> {
-  const samples: Record<number, Int32Array> = {};
-  const counts = host().labelCounts(label);
-  for (let value = 1; value < counts.length; value++) {
-    const count = counts[value]!;
-    if (count === 0) continue;
-    const wanted = Math.min(count, maximumForegroundSamples);
-    const ranks = Int32Array.from({ length: wanted }, (_, i) => Math.floor(((i + 0.5) * count) / wanted));
-    samples[value] = host().positionsOf(label, value, ranks);
-  }
-  return samples;
 }

@@ -7,8 +7,10 @@ import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
+import { threadsThatFit } from '../wasm/address-space.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
+import { type ContentKeys, contentKeys } from './content-key.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
 
@@ -20,6 +22,8 @@ export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validati
 export interface PreprocessEvent {
   readonly role: CaseRole;
   readonly case: PreprocessedCase;
+  /** What its files hold; no label for an unlabelled case. */
+  readonly content: ContentKeys;
   /** True when it came from the cache. */
   readonly cached: boolean;
   /** Counts from 1 to total over all datasets and roles. */
@@ -53,11 +57,11 @@ export const defaultCacheFolder = '.versemi-cache';
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
   const jobs = await listJobs(plan, roles);
-  const workers = options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1));
+  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
-  const ahead: Promise<{ case: PreprocessedCase; cached: boolean }>[] = [];
+  const ahead: Promise<PreparedCase>[] = [];
   let begun = 0;
   try {
     for (const [index, { role }] of jobs.entries()) {
@@ -122,17 +126,16 @@ function checkLabels(plan: Plan, name: string, dataset: Dataset): void {
   }
 }
 
-async function prepare(
-  job: CaseJob,
-  folder: string | null,
-  pool: Pool | undefined,
-): Promise<{ case: PreprocessedCase; cached: boolean }> {
-  if (folder === null) return { case: await makeCase(job), cached: false };
-  const file = await cacheFileOf(job, folder);
+type PreparedCase = Pick<PreprocessEvent, 'case' | 'content' | 'cached'>;
+
+async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefined): Promise<PreparedCase> {
+  const content = await contentKeys(job.dataset, job.files, job.channel);
+  if (folder === null) return { case: await makeCase(job), content, cached: false };
+  const file = cacheFileOf(job, content, folder);
   const named = (one: PreprocessedCase): PreprocessedCase => ({ ...one, id: job.files.id, dataset: job.name });
   const hit = await readCacheFile(file);
   // The same content may be known under another name: names are not part of the key.
-  if (hit !== undefined) return { case: named(hit), cached: true };
+  if (hit !== undefined) return { case: named(hit), content, cached: true };
   await (pool ?? inThisThread).make({ job, file });
   const made = await readCacheFile(file);
   if (made === undefined) {
@@ -143,7 +146,7 @@ async function prepare(
       remedy: 'Check the disk, or choose another cache folder.',
     });
   }
-  return { case: named(made), cached: false };
+  return { case: named(made), content, cached: false };
 }
 
 const inThisThread = { make: ({ job, file }: PreprocessRequest) => makeCacheFile(job, file) };

@@ -1,18 +1,26 @@
 import type { Triple } from '../volume/volume.js';
 import type { ResampledGrid } from './grid.js';
 
+/**
+ * Labels of voxels, in one of two forms. Bytes: one label per voxel, a target of 0 or 1. Float32: the two labels that fill most
+ * of a voxel, with their shares, as one whole number (see `resamplePairs` in wasm/host-resample.ts): a target is a fraction.
+ */
+export type LabelMap = Uint8Array | Float32Array;
+
 /** A case as the network sees it: one spacing, one orientation, normalised intensities. Arrays are [z, y, x], x fastest. */
 export interface PreprocessedCase {
   readonly id: string;
   /** Name of the dataset in the plan. */
   readonly dataset: string;
   readonly image: Float32Array;
-  /** Label values of the dataset; absent for an unlabelled case. */
-  readonly label?: Uint8Array;
+  /** Labels of the dataset, absent for an unlabelled case. Bytes: one label per voxel; float32: label pairs, see `LabelMap`. */
+  readonly label?: LabelMap;
+  /** Where `label` is known, as a map of the labels 0 (unknown) and 1 (known) in the same form; absent where it is everywhere. */
+  readonly known?: LabelMap;
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   /**
-   * For each label value that occurs (but 0): up to {@link maximumForegroundSamples} linear voxel indices, evenly spread
+   * For each label value that occurs (but 0), where it fills most of a voxel, or else where it comes second: up to {@link maximumForegroundSamples} linear voxel indices, evenly spread
    * over its voxels in memory order, for patches centred on foreground. Absent for an unlabelled case.
    */
   readonly foreground?: Readonly<Record<number, Int32Array>>;
@@ -36,6 +44,7 @@ export function shareCase(one: PreprocessedCase): PreprocessedCase {
     ...one,
     image: shared(one.image),
     ...(one.label === undefined ? {} : { label: shared(one.label) }),
+    ...(one.known === undefined ? {} : { known: shared(one.known) }),
     ...(one.foreground === undefined
       ? {}
       : { foreground: Object.fromEntries(Object.entries(one.foreground).map(([k, v]) => [k, shared(v)])) }),

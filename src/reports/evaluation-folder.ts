@@ -1,9 +1,10 @@
-import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { deflateSync } from 'node:zlib';
-import { writeError, writeFileAtomic } from '../atomic-file.js';
-import type { CaseOutcome, EvaluatedCase, Evaluation } from '../inference/evaluate.js';
+import { writeFileAtomic } from '../atomic-file.js';
+import { fileNameOf } from '../file-name.js';
+import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
+import { casesToCsv } from './cases-csv.js';
 import { type OverlayInput, renderOverlay } from './overlay.js';
 import { encodePng } from './png.js';
 
@@ -11,7 +12,7 @@ import { encodePng } from './png.js';
 export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
 
-/** Writes the overlay of one outcome into the folder of an evaluation. */
+/** Writes the overlay of one outcome into the folder of an evaluation. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
   folder: string,
   { result, image, prediction, reference }: CaseOutcome,
@@ -24,13 +25,7 @@ export async function writeOverlay(
     prediction: prediction.toCanonical().data,
     reference: reference.toCanonical().data,
   });
-  const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
-  try {
-    await mkdir(join(folder, overlayFolderName), { recursive: true });
-    await writeFile(file, png);
-  } catch (error) {
-    throw writeError(file, error);
-  }
+  await writeFileAtomic(join(folder, overlayFolderName, overlayFileName(result.id, result.task)), [png]);
 }
 
 /** Values of a scan by the index of their voxel; the slice asked for last is kept. */
@@ -64,18 +59,5 @@ export function overlayPng(input: OverlayInput): Uint8Array {
 
 /** File name of the overlay of a case and task. */
 export function overlayFileName(id: string, task: string): string {
-  return `${id}_${task}.png`.replaceAll(/[^\w.-]+/g, '-');
-}
-
-/** One line per case and task, RFC 4180; undefined metrics are empty cells. */
-export function casesToCsv(cases: readonly EvaluatedCase[]): string {
-  const columns = [...new Set(cases.flatMap((row) => Object.keys(row)))];
-  const rows = cases.map((row) => new Map<string, string | number | null>(Object.entries(row)));
-  const lines = [columns, ...rows.map((row) => columns.map((column) => row.get(column) ?? ''))];
-  return `${lines.map((line) => line.map(cell).join(',')).join('\r\n')}\r\n`;
-}
-
-function cell(value: number | string): string {
-  const text = String(value);
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return fileNameOf(`${id}_${task}.png`);
 }

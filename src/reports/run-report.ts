@@ -1,15 +1,15 @@
 import { existsSync } from 'node:fs';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
-import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import type { Evaluation } from '../inference/evaluate.js';
-import { parseJson } from '../json-text.js';
+import { readError, readWholeFile } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
+import { casesOf, weightsOf } from './compared-cases.js';
 import { evaluationFileName, overlayFileName, overlayFolderName } from './evaluation-folder.js';
 import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
 import type { Series } from './plots.js';
+import { type PlanFacts, type ReportedEvaluation, readEvaluation, readEvents, readPlanFacts } from './report-inputs.js';
 
 export interface RunReportOptions {
   /** Folders of other runs to stand beside, e.g. the supervised baseline; named by their last folder. */
@@ -26,7 +26,7 @@ export interface RunReportOptions {
  */
 export async function runReport(folder: string, options: RunReportOptions = {}): Promise<string> {
   const runs = [folder, ...(options.compare ?? [])];
-  const curves = await Promise.all(runs.map(readCurves));
+  const curves = runs.map(readCurves);
   const found = await Promise.all(runs.map(readEvaluations));
   const empty = runs.find((_, i) => curves[i] === undefined && found[i]!.length === 0);
   if (empty !== undefined) {
@@ -43,13 +43,13 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
       evaluation,
     })),
   );
-  const plan = await readPlanOf(folder);
+  const plan = readPlanFacts(runFiles(folder).plan);
   return renderReport({
     title: options.title ?? `versemi: ${plan?.name ?? basename(folder)}`,
     facts: facts(plan, evaluations[0]?.evaluation),
     curves: curves.filter((curve) => curve !== undefined),
     evaluations,
-    overlays: await readOverlays(found[0] ?? []),
+    overlays: readOverlays(found[0] ?? []),
   });
 }
 
@@ -61,76 +61,96 @@ export async function writeRunReport(folder: string, file: string, options: RunR
 interface FoundEvaluation {
   readonly name: string;
   readonly folder: string;
-  readonly evaluation: Evaluation;
+  readonly evaluation: ReportedEvaluation;
 }
 
 async function readEvaluations(folder: string): Promise<FoundEvaluation[]> {
-  const names = existsSync(folder) ? await readdir(folder, { withFileTypes: true }) : [];
-  const folders = ['', ...names.filter((entry) => entry.isDirectory()).map(({ name }) => name)];
-  const result: FoundEvaluation[] = [];
-  for (const name of folders.sort()) {
+  const folders = ['', ...(await foldersIn(folder))];
+  return folders.sort().flatMap((name) => {
     const file = join(folder, name, evaluationFileName);
-    if (!existsSync(file)) continue;
-    result.push({ name, folder: join(folder, name), evaluation: await readJson<Evaluation>(file) });
-  }
-  return result;
+    return existsSync(file) ? [{ name, folder: join(folder, name), evaluation: readEvaluation(file) }] : [];
+  });
 }
 
-async function readOverlays(found: readonly FoundEvaluation[]): Promise<OverlayPicture[]> {
+async function foldersIn(folder: string): Promise<string[]> {
+  if (!existsSync(folder)) return [];
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
+  } catch (error) {
+    throw readError(error, folder);
+  }
+}
+
+/** Pictures of evaluations have a few hundred kilobytes. */
+const mostPictureBytes = 16 << 20;
+
+function readOverlays(found: readonly FoundEvaluation[]): OverlayPicture[] {
   const first = found[0];
   if (first === undefined) return [];
-  const pictures: OverlayPicture[] = [];
-  for (const { id, task } of first.evaluation.cases) {
+  return first.evaluation.cases.flatMap(({ id, task }) => {
     const file = join(first.folder, overlayFolderName, overlayFileName(id, task));
-    if (existsSync(file)) pictures.push({ id, task, pngBase64: (await readFile(file)).toString('base64') });
-  }
-  return pictures;
-}
-
-/** A line of metrics.jsonl, as far as curves need it. */
-interface LoggedEvent {
-  readonly type: string;
-  readonly step?: number;
-  readonly stage?: number;
-  readonly losses?: Readonly<Record<string, number>>;
-  readonly perTask?: Readonly<Record<string, number | null>>;
-  readonly mean?: number;
+    if (!existsSync(file)) return [];
+    return [{ id, task, pngBase64: Buffer.from(readWholeFile(file, mostPictureBytes)).toString('base64') }];
+  });
 }
 
 /** Points of a loss curve: each is the mean over a stretch of steps, so that long runs stay readable. */
 const curvePoints = 200;
+/** Loss terms and tasks of one run that are drawn; runs have a few of the first and some dozen of the second. */
+const mostCurves = 1000;
 
-async function readCurves(folder: string): Promise<TrainingCurves | undefined> {
+function readCurves(folder: string): TrainingCurves | undefined {
   const file = runFiles(folder).metrics;
   if (!existsSync(file)) return undefined;
-  // What follows the last line break is a line that a killed run did not finish.
-  const lines = (await readFile(file, 'utf8')).split('\n').slice(0, -1);
-  const events = lines.map(
-    (line, i) => parseJson(line, { file, field: `line ${i + 1}`, code: 'FILE_CORRUPT' }) as LoggedEvent,
-  );
-  const steps = events.filter((event) => event.type === 'step');
-  const validations = events.filter((event) => event.type === 'validation');
-  const stage2Step = steps.find((event) => event.stage === 2)?.step;
-  const terms = [...new Set(steps.flatMap((event) => Object.keys(event.losses ?? {})))];
-  const tasks = [...new Set(validations.flatMap((event) => Object.keys(event.perTask ?? {})))];
-  const perTask = (event: LoggedEvent, task: string) => event.perTask?.[task] ?? Number.NaN;
+  const events = readEvents(file);
+  const losses = new Curves(file);
+  const validation = new Curves(file);
+  const means: (readonly [number, number])[] = [];
+  for (const event of events) {
+    if (event.type === 'step') losses.add(event.step, event.losses);
+    else {
+      validation.add(event.step, event.perTask);
+      means.push([event.step, event.mean ?? Number.NaN]);
+    }
+  }
+  const stage2Step = events.find((event) => event.type === 'step' && event.stage === 2)?.step;
   return {
     name: basename(folder),
-    losses: terms.map((name) => smoothed(name, steps)),
-    validation: [
-      ...tasks.map((name) => ({ name, points: validations.map((e) => [e.step ?? 0, perTask(e, name)] as const) })),
-      ...(tasks.length > 1
-        ? [{ name: 'mean', points: validations.map((event) => [event.step ?? 0, event.mean ?? Number.NaN] as const) }]
-        : []),
-    ],
+    losses: losses.series.map(smoothed),
+    validation: [...validation.series, ...(validation.series.length > 1 ? [{ name: 'mean', points: means }] : [])],
     ...(stage2Step === undefined ? {} : { stage2Step }),
   };
 }
 
-function smoothed(name: string, steps: readonly LoggedEvent[]): Series {
-  const values = steps.flatMap(({ step, losses }) =>
-    losses?.[name] === undefined ? [] : [[step ?? 0, losses[name]] as const],
-  );
+/** Values by name over steps, in order of first appearance. */
+class Curves {
+  private readonly byName = new Map<string, (readonly [number, number])[]>();
+
+  constructor(private readonly file: string) {}
+
+  add(step: number, values: Readonly<Record<string, number | null>>): void {
+    for (const [name, value] of Object.entries(values)) {
+      const points = this.byName.get(name);
+      if (points === undefined) this.byName.set(name, [[step, value ?? Number.NaN]]);
+      else points.push([step, value ?? Number.NaN]);
+    }
+    if (this.byName.size > mostCurves) {
+      throw new VersemiError('FILE_CORRUPT', {
+        file: this.file,
+        expected: `at most ${mostCurves} loss terms or tasks`,
+        found: `${this.byName.size}`,
+        remedy: 'Give the folder of a run of versemi.',
+      });
+    }
+  }
+
+  get series(): Series[] {
+    return [...this.byName].map(([name, points]) => ({ name, points }));
+  }
+}
+
+function smoothed({ name, points: values }: Series): Series {
   const stretch = Math.max(1, Math.ceil(values.length / curvePoints));
   const points: (readonly [number, number])[] = [];
   for (let i = 0; i < values.length; i += stretch) {
@@ -140,16 +160,7 @@ function smoothed(name: string, steps: readonly LoggedEvent[]): Series {
   return { name, points };
 }
 
-async function readPlanOf(folder: string): Promise<Plan | undefined> {
-  const file = runFiles(folder).plan;
-  return existsSync(file) ? readJson<Plan>(file) : undefined;
-}
-
-async function readJson<T>(file: string): Promise<T> {
-  return parseJson(await readFile(file), { file, code: 'FILE_CORRUPT' }) as T;
-}
-
-function facts(plan: Plan | undefined, evaluation: Evaluation | undefined): ReportInput['facts'] {
+function facts(plan: PlanFacts | undefined, evaluation: ReportedEvaluation | undefined): ReportInput['facts'] {
   return [
     ...(plan === undefined
       ? []
@@ -165,6 +176,8 @@ function facts(plan: Plan | undefined, evaluation: Evaluation | undefined): Repo
       ? []
       : ([
           ['Model', evaluation.model],
+          ['Weights', weightsOf(evaluation)],
+          ['Cases', casesOf(evaluation)],
           ['Device', evaluation.device],
           ['Evaluated', evaluation.created.slice(0, 16).replace('T', ' ')],
         ] as const)),

@@ -1,5 +1,6 @@
 import type { Plan } from '../config/plan.js';
 import type { StepGroup } from '../config/steps.js';
+import type { LabelMap } from '../preprocessing/preprocessed-case.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { type Field, type FieldArrays, fields, ones, type PatchSource, zeros } from './fields.js';
@@ -27,8 +28,8 @@ export class BatchCutter {
   private readonly maker: RowMaker;
   private readonly patch: Triple;
   private readonly voxels: number;
-  /** Labels of the labelled patches of a step. */
-  private readonly labels: Uint8Array;
+  /** Patches of the maps of labelled cases, by image row and map: memory that is used again. */
+  private readonly maps = new Map<string, LabelMap>();
   /** For targets that no field holds: one for each side of a mix. */
   private readonly outsideTarget: Float32Array;
   private readonly insideTarget: Float32Array;
@@ -42,7 +43,6 @@ export class BatchCutter {
     this.maker = new RowMaker(plan, data);
     this.patch = plan.patchSizeVoxels;
     this.voxels = voxelCount(this.patch);
-    this.labels = new Uint8Array(plan.training.labeledBatchSize * this.voxels);
     this.outsideTarget = new Float32Array(this.voxels);
     this.insideTarget = new Float32Array(this.voxels);
   }
@@ -60,8 +60,8 @@ export class BatchCutter {
   }
 
   /** Patch i of an array [N, V]. */
-  private at<T extends Float32Array | Uint8Array>(array: T, i: number): T {
-    return array.subarray(i * this.voxels, (i + 1) * this.voxels) as T;
+  private at(array: Float32Array, i: number): Float32Array {
+    return array.subarray(i * this.voxels, (i + 1) * this.voxels);
   }
 
   /** All fields of one mix before the next mix: they read the same patches, which are then still in the cache. */
@@ -87,19 +87,24 @@ export class BatchCutter {
   private patches(rows: StepRows, work: readonly Work[]): Patches {
     const places = this.imagePlaces(work.filter(({ kind }) => kind === 'image'));
     const cutImages = new Set<PatchSource>();
-    const cutLabels = new Set<number>();
-    /** Targets that a field holds, by image row and lookup. */
+    const cutMaps = new Map<string, LabelMap>();
+    /** Targets that a field holds, by image row, map and lookup. */
     const held = new Map<string, Float32Array>();
-    const keyOf = ({ image, lookup }: TargetRow) => `${image} ${lookup}`;
-    const makeTarget = ({ image, lookup }: TargetRow, into: Float32Array): Float32Array => {
-      const labels = this.at(this.labels, image);
-      if (!cutLabels.has(image)) {
-        const { pool, caseIndex, cut } = rows.images[image]!;
-        const { label, sizeVoxels } = this.data[pool][caseIndex]!;
-        host().cutPatch(label!, sizeVoxels, cut, labels);
-        cutLabels.add(image);
-      }
-      return host().binaryTarget(labels, this.maker.lookups[lookup]!, into);
+    const keyOf = ({ image, map, lookup }: TargetRow) => `${image} ${map} ${lookup}`;
+    const makeTarget = ({ image, map, lookup }: TargetRow, into: Float32Array): Float32Array => {
+      const { pool, caseIndex, cut } = rows.images[image]!;
+      const one = this.data[pool][caseIndex]!;
+      const table = this.maker.lookups[lookup]!;
+      const { matrix } = cut;
+      const whole = one[map]!;
+      if (whole instanceof Float32Array && matrix !== undefined)
+        return host().warpPairTarget(whole, one.sizeVoxels, { ...cut, matrix }, table, into);
+      const key = `${image} ${map}`;
+      const patch = cutMaps.get(key) ?? host().cutPatch(whole, one.sizeVoxels, cut, this.mapPlace(key, whole));
+      cutMaps.set(key, patch);
+      return patch instanceof Uint8Array
+        ? host().binaryTarget(patch, table, into)
+        : host().pairTarget(patch, table, into);
     };
     return {
       image: (row) => {
@@ -119,6 +124,15 @@ export class BatchCutter {
         held.set(keyOf(target), makeTarget(target, place));
       },
     };
+  }
+
+  /** Memory for a patch of a map, of the map's own type. */
+  private mapPlace(key: string, like: LabelMap): LabelMap {
+    const known = this.maps.get(key);
+    if (known !== undefined && known.BYTES_PER_ELEMENT === like.BYTES_PER_ELEMENT) return known;
+    const place = like instanceof Uint8Array ? new Uint8Array(this.voxels) : new Float32Array(this.voxels);
+    this.maps.set(key, place);
+    return place;
   }
 
   /**

@@ -4,6 +4,7 @@
  */
 import type { Plan } from '../config/plan.js';
 import { type LossTerm, type StepGroup, stageBegins, stepTerms } from '../config/steps.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { voxelCount } from '../volume/volume.js';
 import { promptsPerImage, type StepPrompts } from './recipe.js';
 
@@ -23,6 +24,8 @@ export interface PatchSources {
   readonly anyForeground: PatchSource;
   /** Foreground of the drawn task of the patch that this one is mixed with; zeros where this one is not labelled for it. */
   readonly partnerTarget: PatchSource;
+  /** Where the label behind each of `targets` is known; none unless the plan has unknown voxels. */
+  readonly known: readonly PatchSource[];
 }
 
 /** The patches of a field: some for each patch of its group, or one CutMix for each mix of its group. */
@@ -33,7 +36,19 @@ type FieldSource =
       readonly mix: (outside: PatchSources, inside: PatchSources) => readonly [PatchSource, PatchSource];
     };
 
-export type FieldPlan = Pick<Plan, 'tasks' | 'datasets' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'>;
+/** The part of a plan that fields follow from, and what its cases add to it: see `withUnknownVoxels`. */
+export type FieldPlan = Pick<Plan, 'tasks' | 'datasets' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'> & {
+  /** True where the labels of some voxels are unknown: steps then have fields that say which voxels count. */
+  readonly unknownVoxels?: boolean;
+};
+
+/** A plan that knows whether its labelled cases have voxels whose labels are unknown. */
+export function withUnknownVoxels(
+  plan: Plan,
+  { labeled }: { readonly labeled: readonly Pick<PreprocessedCase, 'known'>[] },
+): Plan & FieldPlan {
+  return labeled.some(({ known }) => known !== undefined) ? { ...plan, unknownVoxels: true } : plan;
+}
 
 /** How voxels are stored on the host, by the name that fields state. */
 const arrayTypes = { float32: Float32Array } as const;
@@ -48,12 +63,15 @@ export interface Field {
   readonly patches: (plan: FieldPlan) => number;
   /** Steps with one of these terms have the field. */
   readonly readBy: readonly LossTerm[];
+  /** Plans without which no step has it; absent: all plans. */
+  readonly only?: (plan: Pick<FieldPlan, 'unknownVoxels'>) => boolean;
   readonly source: FieldSource;
 }
 
 const labeled = ({ training }: FieldPlan) => training.labeledBatchSize;
 const mixes = ({ training }: FieldPlan) => training.labeledBatchSize / 2;
 const unlabeled = ({ training }: FieldPlan) => training.unlabeledBatchSize;
+const hasUnknownVoxels = ({ unknownVoxels }: Pick<FieldPlan, 'unknownVoxels'>) => unknownVoxels === true;
 
 /** All fields; the name begins with the group and is the name of the tensor. m is 1 outside the cube and 0 inside. */
 export const fields = {
@@ -74,6 +92,16 @@ export const fields = {
     patches: (plan) => labeled(plan) * promptsPerImage(plan),
     readBy: ['dice', 'crossEntropy'],
     source: { cut: ({ targets }) => targets },
+  },
+  /** Where the labels behind `labeled.target` are known. */
+  'labeled.known': {
+    group: 'labeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: (plan) => labeled(plan) * promptsPerImage(plan),
+    readBy: ['dice', 'crossEntropy'],
+    only: hasUnknownVoxels,
+    source: { cut: ({ known }) => known },
   },
   /** x_mix: labelled patches in pairs, a (of the first half of the batch) outside the cube, b inside. */
   'mixed.image': {
@@ -114,6 +142,16 @@ export const fields = {
     readBy: ['auxiliary'],
     source: { mix: (a, b) => [a.partnerTarget, b.targets[0]!] },
   },
+  /** Where the labels behind the three masks above are known. */
+  'mixed.known': {
+    group: 'mixed',
+    kind: 'mask',
+    values: 'float32',
+    patches: mixes,
+    readBy: ['synthetic', 'auxiliary'],
+    only: hasUnknownVoxels,
+    source: { mix: (a, b) => [a.known[0]!, b.known[0]!] },
+  },
   /** x_u: unlabelled patches, each with a labelled patch or another unlabelled one inside the cube. */
   'unlabeled.image': {
     group: 'unlabeled',
@@ -140,6 +178,16 @@ export const fields = {
     patches: unlabeled,
     readBy: ['cube'],
     source: { mix: (_, inside) => [zeros, inside.anyForeground] },
+  },
+  /** (1 - m) where the label behind `unlabeled.cubeLabel` is known. */
+  'unlabeled.cubeKnown': {
+    group: 'unlabeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: unlabeled,
+    readBy: ['cube'],
+    only: hasUnknownVoxels,
+    source: { mix: (_, inside) => [zeros, inside.known[0]!] },
   },
   /** The unlabelled patches before they are mixed. */
   'unlabeled.clean': {
@@ -172,10 +220,15 @@ export interface StepBatch {
 }
 
 /** The fields that a step has. */
-export function fieldsOf(plan: Pick<FieldPlan, 'training' | 'cutmix' | 'losses'>, step: number): FieldName[] {
+export function fieldsOf(
+  plan: Pick<FieldPlan, 'training' | 'cutmix' | 'losses' | 'unknownVoxels'>,
+  step: number,
+): FieldName[] {
   const terms = stepTerms(plan, step);
   return allFields
-    .filter(([, { group, readBy }]) => readBy.some((term) => terms[group].includes(term)))
+    .filter(([, { group, readBy, only }]: [FieldName, Field]) => {
+      return readBy.some((term) => terms[group].includes(term)) && only?.(plan) !== false;
+    })
     .map(([name]) => name);
 }
 

@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
 import { type PlainError, toPlain } from '../plain-error.js';
 import { BatchCutter } from './cutter.js';
-import { batchArrays } from './fields.js';
+import { batchArrays, withUnknownVoxels } from './fields.js';
 import type { StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 
@@ -10,7 +10,7 @@ import type { SamplingData } from './rows.js';
 export interface WorkerStart {
   readonly plan: Plan;
   readonly data: SamplingData;
-  /** One block of `batchBytes(plan)` per slot. */
+  /** One block of `batchBytes` per slot. */
   readonly blocks: readonly SharedArrayBuffer[];
 }
 
@@ -28,7 +28,8 @@ export interface Answer {
 // A worker thread of the prefetcher: carries out recipes in the order in which they come, into shared memory.
 const { plan, data, blocks } = workerData as WorkerStart;
 const port = parentPort!;
-const arrays = blocks.map((block) => batchArrays(plan, block));
+const all = withUnknownVoxels(plan, data);
+const arrays = blocks.map((block) => batchArrays(all, block));
 const cutter = new BatchCutter(plan, data);
 
 port.on('message', ({ id, recipe, slot }: Job) => {

@@ -4,7 +4,8 @@ import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
 import { shareCase } from '../preprocessing/preprocessed-case.js';
-import { batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
+import { threadsThatFit } from '../wasm/address-space.js';
+import { batchArrays, batchBytes, type FieldArrays, type StepBatch, withUnknownVoxels } from './fields.js';
 import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
@@ -44,7 +45,7 @@ interface Thread {
  * @throws VERSEMI_SPLIT_INVALID as `createSampler`; `batch` rejects with the coded error of a worker
  */
 export function createPrefetcher(plan: Plan, data: SamplingData, options: PrefetcherOptions = {}): Prefetcher {
-  const workers = options.workers ?? plan.training.workers;
+  const workers = threadsThatFit(options.workers ?? plan.training.workers);
   if (workers > 0) return new ThreadedPrefetcher(plan, data, workers, options);
   const sampler = createSampler(plan, data, options.buffers === undefined ? {} : { buffers: options.buffers });
   return { batch: async (step) => sampler.batch(step), close: async () => {} };
@@ -74,8 +75,9 @@ class ThreadedPrefetcher implements Prefetcher {
     this.depth = Math.max(1, options.depth ?? workers + 1);
     this.buffers = Math.max(1, options.buffers ?? 2);
     const count = this.depth + this.buffers;
-    const blocks = Array.from({ length: count }, () => new SharedArrayBuffer(batchBytes(plan)));
-    this.slots = blocks.map((block) => batchArrays(plan, block));
+    const all = withUnknownVoxels(plan, data);
+    const blocks = Array.from({ length: count }, () => new SharedArrayBuffer(batchBytes(all)));
+    this.slots = blocks.map((block) => batchArrays(all, block));
     this.free = blocks.map((_, slot) => slot);
     const start: WorkerStart = {
       plan,

@@ -1,10 +1,19 @@
 import type { Plan } from '../config/plan.js';
-
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { streams } from '../random.js';
 import type { IntensityAugmentation, PatchBox, PatchCut } from '../wasm/host.js';
-import { type Field, type FieldName, fields, fieldsOf, type PatchSource, type PatchSources, zeros } from './fields.js';
-import type { MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import {
+  type Field,
+  type FieldName,
+  type FieldPlan,
+  fields,
+  fieldsOf,
+  type PatchSource,
+  type PatchSources,
+  withUnknownVoxels,
+  zeros,
+} from './fields.js';
+import type { LabeledRecipe, MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
 import { turned, warpMatrix } from './turn.js';
 
 /** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
@@ -22,10 +31,12 @@ export interface ImageRow {
   readonly intensity?: IntensityAugmentation;
 }
 
-/** The foreground of some labels in a patch: 1 where the label's entry of a lookup is 1. */
+/** How much of each voxel of a patch has a label whose entry of a lookup is 1. */
 export interface TargetRow {
   /** The image row whose case and cut it follows. */
   readonly image: number;
+  /** Which map of the case is cut. */
+  readonly map: 'label' | 'known';
   /** Place in `RowMaker.lookups`. */
   readonly lookup: number;
 }
@@ -57,21 +68,28 @@ const firstNoiseBlock = 16;
 
 /** Turns the decisions of a step into rows: a pure function of the plan, the cases and the decisions. */
 export class RowMaker {
-  /** Tables of labels, 1 for foreground: one per task of the plan, then one per dataset for any of its tasks. [256] each */
+  /**
+   * Tables of labels, 1 for foreground: one per task of the plan, then one per dataset for any of its tasks; where there are
+   * unknown voxels also one for the label 1 of a map of known voxels, and one for every label. [256] each
+   */
   readonly lookups: readonly Uint8Array[];
   /** For each dataset the lookup of its foreground: its task's where it has only one. */
   private readonly anyLookup: ReadonlyMap<string, number>;
 
+  private readonly plan: Plan & FieldPlan;
+
   constructor(
-    private readonly plan: Plan,
+    plan: Plan,
     private readonly data: SamplingData,
   ) {
+    this.plan = withUnknownVoxels(plan, data);
     const { tasks, datasets } = plan;
     const ofTasks = tasks.map(({ labels }) => lookupOf(labels));
     const ofDatasets = datasets.map(({ name }) =>
       lookupOf(tasks.filter(({ dataset }) => dataset === name).flatMap(({ labels }) => labels)),
     );
-    this.lookups = [...ofTasks, ...ofDatasets];
+    const ofKnown = this.plan.unknownVoxels === true ? [lookupOf([1]), new Uint8Array(256).fill(1)] : [];
+    this.lookups = [...ofTasks, ...ofDatasets, ...ofKnown];
     this.anyLookup = new Map(
       datasets.map(({ name }, i) => {
         const same = tasks.findIndex(
@@ -88,23 +106,28 @@ export class RowMaker {
       ...labeled.map((patch) => this.imageRow('labeled', patch, step)),
       ...unlabeled.map((patch) => this.imageRow('unlabeled', patch, step)),
     ];
-    const targets: TargetRow[] = labeled.flatMap(({ tasks }, image) => tasks.map((lookup) => ({ image, lookup })));
+    const targets: TargetRow[] = labeled.flatMap(({ tasks }, image) =>
+      tasks.map((lookup) => ({ image, map: 'label', lookup })),
+    );
+    const firstKnown = targets.length;
+    if (this.plan.unknownVoxels) targets.push(...labeled.flatMap((patch, image) => this.knownRows(patch, image)));
     const target = (row: TargetRow): PatchSource => targets.push(row) - 1;
     const partners = new Map(mixed.flatMap(({ outside, inside }) => [[outside, inside] as const, [inside, outside]]));
     const datasetOf = (i: number) => this.data.labeled[labeled[i]!.caseIndex]!.dataset;
     const labeledPatches = labeled.map(({ tasks }, image): PatchSources => {
       const own = tasks.map((_, p) => image * tasks.length + p);
+      const known = this.plan.unknownVoxels ? own.map((row) => firstKnown + row) : [];
       const partner = partners.get(image);
-      if (partner === undefined) return { image, targets: own, anyForeground: zeros, partnerTarget: zeros };
-      const anyForeground = target({ image, lookup: this.anyLookup.get(datasetOf(image))! });
+      if (partner === undefined) return { image, targets: own, anyForeground: zeros, partnerTarget: zeros, known };
+      const anyForeground = target({ image, map: 'label', lookup: this.anyLookup.get(datasetOf(image))! });
       // Made in any case: the number of rows must not depend on what was drawn.
-      const partnerTarget = target({ image, lookup: labeled[partner]!.task });
-      const known = datasetOf(partner) === datasetOf(image);
-      return { image, targets: own, anyForeground, partnerTarget: known ? partnerTarget : zeros };
+      const partnerTarget = target({ image, map: 'label', lookup: labeled[partner]!.task });
+      const labeledToo = datasetOf(partner) === datasetOf(image);
+      return { image, targets: own, anyForeground, partnerTarget: labeledToo ? partnerTarget : zeros, known };
     });
     const unlabeledPatches = unlabeled.map((_, i): PatchSources => {
       const image = labeled.length + i;
-      return { image, targets: [], anyForeground: zeros, partnerTarget: zeros };
+      return { image, targets: [], anyForeground: zeros, partnerTarget: zeros, known: [] };
     });
     const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
     const groups = {
@@ -128,6 +151,16 @@ export class RowMaker {
       };
     };
     return { images, targets, fields: new Map(fieldsOf(this.plan, step).map((name) => [name, rowsOf(name)])) };
+  }
+
+  /** Where the label of a patch is known, once for each of its prompts. Cases without unknown voxels are known everywhere. */
+  private knownRows({ caseIndex, tasks }: LabeledRecipe, image: number): TargetRow[] {
+    const everyLabel = this.lookups.length - 1;
+    const row: TargetRow =
+      this.data.labeled[caseIndex]!.known === undefined
+        ? { image, map: 'label', lookup: everyLabel }
+        : { image, map: 'known', lookup: everyLabel - 1 };
+    return tasks.map(() => row);
   }
 
   private imageRow(pool: keyof SamplingData, patch: PatchRecipe, step: number): ImageRow {

@@ -1,6 +1,6 @@
 import type { Plan } from '../config/plan.js';
 import { BatchCutter } from './cutter.js';
-import { arraysOf, batchArrays, batchBytes, type FieldArrays, type StepBatch } from './fields.js';
+import { arraysOf, batchArrays, batchBytes, type FieldArrays, type StepBatch, withUnknownVoxels } from './fields.js';
 import { promptsOf, RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 
@@ -31,7 +31,7 @@ export function batchFacts(recipe: StepRecipe, { labeled }: SamplingData): Omit<
 
 /** The batch of a recipe whose voxels lie in `arrays`, which hold the fields of all steps. */
 export function stepBatch(plan: Plan, data: SamplingData, recipe: StepRecipe, arrays: FieldArrays): StepBatch {
-  return { ...batchFacts(recipe, data), fields: arraysOf(plan, recipe.step, arrays) };
+  return { ...batchFacts(recipe, data), fields: arraysOf(withUnknownVoxels(plan, data), recipe.step, arrays) };
 }
 
 /**
@@ -41,7 +41,8 @@ export function stepBatch(plan: Plan, data: SamplingData, recipe: StepRecipe, ar
 export function createSampler(plan: Plan, data: SamplingData, { buffers = 2 }: SamplerOptions = {}): Sampler {
   const maker = new RecipeMaker(plan, data);
   const cutter = new BatchCutter(plan, data);
-  const ring = Array.from({ length: buffers }, () => batchArrays(plan, new ArrayBuffer(batchBytes(plan))));
+  const all = withUnknownVoxels(plan, data);
+  const ring = Array.from({ length: buffers }, () => batchArrays(all, new ArrayBuffer(batchBytes(all))));
   let made = 0;
   return {
     recipe: (step) => maker.recipe(step),

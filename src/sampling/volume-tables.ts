@@ -20,14 +20,21 @@ export interface StepTables {
 /** Cut patches that follow each other, or a table of mixes. */
 export type FieldTable = { readonly first: number; readonly count: number } | { readonly mix: Table };
 
+/** First elements of the arrays of a case. */
+interface Places {
+  readonly image: number;
+  readonly label?: number;
+  readonly known?: number;
+}
+
 /** All volumes of a run, one after the other, as they lie on a device that cuts patches itself. */
 export class VolumeLayout {
   readonly elements: number;
   /** `RowMaker.lookups`, [lookups, 256]. */
   readonly lookups: Table;
   private readonly maker: RowMaker;
-  /** First element of the image of each case, and of the label of each labelled one. */
-  private readonly places: Readonly<Record<keyof SamplingData, readonly { image: number; label: number }[]>>;
+  /** First element of the image of each case, and of the maps of each labelled one. */
+  private readonly places: Readonly<Record<keyof SamplingData, readonly Places[]>>;
 
   constructor(
     plan: Plan,
@@ -35,27 +42,32 @@ export class VolumeLayout {
   ) {
     this.maker = new RowMaker(plan, data);
     let next = 0;
-    const place = (array: ArrayLike<number>) => {
+    const place = (array: ArrayLike<number> | undefined) => {
       const at = next;
-      next += array.length;
+      next += array?.length ?? 0;
       return at;
     };
     this.places = {
-      labeled: data.labeled.map(({ image, label }) => ({ image: place(image), label: place(label!) })),
-      unlabeled: data.unlabeled.map(({ image }) => ({ image: place(image), label: -1 })),
+      labeled: data.labeled.map(({ image, label, known }) => ({
+        image: place(image),
+        label: place(label),
+        known: place(known),
+      })),
+      unlabeled: data.unlabeled.map(({ image }) => ({ image: place(image) })),
     };
     this.elements = next;
     this.lookups = table(this.maker.lookups.map((lookup) => [...lookup]));
   }
 
-  /** The volumes as they lie on the device; labels as float32. */
+  /** The volumes as they lie on the device; labels and label pairs as float32. */
   fill(): Float32Array {
     const values = new Float32Array(this.elements);
-    for (const [i, { image, label }] of this.data.labeled.entries()) {
-      values.set(image, this.places.labeled[i]!.image);
-      values.set(label!, this.places.labeled[i]!.label);
-    }
-    for (const [i, { image }] of this.data.unlabeled.entries()) values.set(image, this.places.unlabeled[i]!.image);
+    for (const pool of ['labeled', 'unlabeled'] as const)
+      for (const [i, places] of this.places[pool].entries())
+        for (const [part, at] of Object.entries(places) as [keyof Places, number][]) {
+          const array = this.data[pool][i]![part];
+          if (array !== undefined) values.set(array, at);
+        }
     return values;
   }
 
@@ -70,17 +82,17 @@ export class VolumeLayout {
     };
     return {
       images: table(rows.images.map((row) => this.cutRow(row, 'image', -1))),
-      targets: table(rows.targets.map(({ image, lookup }) => this.cutRow(rows.images[image]!, 'label', lookup))),
+      targets: table(rows.targets.map(({ image, map, lookup }) => this.cutRow(rows.images[image]!, map, lookup))),
       fields: new Map([...rows.fields].map(fieldTable)),
     };
   }
 
   /** A row of `cut_patches`. */
-  private cutRow({ pool, caseIndex, cut, intensity }: ImageRow, part: 'image' | 'label', lookup: number): number[] {
+  private cutRow({ pool, caseIndex, cut, intensity }: ImageRow, part: keyof Places, lookup: number): number[] {
     if (intensity !== undefined || cut.matrix !== undefined)
       throw internal('augmentation', 'one that only the host does');
     const { begin, axes = [0, 1, 2], flipped = [false, false, false] } = cut;
-    const offset = this.places[pool][caseIndex]![part];
+    const offset = this.places[pool][caseIndex]![part]!;
     const { sizeVoxels } = this.data[pool][caseIndex]!;
     // `begin` is the first voxel of the patch's box in the volume; `swapped` exchanges x and y.
     const swapped = axes[0] === 1 ? 1 : 0;

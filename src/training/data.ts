@@ -1,8 +1,12 @@
+import { type DatasetRecord, recordDifferences, recordedCase } from '../checkpoints/case-record.js';
 import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
+import { VersemiError } from '../errors.js';
+import type { ContentKeys } from '../preprocessing/content-key.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import { RandomStream, streams } from '../random.js';
 import type { SamplingData } from '../sampling/rows.js';
 import type { CaseEvent } from './events.js';
 
@@ -12,6 +16,8 @@ export interface TrainingData extends SamplingData {
   readonly validation: readonly PreprocessedCase[];
   /** Where the data come from, for the provenance of the model. */
   readonly sources: ModelProvenance['data'];
+  /** What the files of the cases hold; a case that is not in it came from no file. */
+  readonly contents?: ReadonlyMap<PreprocessedCase, ContentKeys>;
 }
 
 /**
@@ -26,11 +32,13 @@ export async function* openTrainingData(
   const unlabeled = mode === 'semi-supervised' && stage2Steps > 0;
   const roles: CaseRole[] = ['labeled', ...(unlabeled ? (['unlabeled'] as const) : []), 'validation'];
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
-  for await (const { role, case: one, cached, index, total } of preprocessCases(plan, { ...options, roles })) {
+  const contents = new Map<PreprocessedCase, ContentKeys>();
+  for await (const { role, case: one, content, cached, index, total } of preprocessCases(plan, { ...options, roles })) {
     data[role].push(one);
+    contents.set(one, content);
     yield { type: 'case', step: 0, role, dataset: one.dataset, id: one.id, cached, index, total };
   }
-  return { ...data, sources: await Promise.all(plan.datasets.map(sourceOf)) };
+  return { ...data, sources: await Promise.all(plan.datasets.map(sourceOf)), contents };
 }
 
 async function sourceOf(entry: Plan['datasets'][number]): Promise<ModelProvenance['data'][number]> {
@@ -42,8 +50,76 @@ async function sourceOf(entry: Plan['datasets'][number]): Promise<ModelProvenanc
   };
 }
 
-/** The validation cases that a run uses: the first of each dataset, up to the plan's number. */
-export function validationCases(plan: Plan, cases: readonly PreprocessedCase[]): PreprocessedCase[] {
+/**
+ * The validation cases on which every validation during training is done: of each dataset as many as the plan says, drawn by
+ * their ids alone, so that all runs with the same split watch the same cases, whatever their method and seed.
+ */
+export function watchedCases(plan: Plan, cases: readonly PreprocessedCase[]): PreprocessedCase[] {
   const limit = plan.training.validationCases ?? Number.POSITIVE_INFINITY;
-  return plan.datasets.flatMap(({ name }) => cases.filter(({ dataset }) => dataset === name).slice(0, limit));
+  return plan.datasets.flatMap(({ name }) => {
+    const ofDataset = cases.filter(({ dataset }) => dataset === name);
+    if (ofDataset.length <= limit) return ofDataset;
+    const ids = ofDataset.map(({ id }) => id).sort((a, b) => (a < b ? -1 : 1));
+    const drawn = new Set(new RandomStream(0, streams.validation).shuffled(ids).slice(0, limit));
+    return ofDataset.filter(({ id }) => drawn.has(id));
+  });
+}
+
+/** The cases of a run as its checkpoints and its model remember them. */
+export function caseRecord(plan: Plan, data: TrainingData): DatasetRecord[] {
+  const watched = watchedCases(plan, data.validation);
+  return plan.datasets.map(({ name }) => {
+    const of = (cases: readonly PreprocessedCase[]) => cases.filter(({ dataset }) => dataset === name);
+    const recorded = (cases: readonly PreprocessedCase[]) =>
+      of(cases).map((one) => recordedCase(one.id, data.contents?.get(one)));
+    return {
+      dataset: name,
+      labeled: recorded(data.labeled),
+      unlabeled: recorded(data.unlabeled),
+      validation: recorded(data.validation),
+      watched: of(watched).map(({ id }) => id),
+    };
+  });
+}
+
+/** Cases that an error sentence names. */
+const mostNamed = 20;
+
+/**
+ * @param began cases of the checkpoint in `file`
+ * @throws VERSEMI_CHECKPOINT_MISMATCH naming the cases that are not what the run began with
+ */
+export function requireSameCases(began: readonly DatasetRecord[], now: readonly DatasetRecord[], file: string): void {
+  const differences = recordDifferences(began, now);
+  if (differences.length === 0) return;
+  throw new VersemiError('CHECKPOINT_MISMATCH', {
+    file,
+    field: 'cases',
+    expected: 'the cases that the run began with',
+    found: named(differences, '; '),
+    remedy: 'Put the cases back as they were, or start a new run in another folder.',
+  });
+}
+
+function named(list: readonly string[], separator: string): string {
+  const more = list.length > mostNamed ? [`and ${list.length - mostNamed} more`] : [];
+  return [...list.slice(0, mostNamed), ...more].join(separator);
+}
+
+/**
+ * A task that no labelled case shows would learn that it is never there.
+ * @throws VERSEMI_DATASET_INVALID
+ */
+export function requireForeground({ tasks }: Plan, { labeled }: TrainingData): void {
+  for (const [index, { name, dataset, labels }] of tasks.entries()) {
+    const cases = labeled.filter((one) => one.dataset === dataset);
+    if (cases.some(({ foreground }) => labels.some((label) => (foreground?.[label]?.length ?? 0) > 0))) continue;
+    const ids = cases.map(({ id }) => id);
+    throw new VersemiError('DATASET_INVALID', {
+      field: `tasks[${index}] "${name}", labels ${labels.join(', ')} of ${dataset}`,
+      expected: 'at least one labelled case with a foreground voxel, at the spacing of the plan',
+      found: `none in ${ids.length} labelled cases (${named(ids, ', ')})`,
+      remedy: 'Name labelled cases that show it in the split, or take the task out of the plan.',
+    });
+  }
 }

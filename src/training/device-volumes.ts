@@ -71,7 +71,10 @@ export class DeviceVolumes implements StepSource {
           : tf.slice(patches[kind], [table.first, 0, 0, 0], [table.count, z, y, x]);
       made.set(name, kind === 'image' ? tf.expandDims(voxels, 4) : voxels);
     }
-    return { get: <T extends tf.Tensor>(name: string) => (made.get(name) as T | undefined) ?? inputs.get<T>(name) };
+    return {
+      get: <T extends tf.Tensor>(name: string) => (made.get(name) as T | undefined) ?? inputs.get<T>(name),
+      has: (name) => made.has(name) || inputs.has(name),
+    };
   }
 
   private dispose(): void {

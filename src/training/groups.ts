@@ -83,11 +83,20 @@ function predict(
   return network.logits(trunk, prompts, normalization, recomputedLevels);
 }
 
+/** Where the labels of a group are known; undefined where they are everywhere. */
+function known(inputs: InputSource, group: 'labeled' | 'mixed'): tf.Tensor | undefined {
+  return inputs.has(`${group}.known`) ? inputs.get(`${group}.known`) : undefined;
+}
+
 /** L_sup: each image prompted with its own task or tasks. */
 function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
   const { losses } = plan;
   const logits = predict(network, plan, inputs, 'labeled', 'follow');
-  const loss = supervisedLoss(ofPrompt(logits, 0, logits.shape[1]), inputs.get('labeled.target'));
+  const loss = supervisedLoss(
+    ofPrompt(logits, 0, logits.shape[1]),
+    inputs.get('labeled.target'),
+    known(inputs, 'labeled'),
+  );
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },
@@ -106,7 +115,7 @@ function mixedTerms(
   const synthetic = wanted.includes('synthetic');
   const terms: WeightedTerm[] = [];
   if (synthetic) {
-    const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'));
+    const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'), known(inputs, 'mixed'));
     terms.push({ name: 'synthetic', weight: losses.synthetic, value });
   }
   if (wanted.includes('auxiliary')) {
@@ -115,6 +124,7 @@ function mixedTerms(
       { logits: ofPrompt(logits, first), target: inputs.get('mixed.targetA') },
       { logits: ofPrompt(logits, first + 1), target: inputs.get('mixed.targetB') },
       losses.auxiliaryCrossEntropy,
+      known(inputs, 'mixed'),
     );
     terms.push({ name: 'auxiliary', weight: losses.auxiliary, value });
   }
@@ -149,7 +159,8 @@ function unlabeledTerms(
   }
   if (wanted.includes('cube')) {
     const synthetic = ofPrompt(logits, real);
-    const value = cubeLoss(synthetic, inputs.get('unlabeled.cubeLabel'), inputs.get('unlabeled.inside'));
+    const inside = inputs.has('unlabeled.cubeKnown') ? 'unlabeled.cubeKnown' : 'unlabeled.inside';
+    const value = cubeLoss(synthetic, inputs.get('unlabeled.cubeLabel'), inputs.get(inside));
     terms.push({ name: 'cube', weight: losses.cube, value });
   }
   if (wanted.includes('teacher')) {

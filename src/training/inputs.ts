@@ -2,7 +2,6 @@ import type { Tensor } from '@tensorflow/tfjs-core';
 import type { Plan } from '../config/plan.js';
 import { stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';
-import { fieldsOf } from '../sampling/fields.js';
 import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import { lossWeights } from './groups.js';
 import type { InputSource, StepData, StepValues } from './step-data.js';
@@ -15,7 +14,7 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
   const { step, prompts } = data;
   const synthetic = plan.tasks.length;
   const terms = stepTerms(plan, step);
-  const result = new Map(data.values(fieldsOf(plan, step)));
+  const result = new Map(data.values());
   const codes = (name: string, tasks: readonly (readonly number[])[]) =>
     result.set(name, {
       values: promptCodes(tasks, synthetic),
@@ -56,6 +55,10 @@ export class StepInputs implements InputSource {
 
   get<T extends Tensor>(name: string): T {
     return this.tensors.get(name)!.tensor as T;
+  }
+
+  has(name: string): boolean {
+    return this.tensors.has(name);
   }
 
   /** Names and shapes: changes whenever a tensor is replaced by another one. */

@@ -1,8 +1,10 @@
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, truncateSync, writeSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { writeError, writeFileAtomic } from '../atomic-file.js';
+import { AppendedFile } from '../appended-file.js';
+import { writeFileAtomic } from '../atomic-file.js';
 import { type Plan, stringifyPlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { readError } from '../regular-file.js';
 import type { TrainingEvent } from './events.js';
 import { TensorBoardWriter } from './tensorboard.js';
 
@@ -12,7 +14,10 @@ export function runFiles(folder: string) {
     plan: join(folder, 'plan.json'),
     metrics: join(folder, 'metrics.jsonl'),
     tensorboard: join(folder, 'tensorboard'),
+    checkpoints: join(folder, 'checkpoints'),
     last: join(folder, 'checkpoints', 'last.safetensors'),
+    /** The checkpoint before the last. */
+    previous: join(folder, 'checkpoints', 'previous.safetensors'),
     best: join(folder, 'checkpoints', 'best.safetensors'),
     model: join(folder, 'model.safetensors'),
   };
@@ -20,74 +25,84 @@ export function runFiles(folder: string) {
 
 /**
  * A new run never writes over another one.
+ * @param resuming a run was asked to go on, and there is no checkpoint from which it could
  * @throws VERSEMI_USAGE
  */
-export function assertNewRun(folder: string): void {
-  const { last, model, metrics } = runFiles(folder);
-  const found = [last, model, metrics].find((file) => existsSync(file));
-  if (found !== undefined)
-    throw new VersemiError('USAGE', {
-      file: folder,
-      field: 'run folder',
-      expected: 'a new or empty folder',
-      found,
-      remedy: 'Resume the run, choose another folder, or remove this one.',
-    });
+export function assertNewRun(folder: string, resuming: boolean): void {
+  const { last, previous, model, metrics } = runFiles(folder);
+  const found = [last, previous, model, metrics].find((file) => existsSync(file));
+  if (found === undefined) return;
+  throw new VersemiError('USAGE', {
+    file: folder,
+    field: 'run folder',
+    expected: resuming ? `a checkpoint to go on from (${last}), or a new or empty folder` : 'a new or empty folder',
+    found: resuming ? `${found} without a checkpoint` : found,
+    remedy: resuming
+      ? 'Put the checkpoint back, or begin anew in another folder: this one is left as it is.'
+      : 'Resume the run, choose another folder, or remove this one.',
+  });
 }
 
 /** Writes what happens in a run: metrics.jsonl (one event per line) and TensorBoard files. */
 export class RunLog {
-  private readonly descriptor: number;
-  private readonly file: string;
+  private readonly metrics: AppendedFile;
   private readonly tensorboard: TensorBoardWriter;
 
-  private constructor(folder: string, step: number) {
+  private constructor(folder: string, step: number, resumed: boolean) {
     const { metrics, tensorboard } = runFiles(folder);
-    this.file = metrics;
+    this.metrics = new AppendedFile(metrics, resumed ? { keptBytes: keptBytes(metrics, step) } : { fresh: true });
     try {
-      mkdirSync(folder, { recursive: true });
-      if (existsSync(metrics)) truncateSync(metrics, keptBytes(readFileSync(metrics), step));
-      this.descriptor = openSync(metrics, 'a');
+      this.tensorboard = new TensorBoardWriter(tensorboard, resumed ? step + 1 : 0);
     } catch (error) {
-      throw writeError(metrics, error);
-    }
-    try {
-      this.tensorboard = new TensorBoardWriter(tensorboard, step === 0 ? 0 : step + 1);
-    } catch (error) {
-      closeSync(this.descriptor);
+      this.metrics.close();
       throw error;
     }
   }
 
   /**
-   * Opens the log of a run that goes on after `step` steps; what earlier parts wrote about later steps is cut off, since
-   * those steps are going to be done again.
+   * Opens the log of a run that begins, or goes on after `step` steps; what earlier parts wrote about later steps is cut off,
+   * since those steps are going to be done again.
    * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
    */
-  static async open(folder: string, plan: Plan, step: number): Promise<RunLog> {
+  static async open(folder: string, plan: Plan, step: number, resumed: boolean): Promise<RunLog> {
     await writeFileAtomic(runFiles(folder).plan, stringifyPlan(plan));
-    return new RunLog(folder, step);
+    return new RunLog(folder, step, resumed);
   }
 
   write(event: TrainingEvent): void {
-    try {
-      writeSync(this.descriptor, `${JSON.stringify(event)}\n`);
-    } catch (error) {
-      throw writeError(this.file, error);
-    }
+    this.metrics.append(`${JSON.stringify(event)}\n`);
     const scalars = scalarsOf(event);
     if (scalars !== undefined) this.tensorboard.scalars(event.step, scalars);
   }
 
+  /**
+   * Makes what was written outlast a loss of power. To be called before a checkpoint is written: a run goes on from the
+   * checkpoint, and steps that came before it and are not in the log would never be written again.
+   */
+  sync(): void {
+    this.metrics.sync();
+    this.tensorboard.sync();
+  }
+
+  /** Syncs and closes. */
   close(): void {
-    fsyncSync(this.descriptor);
-    closeSync(this.descriptor);
-    this.tensorboard.close();
+    try {
+      this.sync();
+    } finally {
+      this.metrics.close();
+      this.tensorboard.close();
+    }
   }
 }
 
 /** Length of the part of metrics.jsonl that is about steps up to `step`; a half-written last line is not kept. */
-function keptBytes(bytes: Buffer, step: number): number {
+function keptBytes(file: string, step: number): number {
+  let bytes: Buffer;
+  try {
+    bytes = existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
+  } catch (error) {
+    throw readError(error, file);
+  }
   let kept = 0;
   for (;;) {
     const end = bytes.indexOf(0x0a, kept);

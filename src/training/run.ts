@@ -1,6 +1,6 @@
 import { saveCheckpoint } from '../checkpoints/checkpoint.js';
 import { saveModel } from '../checkpoints/files.js';
-import { type ModelMetadata, type ModelProvenance, modelMetadata } from '../checkpoints/metadata.js';
+import { type ModelMetadata, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
@@ -29,7 +29,7 @@ export class TrainingRun {
     folder: string,
     private readonly state: TrainingState,
     private readonly history: HistoryRecorder,
-    private readonly provenance: ModelProvenance,
+    private readonly origin: Pick<ModelMetadata, 'provenance' | 'cases'>,
     private step: number,
   ) {
     this.files = runFiles(folder);
@@ -105,12 +105,13 @@ export class TrainingRun {
     return { type: 'checkpoint', step: this.step, file: this.files.best, best: true };
   }
 
-  /** Writes what a resumed run goes on from. */
+  /** Writes what a resumed run goes on from; the checkpoint before it stays, for when this one is damaged. */
   async saveLast(): Promise<CheckpointEvent> {
     const { network, average, adam } = this.state;
     const [values, averages, moments] = await Promise.all([network.values(), average.values(), adam.moments()]);
     const { pending } = this.history;
-    await saveCheckpoint(this.files.last, values, averages, this.metadata(), { step: this.step, moments, pending });
+    const state = { step: this.step, moments, pending };
+    await saveCheckpoint(this.files.last, values, averages, this.metadata(), state, { keep: this.files.previous });
     return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
   }
 
@@ -123,7 +124,8 @@ export class TrainingRun {
   }
 
   private metadata(): ModelMetadata {
-    return modelMetadata(this.plan, this.history.history, this.provenance);
+    const { provenance, cases } = this.origin;
+    return modelMetadata(this.plan, this.history.history, provenance, cases);
   }
 }
 

@@ -8,14 +8,15 @@ export type StepValues = ReadonlyMap<string, { readonly values: Float32Array; re
 /** Tensors by name. */
 export interface InputSource {
   get<T extends Tensor>(name: string): T;
+  has(name: string): boolean;
 }
 
 /** The data of one step, wherever its voxels are made. Where that is, is decided once: see `stepSource`. */
 export interface StepData {
   readonly step: number;
   readonly prompts: StepPrompts;
-  /** What must be on the device for these fields to be there. */
-  values(fields: readonly FieldName[]): StepValues;
+  /** What must be on the device for the fields of the step to be there. */
+  values(): StepValues;
   /**
    * The tensors of the fields by their names, made of the tensors of `values`; call it inside a tidy. What it does depends
    * only on the terms of the step, since a device may record it once for all steps of a stage.
@@ -42,7 +43,13 @@ export function hostStep(plan: FieldPlan, batch: StepBatch): StepData {
     step,
     prompts,
     batch,
-    values: (names) => new Map(names.map((name) => [name, { values: fields[name]!, shape: fieldShape(plan, name) }])),
+    values: () =>
+      new Map(
+        (Object.entries(fields) as [FieldName, Float32Array][]).map(([name, values]) => [
+          name,
+          { values, shape: fieldShape(plan, name) },
+        ]),
+      ),
     tensors: (inputs) => inputs,
   };
 }

@@ -4,10 +4,11 @@
  * of which scalars, the version and the session start are needed.
  */
 
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { writeError } from '../atomic-file.js';
+import { AppendedFile } from '../appended-file.js';
+import { fileNameOf } from '../file-name.js';
 
 const crcTable = (() => {
   const table = new Uint32Array(256);
@@ -94,43 +95,55 @@ export function encodeScalars(wallTime: number, step: number, scalars: Readonly<
 /** Appends scalars to one new event file; every call is written through to the operating system. */
 export class TensorBoardWriter {
   readonly file: string;
-  private readonly descriptor: number;
+  private readonly log: AppendedFile;
 
   /**
    * @param folder made when missing
-   * @param firstStep points of earlier files at this step or later are dropped by TensorBoard (a resumed run)
+   * @param firstStep points of earlier files at this step or later are dropped by TensorBoard (a resumed run); 0: a new run
    * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
    */
-  constructor(folder: string, firstStep: number, now: () => number = Date.now) {
+  constructor(
+    folder: string,
+    firstStep: number,
+    private readonly now: () => number = Date.now,
+  ) {
     const seconds = now() / 1000;
-    this.file = join(folder, `events.out.tfevents.${Math.floor(seconds)}.${hostname()}.${process.pid}.${firstStep}`);
+    this.log = newFile(
+      folder,
+      `events.out.tfevents.${Math.floor(seconds)}.${fileNameOf(hostname())}.${process.pid}.${firstStep}`,
+    );
+    this.file = this.log.file;
     try {
-      mkdirSync(folder, { recursive: true });
-      this.descriptor = openSync(this.file, 'w');
+      this.append(event(seconds, 0, textField(3, 'brain.Event:2')));
+      const sessionStart = integerField(1, 1); // SessionLog { status = 1 }, START = 1
+      if (firstStep > 0) this.append(event(seconds, firstStep, bytesField(7, sessionStart)));
     } catch (error) {
-      throw writeError(this.file, error);
+      this.log.close();
+      throw error;
     }
-    this.now = now;
-    this.append(event(seconds, 0, textField(3, 'brain.Event:2')));
-    const sessionStart = integerField(1, 1); // SessionLog { status = 1 }, START = 1
-    if (firstStep > 0) this.append(event(seconds, firstStep, bytesField(7, sessionStart)));
   }
-
-  private readonly now: () => number;
 
   scalars(step: number, scalars: Readonly<Record<string, number>>): void {
     this.append(encodeScalars(this.now() / 1000, step, scalars));
   }
 
-  private append(data: Uint8Array): void {
-    try {
-      writeSync(this.descriptor, encodeRecord(data));
-    } catch (error) {
-      throw writeError(this.file, error);
-    }
+  sync(): void {
+    this.log.sync();
   }
 
   close(): void {
-    closeSync(this.descriptor);
+    this.log.close();
+  }
+
+  private append(data: Uint8Array): void {
+    this.log.append(encodeRecord(data));
+  }
+}
+
+/** A run that ends and goes on within a second keeps both files: the second one is numbered. */
+function newFile(folder: string, name: string): AppendedFile {
+  for (let number = 0; ; number++) {
+    const file = join(folder, number === 0 ? name : `${name}.${number}`);
+    if (!existsSync(file)) return new AppendedFile(file, { fresh: true });
   }
 }

@@ -1,17 +1,26 @@
-import { existsSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Checkpoint, loadCheckpoint } from '../checkpoints/checkpoint.js';
+import { removeTemporaryFiles } from '../atomic-file.js';
+import type { Checkpoint } from '../checkpoints/checkpoint.js';
 import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
+import { lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
-import { openTrainingData, type TrainingData, validationCases } from './data.js';
+import {
+  caseRecord,
+  openTrainingData,
+  requireForeground,
+  requireSameCases,
+  type TrainingData,
+  watchedCases,
+} from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
+import { lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
 import { createState, disposeState, type TrainingState } from './step.js';
@@ -41,18 +50,33 @@ export interface TrainOptions extends DeviceOptions {
 /**
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
  * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
- * @throws VERSEMI_USAGE when the folder holds another run, VERSEMI_CHECKPOINT_MISMATCH, VERSEMI_TRAINING_NOT_FINITE,
- *   VERSEMI_DEVICE_UNAVAILABLE, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
+ * @throws VERSEMI_USAGE when the folder holds another run, or one without a checkpoint that is to go on;
+ *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, or other cases),
+ *   VERSEMI_DATASET_INVALID (a task that no labelled case shows), VERSEMI_TRAINING_NOT_FINITE, VERSEMI_DEVICE_UNAVAILABLE,
+ *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
+  const lock = await lockFolder(options.runFolder, 'a training');
+  try {
+    yield* trainAlone(plan, options);
+  } finally {
+    await lock.release();
+  }
+}
+
+async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal } = options;
-  const { last } = runFiles(runFolder);
-  const resuming = options.resume === true && existsSync(last);
-  if (options.resume !== true) assertNewRun(runFolder);
-  const checkpoint = resuming ? await loadCheckpoint(last, plan) : undefined;
+  const found = options.resume === true ? await lastCheckpoint(runFolder, plan) : undefined;
+  if (found === undefined) assertNewRun(runFolder, options.resume === true);
+  const checkpoint = found?.checkpoint;
+  await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
   const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
+  requireForeground(plan, data);
+  const usedCases = caseRecord(plan, data);
+  if (found?.checkpoint.model.cases !== undefined)
+    requireSameCases(found.checkpoint.model.cases, usedCases, found.file);
 
   const state = startState(plan, checkpoint);
   const firstStep = checkpoint?.step ?? 0;
@@ -62,14 +86,21 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(plan, data) : hostSource(plan, data);
-    log = await RunLog.open(runFolder, plan, firstStep);
+    const origin = { provenance: provenance(data), cases: usedCases };
+    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
+    // There is a checkpoint before there is anything that could be lost without one.
+    if (checkpoint === undefined) await run.saveLast();
+    log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined);
+    const saveLast = () => {
+      log!.sync();
+      return run.saveLast();
+    };
     const record = <T extends TrainingEvent>(event: T): T => {
       log!.write(event);
       return event;
     };
-    const cases = validationCases(plan, data.validation);
+    const cases = watchedCases(plan, data.validation);
     const validator = options.validate ?? (cases.length > 0 ? sliding(plan, cases) : undefined);
-    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), provenance(data), firstStep);
     yield record({
       type: 'start',
       step: firstStep,
@@ -80,7 +111,14 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
-    if (options.resume === true && !resuming)
+    if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
+    if (checkpoint !== undefined && checkpoint.model.cases === undefined)
+      yield record({
+        type: 'log',
+        step: firstStep,
+        message: 'The checkpoint has no record of its cases: whether they are the same now could not be checked.',
+      });
+    if (options.resume === true && found === undefined)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
     let saved = firstStep;
@@ -109,21 +147,24 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
         if (validation.best) yield record(await run.saveBest());
       }
       if (isDue(run.stepsDone, plan.training.checkpointEverySteps, steps)) {
-        yield record(await run.saveLast());
+        yield record(await saveLast());
         saved = run.stepsDone;
       }
     }
     if (run.stepsDone < steps) {
-      if (saved < run.stepsDone) yield record(await run.saveLast());
+      if (saved < run.stepsDone) yield record(await saveLast());
       yield record({ type: 'end', step: run.stepsDone, reason: 'aborted', seconds: secondsSince(began) });
       return;
     }
     const model = await run.saveModel();
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
   } finally {
-    log?.close();
-    await source?.close();
-    disposeState(state);
+    try {
+      log?.close();
+    } finally {
+      await source?.close();
+      disposeState(state);
+    }
   }
 }
 

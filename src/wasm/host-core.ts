@@ -2,17 +2,17 @@ import { VersemiError } from '../errors.js';
 import type { Triple, VoxelArray } from '../volume/volume.js';
 import { decodeBase64 } from './decode.js';
 import { moduleBase64 } from './generated/host.js';
-import { LinearMemory } from './linear-memory.js';
+import { LinearMemory, reserveMemory } from './linear-memory.js';
 
 /** Functions of assembly/host.ts: numbers in, at most one number out; addresses are bytes in the linear memory. */
 const exportNames = [
   'heapBase',
-  'linearTable', 'interpolate', 'resampleSlice', 'resampleLabelSlice',
+  'linearTable', 'interpolate', 'resampleSlice', 'resampleLabelSlice', 'pairSlice',
   'accumulate', 'smoothRows', 'smoothColumns', 'normalizeNonzero',
   'reorient', 'addStatistics', 'countUpper', 'countLower', 'normalize', 'threshold', 'toFloat32',
   'countLabels', 'translate', 'findRanks', 'addMaskSlice', 'copyRows', 'addWindow', 'quantize',
   'packRows', 'unpackRows', 'countBits',
-  'binaryTarget', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
+  'binaryTarget', 'pairTarget', 'pairLabels', 'scaleShift', 'adjustGamma', 'addNoise', 'warpLinear', 'warpNearest',
   'countRuns', 'findRuns', 'joinRuns', 'paintComponent',
   'listSurface', 'nearestInSlice', 'queryDistances', 'select', 'smallest', 'summarize',
 ] as const; // biome-ignore format: one line per folder
@@ -31,10 +31,10 @@ export class HostCore {
 
   constructor() {
     compiled ??= new WebAssembly.Module(decodeBase64(moduleBase64));
-    const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536 });
-    const instance = new WebAssembly.Instance(compiled, { env: { memory, abort: failed } });
+    const reserved = reserveMemory(false);
+    const instance = new WebAssembly.Instance(compiled, { env: { memory: reserved.memory, abort: failed } });
     this.wasm = instance.exports as unknown as HostExports;
-    this.memory = new LinearMemory(memory, this.wasm.heapBase());
+    this.memory = new LinearMemory(reserved, this.wasm.heapBase());
   }
 
   /** Runs `body` with a scope whose memory is given back when it ends. */

@@ -1,6 +1,6 @@
 import { VersemiError } from '../errors.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
-import { checkLength, checkSameLength, type HostCore, sameType } from './host-core.js';
+import { checkLength, checkSameLength, chunkElements, type HostCore, sameType } from './host-core.js';
 import { cropInto } from './host-crop.js';
 import { turnedStrides } from './host-volume.js';
 
@@ -45,13 +45,13 @@ export interface IntensityAugmentation {
 }
 
 /** Patch operations. Arrays are [z, y, x] and are copied in and out; `into` is where a result goes: a new array when absent. */
-export function samplingOperations({ wasm, run }: HostCore) {
+export function samplingOperations({ wasm, run, memory }: HostCore) {
   function cutPatch<T extends Float32Array | Uint8Array>(data: T, sizeVoxels: Triple, cut: PatchCut, into?: T): T {
     const { begin, sizeVoxels: patch, axes = [0, 1, 2], flipped = [false, false, false], fill = 0 } = cut;
     const output = into ?? sameType(data, voxelCount(patch));
     checkLength(output, patch, 'cutPatch into');
     if (cut.matrix !== undefined)
-      return warpPatch(data, sizeVoxels, { ...cut, axes, flipped, fill }, cut.matrix, output);
+      return warpPatch(data, sizeVoxels, { ...cut, axes, flipped, fill, matrix: cut.matrix }, output);
     const turned = axes.some((axis, i) => axis !== i) || flipped.some((flip) => flip);
     if (!turned) return cropInto(output, data, sizeVoxels, begin, patch, fill);
     const box: [number, number, number] = [0, 0, 0];
@@ -69,14 +69,18 @@ export function samplingOperations({ wasm, run }: HostCore) {
     });
   }
 
-  /** As cutPatch, through a matrix: see {@link PatchCut}. */
+  /**
+   * As cutPatch, through a matrix: see {@link PatchCut}.
+   * @param lookup for label pairs, which cannot be interpolated: their fractions are, see `pairTarget`
+   */
   function warpPatch<T extends Float32Array | Uint8Array>(
     data: T,
     sizeVoxels: Triple,
-    { begin, sizeVoxels: patch, axes, flipped, fill }: Required<Omit<PatchCut, 'matrix'>>,
-    matrix: Matrix3,
+    { begin, sizeVoxels: patch, axes, flipped, fill, matrix }: Required<PatchCut>,
     output: T,
+    lookup?: Uint8Array,
   ): T {
+    const outside = lookup === undefined ? fill : Number(lookup[fill] !== 0);
     checkLength(data, sizeVoxels, 'cutPatch data');
     // Column i of the whole map: where one step along patch axis i leads. Turning is a signed permutation of columns.
     const turned = [0, 1, 2].map((row) => [0, 1, 2].map((i) => matrix[row * 3 + axes[i]!]! * (flipped[i] ? -1 : 1)));
@@ -85,7 +89,7 @@ export function samplingOperations({ wasm, run }: HostCore) {
     // The part of the volume that is read, one voxel of `fill` around it: beyond that voxel everything is `fill`.
     const low = middle.map((m, axis) => Math.max(-1, Math.floor(m - reach[axis]!) - 1));
     const high = middle.map((m, axis) => Math.min(sizeVoxels[axis]!, Math.floor(m + reach[axis]!) + 2));
-    if (low.some((l, axis) => l > high[axis]!)) return output.fill(fill) as T;
+    if (low.some((l, axis) => l > high[axis]!)) return output.fill(outside) as T;
     const box = low.map((l, axis) => high[axis]! - l + 1) as unknown as Triple;
     const map = turned.flatMap((row, axis) => [
       ...row,
@@ -96,8 +100,9 @@ export function samplingOperations({ wasm, run }: HostCore) {
       const straight = scope.allocate(voxelCount(box) * data.BYTES_PER_ELEMENT);
       const [mapAt] = scope.place(Float64Array.from(map));
       cropInto(scope.view(data, straight, voxelCount(box)), data, sizeVoxels, low as unknown as Triple, box, fill);
+      if (lookup !== undefined) wasm.pairTarget(straight, straight, voxelCount(box), scope.place(lookup)[0]);
       const warp = data instanceof Float32Array ? wasm.warpLinear : wasm.warpNearest;
-      warp(straight, ...box, result, ...patch, mapAt!, fill);
+      warp(straight, ...box, result, ...patch, mapAt!, outside);
       return scope.take(output, result);
     });
   }
@@ -108,12 +113,7 @@ export function samplingOperations({ wasm, run }: HostCore) {
     lookup: Uint8Array,
     into: Float32Array = new Float32Array(labels.length),
   ): Float32Array {
-    if (lookup.length !== 256)
-      throw new VersemiError('INTERNAL', {
-        field: 'binaryTarget lookup',
-        expected: '256 entries',
-        found: `${lookup.length}`,
-      });
+    checkLookup(lookup, 'binaryTarget lookup');
     checkSameLength(labels, into, 'binaryTarget into');
     const small = lookup.subarray(16).every((entry) => entry === 0) ? 1 : 0;
     return run((scope) => {
@@ -122,6 +122,57 @@ export function samplingOperations({ wasm, run }: HostCore) {
       wasm.binaryTarget(from, result, labels.length, table, small);
       return scope.take(into, result);
     });
+  }
+
+  /**
+   * What share of each label pair (see `resamplePairs`) has an entry of the table that is not 0: a task's fraction of a voxel.
+   * @param lookup 256 bytes
+   */
+  function pairTarget(
+    pairs: Float32Array,
+    lookup: Uint8Array,
+    into: Float32Array = new Float32Array(pairs.length),
+  ): Float32Array {
+    checkLookup(lookup, 'pairTarget lookup');
+    checkSameLength(pairs, into, 'pairTarget into');
+    return run((scope) => {
+      const [at, table] = scope.place(pairs, lookup);
+      wasm.pairTarget(at, at, pairs.length, table);
+      return scope.take(into, at);
+    });
+  }
+
+  /**
+   * The patch of a target of label pairs, cut through a matrix: fractions are interpolated trilinearly. Beyond the end of the
+   * volume everything has label 0.
+   */
+  function warpPairTarget(
+    pairs: Float32Array,
+    sizeVoxels: Triple,
+    cut: Omit<PatchCut, 'fill'> & { readonly matrix: Matrix3 },
+    lookup: Uint8Array,
+    into: Float32Array,
+  ): Float32Array {
+    checkLookup(lookup, 'warpPairTarget lookup');
+    checkLength(into, cut.sizeVoxels, 'warpPairTarget into');
+    const { axes = [0, 1, 2], flipped = [false, false, false] } = cut;
+    return warpPatch(pairs, sizeVoxels, { ...cut, axes, flipped, fill: 0 }, into, lookup);
+  }
+
+  /** The first or the second label of each label pair. */
+  function pairLabels(pairs: Float32Array, which: 'first' | 'second'): Uint8Array {
+    const output = new Uint8Array(pairs.length);
+    run((scope) => {
+      const labels = scope.allocate(chunkElements);
+      const chunk = scope.allocate(chunkElements * 4);
+      for (let from = 0; from < pairs.length; from += chunkElements) {
+        const count = Math.min(chunkElements, pairs.length - from);
+        memory.float32(chunk, count).set(pairs.subarray(from, from + count));
+        wasm.pairLabels(chunk, labels, count, which === 'first' ? 0 : 8);
+        output.set(memory.uint8(labels, count), from);
+      }
+    });
+    return output;
   }
 
   /** In place; returns `data`. */
@@ -142,5 +193,9 @@ export function samplingOperations({ wasm, run }: HostCore) {
     });
   }
 
-  return { cutPatch, binaryTarget, augmentIntensity };
+  return { cutPatch, binaryTarget, pairTarget, warpPairTarget, pairLabels, augmentIntensity };
+}
+
+function checkLookup({ length }: Uint8Array, field: string): void {
+  if (length !== 256) throw new VersemiError('INTERNAL', { field, expected: '256 entries', found: `${length}` });
 }

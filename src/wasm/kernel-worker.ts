@@ -1,9 +1,11 @@
 /**
  * A thread of the device wasm: instantiates the module over the shared memory, says so, and then serves commands inside
- * WebAssembly until the command to stop (assembly/kernels.ts, `work`). Runs in Node (worker_threads) and in browsers.
+ * WebAssembly until the command to stop (assembly/kernels.ts, `work`). Runs in Node (worker_threads) and in browsers, from
+ * the text that bundle-worker.mjs makes of this file: a classic script, so nothing here may wait at the top level.
  */
+
+import { isNode, nodeModule } from '../node-module.js';
 import { type KernelExports, type WorkerStart, waitWords } from './kernel-protocol.js';
-import { isNode, nodeModule } from './node-module.js';
 
 async function serve(start: WorkerStart, post: (message: string) => void): Promise<void> {
   const { module, memory, control, part, exact } = start;
@@ -24,7 +26,7 @@ async function serve(start: WorkerStart, post: (message: string) => void): Promi
 
 if (isNode()) {
   const { parentPort, workerData } = nodeModule('node:worker_threads');
-  await serve(workerData as WorkerStart, (message) => parentPort!.postMessage(message));
+  void serve(workerData as WorkerStart, (message) => parentPort!.postMessage(message));
 } else {
   self.onmessage = ({ data }: MessageEvent<WorkerStart>) => void serve(data, (message) => self.postMessage(message));
 }

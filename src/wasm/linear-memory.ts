@@ -1,7 +1,51 @@
 import { VersemiError } from '../errors.js';
+import { isNode } from '../node-module.js';
+import { freeAddressSpace } from './address-space.js';
 
 const pageBytes = 65536;
 const alignment = 64;
+/** From 4 GiB to 64 MiB; the last page stays unused, so that no end wraps to 0. */
+const mostPages = [65536, 32768, 16384, 8192, 4096, 2048, 1024];
+const initialPages = 16;
+const fourGibibytes = 65535 * pageBytes;
+
+/** A WebAssembly memory, and the bytes up to which it may grow. */
+export interface Reservation {
+  readonly memory: WebAssembly.Memory;
+  readonly maximumBytes: number;
+}
+
+/**
+ * Reserves address space for a memory: as much as the engine grants, in steps down from 4 GiB to 64 MiB. Where the address space
+ * is limited, a quarter of what is free: there are two memories (device and host), and the engine needs its own.
+ * @throws VERSEMI_MEMORY_LIMIT where it grants none
+ */
+export function reserveMemory(shared: boolean): Reservation {
+  const share = freeAddressSpace() / 4;
+  const fitting = mostPages.filter((pages) => pages * pageBytes <= share);
+  let failure: unknown;
+  for (const maximum of fitting.length > 0 ? fitting : mostPages.slice(-1)) {
+    try {
+      const memory = new WebAssembly.Memory({ initial: initialPages, maximum, shared });
+      return { memory, maximumBytes: (maximum - 1) * pageBytes };
+    } catch (error) {
+      failure = error;
+    }
+  }
+  // Node keeps 10 GiB free around a memory, whatever its size, so that the processor catches each access beyond its end.
+  throw new VersemiError(
+    'MEMORY_LIMIT',
+    {
+      field: 'address space',
+      expected: isNode() ? 'about 10 GiB for each WebAssembly memory (limits: ulimit -v)' : 'a WebAssembly memory',
+      found: (failure as Error).message,
+      remedy: isNode()
+        ? 'Set NODE_OPTIONS=--disable-wasm-trap-handler, with which a memory takes the space that it uses, or raise the limit.'
+        : 'Close other pages.',
+    },
+    failure,
+  );
+}
 
 interface Block {
   address: number;
@@ -11,7 +55,7 @@ interface Block {
 /**
  * Allocator over a WebAssembly memory that the host owns and the modules import (they have no allocator of their own).
  * Best fit over an address-ordered free list with coalescing; blocks are 64-byte aligned. Addresses are unsigned and may
- * pass 2 GiB; the limit is 4 GiB or `maximumBytes`.
+ * pass 2 GiB.
  */
 export class LinearMemory {
   readonly memory: WebAssembly.Memory;
@@ -23,7 +67,7 @@ export class LinearMemory {
   private readonly maximum: number;
 
   /** @param base first free address: the module's static data ends before it */
-  constructor(memory: WebAssembly.Memory, base: number, maximumBytes = 65536 * pageBytes) {
+  constructor({ memory, maximumBytes }: Reservation, base: number) {
     this.memory = memory;
     this.top = Math.ceil(base / alignment) * alignment;
     this.maximum = maximumBytes;
@@ -107,7 +151,7 @@ export class LinearMemory {
         field: 'WebAssembly memory',
         expected: `${mebibytes(asked)} MiB more`,
         found: `${mebibytes(this.inUse)} MiB in use of at most ${mebibytes(this.maximum)} MiB`,
-        remedy: 'Use a smaller patch or batch size, or the device cpu.',
+        remedy: `Use a smaller patch or batch size, or the device cpu${this.maximum < fourGibibytes ? ', or raise the limit of address space (ulimit -v)' : ''}.`,
       });
     if (end > this.maximum) throw failure();
     try {

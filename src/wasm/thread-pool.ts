@@ -1,9 +1,12 @@
 /**
  * Worker threads that run parts of kernels over one shared memory: worker_threads in Node, Web Workers in browsers. They
  * sleep inside WebAssembly; the calling thread wakes them by a command and takes part itself (assembly/kernels.ts, `run`).
+ * Their program is a text in this package, not a file beside it, so that any bundler takes it along. A page whose
+ * Content-Security-Policy does not allow `worker-src blob:` gets one thread.
  */
+import { isNode, nodeModule } from '../node-module.js';
+import { workerSource } from './generated/kernel-worker.js';
 import { commandOffset, type WorkerStart, waitWords } from './kernel-protocol.js';
-import { isNode, nodeModule } from './node-module.js';
 
 /** What the workers of Node and of browsers have in common here. */
 interface PoolWorker {
@@ -76,7 +79,8 @@ export class ThreadPool {
 function nodeWorkers(): (start: WorkerStart) => PoolWorker {
   const { Worker } = nodeModule('node:worker_threads');
   return (start) => {
-    const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), {
+    const worker = new Worker(workerSource, {
+      eval: true,
       workerData: start,
       // Not the options of this process: with some of them (--input-type) a worker would not start.
       execArgv: [],
@@ -103,11 +107,14 @@ function nodeWorkers(): (start: WorkerStart) => PoolWorker {
 }
 
 function webWorker(start: WorkerStart): PoolWorker {
-  const worker = new Worker(new URL('./kernel-worker.js', import.meta.url), { type: 'module' });
+  const url = URL.createObjectURL(new Blob([workerSource], { type: 'text/javascript' }));
+  const worker = new Worker(url);
   const ready = new Promise<string>((resolve, reject) => {
     worker.addEventListener('message', ({ data }: MessageEvent<string>) => resolve(data), { once: true });
-    worker.addEventListener('error', ({ message }) => reject(new Error(message)), { once: true });
-  });
+    worker.addEventListener('error', ({ message }) => reject(new Error(message || 'a worker thread did not start')), {
+      once: true,
+    });
+  }).finally(() => URL.revokeObjectURL(url));
   worker.postMessage(start);
   return {
     ready,

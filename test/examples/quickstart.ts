@@ -109,8 +109,12 @@ async function trainAndEvaluate(name: string, mode: Plan['training']['mode']): P
   }
   const model = await loadModel(join(runFolder, 'model.safetensors'));
   const cases: EvaluatedCase[] = [];
+  const selections = [];
   for (const kind of kinds) {
-    for await (const { outcomes } of evaluateDataset(model, join(dataFolder, kind), { cases: ['test'] })) {
+    for await (const { index, selection, outcomes } of evaluateDataset(model, join(dataFolder, kind), {
+      cases: ['test'],
+    })) {
+      if (index === 1) selections.push(selection);
       for (const outcome of outcomes) {
         cases.push(outcome.result);
         await writeOverlay(runFolder, outcome);
@@ -118,7 +122,8 @@ async function trainAndEvaluate(name: string, mode: Plan['training']['mode']): P
     }
   }
   model.network.dispose();
-  const facts = { model: join(runFolder, 'model.safetensors'), device: device.description };
+  const weights = { step: model.history.steps, network: model.plan.inference.network };
+  const facts = { model: join(runFolder, 'model.safetensors'), device: device.description, weights, selections };
   const evaluation = makeEvaluation(model, cases, facts);
   await writeEvaluation(runFolder, evaluation);
   return evaluation;

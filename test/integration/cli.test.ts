@@ -1,61 +1,18 @@
 // The command line as its users see it: child processes, their output and exit codes, from phantoms to a report.
-import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { environmentTable } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 import { registerVersemiBackends } from '../../src/tfjs/index.js';
+import { type Outcome, type RunOptions, runVersemi } from './cli-support.js';
 
-const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const folder = t.testdir();
 const commands = ['plan', 'preprocess', 'train', 'evaluate', 'predict', 'report', 'info', 'selftest', 'bench'];
 
-interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-interface RunOptions {
-  /** Sends SIGINT as soon as stdout or stderr holds this. */
-  readonly interruptAt?: string;
-  readonly node?: readonly string[];
-  readonly program?: string;
-}
-
-/** Runs versemi in the test's folder. */
-function versemi(
-  args: readonly string[],
-  { interruptAt, node = [], program = main }: RunOptions = {},
-): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [...node, program, ...args], {
-      cwd: folder,
-      env: { ...process.env, VERSEMI_THREADS: '1' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let [stdout, stderr, interrupted] = ['', '', false];
-    const interrupt = (text: string) => {
-      if (interruptAt === undefined || interrupted || !text.includes(interruptAt)) return;
-      interrupted = true;
-      child.kill('SIGINT');
-    };
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      stdout += text;
-      interrupt(stdout);
-    });
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      stderr += text;
-      interrupt(stderr);
-    });
-    child.on('error', reject);
-    child.on('close', (code) => resolve({ code, stdout, stderr }));
-  });
-}
+const versemi = (args: readonly string[], options?: RunOptions) => runVersemi(folder, args, options);
 
 /** Runs what must succeed. */
 async function done(...args: string[]): Promise<Outcome> {
@@ -373,7 +330,7 @@ t.test(
     const predict = ['predict', 'run/model.safetensors', 'scan.nii.gz', '--out', 'bare-masks', '--task', 'mr-atrium'];
     const refused = await versemi([...predict, '--device', 'cpu'], options);
     t.equal(refused.code, 6, refused.stderr);
-    t.match(refused.stderr, /VERSEMI_DEVICE_UNAVAILABLE.*npm rebuild versemi/s);
+    t.match(refused.stderr, /VERSEMI_DEVICE_UNAVAILABLE.*install\.mjs/s);
     const automatic = await versemi(predict, options);
     t.equal(automatic.code, 0, automatic.stderr);
     t.match(automatic.stderr, /wasm|WebAssembly/);

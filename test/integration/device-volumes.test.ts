@@ -12,7 +12,7 @@ import { StepInputs, stepValues } from '../../src/training/inputs.js';
 import { hostStep } from '../../src/training/step-data.js';
 import { stepSource } from '../../src/training/step-source.js';
 import { train } from '../../src/training/train.js';
-import { makeCase, makePlan } from '../unit/sampling-support.js';
+import { inFractions, makeCase, makePlan, withUnknown } from '../unit/sampling-support.js';
 import { noEmulator } from './cuda-support.js';
 
 /** Volumes smaller and larger than the patch, with several labels. */
@@ -106,6 +106,17 @@ async function check(t: Test) {
         `${unlabeledMix}, with a teacher, ${promptsPerImage}`,
       );
   t.ok((await compare(t, settings('labeled-inside', turns, { mode: 'supervised' }))) > 8, 'supervised');
+  // Fractions and unknown voxels, in all cases of one dataset or in some of both.
+  const some = world();
+  const pairs = { ...some, labeled: some.labeled.map(inFractions) };
+  const unknown = { ...some, labeled: some.labeled.map((one) => (one.dataset === 'a' ? withUnknown(one) : one)) };
+  const all = { ...pairs, labeled: pairs.labeled.map((one, i) => (i < 3 ? withUnknown(one) : some.labeled[i]!)) };
+  for (const [name, data, promptsPerImage] of [
+    ['pairs', pairs, 'one'],
+    ['unknown', unknown, 'one'],
+    ['all', all, 'all'],
+  ] as const)
+    t.ok((await compare(t, settings('labeled-inside', turns, { promptsPerImage }), data)) > 50, name);
   // Mixes within one dataset: each target covers the whole mix.
   const { labeled, unlabeled } = world();
   const ofA = { labeled: labeled.slice(0, 2), unlabeled: unlabeled.slice(0, 1) };

@@ -103,7 +103,10 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   t.same(JSON.parse(readFileSync(`${folder}/plan.json`, 'utf8')), tinyPlan());
   t.equal(readdirSync(`${folder}/tensorboard`).length, 1);
   t.same(readdirSync(folder).sort(), ['checkpoints', 'metrics.jsonl', 'model.safetensors', 'plan.json', 'tensorboard']);
-  t.same(readdirSync(`${folder}/checkpoints`).sort(), ['best.safetensors', 'last.safetensors']);
+  t.same(
+    readdirSync(`${folder}/checkpoints`).sort(),
+    ['best', 'last', 'previous'].map((name) => `${name}.safetensors`),
+  );
 
   const files = runFiles(folder);
   const [last, model] = [tensorsOf(files.last), tensorsOf(files.model)];

@@ -164,6 +164,7 @@ t.test('a checkpoint of another plan is refused by naming the field', async (t) 
     ['losses.cube', { losses: { cube: 0 } }],
     ['cutmix.stage2Ratio[1]', { cutmix: { stage2Ratio: [0.3, 0.5] } }],
     ['augmentation.flip[0]', { augmentation: { flip: [true, false, false] } }],
+    ['training.validationCases', { training: { validationCases: 2 } }],
   ];
   for (const [field, change] of changes)
     await t.rejects(
@@ -174,7 +175,7 @@ t.test('a checkpoint of another plan is refused by naming the field', async (t) 
   const free = {
     name: 'renamed',
     datasets: [{ ...input.datasets[0], path: '/moved' }],
-    training: { workers: 0, validateEverySteps: 1, validationCases: 2, checkpointEverySteps: 3 },
+    training: { workers: 0, validateEverySteps: 1, checkpointEverySteps: 3 },
     inference: { mirror: true, network: 'ema' },
   };
   t.equal(
@@ -193,10 +194,11 @@ t.test('a checkpoint that lacks something is refused', async (t) => {
   });
   await saveCheckpoint(`${folder}/last`, values, average, metadata, state);
   const { tensors, metadata: texts } = parseSafetensors(readFileSync(`${folder}/last`));
+  // As older versions wrote them: without a digest.
   const rewritten = (keep: (name: string) => boolean, training: string) => {
     const kept = [...tensors].filter(([name]) => keep(name));
     const list = kept.map(([name, tensor]) => ({ ...tensor, name, data: tensorValues(tensor) }));
-    const parts = encodeSafetensors(list, { ...texts, 'versemi.training': training });
+    const parts = encodeSafetensors(list, { versemi: texts.versemi!, 'versemi.training': training });
     writeFileSync(`${folder}/changed`, Buffer.concat(parts));
     return loadCheckpoint(`${folder}/changed`, plan);
   };
@@ -216,4 +218,26 @@ t.test('a checkpoint that lacks something is refused', async (t) => {
       { code: 'VERSEMI_MODEL_INVALID', details: { field: '__metadata__.versemi.training' } },
       training,
     );
+});
+
+t.test('one flipped bit, wherever it is, is found', async (t) => {
+  const file = `${t.testdir()}/last`;
+  await saveCheckpoint(file, values, average, metadata, state);
+  const whole = readFileSync(file);
+  const step = Math.ceil(whole.length / 200);
+  for (let at = 3; at < whole.length; at += step) {
+    const damaged = Buffer.from(whole);
+    damaged[at]! ^= 4;
+    writeFileSync(file, damaged);
+    await t.rejects(loadCheckpoint(file, plan), { code: 'VERSEMI_MODEL_INVALID', details: { file } }, `byte ${at}`);
+  }
+});
+
+t.test('the checkpoint that is replaced stays under another name', async (t) => {
+  const folder = t.testdir();
+  const [last, keep] = [`${folder}/last`, `${folder}/previous`];
+  for (const step of [1, 2, 3]) await saveCheckpoint(last, values, average, metadata, { ...state, step }, { keep });
+  const steps = async () =>
+    (await Promise.all([last, keep].map((file) => loadCheckpoint(file, plan)))).map((one) => one.step);
+  t.same(await steps(), [3, 2]);
 });

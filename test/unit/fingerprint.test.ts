@@ -141,12 +141,14 @@ t.test('tasks and intensities', async (t) => {
     window: null,
     normalization: 'zscore-nonzero',
     crop: 'none',
+    targets: 'labels',
   });
   t.same(plan.datasets[1]!.preprocessing, {
     spacingMm: [1, 1, 1],
     window: [-60, 170],
     normalization: 'zscore',
     crop: 'body',
+    targets: 'labels',
   });
   t.equal(plan.training.promptsPerImage, 'all', 'a dataset has two tasks');
   t.match(plan.losses, { teacher: 1, unsupervisedRampSteps: plan.training.stage2Steps / 5 });

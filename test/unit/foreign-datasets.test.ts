@@ -15,7 +15,7 @@ import { makePlan } from '../../src/preprocessing/planning.js';
 import { prepareScan } from '../../src/preprocessing/preprocess-case.js';
 import { scanOf } from '../../src/scans/scan.js';
 import { scalingAffine } from '../../src/volume/affine.js';
-import type { Triple, VoxelArray } from '../../src/volume/volume.js';
+import type { VoxelArray } from '../../src/volume/volume.js';
 import { failure, foreignCase, niftiBytes, writeTree } from './datasets-support.js';
 
 const size = 4096;
@@ -23,6 +23,13 @@ const dim = [3, 16, 16, 16, 1, 1, 1, 1];
 const image = niftiBytes({ dim, voxels: Uint8Array.from({ length: size }, (_, i) => (i * 37) % 251) });
 /** Values 0, 1, 2, 3 in blocks of a quarter each. */
 const label = niftiBytes({ dim, voxels: Uint8Array.from({ length: size }, (_, i) => (4 * i) / size) });
+
+const image1mm = {
+  spacingMm: [1, 1, 1] as [number, number, number],
+  window: null,
+  normalization: 'zscore',
+  crop: 'none',
+} as const;
 
 /** An nnU-Net folder of two cases. */
 const nnunet = (labels: unknown, more: object = {}) => ({
@@ -58,10 +65,12 @@ t.test('the ignored label', async (t) => {
   t.equal(loaded.ignoredLabel, 3);
   const job = {
     ...{ dataset, name: 'set', channel: 0 },
-    settings: { spacingMm: [1, 1, 1] as Triple, window: null, normalization: 'zscore', crop: 'none' } as never,
+    settings: { ...image1mm, targets: 'labels' } as const,
   };
-  const error = await failure(() => makeCase({ ...job, files: dataset.cases[0]! }), 'DATASET_INVALID');
-  t.match(error.message, /1024 voxels of the ignored label 3.*without their labels/);
+  const one = await makeCase({ ...job, files: dataset.cases[0]! });
+  t.equal(one.known!.filter((known) => known === 0).length, 1024, 'the voxels of label 3 are unknown');
+  t.same([...new Set(one.label)], [0, 1, 2]);
+  t.same(Object.keys(one.foreground!), ['1', '2'], 'and no patch is centred on them');
   const { label: _, ...unlabeled } = dataset.cases[0]!;
   t.equal((await makeCase({ ...job, files: unlabeled })).label, undefined);
   await writeTree(folder, nnunet({ background: 0, a: 1, b: 2, ignore: [3] }));
@@ -308,7 +317,7 @@ t.test('constant is relative to the values', async (t) => {
       spacingMm: [1, 1, 1],
       affine: scalingAffine([1, 1, 1]),
     });
-    const { slices } = prepareScan(scan, { spacingMm: [1, 1, 1], window: null, normalization, crop: 'none' });
+    const { slices } = prepareScan(scan, { ...image1mm, normalization });
     try {
       return slices.collect();
     } finally {

@@ -413,6 +413,14 @@ test('validate: Dice by hand on the preprocessed grid', async (t) => {
   t.equal(perTask['b-0'], 1);
   t.equal(perTask['c-0'], null, 'no case of the task');
   t.ok(close(mean, (expected[0]! + expected[1]! + 1) / 3));
+  // Fractions count as foreground above a half, and unknown voxels not at all: label 1 has x < 2 in the first case and 255/510 of
+  // x = 2; of the second case only x < 2 is known.
+  const half = (value: number, i: number) => (i % 8 === 2 ? 256 + 255 * 65536 : value);
+  const [first, second] = [{ ...cases[0]!, label: Float32Array.from(cases[0]!.label!, half) }, cases[1]!];
+  const known = Float32Array.from(second.label!, (_, i) => (i % 8 < 2 ? 1 : 255 * 65536 + 256));
+  const other = { ...second, label: Float32Array.from(second.label!, (_, i) => (i % 8 < 3 ? 1 : 0)), known };
+  const fractions = await validate(model, [first, other]);
+  t.ok(close(fractions.perTask['a-0'], (4 / 6 + 1) / 2), `fractions: ${fractions.perTask['a-0']}`);
   t.same(await validate(model, []), { perTask: { 'a-0': null, 'a-1': null, 'b-0': null, 'c-0': null }, mean: 0 });
 });
 

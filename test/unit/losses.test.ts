@@ -115,11 +115,56 @@ for (const backend of await availableBackends()) {
       );
     });
 
+    t.test('voxels whose label is unknown count in no loss', async (t) => {
+      const known = tensor(inside);
+      const counting = (values: number[]) => values.filter((_, i) => inside[i] === 1);
+      const [pa, pb] = [counting(a.map(sigmoid)), counting(b.map(sigmoid))];
+      const [ya, za] = [counting(y), counting(z)];
+      const value = (loss: tf.Scalar) => loss.dataSync()[0]!;
+      const near = (found: number, expected: number, name: string) =>
+        t.ok(Math.abs(found - expected) < 1e-5, `${name}: ${found} = ${expected}`);
+      tf.tidy(() => {
+        const supervised = supervisedLoss(tensor(a), tensor(y), known);
+        near(value(supervised.dice), plainDice(pa, ya), 'Dice');
+        near(value(supervised.crossEntropy), plainCrossEntropy(pa, ya), 'cross-entropy');
+        near(value(syntheticLoss(tensor(a), tensor(y), known)), plainDice(pa, ya), 'L_syn');
+        const parts = [
+          { logits: tensor(a), target: tensor(y) },
+          { logits: tensor(b), target: tensor(z) },
+        ] as const;
+        near(value(auxiliaryLoss(...parts, false, known)), (plainDice(pa, ya) + plainDice(pb, za)) / 2, 'L_aux');
+        const losses = (x: tf.Tensor) => {
+          const { dice, crossEntropy } = supervisedLoss(x, tensor(y), known);
+          return tf.add(dice, crossEntropy) as tf.Scalar;
+        };
+        const gradient = tf.grad(losses)(tensor(a)).dataSync();
+        t.ok(
+          inside.every((one, i) => (one === 0 ? gradient[i] === 0 : gradient[i] !== 0)),
+          'the gradient is 0 at unknown voxels alone',
+        );
+        const nothing = (x: tf.Tensor) => {
+          const { dice, crossEntropy } = supervisedLoss(x, tensor(y), tf.zerosLike(known));
+          return tf.add(dice, crossEntropy) as tf.Scalar;
+        };
+        t.equal(value(nothing(tensor(a))), 0, 'nothing known, nothing lost');
+        t.ok(
+          tf
+            .grad(nothing)(tensor(a))
+            .dataSync()
+            .every((one) => one === 0),
+        );
+      });
+    });
+
     t.test('gradients by finite differences', async (t) => {
       const c = logitsOf(6);
       const losses: Record<string, (x: tf.Tensor) => tf.Scalar> = {
         dice: (x) => supervisedLoss(x, tensor(y)).dice,
         crossEntropy: (x) => supervisedLoss(x, tensor(y)).crossEntropy,
+        known: (x) => {
+          const { dice, crossEntropy } = supervisedLoss(x, tensor(y.map((value) => value * 0.7 + 0.1)), tensor(inside));
+          return tf.add(dice, crossEntropy);
+        },
         cube: (x) => cubeLoss(x, tensor(y), tensor(inside)),
         teacher: (x) => teacherLoss(x, teacherTarget(tensor(b)), tensor(inside)),
         auxiliary: (x) =>

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -290,12 +291,41 @@ t.test('VERSEMI_POISON fills new buffers with NaN, VERSEMI_THREADS is the defaul
   t.match(coded(loadNativeDevice), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /VERSEMI_THREADS.*many/ });
 });
 
+t.test('VERSEMI_ISA names an instruction set that exists', needsAddon, async (t) => {
+  const before = { ...process.env };
+  t.teardown(() => {
+    process.env = before;
+  });
+  for (const name of ['avx', 'AVX2', 'neon', 'constructor']) {
+    process.env.VERSEMI_ISA = name;
+    const error = coded(loadNativeDevice);
+    t.match(error, { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /VERSEMI_ISA.*avx512, avx2, baseline/s });
+    t.match(error, { message: name });
+  }
+  // The addon asks once: which set it takes is seen in processes of their own.
+  const described = (isa: string) =>
+    execFileSync(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        `import { selectDevice } from '${entry}'; console.log((await selectDevice('cpu')).why);`,
+      ],
+      { encoding: 'utf8', env: { ...before, VERSEMI_ISA: isa } },
+    );
+  const entry = new URL('../../src/tfjs/index.js', import.meta.url).href;
+  t.match(described('baseline'), /^cpu: CPU, baseline/);
+  t.match(described(''), /^cpu: /, 'an empty variable is an absent one');
+});
+
 /** The compiled loader alone, as in a package of its own. */
 async function loaderIn(folder: string) {
   const source = fileURLToPath(new URL('../../src/', import.meta.url));
   for (const file of [
     'environment.js',
     'errors.js',
+    'visible-text.js',
+    'node-module.js',
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
@@ -316,11 +346,11 @@ t.test('an addon that is absent or damaged is explained', async (t) => {
   const folder = t.testdir({ 'package.json': '{ "type": "module" }' });
   const load = await loaderIn(folder);
   const absent = await load();
-  t.match(absent.nativeUnavailableReason(), /not built.*versemi\.node.*npm rebuild versemi.*wasm works without it/);
-  t.throws(() => absent.loadNativeDevice(), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /npm rebuild/ });
+  t.match(absent.nativeUnavailableReason(), /not built.*versemi\.node.*install\.mjs.*wasm works without it/);
+  t.throws(() => absent.loadNativeDevice(), { code: 'VERSEMI_DEVICE_UNAVAILABLE', message: /install\.mjs/ });
   mkdirSync(join(folder, 'build/Release'), { recursive: true });
   writeFileSync(join(folder, 'build/Release/versemi.node'), 'not a library');
-  t.match((await load()).nativeUnavailableReason(), /cannot be loaded.*npm rebuild versemi/);
+  t.match((await load()).nativeUnavailableReason(), /cannot be loaded.*install\.mjs/);
 });
 
 t.test('the addon that the package brings is used where none was built here', needsAddon, async (t) => {

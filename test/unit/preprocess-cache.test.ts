@@ -1,18 +1,20 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { writeError } from '../../src/atomic-file.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
+import type { Dataset } from '../../src/datasets/types.js';
 import { readCacheFile, writeCacheFile } from '../../src/preprocessing/cache-file.js';
+import { contentKeys } from '../../src/preprocessing/content-key.js';
 import {
   type PreprocessEvent,
   type PreprocessedData,
   preprocessDatasets,
 } from '../../src/preprocessing/preprocess-datasets.js';
-import { makeCase } from './sampling-support.js';
+import { inFractions, makeCase, withUnknown } from './sampling-support.js';
 
 const kind = Object.keys(phantomKinds)[0] as PhantomKindName;
 const folder = await mkdtemp(join(tmpdir(), 'versemi-cache-'));
@@ -27,12 +29,24 @@ t.test('an entry comes back as it was, in shared memory; a damaged one counts as
     t.same(read, one);
     t.ok(read!.image.buffer instanceof SharedArrayBuffer);
   }
+  const labeled = makeCase(
+    'set',
+    'a',
+    [5, 3, 7],
+    (x) => x,
+    (x, y) => (x + y) % 4,
+  );
+  for (const one of [inFractions(labeled), withUnknown(labeled), withUnknown(inFractions(labeled))]) {
+    await writeCacheFile(file, one);
+    const { label, known } = (await readCacheFile(file))!;
+    t.same([label, known], [one.label, one.known], 'label pairs and unknown voxels');
+  }
   const bytes = await readFile(file);
-  for (const at of [0, 7, 20, 60, 300, bytes.length - 1]) {
+  for (let at = 0; at < bytes.length; at++) {
     const damaged = Buffer.from(bytes);
     damaged[at]! ^= 1;
     await writeFile(file, damaged);
-    t.equal(await readCacheFile(file), undefined, `a flipped bit in byte ${at}`);
+    if ((await readCacheFile(file)) !== undefined) t.fail(`a flipped bit in byte ${at}`);
   }
   for (const length of [0, 10, 100, bytes.length - 1]) {
     await writeFile(file, bytes);
@@ -133,6 +147,59 @@ t.test('datasets: cached by content and settings', async (t) => {
   await writeFile(join(path, 'imagesTr', images[4]!), 'no image');
   await t.rejects(run(plan), { code: /^VERSEMI_FILE_/ });
   await t.rejects(run(plan, { workers: 1 }), { code: /^VERSEMI_FILE_/ }, 'errors of a worker carry their code');
+});
+
+t.test('equal scans, made at the same time by threads, under one name', async (t) => {
+  const path = join(folder, 'equal');
+  await makePhantomDataset(path, kind, { cases: 6, labeledCases: 1, validationCases: 1, testCases: 0, seed: 3 });
+  for (const name of ['imagesTr', 'labelsTr']) {
+    const [first, ...others] = (await readdir(join(path, name))).sort().map((file) => join(path, name, file));
+    for (const file of others) await copyFile(first!, file);
+  }
+  const plan = makePlan(path);
+  const expected = hashed(await preprocessDatasets(plan, { cacheFolder: null }));
+  for (let round = 0; round < 5; round++) {
+    const cacheFolder = join(folder, `equal-cache-${round}`);
+    const twice = [0, 1].map(() => preprocessDatasets(plan, { cacheFolder, workers: 4 }));
+    for (const found of await Promise.all(twice)) t.same(hashed(found), expected);
+    const left = await readdir(cacheFolder, { recursive: true });
+    t.same(
+      left.filter((name) => name.endsWith('.tmp')),
+      [],
+    );
+  }
+});
+
+t.test('the key of a content is the SHA-256 of its file, and of every file that holds its voxels', async (t) => {
+  const path = join(folder, 'contents');
+  await mkdir(path, { recursive: true });
+  const at = (name: string) => join(path, name);
+  const header = (data: string) =>
+    `ObjectType = Image\nNDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = ${data}\n`;
+  await writeFile(at('one.mha'), Buffer.concat([Buffer.from(header('LOCAL')), new Uint8Array(8)]));
+  await writeFile(at('two.mhd'), header('two.raw'));
+  await writeFile(at('two.raw'), new Uint8Array(8));
+  await writeFile(at('three.hdr'), 'header');
+  await writeFile(at('three.img'), 'voxels');
+  const dataset = { modalities: ['CT'] } as unknown as Dataset;
+  const key = async (image: string, label?: string) =>
+    contentKeys(dataset, { id: 'a', image: at(image), ...(label === undefined ? {} : { label: at(label) }) }, 0);
+  const sha = async (name: string) =>
+    createHash('sha256')
+      .update(await readFile(at(name)))
+      .digest('hex');
+  t.same(await key('one.mha'), { image: await sha('one.mha') });
+  t.same(await key('one.mha', 'one.mha'), { image: await sha('one.mha'), label: await sha('one.mha') });
+  for (const [named, voxels] of [
+    ['two.mhd', 'two.raw'],
+    ['three.hdr', 'three.img'],
+  ] as const) {
+    const before = await key('one.mha', named);
+    await writeFile(at(voxels), new Uint8Array(8).fill(3));
+    const after = await key('one.mha', named);
+    t.equal(after.image, before.image);
+    t.not(after.label, before.label, `${voxels} belongs to ${named}`);
+  }
 });
 
 t.test('label files of unlabelled cases are never opened', async (t) => {

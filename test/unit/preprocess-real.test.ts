@@ -17,7 +17,7 @@ function restored({ label, grid }: PreprocessedCase): MaskVolume {
   const mask = emptyMask(grid.canonical.sizeVoxels);
   const back = restorer(grid, [mask], 0.5);
   const [sizeX, sizeY, sizeZ] = grid.sizeVoxels;
-  const foreground = label!.map((value) => (value > 0 ? 1 : 0));
+  const foreground = Uint8Array.from(label!, (value) => (value > 0 ? 1 : 0));
   for (let z = 0; z < sizeZ; z++) back.push(z, foreground.subarray(z * sizeX * sizeY, (z + 1) * sizeX * sizeY));
   back.dispose();
   return new MaskVolume({ ...grid.canonical, ...(grid.stored === undefined ? {} : { stored: grid.stored }) }, mask);
@@ -34,7 +34,7 @@ t.test('labels of real scans go to the preprocessed grid and back', async (t) =>
     const files = dataset.cases[0]!;
     const loaded = await loadCase(dataset, files);
     const stored = await loadLabel(dataset, files.label!);
-    const base = { window: null, normalization: 'zscore', crop: 'body' } as const;
+    const base = { window: null, normalization: 'zscore', crop: 'body', targets: 'labels' } as const;
     const { spacingMm } = loaded.image;
     const foreground = stored.data.map((value) => (value > 0 ? 1 : 0));
     const same = preprocessCase(loaded, { ...base, spacingMm: [...spacingMm] }, name);

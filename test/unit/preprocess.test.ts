@@ -2,9 +2,10 @@ import t from 'tap';
 import type { PreprocessingSettings } from '../../src/config/plan.js';
 import { evenRows } from '../../src/inference/memory.js';
 import { boxSize, type ResampledGrid } from '../../src/preprocessing/grid.js';
-import { foregroundSamples, preprocessCase } from '../../src/preprocessing/preprocess-case.js';
+import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import { maximumForegroundSamples } from '../../src/preprocessing/preprocessed-case.js';
 import { restorer, rowsToRestore } from '../../src/preprocessing/restore.js';
+import { foregroundSamples } from '../../src/preprocessing/targets.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { applyAffine } from '../../src/volume/affine.js';
@@ -27,7 +28,13 @@ function makeVolume<T extends VoxelArray>(
   return { data, sizeVoxels, spacingMm, affine: affine ?? [sx, 0, 0, -3, 0, sy, 0, 5, 0, 0, sz, 7, 0, 0, 0, 1] };
 }
 
-const plain: PreprocessingSettings = { spacingMm: [1, 1, 1], window: null, normalization: 'none', crop: 'none' };
+const plain: PreprocessingSettings = {
+  spacingMm: [1, 1, 1],
+  window: null,
+  normalization: 'none',
+  crop: 'none',
+  targets: 'labels',
+};
 const noise = (x: number, y: number, z: number) =>
   (Math.abs(Math.sin(x * 12.9898 + y * 78.233 + z * 37.719)) * 43758.5453) % 1;
 
@@ -83,7 +90,7 @@ t.test(
     t.same(one.image, canonical.data);
     t.same([one.id, one.dataset], ['a', 'set']);
     const mask = restored(
-      one.label!.map((value) => (value === 2 ? 6 : 5)),
+      Uint8Array.from(one.label!, (value) => (value === 2 ? 6 : 5)),
       one.grid,
       5,
     );
@@ -161,7 +168,7 @@ t.test('a ball survives the way to another grid and back', async (t) => {
     [0.7, 0.7, 1],
   ] as [number, number, number][]) {
     const one = preprocessCase({ id: 'a', image, label }, { ...plain, spacingMm }, 'set');
-    const back = dice(restored(one.label!, one.grid, 0.5).data, label.data);
+    const back = dice(restored(Uint8Array.from(one.label!), one.grid, 0.5).data, label.data);
     t.ok(back > 0.93, `${spacingMm}: ${back}`);
   }
 });
@@ -204,36 +211,46 @@ t.test('window and normalisation', async (t) => {
   }
 });
 
-t.test(
-  'body crop: air is cut off, single bright voxels and a label outside are seen to, and the way back pads',
-  async (t) => {
-    const size: Triple = [60, 50, 40];
-    const body = (x: number, y: number, z: number) => x >= 20 && x < 40 && y >= 15 && y < 35 && z >= 10 && z < 30;
-    for (const [air, tissue] of [
-      [-1000, 40],
-      [3, 200],
-    ] as const) {
-      const speck = (x: number, y: number, z: number) => x === 1 && y === 1 && z === 1;
-      const image = makeVolume(Float32Array, size, [1, 1, 1], (x, y, z) =>
-        body(x, y, z) || speck(x, y, z) ? tissue : air,
-      );
-      const settings = { ...plain, crop: 'body' as const };
-      const one = preprocessCase({ id: 'a', image }, settings, 'set');
-      const { begin, end } = one.grid.crop;
-      for (const axis of [0, 1, 2] as const) {
-        const [low, high] = [[20, 15, 10][axis]!, [40, 35, 30][axis]!];
-        t.ok(begin[axis] <= low - 4 && begin[axis] >= low - 10, `begin ${begin}`);
-        t.ok(end[axis] >= high + 4 && end[axis] <= high + 10, `end ${end}`);
-      }
-      const label = makeVolume(Uint8Array, size, [1, 1, 1], (x, y, z) => (x === 55 && y === 20 && z === 39 ? 7 : 0));
-      const labeled = preprocessCase({ id: 'a', image, label }, settings, 'set');
-      const inside = label.data.map((value) => (value === 7 ? 1 : 0));
-      t.same(restored(labeled.label!, labeled.grid, 0).data, inside, 'the label is kept and comes back');
+t.test('body crop: air and single bright voxels are cut off whatever the label, and the way back pads', async (t) => {
+  const size: Triple = [60, 50, 40];
+  const body = (x: number, y: number, z: number) => x >= 20 && x < 40 && y >= 15 && y < 35 && z >= 10 && z < 30;
+  for (const [air, tissue] of [
+    [-1000, 40],
+    [3, 200],
+  ] as const) {
+    const speck = (x: number, y: number, z: number) => x === 1 && y === 1 && z === 1;
+    const image = makeVolume(Float32Array, size, [1, 1, 1], (x, y, z) =>
+      body(x, y, z) || speck(x, y, z) ? tissue : air,
+    );
+    const settings = { ...plain, crop: 'body' as const };
+    const one = preprocessCase({ id: 'a', image }, settings, 'set');
+    const { begin, end } = one.grid.crop;
+    for (const axis of [0, 1, 2] as const) {
+      const [low, high] = [[20, 15, 10][axis]!, [40, 35, 30][axis]!];
+      t.ok(begin[axis] <= low - 4 && begin[axis] >= low - 10, `begin ${begin}`);
+      t.ok(end[axis] >= high + 4 && end[axis] <= high + 10, `end ${end}`);
     }
-    const nothing = makeVolume(Float32Array, size, [1, 1, 1], () => 0);
-    t.same(preprocessCase({ id: 'a', image: nothing }, { ...plain, crop: 'body' }, 'set').sizeVoxels, size);
-  },
-);
+    const labeled = (...at: Triple) => {
+      const label = makeVolume(Uint8Array, size, [1, 1, 1], (...voxel) => (voxel.every((v, i) => v === at[i]) ? 7 : 0));
+      return { id: 'a', image, label };
+    };
+    const edge = labeled(begin[0], begin[1], end[2] - 1);
+    const inside = preprocessCase(edge, settings, 'set');
+    t.same(inside.grid.crop, one.grid.crop, 'a label does not move the crop, which a scan to be segmented has too');
+    const marked = edge.label.data.map((value) => (value === 7 ? 1 : 0));
+    t.same(restored(Uint8Array.from(inside.label!), inside.grid, 0).data, marked, 'the label is kept and comes back');
+    const outside = labeled(begin[0], begin[1], end[2]);
+    const refused = {
+      code: 'VERSEMI_LABEL_INVALID',
+      details: { field: 'label of case a of set', found: new RegExp(`z = .*, ${end[2]} to ${end[2]}$`) },
+    };
+    t.throws(() => preprocessCase(outside, settings, 'set'), refused, 'and is never cut off without a word');
+    const ignored = { ...outside, ignoredLabel: 7 };
+    t.same(preprocessCase(ignored, settings, 'set').grid.crop, one.grid.crop, 'ignored voxels may be');
+  }
+  const nothing = makeVolume(Float32Array, size, [1, 1, 1], () => 0);
+  t.same(preprocessCase({ id: 'a', image: nothing }, { ...plain, crop: 'body' }, 'set').sizeVoxels, size);
+});
 
 t.test('foreground samples are spread over each label', async (t) => {
   const label = Uint8Array.from({ length: 50000 }, (_, i) => (i >= 10000 && i < 40000 ? 3 : i === 49999 ? 255 : 0));

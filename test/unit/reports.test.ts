@@ -3,16 +3,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
 import t, { type Test } from 'tap';
+import type { CaseSelection } from '../../src/inference/case-selection.js';
 import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference/evaluate.js';
 import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { summarize } from '../../src/metrics/summary.js';
-import {
-  casesToCsv,
-  overlayFileName,
-  overlayPng,
-  writeEvaluation,
-  writeOverlay,
-} from '../../src/reports/evaluation-folder.js';
+import { casesToCsv } from '../../src/reports/cases-csv.js';
+import { overlayFileName, overlayPng, writeEvaluation, writeOverlay } from '../../src/reports/evaluation-folder.js';
 import { type ReportInput, renderReport } from '../../src/reports/html.js';
 import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
 import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
@@ -199,8 +195,70 @@ function assertAlone(t: Test, html: string): void {
   t.notMatch(html, /NaN|undefined<|Infinity|\[object/, 'no number that is none');
 }
 
+/** The table that compares evaluations, the best marked by a star, and the note below it. */
+function comparedIn(html: string) {
+  const text = html.slice(html.indexOf('<h3>Mean Dice</h3>'), html.indexOf('<h3>Mean ± standard deviation'));
+  const rows = [...text.matchAll(/<tr[^>]*><th>([^<]*)<\/th>(.*?)<\/tr>/g)]
+    .slice(1)
+    .map(([, name, cells]) => [
+      name,
+      [...cells!.matchAll(/<td( class="[a-z]+")?>([^<]*)<\/td>/g)].map(
+        ([, mark, value]) => `${value}${mark?.includes('best') ? '*' : ''}`,
+      ),
+    ]);
+  const facts = rows.splice(-2);
+  return { rows, facts, note: /<p class="note">([^<]*)<\/p>/.exec(text)?.[1] };
+}
+
+t.test(
+  'the best of different cases is not marked, and every table says which cases and weights it is of',
+  async (t) => {
+    const selection = (count: number, content: string, more: Partial<CaseSelection> = {}): CaseSelection => ({
+      ...{ dataset: 'data', asked: 'validation', recorded: true, count, content },
+      ...{ labeled: [], unlabeled: [], validation: [], changed: [], missing: [], ...more },
+    });
+    const of = (ids: string[], content: string, more: Partial<CaseSelection> = {}) =>
+      evaluation(
+        ids.map((id, i) => evaluated(id, 'liver', i + 3)),
+        { weights: { step: 70, network: 'ema' }, selections: [selection(ids.length, content, more)] },
+      );
+    const compared = (first: Evaluation, second: Evaluation) => {
+      const evaluations = [first, second].map((evaluation, i) => ({ name: `run ${i}`, evaluation }));
+      return renderReport({ title: 'x', facts: [], curves: [], evaluations, overlays: [] });
+    };
+    const one = of(['a', 'b'], 'k1');
+    const marks = (second: Evaluation) =>
+      comparedIn(compared(one, second)).rows.flatMap(([, cells]) => cells as string[]);
+    t.same(marks(of(['a', 'b'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'the same cases');
+    t.same(marks(of(['c', 'd'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'under other names');
+    t.same(marks(of(['a', 'b'], 'k2')), ['0.350', '0.350', '0.350', '0.350'], 'other scans under the same names');
+    const more = compared(one, of(['a', 'b', 'c'], 'k2', { labeled: ['c'] }));
+    t.same(marks(of(['a', 'b', 'c'], 'k2')), ['0.350', '0.400', '0.350', '0.400'], 'more cases');
+    t.match(comparedIn(more).note, /different cases.*: liver\.$/);
+    t.same(comparedIn(more).facts, [
+      ['cases', ['data: 2 cases (validation)', 'data: 3 cases (validation)']],
+      ['weights', ['step 70, moving average', 'step 70, moving average']],
+    ]);
+    const leaking = renderReport({
+      ...{ title: 'x', facts: [], curves: [], overlays: [] },
+      evaluations: [{ name: 'run', evaluation: of(['a', 'b'], 'k1', { labeled: ['b'] }) }],
+    });
+    t.match(leaking, /<li>data: the model was trained on 1 of these 2 cases \(b\) with their labels/);
+    t.equal(leaking.match(/Cases: data: 2 cases \(validation\)\. Weights: step 70, moving average\./g)?.length, 2);
+    const partial = compared(one, {
+      ...of(['a', 'b'], 'k1'),
+      ...evaluation([...one.cases, evaluated('a', 'spleen', 5)]),
+    });
+    t.same(
+      comparedIn(partial).rows.at(-1),
+      ['mean of the tasks', ['–', '0.425']],
+      'no mean of fewer tasks, and no best of one',
+    );
+  },
+);
+
 t.test('HTML: alone, escaped, complete; the comparison marks the best', async (t) => {
-  const better = [evaluated('case1', 'liver', 10), evaluated('case3', 'a<b>&"c"', 3)];
+  const better = [evaluated('case1', 'liver', 10), evaluated('case2', 'liver', 2), evaluated('case3', 'a<b>&"c"', 3)];
   const input: ReportInput = {
     title: 'A <script>alert(1)</script> & more',
     subtitle: '<b>sub</b>',
@@ -245,17 +303,10 @@ t.test('HTML: alone, escaped, complete; the comparison marks the best', async (t
   t.match(html, 'Stage 2 begins at step 3.');
   const table = html.slice(html.indexOf('<h2>All cases'));
   for (const { id } of cases) t.match(table, `<th>${id}</th>`, `${id} is listed`);
-  const compared = html.slice(html.indexOf('<h3>Mean Dice</h3>'), html.indexOf('<h3>Mean ± standard deviation'));
-  const rows = [...compared.matchAll(/<tr[^>]*><th>([^<]*)<\/th>(.*?)<\/tr>/g)]
-    .slice(1)
-    .map(([, name, cells]) => [
-      name,
-      [...cells!.matchAll(/<td( class="best")?>([^<]*)<\/td>/g)].map(([, best, value]) => `${value}${best ? '*' : ''}`),
-    ]);
-  t.same(rows, [
-    ['liver', ['0.550', '1.000*']],
+  t.same(comparedIn(html).rows, [
+    ['liver', ['0.550', '0.600*']],
     ['a&lt;b&gt;&amp;&quot;c&quot;', ['0.600*', '0.300']],
-    ['mean of the tasks', ['0.575', '0.650*']],
+    ['mean of the tasks', ['0.575*', '0.450']],
   ]);
   // worst first: case2 before case1, which is the best
   t.match(html, /Worst: case2: Dice 0\.200.*Best: case1: Dice 0\.900/s);
@@ -283,13 +334,13 @@ t.test('plots: names of columns are broken, and cut where two lines do not hold 
   t.same(columnLabel('a b c', 15), ['a b c']);
   t.same(columnLabel('left-ventricle-myocardium', 8), ['left-', 'ventric…']);
   t.same(columnLabel('hippocampus', 6), ['hippo…']);
-  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y'), /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
+  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y').text, /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
 });
 
 t.test('plots: a point per value, and nothing when there is nothing', async (t) => {
-  t.equal(linePlot('title', [{ name: 'a', points: [] }], 'x', 'y'), '');
-  t.equal(linePlot('title', [{ name: 'a', points: [[1, Number.NaN]] }], 'x', 'y'), '');
-  t.equal(stripPlot('title', [{ name: 'a', values: [] }], 'y'), '');
+  t.equal(linePlot('title', [{ name: 'a', points: [] }], 'x', 'y').text, '');
+  t.equal(linePlot('title', [{ name: 'a', points: [[1, Number.NaN]] }], 'x', 'y').text, '');
+  t.equal(stripPlot('title', [{ name: 'a', values: [] }], 'y').text, '');
   const strip = stripPlot(
     'title',
     [
@@ -297,7 +348,7 @@ t.test('plots: a point per value, and nothing when there is nothing', async (t) 
       { name: 'b', values: [] },
     ],
     'y',
-  );
+  ).text;
   t.equal(strip.match(/<circle/g)!.length, 3);
   t.notMatch(strip, 'NaN');
   const line = linePlot(
@@ -315,7 +366,7 @@ t.test('plots: a point per value, and nothing when there is nothing', async (t) 
     'x',
     'y',
     { marks: true },
-  );
+  ).text;
   t.equal(line.match(/<circle/g)!.length, 2, 'a value that is none has no mark');
   // the first point is the left bottom corner of the frame, the last the right top one
   t.match(line, /<path d="M56\.0 260\.0L628\.0 12\.0"/);
@@ -363,7 +414,7 @@ t.test('runReport: from a run folder to one page', async (t) => {
   t.equal(html.match(/<img /g)!.length, 3, 'overlays of the run itself');
   for (const { id } of cases) t.match(html, `<th>${id}</th>`);
   await writeRunReport(join(folder, 'evaluation'), join(folder, 'page.html'));
-  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a-b-c-.png');
+  t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a%3Cb%3E&%22c%22.png');
 });
 
 t.test('runReport: folders that are empty, missing or damaged', async (t) => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
-import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
+import type { LabelMap, PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import type { StepBatch } from '../../src/sampling/fields.js';
 import type { Triple } from '../../src/volume/volume.js';
 
@@ -43,6 +43,32 @@ export function makeCase(
       offset: [0, 0, 0],
     },
   };
+}
+
+/** The case with label pairs in place of its labels: most voxels hold a share of the label after their own. */
+export function inFractions(one: PreprocessedCase): PreprocessedCase {
+  const pairOf = (label: number, i: number) => {
+    const share = (i * 53) % 256;
+    return share === 0 ? label : label + 256 * ((label + 1) % 4) + 65536 * share;
+  };
+  return { ...one, label: Float32Array.from(one.label!, pairOf) };
+}
+
+/** The case with some voxels unknown: every third one, or a share of each voxel where its labels are pairs. */
+export function withUnknown(one: PreprocessedCase): PreprocessedCase {
+  const known =
+    one.label instanceof Float32Array
+      ? Float32Array.from(one.label, (_, i) => (i % 3 === 0 ? 0 : i % 3 === 1 ? 1 : 1 + 65536 * ((i * 7) % 256)))
+      : Uint8Array.from(one.label!, (_, i) => (i % 3 === 0 ? 0 : 1));
+  return { ...one, known };
+}
+
+/** What a voxel of a map has of some labels, from 0 to 1. */
+export function shareOf(map: LabelMap, voxel: number, labels: readonly number[]): number {
+  const value = map[voxel]!;
+  const share = Math.floor(value / 65536) / 510;
+  const has = (label: number) => (labels.includes(label) ? 1 : 0);
+  return (1 - share) * has(value % 256) + share * has(Math.floor(value / 256) % 256);
 }
 
 /** A plan with datasets of the given tasks (lists of label values), patch and further settings. */

@@ -135,6 +135,11 @@ inline bool cut_grad_weight(grad_weight_tiles* t, bool narrow, int shared_bytes,
     for (int h : sizes)
       for (int w : sizes) {
         if (d * h * w > 512 || (d > s.out[0] && d > 1) || (h > s.out[1] && h > 1) || (w > s.out[2] && w > 1)) continue;
+        // What does not fit at one byte per voxel need not be measured, and might not be: sizes are kept in 32 bits.
+        double reached = 1;
+        const int size[3] = {d, h, w};
+        for (int i = 0; i < 3; i++) reached *= (size[i] - 1.0) * s.stride[i] + s.kernel[i];
+        if (reached > budget) continue;
         set_brick(t, d, h, w, narrow);
         if (2 * t->stage_bytes + t->table_bytes > budget) continue;
         const double products = 1.6 * (t->brick_rows / 16) * ((t->units + 1) / 2) * (t->out_block / 8) * (narrow ? 1 : 2);

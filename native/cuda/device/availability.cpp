@@ -51,7 +51,8 @@ std::string unavailable_reason(int* device) {
         cudaGetLastError();
         return std::string("the addon was built for GPUs of architecture " VERSEMI_CUDA_ARCHITECTURES ", and the ") +
                properties.name + " is " + std::to_string(properties.major) + std::to_string(properties.minor) +
-               ". Build it on this machine: npm rebuild versemi (in a clone: npm run install).";
+               ". Build it on this machine: VERSEMI_BUILD_ADDON=1 node node_modules/versemi/native/install.mjs (in a clone: npm "
+               "run install).";
       }
       if (device != nullptr) *device = i;
       return "";

@@ -28,6 +28,9 @@ struct checked_convolution {
     call.require((pad_d_ < k_d_), "padD < kD");
     call.require((pad_h_ < k_h_), "padH < kH");
     call.require((pad_w_ < k_w_), "padW < kW");
+    call.require((s_d_ <= (in_d_ + pad_d_)), "sD <= inD + padD");
+    call.require((s_h_ <= (in_h_ + pad_h_)), "sH <= inH + padH");
+    call.require((s_w_ <= (in_w_ + pad_w_)), "sW <= inW + padW");
     call.require(((((out_d_ - 1.0) * s_d_) - pad_d_) < in_d_), "(outD - 1) * sD - padD < inD");
     call.require(((((out_h_ - 1.0) * s_h_) - pad_h_) < in_h_), "(outH - 1) * sH - padH < inH");
     call.require(((((out_w_ - 1.0) * s_w_) - pad_w_) < in_w_), "(outW - 1) * sW - padW < inW");

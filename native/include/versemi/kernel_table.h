@@ -54,6 +54,7 @@ enum class reduce_kind : std::int32_t { sum, mean, max, min, prod };
 constexpr int patch_row_length = 13;
 constexpr int mix_row_length = 8;
 constexpr int lookup_length = 256;
+constexpr int pair_shares = 510;
 constexpr int largest_rank = 8;
 
 inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }

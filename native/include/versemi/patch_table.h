@@ -53,11 +53,16 @@ VERSEMI_PATCH_FUNCTION inline patch_line line_of_patch(const float* row, std::in
   return line;
 }
 
-/* The value behind a label: lookup holds `lookups` tables. */
+/* The value behind a label or a pair of labels: lookup holds `lookups` tables. */
 VERSEMI_PATCH_FUNCTION inline float looked_up(float value, const float* lookup, std::int64_t lookups, std::int64_t table) {
   if (table < 0 || table >= lookups || lookup == nullptr) return value;
-  const std::int64_t label = table_number(value);
-  return label >= 0 && label < lookup_length ? lookup[table * lookup_length + label] : 0.0f;
+  if (!(value >= 0.0f && value < 16777216.0f)) return 0.0f;
+  const float* entries = lookup + table * lookup_length;
+  const std::int32_t pair = static_cast<std::int32_t>(value), share = pair >> 16;
+  const float first = entries[pair & 255];
+  if (share == 0) return first;
+  /* With entries 0 and 1 all but the division is exact: every device gives the same bits, fused or not. */
+  return first + (entries[pair >> 8 & 255] - first) * (static_cast<float>(share) / static_cast<float>(pair_shares));
 }
 
 /* Where (z, y) of a mix takes from: the patch `inside` for begin <= x < end, `outside` elsewhere. */

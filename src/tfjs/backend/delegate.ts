@@ -16,7 +16,8 @@ import { delegateNames } from './delegate-backends.js';
 import { countDelegated } from './dispatch-log.js';
 
 type Values = backend_util.BackendValues;
-type Inputs = Record<string, TensorInfo | undefined>;
+/** An input of a kernel: a tensor, a list of tensors (raggedGather), or an optional one that is absent. */
+type Input = TensorInfo | readonly TensorInfo[] | undefined;
 
 /**
  * The one generic kernel for everything that a device does not do: copies the inputs to the delegate backend, runs its
@@ -30,7 +31,7 @@ export function delegate(
   attrs: NamedAttrMap,
   reason: string,
 ): TensorInfo | TensorInfo[] {
-  const complex = (Object.values(inputs) as (TensorInfo | undefined)[]).some((tensor) => tensor?.dtype === 'complex64');
+  const complex = (Object.values(inputs) as Input[]).flat().some((tensor) => tensor?.dtype === 'complex64');
   // Complex numbers are stored differently by each backend; TF.js's own is the one known here.
   const name = delegateNames().find(
     (each) => (!complex || each === 'cpu') && getKernel(kernelName, each) !== undefined,
@@ -42,31 +43,35 @@ export function delegate(
   const target = findBackend(name) as KernelBackend;
   const run = getKernel(kernelName, name).kernelFunc;
   // TF.js passes a list of tensors (Concat, AddN, Pack) as an array in place of the map.
-  const moved: Inputs = Array.isArray(inputs) ? ([] as never) : {};
-  const movedIds = new Set<object>();
+  const moved: Record<string, Input> = Array.isArray(inputs) ? ([] as never) : {};
+  const pairs: { readonly own: TensorInfo; readonly sent: TensorInfo }[] = [];
+  const move = (own: TensorInfo): TensorInfo => {
+    const sent = send(backend, target, own);
+    pairs.push({ own, sent });
+    return sent;
+  };
   try {
-    for (const [key, tensor] of Object.entries(inputs as Inputs)) {
-      moved[key] = tensor && send(backend, target, tensor);
-      if (moved[key]) movedIds.add(moved[key].dataId);
-    }
+    for (const [key, tensor] of Object.entries(inputs as Record<string, Input>))
+      moved[key] = Array.isArray(tensor) ? tensor.map(move) : tensor && move(tensor as TensorInfo);
     const result = run({ inputs: moved as NamedTensorInfoMap, attrs, backend: target });
-    for (const [key, tensor] of Object.entries(moved))
-      if (tensor && wasOverwritten(tensor.dataId))
-        backend.overwrite((inputs as Inputs)[key]!, target.readSync(tensor.dataId));
+    for (const { own, sent } of pairs)
+      if (wasOverwritten(sent.dataId)) backend.overwrite(own, target.readSync(sent.dataId));
     const outputs = (Array.isArray(result) ? result : [result]).map((output) => fetch(backend, target, output));
     return Array.isArray(result) ? outputs : outputs[0]!;
   } finally {
-    for (const dataId of movedIds) target.disposeData(dataId, true);
+    for (const { sent } of pairs) target.disposeData(sent.dataId, true);
   }
 }
 
 function send(backend: VersemiBackend, target: KernelBackend, tensor: TensorInfo): TensorInfo {
   const values = backend.readSync(tensor.dataId);
   const { shape, dtype } = tensor;
-  const write = (part: Values, type: DataType): TensorInfo => ({
+  // Some kernels of TF.js read the rank, which a TensorInfo need not have: they expect the tensor of an op.
+  const write = (part: Values, type: DataType): TensorInfo & { readonly rank: number } => ({
     dataId: target.write(part, shape, type),
     shape,
     dtype: type,
+    rank: shape.length,
   });
   if (dtype !== 'complex64') return write(values, dtype);
   const { real, imag } = backend_util.splitRealAndImagArrays(values as Float32Array);
@@ -81,7 +86,7 @@ function fetch(backend: VersemiBackend, target: KernelBackend, output: TensorInf
   const { shape, dtype } = output;
   const dataId = backend.write(target.readSync(output.dataId), shape, dtype);
   // Some kernels of TF.js return tensors that its engine counts.
-  if ('rank' in output) (output as Tensor).dispose();
+  if ('dispose' in output) (output as Tensor).dispose();
   else target.disposeData(output.dataId);
   return { dataId, shape, dtype };
 }

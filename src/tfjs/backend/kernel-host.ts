@@ -53,6 +53,16 @@ export function input(inputs: NamedTensorInfoMap, name: string): TensorInfo {
   return tensor;
 }
 
+/** The error for an argument that TF.js leaves to its kernels to check. */
+export function wrongArgument(op: string, expected: string, found: string): VersemiError {
+  return new VersemiError('KERNEL_FAILED', { field: op, expected, found });
+}
+
+/** Whether there is one whole number of at least zero for each axis. */
+export function isCounts(numbers: readonly number[], rank: number): boolean {
+  return numbers.length === rank && numbers.every((number) => Number.isInteger(number) && number >= 0);
+}
+
 /** Throws a coded error where the shapes given to an op do not fit together. */
 export function checkShape(op: string, tensor: string, expected: readonly number[], found: readonly number[]): void {
   if (expected.length === found.length && expected.every((length, i) => length === found[i])) return;

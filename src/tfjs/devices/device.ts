@@ -10,7 +10,10 @@ export type Precision = 'float32' | 'tf32' | 'bfloat16';
 export interface DeviceSettings {
   /** Default: VERSEMI_THREADS, else all cores that this process may use. */
   readonly threads?: number;
-  /** Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. */
+  /**
+   * Plain sums only, no minimal filtering (Winograd) and no lowered precision. Default false. Minimal filtering makes NaN of an
+   * infinite element, and of some outputs around those that plain sums make infinite; neither makes a finite number of it.
+   */
   readonly exact?: boolean;
   /**
    * Default: float32, on cuda bfloat16. A device refuses what it does not have: cpu and wasm have float32 alone. Anything

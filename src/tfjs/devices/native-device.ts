@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { availableParallelism, totalmem } from 'node:os';
 import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
+import { nodeModule } from '../../node-module.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import {
@@ -16,6 +14,11 @@ import {
   type RowAnswer,
 } from './device.js';
 import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js';
+
+// Not imported: a bundler for browsers follows select.ts to this file.
+const { existsSync } = nodeModule('node:fs');
+const { createRequire } = nodeModule('node:module');
+const { availableParallelism, totalmem } = nodeModule('node:os');
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
@@ -114,10 +117,10 @@ function tryAddon(file: string): Addon | { reason: string } {
 /** What the loader said, and every remedy that applies to it. */
 function explain(error: NodeJS.ErrnoException, file: string): string {
   const remedies = [
-    'Run `npm rebuild versemi` (in a clone of the repository: `npm run install`) and read what it prints.',
+    `Run \`node ${packageRoot}native/install.mjs\` and read what it prints.`,
     'It needs a C++17 compiler and CMake; `npm install --ignore-scripts` and VERSEMI_SKIP_ADDON leave the addon out.',
   ];
-  let what = `the native addon cannot be loaded: ${error.message.split('\n')[0]}`;
+  let what = `the native addon cannot be loaded: ${error.message.split(/\r?\n/)[0]}`;
   if (error.code === 'MODULE_NOT_FOUND') {
     what = `the native addon is not built (${file} does not exist), and the package brings none for ${process.platform} ${process.arch}`;
   } else if (/invalid ELF|wrong architecture|not a valid Win32|Module did not self-register/.test(error.message)) {
@@ -145,13 +148,16 @@ export function cudaUnavailableReason(): string | null {
  * A device of the native addon. Each call gives a device with threads and memory of its own; `dispose` frees them.
  *
  * @throws VERSEMI_DEVICE_UNAVAILABLE when the addon is not built, does not load or has no such device or precision, for
- *   `exact` with a precision below float32, and where VERSEMI_ROWS forbids a row that the device does not have
+ *   `exact` with a precision below float32, where VERSEMI_ROWS forbids a row that the device does not have, and where VERSEMI_ISA
+ *   is no name of an instruction set
  */
 export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDeviceName = 'cpu'): Device {
   const addon = loadAddon();
   if ('reason' in addon) throw new VersemiError('DEVICE_UNAVAILABLE', { field: name, found: addon.reason });
-  if (name === 'cpu') requireFloat32(name, settings);
-  else checkContradiction(settings, name);
+  if (name === 'cpu') {
+    requireFloat32(name, settings);
+    checkInstructionSet();
+  } else checkContradiction(settings, name);
   const forbidden = forbiddenRows();
   const options = {
     device: name,
@@ -176,6 +182,21 @@ export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDevi
     throw error;
   }
   return new NativeDevice(device, name);
+}
+
+/** Names of native/cpu/dispatch.cpp. The addon takes the best set up to the one that VERSEMI_ISA names. */
+const instructionSets = ['avx512', 'avx2', 'baseline'];
+
+function checkInstructionSet(): void {
+  const wanted = environment('VERSEMI_ISA');
+  if (wanted === undefined || instructionSets.includes(wanted)) return;
+  throw new VersemiError('DEVICE_UNAVAILABLE', {
+    field: 'VERSEMI_ISA',
+    expected: instructionSets.join(', '),
+    found: wanted,
+    remedy:
+      'Set it to one of these names, in small letters, or unset it: the best set of the processor is taken by itself.',
+  });
 }
 
 function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, name: NativeDeviceName): void {

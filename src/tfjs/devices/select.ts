@@ -41,7 +41,7 @@ export interface SelectedDevice {
 interface Registration {
   readonly options: DeviceOptions;
   readonly make: () => VersemiBackend | Promise<VersemiBackend>;
-  /** Made ahead of TF.js by selectDevice: TF.js would log an error and go on. */
+  /** Made ahead of TF.js by selectDevice, until TF.js takes it: TF.js would log an error and go on. */
   made?: VersemiBackend;
 }
 
@@ -131,8 +131,15 @@ function register(name: string, options: DeviceOptions, priority: number, make: 
   }
   const registration: Registration = { options, make };
   registrations.set(name, registration);
-  registerBackend(name, () => registration.made ?? make(), priority);
+  registerBackend(name, () => take(registration), priority);
   registerKernels(name);
+}
+
+/** A backend is handed over once: TF.js disposes of it when the engine is reset, and then asks for another. */
+function take(registration: Registration): VersemiBackend | Promise<VersemiBackend> {
+  const { made } = registration;
+  delete registration.made;
+  return made ?? registration.make();
 }
 
 /** Settings that are asked for and differ from what a device was made with; one that nobody asks for stays. */
@@ -175,11 +182,9 @@ export async function selectDevice(
 
 async function activate(name: string): Promise<VersemiBackend> {
   const registration = registrations.get(name)!;
-  const running = engine().registry[name] as VersemiBackend | undefined;
-  const backend = running ?? (await registration.make());
-  registration.made = backend;
+  if (engine().registry[name] === undefined) registration.made = await registration.make();
   await setBackend(name);
-  return backend;
+  return engine().registry[name] as VersemiBackend;
 }
 
 function explain(choice: DeviceChoice, status: BackendStatus, all: readonly BackendStatus[], device: Device): string {

@@ -1,19 +1,16 @@
 import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
+import { threadsThatFit } from '../../wasm/address-space.js';
 import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
-import { LinearMemory } from '../../wasm/linear-memory.js';
+import { LinearMemory, reserveMemory } from '../../wasm/linear-memory.js';
 import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
 import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
 import { checkForbiddenRows, forbiddenReason, forbiddenRows, requireFloat32 } from './settings.js';
 
-const pageBytes = 65536;
-/** 4 GiB, or less where an engine gives less address space; the last page stays unused, so that no end wraps to 0. */
-const memoryPages = [65536, 32768, 16384, 8192];
-const initialPages = 16;
 /** More threads than this do not help: the work is cut into a few dozen items per op. */
 const mostThreads = 64;
 const defaultThreads = 16;
@@ -42,14 +39,17 @@ export interface WasmDeviceOptions extends DeviceSettings {
  *   WebAssembly SIMD
  */
 export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise<Device> {
-  const threads = threadCount(options.threads);
+  const wanted = threadCount(options.threads);
   requireFloat32('wasm', options);
   checkForbiddenRows('wasm', forbiddenRows(), [onlyRow]);
   const exact = options.exact ?? false;
-  let reason: string | null = null;
+  // This thread is one of them.
+  const threads = wanted > 1 ? 1 + threadsThatFit(wanted - 1) : 1;
+  let reason =
+    threads < wanted ? `${wanted} asked for: the limit of address space, ulimit -v, has room for no more` : null;
   if (threads > 1) {
     try {
-      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact);
+      return await startThreaded(threads, options.smallestSharedWork ?? defaultSharedWork, exact, because(reason));
     } catch (error) {
       reason = (error as Error).message;
     }
@@ -69,23 +69,31 @@ function threadCount(asked: number | undefined): number {
   return Math.min(threads, mostThreads);
 }
 
-async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
-  const { memory, maximum } = createMemory(false);
-  const kernels = await instantiate(await compile(moduleBase64), memory);
-  const why = reason === null ? '' : ` (${reason})`;
-  return new WasmDevice(kernels, new LinearMemory(memory, kernels.heapBase(), maximum), 1, 0, exact, why);
+function because(reason: string | null): string {
+  return reason === null ? '' : ` (${reason})`;
 }
 
-async function startThreaded(threads: number, smallestSharedWork: number, exact: boolean): Promise<Device> {
+async function startSingle(reason: string | null, exact: boolean): Promise<Device> {
+  const reserved = reserveMemory(false);
+  const kernels = await instantiate(await compile(moduleBase64), reserved.memory);
+  return new WasmDevice(kernels, new LinearMemory(reserved, kernels.heapBase()), 1, 0, exact, because(reason));
+}
+
+async function startThreaded(
+  threads: number,
+  smallestSharedWork: number,
+  exact: boolean,
+  why: string,
+): Promise<Device> {
   if (typeof SharedArrayBuffer === 'undefined')
     throw new Error('no threads: SharedArrayBuffer is missing; a page needs cross-origin isolation for it');
   // Only now, so that a page without threads need not load it.
   const { moduleBase64: threadedBase64 } = await import('../../wasm/generated/kernels-threads.js');
   const module = await compile(threadedBase64);
-  const { memory, maximum } = createMemory(true);
-  const kernels = await instantiate(module, memory);
-  const linear = new LinearMemory(memory, kernels.heapBase(), maximum);
-  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, '');
+  const reserved = reserveMemory(true);
+  const kernels = await instantiate(module, reserved.memory);
+  const linear = new LinearMemory(reserved, kernels.heapBase());
+  const device = new WasmDevice(kernels, linear, threads, smallestSharedWork, exact, why);
   await device.startWorkers(module);
   return device;
 }
@@ -105,19 +113,6 @@ async function compile(base64: string): Promise<WebAssembly.Module> {
 
 async function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): Promise<KernelExports> {
   return (await WebAssembly.instantiate(module, { env: { memory } })).exports as unknown as KernelExports;
-}
-
-function createMemory(shared: boolean): { memory: WebAssembly.Memory; maximum: number } {
-  let failure: unknown;
-  for (const maximum of memoryPages) {
-    try {
-      const memory = new WebAssembly.Memory({ initial: initialPages, maximum, shared });
-      return { memory, maximum: (maximum - 1) * pageBytes };
-    } catch (error) {
-      failure = error;
-    }
-  }
-  throw new VersemiError('DEVICE_OUT_OF_MEMORY', { field: 'WebAssembly memory', found: (failure as Error).message });
 }
 
 interface Buffer {

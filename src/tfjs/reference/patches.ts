@@ -1,4 +1,4 @@
-import { lookupLength, mixRowLength, patchRowLength } from '../table/kernel-table.js';
+import { lookupLength, mixRowLength, pairShares, patchRowLength } from '../table/kernel-table.js';
 import { type PlainKernels, required } from './plain-kernel.js';
 
 /** Calls `body` with every voxel of n patches [d, h, w], in order. */
@@ -31,11 +31,14 @@ export const patchKernels = {
       const fits = offset >= 0 && sizeX > 0 && sizeY > 0 && sizeZ > 0 && offset + sizeX * sizeY * sizeZ <= total;
       const inside = fits && within(volumeX, sizeX) && within(volumeY, sizeY) && within(volumeZ, sizeZ);
       const value = inside ? volumes[offset + (volumeZ * sizeY + volumeY) * sizeX + volumeX]! : 0;
-      patches[at] = within(lookup, lookups)
-        ? within(value, lookupLength)
-          ? required(buffers, 2)[lookup * lookupLength + Math.trunc(value)]!
-          : 0
-        : value;
+      const entry = (label: number) => required(buffers, 2)[lookup * lookupLength + label]!;
+      const [first, second] = [Math.trunc(value) % lookupLength, Math.floor(value / lookupLength) % lookupLength];
+      const share = Math.fround(Math.floor(value / lookupLength ** 2) / pairShares);
+      patches[at] = !within(lookup, lookups)
+        ? value
+        : !within(value, lookupLength ** 3)
+          ? 0
+          : entry(first) + (entry(second) - entry(first)) * share;
     });
   },
 

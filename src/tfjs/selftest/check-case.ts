@@ -1,3 +1,4 @@
+import { isVersemiError, VersemiError } from '../../errors.js';
 import type { BufferId, Device } from '../devices/device.js';
 import { runPlain } from '../reference/plain-kernels.js';
 import { storesLowered } from './lowered-device.js';
@@ -108,12 +109,28 @@ export function checkCase(device: Device, opCase: OpCase): CaseResult {
       problem = second.problem ?? compareBits(first.outputs, second.outputs);
     }
   } catch (error) {
+    throwIfOutOfMemory(error);
     problem = (error as Error).message;
   }
   const buffersAfter = device.memory().buffers;
   if (problem === null && buffersAfter !== buffersBefore)
     problem = `${buffersAfter - buffersBefore} buffers are left over`;
   return { name, ok: problem === null, detail: problem ?? 'equal to the reference, repeatable' };
+}
+
+/** Passes on what says nothing about the kernel: that memory did not suffice, of the device or of the process. */
+export function throwIfOutOfMemory(error: unknown): void {
+  if (isVersemiError(error, 'DEVICE_OUT_OF_MEMORY')) throw error;
+  if (error instanceof RangeError && /allocation failed/.test(error.message))
+    throw new VersemiError(
+      'MEMORY_LIMIT',
+      {
+        field: 'selftest',
+        found: error.message,
+        remedy: 'Raise the limit of address space (ulimit -v), or free memory.',
+      },
+      error,
+    );
 }
 
 interface Execution {

@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { dispatchCounts, resetDispatchCounts } from '../backend/dispatch-log.js';
 import type { Device } from '../devices/device.js';
-import type { CaseResult } from './check-case.js';
+import { type CaseResult, throwIfOutOfMemory } from './check-case.js';
 import { type GraphCase, type GraphResult, runGraph } from './graph-case.js';
 import { runLoweredGraph } from './lowered-device.js';
 import { roundings } from './precision.js';
@@ -30,6 +30,7 @@ export async function checkGraph(backend: string, device: Device, graph: GraphCa
     const detail = delegated.length === 0 ? 'equal to TF.js' : `equal to TF.js; delegated: ${delegated.join(', ')}`;
     return { name, ok: problem === null, detail: problem ?? detail };
   } catch (error) {
+    throwIfOutOfMemory(error);
     return { name, ok: false, detail: (error as Error).message };
   }
 }

@@ -33,6 +33,21 @@ const shapes: readonly Shape[] = [
   { input: [2, 6, 5, 7, 4], outC: 9, kernel: [3, 2, 4], pad: 'valid', why: 'unequal kernel, no padding' },
   { input: [1, 9, 8, 10, 3], outC: 4, kernel: [5, 5, 5], why: 'kernel 5' },
   { input: [1, 8, 8, 8, 2], outC: 3, kernel: [2, 2, 2], stride: 3, pad: 'valid', why: 'stride larger than the kernel' },
+  {
+    input: [2, 5, 40, 37, 4],
+    outC: 8,
+    kernel: [2, 1, 3],
+    stride: [7, 13, 20],
+    why: 'strides far larger than the kernel',
+  },
+  {
+    input: [1, 9, 50, 9, 3],
+    outC: 2,
+    kernel: [3, 2, 1],
+    stride: [4, 1e9, 9],
+    pad: 'valid',
+    why: 'strides beyond the axes',
+  },
 ];
 
 function label({ input, outC, kernel, stride = 1, why }: Shape): string {

@@ -48,6 +48,21 @@ function labelled(rows: readonly Row[]): OpCase {
   };
 }
 
+/** Label pairs, plain labels among them, and what is neither. */
+function paired(rows: readonly Row[]): OpCase {
+  const pair = (i: number) => (i % 4 === 0 ? i % 5 : (i % 5) + 256 * ((i * 3) % 7) + 65536 * ((i * 37) % 256));
+  const pairs = Array.from({ length: voxels }, (_, i) => (i === 40 ? 2 ** 24 : i === 41 ? -3 : pair(i)));
+  const lookup = Array.from({ length: 2 * lookupLength }, (_, i) => (i < lookupLength ? Number(i % 3 === 1) : i / 200));
+  return {
+    row: 'cut_patches',
+    name: 'label pairs through tables',
+    attributes: { n: rows.length, d: 5, h: 6, w: 7, total: voxels, lookups: 2 },
+    inputs: [explicit(...pairs), explicit(...rows.flatMap(row)), explicit(...lookup)],
+    outputs: [rows.length * voxels],
+    terms: 2,
+  };
+}
+
 function mix(name: string, patch: Numbers, sources: number, rows: readonly Numbers[]): OpCase {
   const [d, h, w] = patch as [number, number, number];
   return {
@@ -102,6 +117,12 @@ export const patchCases: readonly OpCase[] = [
     { size, begin: [1, 2, 3], lookup: 1 },
     { size, begin: [1, 2, 3], lookup: -1 },
     { size, begin: [1, 2, 3], lookup: 2 },
+  ]),
+  paired([
+    { size, begin: [0, 0, 0], lookup: 0 },
+    { size, begin: [0, 0, 0], lookup: 1 },
+    { size, begin: [1, -1, 1], lookup: 0, flip: [1, 0, 1] },
+    { size, begin: [0, 0, 0], lookup: -1 },
   ]),
   mix('boxes', [3, 4, 37], 3, [
     [0, 1, 1, 1, 1, 20, 2, 1],

@@ -34,15 +34,16 @@ export const binaryKinds = [
 
 export const reduceKinds = ['sum', 'mean', 'max', 'min', 'prod'] as const;
 
-/** Numbers in a row of the tables of `cut_patches` and `cut_mix`, and in a table of labels. */
+/** Numbers in a row of the tables of `cut_patches` and `cut_mix`, and in a table of labels; what makes a whole in a label pair. */
 export const patchRowLength = 13;
 export const mixRowLength = 8;
 export const lookupLength = 256;
+export const pairShares = 510;
 
 /** Numbers that expressions may name. */
-export const constants = { patchRowLength, mixRowLength, lookupLength } as const;
+export const constants = { patchRowLength, mixRowLength, lookupLength, pairShares } as const;
 
-/** Kernel sizes and strides; far beyond anything that can run. */
+/** Sizes of kernels, strides, lengths of lists; far beyond anything that can run. */
 const largestStep = 2 ** 20;
 const largestRank = 8;
 const step = whole(1, largestStep);
@@ -59,6 +60,8 @@ export const families = {
    * input [n, inD, inH, inW, inC], weight [kD, kH, kW, inC, outC], output [n, outD, outH, outW, outC], strides s*, and
    * pad* = zeros before the first voxel of each axis. A transposed convolution is the grad-input of this problem: it reads
    * a tensor of the *output* shape, writes one of the *input* shape, and its bias has inC elements.
+   * A stride need not be larger than what leads from the first window past the axis: kernels work through as many positions as it
+   * says, and the work of a call must follow from the sizes of its buffers.
    */
   convolution: {
     attributes: {
@@ -76,6 +79,9 @@ export const families = {
       'padD < kD',
       'padH < kH',
       'padW < kW',
+      'sD <= inD + padD',
+      'sH <= inH + padH',
+      'sW <= inW + padW',
       '(outD - 1) * sD - padD < inD',
       '(outH - 1) * sH - padH < inH',
       '(outW - 1) * sW - padW < inW',
@@ -380,8 +386,9 @@ export const kernelTable = {
    * Row i of `table` [n, 13]: offsetHigh, offsetLow (the volume begins at offsetHigh * 2^20 + offsetLow: float32 holds such
    * numbers exactly), sizeX, sizeY, sizeZ, beginX, beginY, beginZ, swapped, flipX, flipY, flipZ, lookup. Voxel (x, y, z) of
    * the patch is read at begin + (x, y, z), each mirrored within the patch where its flip is not 0; with swapped = 1 the
-   * x axis of the patch runs along y of the volume and the other way round. With lookup >= 0 the value (a label) goes
-   * through table `lookup` of `lookups` tables of 256; -1: as it is. Coordinates are data, so that a recorded call serves every
+   * x axis of the patch runs along y of the volume and the other way round. With lookup >= 0 the value goes through table
+   * `lookup` of `lookups` tables of 256: a label, or a pair of labels first + 256 second + 65536 share < 2^24, which becomes
+   * (1 - share / 510) of the entry of the first and share / 510 of that of the second; what is neither becomes 0. -1: as it is. Coordinates are data, so that a recorded call serves every
    * step. A row that is not a volume within `volumes` gives 0.
    */
   cut_patches: {

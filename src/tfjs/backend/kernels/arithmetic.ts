@@ -1,6 +1,6 @@
 import { backend_util, type NamedAttrMap, type TensorInfo } from '@tensorflow/tfjs-core';
 import { type AttributeValues, binaryKinds, unaryKinds } from '../../table/kernel-table.js';
-import { input, type KernelHost, Refused, sizeOf, type TableKernel } from '../kernel-host.js';
+import { input, type KernelHost, sizeOf, type TableKernel, wrongArgument } from '../kernel-host.js';
 
 type Parameters = (attributes: NamedAttrMap) => readonly [number, number];
 
@@ -63,8 +63,13 @@ function binary(kind: (typeof binaryKinds)[number]): TableKernel {
   return (host, inputs) => applyBinary(host, code, input(inputs, 'a'), input(inputs, 'b'));
 }
 
-function totalOf(shape: readonly number[], batch: readonly number[]): number {
-  return sizeOf(shape) / (shape.at(-1)! * shape.at(-2)!) === sizeOf(batch) ? sizeOf(batch) : 1;
+/** A tensor with its batch axes repeated to those of the result; TF.js's own kernel pairs such matrices wrongly. */
+function repeatBatch(host: KernelHost, x: TensorInfo, batchShape: readonly number[]): TensorInfo {
+  const matrix = x.shape.slice(-2);
+  const missing = batchShape.length + 2 - x.shape.length;
+  const shape = [...Array.from({ length: missing }, () => 1), ...x.shape];
+  const repetitions = [...batchShape, ...matrix].map((length, axis) => length / shape[axis]!);
+  return host.call('tile', [x], [[...batchShape, ...matrix]], { shape, repetitions })[0]!;
 }
 
 export const arithmeticKernels = {
@@ -119,24 +124,45 @@ export const arithmeticKernels = {
   BatchMatMul(host, inputs, { transposeA, transposeB }) {
     const a = input(inputs, 'a');
     const b = input(inputs, 'b');
+    if (a.shape.length < 2 || b.shape.length < 2)
+      throw wrongArgument(
+        'matMul',
+        'tensors of two axes or more',
+        `[${a.shape.join(', ')}] and [${b.shape.join(', ')}]`,
+      );
     const [aRows, aColumns] = a.shape.slice(-2) as [number, number];
     const [bRows, bColumns] = b.shape.slice(-2) as [number, number];
     const [m, k] = transposeA ? [aColumns, aRows] : [aRows, aColumns];
-    const n = transposeB ? bRows : bColumns;
+    const [inner, n] = transposeB ? [bColumns, bRows] : [bRows, bColumns];
+    if (inner !== k)
+      throw wrongArgument('matMul', `${k} along the inner axis of b, as of a`, `${inner} of [${b.shape.join(', ')}]`);
     const batchShape = backend_util.assertAndGetBroadcastShape(a.shape.slice(0, -2), b.shape.slice(0, -2));
     const batch = sizeOf(batchShape);
-    const shared = [a, b].map(({ shape }) => batch > 1 && totalOf(shape, batchShape) === 1);
-    if ([a, b].some(({ shape }, i) => shared[i] && sizeOf(shape.slice(0, -2)) !== 1))
-      throw new Refused('partly broadcast batch axes');
-    return host.call('matmul', [a, b], [[...batchShape, m, n]], {
-      batch,
-      m,
-      k,
-      n,
-      transposeA: Number(transposeA),
-      transposeB: Number(transposeB),
-      aStep: shared[0] ? 0 : m * k,
-      bStep: shared[1] ? 0 : k * n,
-    })[0]!;
+    const repeated: TensorInfo[] = [];
+    try {
+      // A single matrix serves the whole batch; other tensors with fewer matrices are repeated.
+      const operands = [a, b].map((tensor) => {
+        const own = sizeOf(tensor.shape.slice(0, -2));
+        if (own === batch || own === 1) return tensor;
+        repeated.push(repeatBatch(host, tensor, batchShape));
+        return repeated.at(-1)!;
+      });
+      const [aStep, bStep] = [a, b].map(({ shape }) => {
+        const isShared = batch > 1 && sizeOf(shape.slice(0, -2)) === 1;
+        return isShared ? 0 : shape.at(-1)! * shape.at(-2)!;
+      }) as [number, number];
+      return host.call('matmul', operands, [[...batchShape, m, n]], {
+        batch,
+        m,
+        k,
+        n,
+        transposeA: Number(transposeA),
+        transposeB: Number(transposeB),
+        aStep,
+        bStep,
+      })[0]!;
+    } finally {
+      for (const tensor of repeated) host.release(tensor);
+    }
   },
 } satisfies Record<string, TableKernel>;

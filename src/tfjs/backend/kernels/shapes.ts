@@ -1,5 +1,14 @@
 import { backend_util, slice_util, type TensorInfo, util } from '@tensorflow/tfjs-core';
-import { input, type KernelHost, Refused, sizeOf, type TableKernel } from '../kernel-host.js';
+import {
+  checkShape,
+  input,
+  isCounts,
+  type KernelHost,
+  Refused,
+  sizeOf,
+  type TableKernel,
+  wrongArgument,
+} from '../kernel-host.js';
 
 /** Elements before the axis, and from the axis on. */
 function splitAt(shape: readonly number[], axis: number): [number, number] {
@@ -44,6 +53,11 @@ function pieces(
   return results;
 }
 
+/** Place of an axis of length 1 that is to be put into a shape; negative ones count from behind the last axis. */
+function newAxis(axis: number, shape: readonly number[]): number {
+  return util.parseAxisParam(axis, [...shape, 1])[0]!;
+}
+
 function fill(host: KernelHost, shape: readonly number[], value: unknown, dtype: string): TensorInfo {
   if (dtype !== 'float32' || typeof value !== 'number') throw new Refused(`${dtype} tensor`);
   return host.call('fill', [], [shape], { count: sizeOf(shape), value })[0]!;
@@ -58,15 +72,14 @@ export const shapeKernels = {
     const size = sizeOf(x.shape);
     const inferred = util.inferFromImplicitShape(shape as number[], size);
     if (sizeOf(inferred) !== size)
-      throw new Error(`reshape: [${x.shape}] has ${size} elements, which do not fit in [${inferred}].`);
+      throw wrongArgument('reshape', `a shape for ${size} elements`, `[${inferred.join(', ')}]`);
     return host.view(x, inferred);
   },
 
   ExpandDims(host, inputs, { dim }) {
     const x = input(inputs, 'input');
     const shape = x.shape.slice();
-    const axis = dim as number;
-    shape.splice(axis < 0 ? shape.length + 1 + axis : axis, 0, 1);
+    shape.splice(newAxis(dim as number, shape), 0, 1);
     return host.view(x, shape);
   },
 
@@ -84,6 +97,8 @@ export const shapeKernels = {
   Transpose(host, inputs, { perm }) {
     const x = input(inputs, 'x');
     const permutation = perm as number[];
+    const isPermutation = new Set(permutation).size === x.shape.length && permutation.every((axis) => axis in x.shape);
+    if (!isPermutation) throw wrongArgument('transpose', 'each axis once', `[${permutation.join(', ')}]`);
     const shape = permutation.map((axis) => x.shape[axis]!);
     // Where only axes of length 1 change places, the order in memory stays.
     const moving = permutation.filter((axis) => x.shape[axis] !== 1);
@@ -96,12 +111,16 @@ export const shapeKernels = {
     const x = input(inputs, 'x');
     const [from, length] = slice_util.parseSliceParams(x, begin as number[], size as number[]) as [number[], number[]];
     slice_util.assertParamsValid(x, from, length);
+    if (!isCounts(from, x.shape.length))
+      throw wrongArgument('slice', 'a begin within the tensor', `[${from.join(', ')}]`);
     return host.call('slice', [x], [length], { shape: x.shape, begin: from, size: length })[0]!;
   },
 
   PadV2(host, inputs, { paddings, constantValue }) {
     const x = input(inputs, 'x');
     const pairs = paddings as [number, number][];
+    const isPadding = pairs.length === x.shape.length && pairs.every((pair) => isCounts(pair, 2));
+    if (!isPadding) throw wrongArgument('pad', 'two whole numbers of at least 0 per axis', JSON.stringify(pairs));
     const before = pairs.map(([zeros]) => zeros);
     const after = pairs.map(([, zeros]) => zeros);
     const shape = x.shape.map((length, axis) => before[axis]! + length + after[axis]!);
@@ -112,6 +131,8 @@ export const shapeKernels = {
   Tile(host, inputs, { reps }) {
     const x = input(inputs, 'x');
     const repetitions = reps as number[];
+    if (!isCounts(repetitions, x.shape.length))
+      throw wrongArgument('tile', 'a whole number of at least 0 per axis', `[${repetitions.join(', ')}]`);
     const shape = x.shape.map((length, axis) => length * repetitions[axis]!);
     return host.call('tile', [x], [shape], { shape: x.shape, repetitions })[0]!;
   },
@@ -129,8 +150,10 @@ export const shapeKernels = {
   Pack(host, inputs, { axis }) {
     const tensors = Object.values(inputs) as TensorInfo[];
     const shape = tensors[0]!.shape.slice();
-    shape.splice(axis as number, 0, tensors.length);
-    return concatenate(host, tensors, axis as number, shape);
+    for (const [i, tensor] of tensors.entries()) checkShape('stack', `tensor ${i}`, shape, tensor.shape);
+    const at = newAxis(axis as number, shape);
+    shape.splice(at, 0, tensors.length);
+    return concatenate(host, tensors, at, shape);
   },
 
   Unpack(host, inputs, { axis }) {

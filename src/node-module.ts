@@ -1,7 +1,10 @@
 /** Node's own modules for code that also runs in browsers: no import, which a browser or a bundler for it would refuse. */
 
 interface NodeModules {
+  readonly 'node:fs': typeof import('node:fs');
+  readonly 'node:module': typeof import('node:module');
   readonly 'node:os': typeof import('node:os');
+  readonly 'node:url': typeof import('node:url');
   readonly 'node:worker_threads': typeof import('node:worker_threads');
 }
 
@@ -9,9 +12,9 @@ export function isNode(): boolean {
   return typeof process === 'object' && process.versions?.node !== undefined;
 }
 
-/** @throws Error on Node older than 20.16 */
+/** @throws Error in a browser, and on Node older than 20.16 */
 export function nodeModule<Name extends keyof NodeModules>(name: Name): NodeModules[Name] {
-  if (process.getBuiltinModule === undefined)
+  if (!isNode() || process.getBuiltinModule === undefined)
     throw new Error(`${name} cannot be reached: this needs Node 20.16 or newer`);
   return process.getBuiltinModule(name) as NodeModules[Name];
 }

@@ -1,0 +1,250 @@
+import { execFileSync } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { link, mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { z } from 'zod';
+import { patiently, temporaryIn, writeError } from './atomic-file.js';
+import { VersemiError } from './errors.js';
+
+/**
+ * One writer per folder: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
+ * folder; whether one on another host still lives cannot be known (flock, which could tell, does not work on every network
+ * file system), so a person decides.
+ */
+
+/** Name of the file inside of the folder. */
+export const lockFileName = 'versemi.lock';
+
+const ownerSchema = z.object({
+  /** What the owner does, for the sentence that refuses somebody else. */
+  work: z.string(),
+  host: z.string(),
+  pid: z.int(),
+  /** When the process started, as the system tells it: a number that is used again belongs to another process. */
+  processStart: z.string().nullable(),
+  /** Installation, its boot, and its space of process numbers (containers have their own); null where the system tells none. */
+  machine: z.string().nullable(),
+  boot: z.string().nullable(),
+  processSpace: z.string().nullable(),
+  /** ISO 8601. */
+  since: z.string(),
+  token: z.string(),
+});
+
+type Owner = z.infer<typeof ownerSchema>;
+
+/** A folder that is held until `release`. */
+export interface FolderLock {
+  /** Gives the folder back, and removes it where it was made for the lock and is empty. */
+  release(): Promise<void>;
+}
+
+/** A file without an owner in it, so old, was left by a process that died before it wrote its name. */
+const namelessMs = 60_000;
+
+const held = new Map<string, string>();
+process.on('exit', () => {
+  for (const [file, token] of held) if (ownerIn(readOr(file))?.token === token) rmSync(file, { force: true });
+});
+
+/**
+ * Holds a folder, which is made when it is missing.
+ * @param work what for: "a training"
+ * @throws VERSEMI_FOLDER_IN_USE naming who holds it; VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ */
+export async function lockFolder(folder: string, work: string): Promise<FolderLock> {
+  const file = join(resolve(folder), lockFileName);
+  const owner: Owner = { work, ...thisProcess(), since: new Date().toISOString(), token: randomUUID() };
+  try {
+    const made = await mkdir(folder, { recursive: true });
+    try {
+      while (!(await create(file, owner))) await takeFromTheDead(file, folder);
+    } catch (error) {
+      await removeMade(folder, made);
+      throw error;
+    }
+    held.set(file, owner.token);
+    return {
+      async release() {
+        held.delete(file);
+        const found = ownerIn(await readFile(file, 'utf8').catch(() => ''));
+        // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
+        if (found?.token === owner.token) await patiently(() => rm(file, { force: true })).catch(() => {});
+        await removeMade(folder, made);
+      },
+    };
+  } catch (error) {
+    throw writeError(file, error);
+  }
+}
+
+/** Folders that were made only to hold a lock go with it; `rmdir` leaves those in which there is something. */
+async function removeMade(folder: string, first: string | undefined): Promise<void> {
+  if (first === undefined) return;
+  try {
+    for (let made = resolve(folder); made.length >= first.length; made = dirname(made)) await rmdir(made);
+  } catch {
+    // Not empty: it has been put to use.
+  }
+}
+
+/** @returns false where there is one already */
+async function create(file: string, owner: Owner): Promise<boolean> {
+  const temporary = temporaryIn(dirname(file));
+  const text = `${JSON.stringify(owner, null, 1)}\n`;
+  try {
+    await writeNew(temporary, text);
+    // A link appears with its content, so that nobody ever reads half an owner.
+    await link(temporary, file);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST') return false;
+    // Not every file system has links.
+    if (!['EPERM', 'EACCES', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'EMLINK'].includes(code ?? '')) throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  try {
+    await writeNew(file, text);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+async function writeNew(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'wx');
+  try {
+    await handle.writeFile(text);
+    await handle.sync().catch(() => {});
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it may live */
+async function takeFromTheDead(file: string, folder: string): Promise<void> {
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  if (text === undefined) return; // released in between
+  const owner = ownerIn(text);
+  if (owner === undefined) {
+    const facts = await stat(file).catch(() => undefined);
+    if (facts === undefined) return;
+    if (Date.now() - facts.mtimeMs < namelessMs) {
+      await setTimeout(200);
+      if (ownerIn(await readFile(file, 'utf8').catch(() => '')) !== undefined) return;
+      throw inUse(folder, 'a process that has not written its name', 'Try again in a minute.');
+    }
+  } else {
+    const state = stateOf(owner);
+    const name = `${owner.work} on ${owner.host}, process ${owner.pid}, since ${owner.since}`;
+    if (state === 'alive') throw inUse(folder, name, 'Wait until it has ended, or choose another folder.');
+    if (state === 'unknown')
+      throw inUse(
+        folder,
+        name,
+        `Whether it still runs cannot be seen from here (${hostname()}). When it has ended, remove ${file} and run again.`,
+      );
+  }
+  // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
+  const removed = temporaryIn(dirname(file));
+  try {
+    await patiently(() => rename(file, removed));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  if ((await readFile(removed, 'utf8')) !== text) await link(removed, file).catch(() => rename(removed, file));
+  await rm(removed, { force: true });
+}
+
+function inUse(folder: string, found: string, remedy: string): VersemiError {
+  return new VersemiError('FOLDER_IN_USE', {
+    file: folder,
+    field: lockFileName,
+    expected: 'a folder that nobody else writes',
+    found,
+    remedy,
+  });
+}
+
+function ownerIn(text: string): Owner | undefined {
+  try {
+    return ownerSchema.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+function stateOf(owner: Owner): 'alive' | 'dead' | 'unknown' {
+  const here = thisProcess();
+  if (owner.host !== here.host || owner.machine !== here.machine) return 'unknown';
+  // Where the installation has no number, another boot may be another machine of the same name.
+  if (owner.boot !== here.boot) return here.machine === null ? 'unknown' : 'dead';
+  if (owner.processSpace !== here.processSpace) return 'unknown';
+  if (!exists(owner.pid)) return 'dead';
+  const start = processStart(owner.pid);
+  if (start === ended) return 'dead';
+  if (start === null || owner.processStart === null) return 'unknown';
+  return start === owner.processStart ? 'alive' : 'dead';
+}
+
+function thisProcess() {
+  return {
+    host: hostname(),
+    pid: process.pid,
+    processStart: processStart(process.pid),
+    machine: readOr('/etc/machine-id').trim() || null,
+    boot: readOr('/proc/sys/kernel/random/boot_id').trim() || null,
+    processSpace: linkOr('/proc/self/ns/pid') || null,
+  };
+}
+
+function exists(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH';
+  }
+}
+
+/** Of a process that has ended, but whose parent has not asked how. */
+const ended = 'ended';
+
+/** Null where the system does not tell (Windows). */
+function processStart(pid: number): string | null {
+  // The name of the program, in parentheses, may hold anything; behind it stand the state and, 20th, the start (proc(5)).
+  const fields = readOr(`/proc/${pid}/stat`).split(') ').at(-1)!.split(' ');
+  if (fields[0] === 'Z' || fields[0] === 'X') return ended;
+  if (fields[19] !== undefined) return fields[19];
+  if (process.platform === 'win32') return null;
+  try {
+    return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8', stdio: 'pipe' }).trim() || null;
+  } catch {
+    return null;
+  }
+}
+
+function readOr(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function linkOr(file: string): string {
+  try {
+    return readlinkSync(file);
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,139 @@
+// One writer per folder: living owners keep it, dead ones do not, and where that cannot be known a person is told what to do.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import fsPromises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import t from 'tap';
+import { lockFileName, lockFolder } from '../../src/folder-lock.js';
+
+const inUse = (found: RegExp, remedy = /./) => ({
+  code: 'VERSEMI_FOLDER_IN_USE',
+  exitCode: 8,
+  details: { found, remedy },
+});
+const module = JSON.stringify(new URL('../../src/folder-lock.js', import.meta.url).href);
+
+/** A process that holds a folder, or says why it could not, and then does what it is told. */
+function holder(folder: string, then = 'setInterval(() => {}, 1000)') {
+  const code = `const { lockFolder } = await import(${module});
+    try { await lockFolder(${JSON.stringify(folder)}, 'a test'); console.log('held'); ${then} }
+    catch ({ code }) { console.log(code); }`;
+  return spawn(process.execPath, ['--input-type=module', '-e', code], { stdio: ['ignore', 'pipe', 'inherit'] });
+}
+
+const said = async (child: ReturnType<typeof holder>) => String((await once(child.stdout, 'data'))[0]).trim();
+
+/** What a lock of this process holds. */
+async function ownLock(folder: string): Promise<Record<string, unknown>> {
+  const lock = await lockFolder(folder, 'a test');
+  const owner = JSON.parse(readFileSync(join(folder, lockFileName), 'utf8'));
+  await lock.release();
+  return owner;
+}
+
+t.test('one at a time; the folder goes when nothing was put into it', async (t) => {
+  const parent = t.testdir();
+  const folder = join(parent, 'new', 'run');
+  const lock = await lockFolder(folder, 'a training');
+  t.same(readdirSync(folder), [lockFileName]);
+  await t.rejects(
+    lockFolder(folder, 'a training'),
+    inUse(new RegExp(`a training on ${hostname()}, process ${process.pid}, since 20`)),
+  );
+  await lock.release();
+  t.notOk(existsSync(join(parent, 'new')));
+  const again = await lockFolder(folder, 'a training');
+  writeFileSync(join(folder, 'result'), '');
+  await again.release();
+  t.same(readdirSync(folder), ['result']);
+});
+
+t.test('another process holds it while it lives, and no longer: killed, or ended', async (t) => {
+  const folder = t.testdir();
+  const first = holder(folder);
+  t.equal(await said(first), 'held');
+  await t.rejects(lockFolder(folder, 'a test'), inUse(new RegExp(`process ${first.pid}`), /Wait/));
+  first.kill('SIGKILL');
+  await once(first, 'exit');
+  t.ok(existsSync(join(folder, lockFileName)), 'it left its lock');
+  await (await lockFolder(folder, 'a test')).release();
+  const second = holder(folder, 'process.exit(0)');
+  await once(second, 'exit');
+  t.same(readdirSync(folder), [], 'it took its lock with it');
+});
+
+t.test('owners that are written down', async (t) => {
+  const folder = t.testdir();
+  const own = await ownLock(folder);
+  const file = join(folder, lockFileName);
+  const write = (change: object) => writeFileSync(file, JSON.stringify({ ...own, ...change }));
+  const taken = async (name: string) => {
+    await (await lockFolder(folder, 'a test')).release();
+    t.notOk(existsSync(file), name);
+  };
+  write({});
+  await t.rejects(lockFolder(folder, 'a test'), inUse(/process/), 'a living one');
+  write({ host: 'elsewhere' });
+  await t.rejects(lockFolder(folder, 'a test'), inUse(/on elsewhere, process/, new RegExp(`remove ${file}`)));
+  write({ pid: 2 ** 30 });
+  await taken('no such process');
+  if (own.processStart !== null) {
+    write({ processStart: '1' });
+    await taken('a number that another process has now');
+  }
+  if (process.platform === 'linux') {
+    write({ processSpace: 'pid:[1]' });
+    await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/), 'another container');
+    write({ boot: 'before', machine: own.machine });
+    if (own.machine === null) await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/));
+    else await taken('before the machine was started anew');
+    write({ machine: 'a twin' });
+    await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/), 'another machine of the same name');
+  }
+  for (const text of ['', '{"pid":', '[]', '{"pid":1}']) {
+    writeFileSync(file, text);
+    await t.rejects(lockFolder(folder, 'a test'), inUse(/not written its name/), 'without a name yet');
+    const before = new Date(Date.now() - 120_000);
+    utimesSync(file, before, before);
+    await taken('a process that died before it wrote its name');
+  }
+  t.same(readdirSync(folder), []);
+});
+
+t.test('many at once take the place of a dead owner: one gets it', async (t) => {
+  const folder = t.testdir();
+  const own = await ownLock(folder);
+  for (let round = 0; round < 3; round++) {
+    writeFileSync(join(folder, lockFileName), JSON.stringify({ ...own, pid: 2 ** 30 }));
+    const children = Array.from({ length: 5 }, () => holder(folder));
+    const words = await Promise.all(children.map(said));
+    t.same(words.sort(), [...Array(4).fill('VERSEMI_FOLDER_IN_USE'), 'held']);
+    for (const child of children) child.kill('SIGKILL');
+    await Promise.all(
+      children.map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
+    );
+  }
+});
+
+t.test('where there are no links, and where nothing can be written', async (t) => {
+  const folder = t.testdir();
+  const { link } = fsPromises;
+  fsPromises.link = () => Promise.reject(Object.assign(new Error('no links'), { code: 'ENOTSUP' }));
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    fsPromises.link = link;
+    syncBuiltinESMExports();
+  });
+  const lock = await lockFolder(folder, 'a test');
+  t.same(readdirSync(folder), [lockFileName]);
+  await t.rejects(lockFolder(folder, 'a test'), inUse(/process/));
+  await lock.release();
+  t.same(readdirSync(folder), []);
+  writeFileSync(join(folder, 'file'), '');
+  await t.rejects(lockFolder(join(folder, 'file'), 'a test'), { code: 'VERSEMI_IO_FAILED' });
+  mkdirSync(join(folder, lockFileName));
+  await t.rejects(lockFolder(folder, 'a test'), { code: 'VERSEMI_IO_FAILED' });
+});

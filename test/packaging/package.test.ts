@@ -1,0 +1,186 @@
+// What `npm install versemi` gives: the tarball in an empty folder, without install scripts, as npm 12 installs dependencies. Its
+// device cpu works, its types resolve, its documents have their files, and CommonJS can require it.
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import t from 'tap';
+import { makePhantomDataset } from '../../src/datasets/phantom.js';
+import { environmentWithout } from '../../src/environment.js';
+import { packageRoot } from '../../src/root.js';
+
+t.setTimeout(280_000);
+const folder = t.testdir();
+const consumer = join(folder, 'consumer');
+mkdirSync(consumer);
+const platform = `${process.platform}-${process.arch}`;
+
+interface Outcome {
+  readonly code: number | null;
+  /** Standard output and error, in the order in which they came. */
+  readonly text: string;
+  readonly stdout: string;
+}
+
+/** Runs a program in the consumer's folder, without what the settings of this clone would change. */
+function run(command: string, args: readonly string[], cwd = consumer): Promise<Outcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env: environmentWithout('VERSEMI_ADDON', 'VERSEMI_ISA') });
+    let [text, stdout] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      text += chunk;
+      stdout += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      text += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, text, stdout }));
+  });
+}
+
+const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+// The scripts of npm pack would build what this test only looks at.
+const packed = await run(npm, ['pack', '--ignore-scripts', '--json', '--pack-destination', folder], packageRoot);
+const answer = JSON.parse(packed.stdout) as PackedFiles[] | Record<string, PackedFiles>;
+interface PackedFiles {
+  readonly filename: string;
+  readonly files: readonly { readonly path: string }[];
+}
+const { filename, files } = (Array.isArray(answer) ? answer[0] : Object.values(answer)[0]) as PackedFiles;
+const paths = new Set(files.map(({ path }) => path));
+
+t.test('the tarball holds what its documents name, and no tests', async (t) => {
+  for (const document of [...paths].filter((path) =>
+    /^(README|CHANGELOG|CONTRIBUTING)\.md$|^docs\/.*\.md$/.test(path),
+  )) {
+    const text = readFileSync(join(packageRoot, document), 'utf8');
+    for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
+      const target = posix.join(posix.dirname(document), link!);
+      const found = paths.has(target) || [...paths].some((path) => path.startsWith(`${target}/`));
+      t.ok(found, `${document}: ${target}`);
+    }
+  }
+  const read = readFileSync(join(packageRoot, 'README.md'), 'utf8');
+  for (const [name] of read.matchAll(/test\/examples\/[\w.-]+\.(safetensors|json)/g)) t.ok(paths.has(name), name);
+  t.same(
+    [...paths].filter((path) => /^dist\/test\/|^native\/test\/|\.test\.|\.map$|^build\//.test(path)),
+    [],
+  );
+  for (const file of [
+    'dist/src/browser.js',
+    'dist/src/browser.d.ts',
+    'native/install.mjs',
+    'CMakeLists.txt',
+    'LICENSE',
+  ])
+    t.ok(paths.has(file), file);
+});
+
+writeFileSync(join(consumer, 'package.json'), '{"private":true}');
+const installed = await run(npm, [
+  ...['install', '--ignore-scripts', '--prefer-offline', '--no-audit', '--no-fund'],
+  join(folder, filename),
+]);
+const offline = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ENETUNREACH|ETIMEDOUT|ENOTCACHED/.test(installed.text);
+const skip = offline ? 'npm cannot reach its registry, and its cache lacks a package' : false;
+const withTime = { skip, timeout: 200_000 } as const;
+
+t.test('it installs without scripts', withTime, async (t) => {
+  t.equal(installed.code, 0, installed.text);
+  t.ok(existsSync(join(consumer, 'node_modules', 'versemi', 'package.json')));
+  t.notOk(existsSync(join(consumer, 'node_modules', 'versemi', 'build')), 'nothing was built');
+});
+
+const noAddon = paths.has(`prebuilds/${platform}/versemi.node`)
+  ? false
+  : `no prebuilds/${platform} in this clone: npm run prebuilds makes it`;
+
+t.test('the device cpu of the tarball segments a scan', { ...withTime, skip: skip || noAddon }, async (t) => {
+  await makePhantomDataset(join(consumer, 'phantom'), 'mr-atrium', {
+    ...{ cases: 1, labeledCases: 0, validationCases: 0, testCases: 0, seed: 3 },
+  });
+  const model = join('node_modules', 'versemi', 'test', 'examples', 'real-data.safetensors');
+  const scan = join('phantom', 'imagesTr', 'mr-atrium_001.nii.gz');
+  const main = join('node_modules', 'versemi', 'dist', 'src', 'cli', 'main.js');
+  const args = [main, 'predict', model, scan, '--out', 'out', '--task', 'left-atrium', '--device', 'cpu', '--json'];
+  const predicted = await run(process.execPath, args);
+  t.equal(predicted.code, 0, predicted.text);
+  t.match(predicted.text, /cpu/);
+  const loaded = `import('versemi').then(async (v) => console.log((await v.selectDevice('auto')).why))`;
+  t.match((await run(process.execPath, ['-e', loaded])).stdout, /^cpu: /, 'auto takes it');
+});
+
+t.test('its types resolve, with every library checked', withTime, async (t) => {
+  const text = `import { evaluateDataset, loadModel, openScan, predictVolume, readPlan, selectDevice, train } from 'versemi';
+import { encodeNifti, loadModelBytes, openScanBytes, type Volume } from 'versemi/browser';
+import { conv3dNormRelu } from 'versemi/tfjs';
+export async function consume(): Promise<number> {
+  const { device } = await selectDevice('cpu', { threads: 2 });
+  const model = await loadModel('model.safetensors');
+  const [prediction] = await predictVolume(model, await openScan('scan.nii.gz'), { tasks: ['left-atrium'] });
+  const volume: Volume = prediction!.mask;
+  for await (const event of train(await readPlan('plan.json'), { runFolder: 'runs/first' }))
+    if (event.type === 'step') console.log(event.losses.total.toFixed(3));
+  for await (const { id } of evaluateDataset(model, 'data')) console.log(id.length);
+  const bytes: Uint8Array = await encodeNifti(volume);
+  console.log(loadModelBytes(bytes).plan.tasks.length, (await openScanBytes(bytes)).sizeVoxels[2], typeof conv3dNormRelu);
+  return device.threads;
+}
+`;
+  writeFileSync(join(consumer, 'consumer.mts'), text);
+  // What must be an error: a name that is not there, and a setting of another type.
+  writeFileSync(
+    join(consumer, 'wrong.mts'),
+    `import { selectDevices } from 'versemi';\nimport { selectDevice } from 'versemi/browser';\nvoid selectDevices;\nvoid selectDevice('cpu', { threads: 'two' });\n`,
+  );
+  writeFileSync(
+    join(consumer, 'consumer.cts'),
+    `import versemi = require('versemi');\nexport const doors: readonly string[] = Object.keys(versemi.errorTable);\n`,
+  );
+  const tsc = join(packageRoot, 'node_modules', 'typescript', 'bin', 'tsc');
+  const check = (module: string, moduleResolution: string, files: readonly string[]) => {
+    const compilerOptions = {
+      ...{
+        module,
+        moduleResolution,
+        strict: true,
+        skipLibCheck: false,
+        exactOptionalPropertyTypes: true,
+        noEmit: true,
+      },
+      ...{ target: 'es2022', lib: ['es2022', 'dom'] },
+    };
+    writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
+    return run(process.execPath, [tsc, '-p', '.']);
+  };
+  for (const [module, resolution] of [
+    ['node16', 'node16'],
+    ['esnext', 'bundler'],
+  ] as const) {
+    const { code, text } = await check(module, resolution, ['consumer.mts']);
+    t.equal(code, 0, `${resolution}: ${text}`);
+  }
+  const { stdout } = await check('nodenext', 'nodenext', ['consumer.mts', 'consumer.cts', 'wrong.mts']);
+  t.match(
+    stdout.trim(),
+    /^wrong\.mts\(1,\d+\): error TS2\d+.*\n(?: .*\n)*wrong\.mts\(4,\d+\): error TS2322.*(?:\n .*)*$/,
+    'nodenext: the wrong file has its two errors, and no other has one',
+  );
+});
+
+t.test('CommonJS requires it where Node can, and is told why where it cannot', withTime, async (t) => {
+  writeFileSync(
+    join(consumer, 'require.cjs'),
+    `const doors = [require('versemi').train, require('versemi/tfjs').selectDevice, require('versemi/browser').openScanBytes];
+console.log(doors.map((door) => typeof door).join(' '));
+`,
+  );
+  const { stdout, text } = await run(process.execPath, ['require.cjs']);
+  const [major, minor] = process.versions.node.split('.').map(Number) as [number, number];
+  const can = major > 22 || (major === 22 && minor >= 12) || (major === 20 && minor >= 19);
+  if (can) t.equal(stdout.trim(), 'function function function', text);
+  // As older versions answer; docs/installation.md says what to do.
+  const refused = can ? await run(process.execPath, ['--no-experimental-require-module', 'require.cjs']) : { text };
+  t.match(refused.text, /ERR_REQUIRE_ESM/);
+  t.match(readFileSync(join(packageRoot, 'docs', 'installation.md'), 'utf8'), /ERR_REQUIRE_ESM/);
+});
