@@ -41,6 +41,14 @@ export {
   type WriteNiftiOptions,
   writeNifti,
 } from './datasets/read-volume.js';
+export {
+  type ChannelChoice,
+  type FindScansOptions,
+  type FoundScans,
+  findScans,
+  type ScanFiles,
+  scanSource,
+} from './datasets/scan-files.js';
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
@@ -65,6 +73,7 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export { type LabelMap, labelMaps, type PaintedTask, paintedTasks } from './inference/label-map.js';
 export {
   type PredictOptions,
   type PredictProgress,

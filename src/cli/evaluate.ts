@@ -12,10 +12,12 @@ import type { DatasetFolder } from '../inference/dataset-match.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
 import { type CaseProgress, evaluateSelected, makeEvaluation, selectCases } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
+import { taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
+import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
@@ -86,12 +88,19 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
         const cases: EvaluatedCase[] = [];
+        const failures = new Failures(datasets.reduce((sum, { cases }) => sum + cases.length, 0));
+        const failed: { id: string; dataset: string; message: string }[] = [];
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const selected of datasets) {
             const started = performance.now();
             const evaluated = evaluateSelected(model, selected, {
               ...settings,
               signal,
+              attempt: async ({ dataset, id }, work) => {
+                const outcomes = await failures.guard(id, work);
+                if (outcomes === undefined) failed.push({ id, dataset, message: failures.list.at(-1)!.message });
+                return outcomes;
+              },
               onProgress: (progress) => terminal.status(statusLine(progress)),
             });
             for await (const { dataset, id, index, total, outcomes } of evaluated) {
@@ -118,14 +127,20 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             deviceSettings,
             weights,
             selections,
+            ...(failed.length === 0 ? {} : { failures: failed }),
           },
           settings,
         );
         if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
         if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
         if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
-        terminal.print(summaryTable(evaluation.summary));
+        const unscored = datasets.flatMap(({ opened, tasks }) => {
+          const count = failed.filter(({ dataset }) => dataset === opened.name).length;
+          return tasks.map((index) => [taskName(model, index), count] as const);
+        });
+        terminal.print(summaryTable(evaluation.summary, failed.length === 0 ? undefined : new Map(unscored)));
         terminal.printJson(evaluation);
+        failures.tell('cases');
       } finally {
         await lock?.release();
         model.network.dispose();
@@ -167,8 +182,11 @@ function statusLine({ dataset, id, index, total, window, windows, pass, passes }
   return `${dataset} ${progressBar(done)} case ${index} of ${total}, ${id}`;
 }
 
-/** Mean ± standard deviation per task. */
-export function summaryTable(summary: Summary): string {
+/**
+ * Mean ± standard deviation per task.
+ * @param unscored per task, how many cases failed; absent: a column for them is too
+ */
+export function summaryTable(summary: Summary, unscored?: ReadonlyMap<string, number>): string {
   const columns = [
     ['Dice', 'dice', 3],
     ['Jaccard', 'jaccard', 3],
@@ -178,16 +196,24 @@ export function summaryTable(summary: Summary): string {
     ['surface Dice', 'surfaceDice', 3],
   ] as const;
   return formatTable(
-    ['task', 'cases', ...columns.map(([heading]) => heading), 'undefined distances'],
-    Object.entries(summary).map(([task, metrics]) => [
-      task,
-      String((metrics.dice?.count ?? 0) + (metrics.dice?.undefinedCount ?? 0)),
-      ...columns.map(([, metric, digits]) => {
-        const value = metrics[metric];
-        if (value === undefined || value.mean === null) return '–';
-        return `${value.mean.toFixed(digits)} ± ${(value.std ?? 0).toFixed(digits)}`;
-      }),
-      String(metrics.hd95PooledMm?.undefinedCount ?? 0),
-    ]),
+    [
+      ...['task', 'cases', ...(unscored === undefined ? [] : ['failed'])],
+      ...[...columns.map(([heading]) => heading), 'undefined distances'],
+    ],
+    // A task of which every case failed has a row too.
+    [...new Set([...Object.keys(summary), ...(unscored?.keys() ?? [])])].map((task) => {
+      const metrics = summary[task] ?? {};
+      return [
+        task,
+        String((metrics.dice?.count ?? 0) + (metrics.dice?.undefinedCount ?? 0)),
+        ...(unscored === undefined ? [] : [String(unscored.get(task) ?? 0)]),
+        ...columns.map(([, metric, digits]) => {
+          const value = metrics[metric];
+          if (value === undefined || value.mean === null) return '–';
+          return `${value.mean.toFixed(digits)} ± ${(value.std ?? 0).toFixed(digits)}`;
+        }),
+        String(metrics.hd95PooledMm?.undefinedCount ?? 0),
+      ];
+    }),
   );
 }

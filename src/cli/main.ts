@@ -40,8 +40,8 @@ A first run:
   $ versemi predict runs/first/model.safetensors scan.nii.gz --out out
   $ versemi report runs/first
 
-Exit codes: 0 done, 2 wrong command line, 3 bad input, 4 bad plan, 5 bad model, 6 device, 7 training, 8 reading or
-writing, 70 a defect of versemi, 130 interrupted.
+Exit codes: 0 done, 2 wrong command line, 3 bad input (in a batch: of some), 4 bad plan, 5 bad model,
+6 device, 7 training, 8 reading or writing, 70 a defect of versemi, 130 interrupted.
 
 A command that is asked to end by signal n ends with 128 + n: 129 HUP, 130 INT (Ctrl-C), 131 QUIT, 138 USR1, 140 USR2, 143 TERM
 (Linux), or 141 when the pipe that it prints into is closed. train writes a checkpoint before, evaluate and predict finish the

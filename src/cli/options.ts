@@ -31,7 +31,12 @@ export const shared = {
       'compute in as many parts as keep the process below this (2GB, 800MB), or refuse',
     ).argParser(byteSize),
   keys: () =>
-    new Option('--keys <image,label>', 'names of the arrays of HDF5 files (default: the usual ones)').argParser(keys),
+    new Option(
+      '--keys <image,label>',
+      'names of the arrays of HDF5 files (default: the usual ones); one name is that of the image',
+    ).argParser(keys),
+  filesOutside: () =>
+    new Option('--files-outside', 'dataset.json may name files outside of its folder (absolute paths, ../)'),
   json: () => new Option('--json', 'print the result as JSON'),
   quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
 } as const;
@@ -81,11 +86,11 @@ export function list(text: string, previous: string[] = []): string[] {
   ];
 }
 
-/** "img,mask" -> the names of the arrays of HDF5 files. */
+/** "img,mask" -> the names of the arrays of HDF5 files; "img" alone leaves the label map its usual name. */
 export function keys(text: string): Hdf5Keys {
-  const [image, label, ...others] = list(text);
-  if (image === undefined || label === undefined || others.length > 0)
-    throw new InvalidArgumentError('Expected two names: IMAGE,LABEL.');
+  const [image, label = 'label', ...others] = list(text);
+  if (image === undefined || others.length > 0)
+    throw new InvalidArgumentError('Expected two names, IMAGE,LABEL, or that of the image.');
   return { image, label };
 }
 

@@ -15,7 +15,6 @@ export function addPlan(program: Command): void {
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
     .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images)')
     .option('--out <file>', 'where the plan goes', 'plan.json')
-    .option('--files-outside', 'dataset.json may name files outside of its folder (absolute paths, ../)')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
     .option('--labeled <list>', 'cases whose labels train: all, or a list in splits.json', 'all')
@@ -55,7 +54,7 @@ Examples:
 
 Only the labels of the labelled cases are looked at.`,
     );
-  addShared(command, 'keys', 'json', 'quiet').action(async (folders: string[], options) => {
+  addShared(command, 'keys', 'filesOutside', 'json', 'quiet').action(async (folders: string[], options) => {
     const terminal = createTerminal(options);
     if (options.fields) {
       terminal.print(fieldTable());

@@ -1,103 +1,201 @@
-import { existsSync, statSync } from 'node:fs';
-import { readdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
-import { VersemiError } from '../errors.js';
-import { fileNameOf } from '../file-name.js';
+import { findScans, type ScanFiles } from '../datasets/scan-files.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
-import { taskIndices } from '../inference/segmenter.js';
+import { type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
+import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
-import { addShared, list } from './options.js';
+import { addShared, list, positiveTriple } from './options.js';
+import {
+  datasetsOfMaps,
+  type MadeMask,
+  maskFile,
+  type OutputNames,
+  outputsOf,
+  requireOwnOutputs,
+  type WrittenMap,
+  withoutEarlierOutputs,
+  writeLabelMaps,
+} from './predict-outputs.js';
+import { leftOutLines, remarksOn, requireSpacingUsed, sourcesOf } from './predict-scans.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
-
-const imageEnding = /\.(nii|nii\.gz|hdr|hdr\.gz|h5|hdf5)$/i;
 
 export function addPredict(program: Command): void {
   const command = program
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .argument('<input...>', 'images, or folders of images')
+    .argument('<input...>', 'images, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
     .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz')
     .addOption(
       new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(
         list,
       ),
     )
+    .option('--label-map', 'write a label map too, per dataset of the model: NAME_DATASET-labels.nii.gz and .json')
+    .addOption(
+      new Option(
+        '--channel <which>',
+        "volume of 4-D files, or modality of files named _0000, _0001, by index or name (default: the model's plan)",
+      ).argParser((text): number | string => (/^\d+$/.test(text) ? Number(text) : text)),
+    )
+    .addOption(
+      new Option('--spacing <mm>', 'spacing of HDF5 files: x,y,z or one number (default: dataset.json)').argParser(
+        positiveTriple,
+      ),
+    )
+    .option('--each-file', 'files named _0000, _0001 ... are scans of their own, not modalities of one')
+    .option('--skip-existing', 'pass over scans of which every output is there')
     .addHelpText(
       'after',
       `
 Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
+  $ versemi predict model.safetensors data/Task01_BrainTumour --out out --channel FLAIR --label-map
+  $ versemi predict model.safetensors case.h5 --out out --spacing 0.625 --keys img,mask
   $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
 
+A scan that cannot be read or segmented does not end the others: what failed is listed at the end, and the exit code is 3.
+Names lose the number of a modality: ID_0000.nii.gz gives ID_TASK.nii.gz. Hidden files are passed over.
+
+In a label map the values are the dataset's own. A part lies on its whole (fewer labels on more; with regions_class_order, in
+its order); where other masks overlap, the later task of the model is seen, and the number of such voxels is told.
+
 With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed
 twice; the masks are the same, bit for bit.`,
     );
   addInference(command);
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet').action(
-    async (modelFile: string, inputs: string[], options) => {
-      const terminal = createTerminal(options);
-      const files = await imageFiles(inputs);
-      const { device, settings } = await chooseDevice(options, terminal);
-      const model = await loadModel(
-        modelFileOf(modelFile),
-        options.weights === undefined ? {} : { network: options.weights },
-      );
+  addShared(
+    command,
+    ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
+  ).action(async (modelFile: string, inputs: string[], options) => {
+    const terminal = createTerminal(options);
+    const { filesOutside, eachFile, out: folder } = options;
+    const found = await findScans(inputs, { keys: options.keys, filesOutside, eachFile, except: folder });
+    const { device, settings } = await chooseDevice(options, terminal);
+    const model = await loadModel(
+      modelFileOf(modelFile),
+      options.weights === undefined ? {} : { network: options.weights },
+    );
+    try {
+      weightsOf(model, options.weights);
+      const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
+      const names = tasks.map((index) => taskName(model, index));
+      const outputs: OutputNames = {
+        folder,
+        tasks: names,
+        labelMaps: options.labelMap ? datasetsOfMaps(model.plan, names) : [],
+      };
+      const { scans, leftOut } = await withoutEarlierOutputs(found.scans, everyOutput(model, folder));
+      requireOwnOutputs(scans, outputs);
+      requireSpacingUsed(scans, options.spacing);
+      const remarks = [...leftOutLines([...found.leftOut, ...leftOut]), ...remarksOn(scans, options)];
+      for (const text of remarks) terminal.note(text);
+      const remark = (text: string) => {
+        remarks.push(text);
+        terminal.note(text);
+      };
+      const todo = options.skipExisting
+        ? scans.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
+        : scans;
+      if (todo.length < scans.length) terminal.note(`${scans.length - todo.length} of ${scans.length} scans are done.`);
+
+      const processBytes = process.memoryUsage().rss;
+      const inference = inferenceArguments(options);
+      const rows: ReturnType<typeof describe>[] = [];
+      const maps: WrittenMap[] = [];
+      const failures = new Failures(todo.length);
       try {
-        weightsOf(model, options.weights);
-        const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
-        const processBytes = process.memoryUsage().rss;
-        const rows: ReturnType<typeof describe>[] = [];
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
-          for (const [index, file] of files.entries()) {
+          for (const [index, scan] of todo.entries()) {
             const started = performance.now();
-            const label = `${basename(file)} (${index + 1} of ${files.length})`;
-            const inference = inferenceArguments(options);
-            let strips = 1;
-            if (options.maxMemory !== undefined) {
-              const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
-              const estimate = estimateMemory(model, await scanFacts(file), tasks, memory);
-              terminal.note(memoryLine(label, estimate));
-              strips = estimate.strips;
+            const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
+            const label = `${name} (${index + 1} of ${todo.length})`;
+            const made = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
+            if (made === undefined) {
+              terminal.note(`${label}: failed`);
+              continue;
             }
-            const image = await openScan(file);
-            const predictions = await predictVolume(model, image, {
-              ...inference,
-              tasks: options.task ?? [],
-              strips,
-              signal,
-              onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
-            });
-            for (const prediction of predictions) {
-              const output = join(options.out, fileNameOf(`${stem(file)}_${prediction.task}.nii.gz`));
+            for (const { input, prediction } of made) {
+              const output = maskFile(outputs, scan.id, prediction.task);
               await writeNifti(output, prediction.mask);
-              rows.push(describe(file, output, prediction));
+              rows.push(describe(input, output, prediction));
+            }
+            if (options.labelMap) {
+              const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
+              maps.push(...written);
+              for (const { output, contestedVoxels } of written)
+                if (contestedVoxels > 0)
+                  remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
             }
             terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
           }
         });
-        terminal.print(
-          formatTable(
-            ['mask', 'task', 'voxels', 'volume (ml)'],
-            rows.map((row) => [row.output, row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
-          ),
-        );
-        terminal.printJson({ model: modelFile, device: device.description, settings, predictions: rows });
       } finally {
-        model.network.dispose();
+        // Also when a full disk or Ctrl-C ends the call: what was written is told.
+        if (rows.length > 0 || failures.list.length > 0 || todo.length === 0) {
+          if (rows.length > 0) terminal.print(maskTable(rows));
+          for (const { output } of maps) terminal.print(output);
+          terminal.printJson({
+            ...{ model: modelFile, device: device.description, settings, predictions: rows },
+            ...(options.labelMap ? { labelMaps: maps } : {}),
+            ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },
+          });
+        }
       }
-    },
+      failures.tell('scans');
+
+      async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
+        const made: MadeMask[] = [];
+        for (const source of await sourcesOf(model, scan, tasks, options, remark)) {
+          let strips = 1;
+          if (options.maxMemory !== undefined) {
+            const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
+            const estimate = estimateMemory(model, await scanFacts(source.file, source.options), source.tasks, memory);
+            terminal.note(memoryLine(label, estimate));
+            strips = estimate.strips;
+          }
+          const predictions = await predictVolume(model, await openScan(source.file, source.options), {
+            ...inference,
+            tasks: source.tasks.map((index) => taskName(model, index)),
+            strips,
+            signal,
+            onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
+          });
+          made.push(...predictions.map((prediction) => ({ input: source.file, prediction })));
+        }
+        return made;
+      }
+    } finally {
+      model.network.dispose();
+    }
+  });
+}
+
+/** All that the model could write for a scan, in this call or in another. */
+function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
+  return {
+    folder,
+    tasks: [...plan.tasks.map(({ name }) => name), syntheticTaskName],
+    labelMaps: plan.datasets.map(({ name }) => name),
+  };
+}
+
+function maskTable(rows: readonly ReturnType<typeof describe>[]): string {
+  return formatTable(
+    ['mask', 'task', 'voxels', 'volume (ml)'],
+    rows.map((row) => [row.output, row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
   );
 }
 
@@ -113,51 +211,4 @@ function statusLine(
   const done = (pass + window / windows) / passes;
   const seconds = (performance.now() - started) / 1000;
   return `${label} ${progressBar(done)} ${Math.round(done * 100)} %, ${slices} slices final, ${formatDuration((seconds / done) * (1 - done))} left`;
-}
-
-/** The images that were named, and all images of folders that were named. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_USAGE when masks would collide */
-async function imageFiles(inputs: readonly string[]): Promise<string[]> {
-  const files: string[] = [];
-  for (const input of inputs) {
-    if (!existsSync(input)) {
-      throw new VersemiError('FILE_NOT_FOUND', {
-        file: input,
-        expected: 'an image or a folder of images',
-        remedy: 'Check the path.',
-      });
-    }
-    if (!statSync(input).isDirectory()) {
-      files.push(input);
-      continue;
-    }
-    const inside = (await readdir(input)).filter((name) => imageEnding.test(name)).sort();
-    if (inside.length === 0) {
-      throw new VersemiError('FILE_NOT_FOUND', {
-        file: input,
-        expected: 'images (.nii, .nii.gz, .hdr, .h5)',
-        found: 'none in this folder',
-        remedy: 'Name the folder that holds the images themselves.',
-      });
-    }
-    files.push(...inside.map((name) => join(input, name)));
-  }
-  const byStem = new Map<string, string>();
-  for (const file of new Set(files)) {
-    const other = byStem.get(stem(file));
-    if (other !== undefined) {
-      throw new VersemiError('USAGE', {
-        field: 'input',
-        expected: 'images whose masks have different names',
-        found: `${other} and ${file}`,
-        remedy: 'Give them in two calls with different --out folders.',
-      });
-    }
-    byStem.set(stem(file), file);
-  }
-  return [...byStem.values()];
-}
-
-/** File name without folder and ending. */
-function stem(file: string): string {
-  return basename(file).replace(imageEnding, '');
 }

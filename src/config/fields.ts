@@ -101,6 +101,12 @@ export function optionalFlag({ explanation }: Spec<boolean>): z.ZodOptional<z.Zo
   return schema;
 }
 
+export function optionalInteger({ range: [low, high], explanation }: NumberSpec<number>): z.ZodOptional<z.ZodNumber> {
+  const schema = z.int().gte(low).lte(high).optional();
+  fieldNotes.add(schema, { range: `an integer in [${low}, ${high}]`, explanation });
+  return schema;
+}
+
 export function choice<const T extends readonly [string, ...string[]]>(
   names: T,
   spec: Spec<T[number]>,

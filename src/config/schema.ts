@@ -8,6 +8,7 @@ import {
   integerOrNull,
   integerTriple,
   optionalFlag,
+  optionalInteger,
   overrides,
   real,
   realOrNull,
@@ -176,6 +177,11 @@ const task = z.strictObject({
     `a list of label values in [${labelRange[0]}, ${labelRange[1]}]`,
     { explanation: 'Label values of the dataset that together are the foreground of the task.' },
   ),
+  writtenAs: optionalInteger({
+    range: labelRange,
+    explanation:
+      "Value of the task in a label map (nnU-Net's regions_class_order); left out: its smallest label that no task of fewer labels has.",
+  }),
 });
 
 /** Convolutions per level when the plan does not say: the paper's V-Net, its last number repeated for deeper networks. */

@@ -14,6 +14,10 @@ export function isImage(name: string): boolean {
   return endings.test(name);
 }
 
+export function isHdf5(name: string): boolean {
+  return /\.(h5|hdf5)$/i.test(name);
+}
+
 /** Case id of a file: its name without folder and ending. */
 export function caseId(file: string): string {
   return basename(file).replace(endings, '');
@@ -52,7 +56,7 @@ const slicesFolder = /(^|_)slices$/i;
 
 /** HDF5 files of a folder and of the folders in it, relative to it, in order of name, and folders of slices. */
 export async function hdf5Names(folder: string): Promise<{ readonly names: string[]; readonly slices: string[] }> {
-  const wanted = ({ name, isFolder }: { name: string; isFolder: boolean }) => !isFolder && /\.(h5|hdf5)$/i.test(name);
+  const wanted = ({ name, isFolder }: { name: string; isFolder: boolean }) => !isFolder && isHdf5(name);
   const entries = await entriesOf(folder);
   const folders = entries.filter(({ isFolder }) => isFolder).map(({ name }) => name);
   const names = entries.filter(wanted).map(({ name }) => name);
@@ -114,7 +118,7 @@ export function containedPath(folder: string, path: string, listedIn: string, ou
     expected: 'paths inside of the folder of the dataset, relative to it',
     found: shown(path),
     remedy:
-      'Link the files into the folder; or, if you know who wrote the description, allow them (versemi plan --files-outside, or filesOutside of the dataset in the plan).',
+      'Link the files into the folder; or, if you know who wrote the description, allow them (--files-outside of versemi plan and predict, or `filesOutside` of the dataset in the plan).',
   });
 }
 

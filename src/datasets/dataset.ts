@@ -21,6 +21,8 @@ export interface OpenDatasetOptions {
   readonly keys?: Hdf5Keys | undefined;
   /** True: dataset.json may name files outside of the folder. Default false. */
   readonly filesOutside?: boolean | undefined;
+  /** True: cases whose files are missing or damaged are kept, so that reading each tells. Default false: they are refused at once. */
+  readonly lenient?: boolean | undefined;
 }
 
 /** Opens a dataset as a plan describes it. @throws as {@link openDataset} */
@@ -84,21 +86,21 @@ async function readCases(
   format: Dataset['format'],
   folder: string,
   description: Description | undefined,
-  { keys, filesOutside = false }: OpenDatasetOptions,
+  { keys, filesOutside = false, lenient = false }: OpenDatasetOptions,
 ): Promise<DatasetCases> {
-  if (format === 'hdf5') return readHdf5Folder(folder, keys);
+  if (format === 'hdf5') return readHdf5Folder(folder, keys, lenient);
   if (format === 'images') return readImageFolder(folder);
   if (description === undefined) {
     throw new VersemiError('DATASET_INVALID', {
       file: folder,
       expected: `a dataset.json, as the format ${format} demands`,
       found: 'none',
-      remedy: 'Add dataset.json, or set the format to auto.',
+      remedy: 'Add dataset.json, or set `format` of the dataset in the plan to auto.',
     });
   }
   return format === 'nnunet'
-    ? readNnunet(folder, description, filesOutside)
-    : readDecathlon(folder, description, filesOutside);
+    ? readNnunet(folder, description, { filesOutside, lenient })
+    : readDecathlon(folder, description, { filesOutside, lenient });
 }
 
 async function detect(folder: string, description: Description | undefined): Promise<Dataset['format']> {

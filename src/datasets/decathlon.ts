@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { caseId, containedPath, labelsLeftOver, requireFiles } from './case-files.js';
 import type { DescribedCase, Description } from './description.js';
-import type { CaseFiles, DatasetCases } from './types.js';
+import type { CaseFiles, DatasetCases, ReadCasesOptions } from './types.js';
 
 /**
  * Cases of a folder in the form of the Medical Segmentation Decathlon: dataset.json lists `training` and `test`. An entry
@@ -14,7 +14,7 @@ import type { CaseFiles, DatasetCases } from './types.js';
 export async function readDecathlon(
   folder: string,
   description: Description,
-  filesOutside: boolean,
+  { filesOutside, lenient }: ReadCasesOptions,
 ): Promise<DatasetCases> {
   if (description.training === undefined) {
     throw new VersemiError('DATASET_INVALID', {
@@ -22,14 +22,15 @@ export async function readDecathlon(
       field: 'training',
       expected: 'a list of cases',
       found: 'nothing',
-      remedy: 'Add the list, or set the format to auto.',
+      remedy: 'Add the list, or set `format` of the dataset in the plan to auto.',
     });
   }
   const cases = description.training.map((entry) => caseOf(entry));
   const test = (description.test ?? []).map((entry) => caseOf(entry));
   // Many copies of the Decathlon come without their test images; a test case is required only once somebody asks for it.
+  const required = lenient ? [] : cases;
   requireFiles(
-    cases.flatMap(({ id, image, label }) => [
+    required.flatMap(({ id, image, label }) => [
       { id, file: image, role: 'image' as const },
       ...(label === undefined ? [] : [{ id, file: label, role: 'label' as const }]),
     ]),

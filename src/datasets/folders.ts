@@ -1,5 +1,5 @@
 import { dirname, join } from 'node:path';
-import { VersemiError } from '../errors.js';
+import { isVersemiError, VersemiError } from '../errors.js';
 import { caseId, hdf5Names, labelsLeftOver, volumeNames } from './case-files.js';
 import { withHdf5Contents } from './hdf5.js';
 import { type Hdf5Keys, type Hdf5Role, keysOf } from './hdf5-keys.js';
@@ -9,9 +9,10 @@ import type { CaseFiles, DatasetCases } from './types.js';
  * Cases of a folder of HDF5 files, each with an image and, where labelled, a label map: ID.h5, one file per folder
  * (ID/anything.h5), or folders of files (data/ID.h5). Files of 2-D slices are left out beside volumes.
  * @param keys names of the arrays; default: the usual ones
+ * @param lenient true: a file that cannot be read is kept as a case with a label, so that reading it says what is wrong
  * @throws VERSEMI_DATASET_INVALID, and what a file that is not HDF5 gives
  */
-export async function readHdf5Folder(folder: string, keys?: Hdf5Keys): Promise<DatasetCases> {
+export async function readHdf5Folder(folder: string, keys?: Hdf5Keys, lenient = false): Promise<DatasetCases> {
   const { names, slices } = await hdf5Names(folder);
   if (names.length === 0) throw empty(folder, 'files ID.h5 or ID/*.h5');
   const found: { readonly name: string; readonly labeled: boolean; readonly slice: boolean }[] = [];
@@ -21,6 +22,9 @@ export async function readHdf5Folder(folder: string, keys?: Hdf5Keys): Promise<D
       const imageKey = only(contents.names, 'image', keys, image);
       const labeled = hasLabel(contents.names, keys, image);
       return { labeled, slice: contents.shapeOf(imageKey)?.length === 2 };
+    }).catch((error: unknown) => {
+      if (lenient && isVersemiError(error)) return { labeled: true, slice: false };
+      throw error;
     });
     found.push({ name, ...facts });
   }
@@ -69,7 +73,7 @@ function only(names: readonly string[], role: Hdf5Role, keys: Hdf5Keys | undefin
     field: role,
     expected: given === undefined ? `one array of the ${role}, named ${role}` : `an array named ${given}`,
     found: others.length > 0 ? [key, ...others].join(' and ') : names.slice(0, 10).join(', ') || 'no names at all',
-    remedy: 'Name the arrays: versemi plan --keys IMAGE,LABEL, or `keys` of the dataset in the plan.',
+    remedy: 'Name the arrays: --keys IMAGE,LABEL of versemi plan and predict, or `keys` of the dataset in the plan.',
   });
 }
 

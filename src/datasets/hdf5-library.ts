@@ -40,6 +40,8 @@ interface Hdf5Module {
     strides: readonly bigint[],
     pointer: bigint,
   ): number;
+  /** @returns eight bytes */
+  create_object_reference(id: bigint, path: string): readonly number[];
   activate_throwing_error_handler(): number;
   _malloc(bytes: number): number;
   _free(pointer: number): void;
@@ -76,6 +78,8 @@ export interface Hdf5File {
   names(): string[];
   kind(path: string): Hdf5Kind;
   facts(path: string): Hdf5Facts;
+  /** Address of an object's header in the file, links followed. */
+  address(path: string): number;
   filters(path: string): readonly { readonly id: number; readonly name: string }[];
   /**
    * Elements as stored but little-endian, the last index fastest.
@@ -167,6 +171,10 @@ function fileOf(module: Hdf5Module, id: bigint, sizeBytes: number): Hdf5File {
     names: () => module.get_names(id, '/', false),
     kind: (path) => kinds[module.get_type(id, path)] ?? 'something else',
     facts: (path) => module.get_dataset_metadata(id, path),
+    address(path) {
+      // A reference is the address in little-endian bytes.
+      return module.create_object_reference(id, path).reduceRight((value, byte) => value * 256 + byte, 0);
+    },
     filters: (path) => module.get_dataset_filters(id, path),
     read(path, shape, elementBytes, begin, end) {
       const count = [end - begin, ...shape.slice(1)];

@@ -1,9 +1,11 @@
+import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { VersemiError } from '../errors.js';
 import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
 import { type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { elementType, type ReadBytes, unusual } from './hdf5-datatype.js';
 import { type Hdf5Role, keysOf } from './hdf5-keys.js';
 import { type Hdf5File, withHdf5File } from './hdf5-library.js';
 import type { DatatypeName } from './nifti-header.js';
@@ -33,9 +35,9 @@ export interface Hdf5Array {
 
 /** @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_FORMAT, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED */
 export async function readHdf5(file: string, options: ReadHdf5Options = {}): Promise<Hdf5Array> {
-  return withFile(file, (hdf5) => {
+  return withFile(file, (hdf5, read) => {
     const key = arrayOf(hdf5, file, options);
-    const array = describe(hdf5, file, key);
+    const array = describe(hdf5, file, key, read);
     const sizeVoxels = array.shape as unknown as Triple;
     const [sizeX, sizeY, sizeZ] = sizeVoxels;
     const spacingMm = options.spacingMm ?? [1, 1, 1];
@@ -60,8 +62,8 @@ export async function hdf5Facts(
   file: string,
   options: ReadHdf5Options = {},
 ): Promise<Omit<Volume, 'data'> & { readonly bytesPerVoxel: number }> {
-  return withFile(file, (hdf5) => {
-    const { shape, elementBytes } = describe(hdf5, file, arrayOf(hdf5, file, options));
+  return withFile(file, (hdf5, read) => {
+    const { shape, elementBytes } = describe(hdf5, file, arrayOf(hdf5, file, options), read);
     const spacingMm = options.spacingMm ?? [1, 1, 1];
     return {
       sizeVoxels: shape as unknown as Triple,
@@ -95,10 +97,9 @@ function arrayOf(hdf5: Hdf5File, file: string, { key: asked, role = 'image' }: R
   const [key, ...others] = asked === undefined ? keysOf(names, role) : [asked];
   const wrong = (expected: string, found: string, remedy: string) =>
     new VersemiError('FILE_FORMAT', { file, field: asked ?? role, expected, found, remedy });
-  if (key === undefined)
-    throw wrong(`an array named "${role}"`, listed(names), `Rename the array of the ${role} to "${role}".`);
-  if (others.length > 0)
-    throw wrong(`one array of the ${role}`, [key, ...others].join(' and '), `Rename the right one to "${role}".`);
+  const named = `Rename the right array to "${role}", or name it: --keys IMAGE,LABEL of versemi plan, predict and info.`;
+  if (key === undefined) throw wrong(`an array named "${role}"`, listed(names), named);
+  if (others.length > 0) throw wrong(`one array of the ${role}`, [key, ...others].join(' and '), named);
   const kind = hdf5.kind(key);
   if (kind === 'array') return key;
   if (kind === 'external link') throw elsewhere(file, key, 'a link into another file');
@@ -143,7 +144,7 @@ const largestRatio = 1032;
 /** Arrays of up to this size are read whatever the file's size, since chunks that were never written take no room in it. */
 const alwaysReadBytes = 16 << 20;
 
-function describe(hdf5: Hdf5File, file: string, key: string): ArrayFacts {
+function describe(hdf5: Hdf5File, file: string, key: string, read: ReadBytes): ArrayFacts {
   const { type, size, signed, vlen, littleEndian, enum_type, shape, chunks, virtual_sources } = hdf5.facts(key);
   if (virtual_sources !== undefined) throw elsewhere(file, key, 'a virtual dataset');
   const unsupported = (expected: string, found: string, remedy: string) =>
@@ -164,6 +165,13 @@ function describe(hdf5: Hdf5File, file: string, key: string): ArrayFacts {
       'Write the array as float32 or as an integer type.',
     );
   }
+  const odd = oddLayout(hdf5, key, read);
+  if (odd !== undefined)
+    throw unsupported(
+      'whole bytes of integers, or floats as IEEE 754 has them (float16, float32, float64)',
+      odd,
+      'Write the array as float32 or as an integer type.',
+    );
   if (shape === null || shape.length !== 3 || shape.some((length) => !(length >= 1)))
     throw unsupported('a 3-D array', `shape [${(shape ?? []).join(', ')}]`, 'Write one 3-D array [x, y, z] per case.');
   const filters = hdf5.filters(key);
@@ -182,6 +190,12 @@ function describe(hdf5: Hdf5File, file: string, key: string): ArrayFacts {
   }
   const half = real && size === 2;
   return { datatype: datatype as DatatypeName, shape, elementBytes: size, chunkLength: chunks?.[0] ?? 1, half };
+}
+
+/** What is unusual about the elements of an array; undefined when nothing is. */
+function oddLayout(hdf5: Hdf5File, key: string, read: ReadBytes): string | undefined {
+  const type = elementType(read, hdf5.address(key));
+  return type === undefined ? 'a type that the file keeps among its shared messages' : unusual(type);
 }
 
 /** H5T_class_t */
@@ -266,16 +280,26 @@ function floatsFromHalves(bytes: Uint8Array, count: number): Float32Array {
   return result;
 }
 
-async function withFile<T>(file: string, use: (hdf5: Hdf5File) => T): Promise<T> {
+async function withFile<T>(file: string, use: (hdf5: Hdf5File, read: ReadBytes) => T): Promise<T> {
   return withRegularFile(file, async ({ handle, sizeBytes }) => {
     await checkSignature(handle, sizeBytes, file);
     try {
-      return await withHdf5File(handle, sizeBytes, use);
+      return await withHdf5File(handle, sizeBytes, (hdf5) => use(hdf5, bytesOf(handle, sizeBytes)));
     } catch (error) {
       if (error instanceof VersemiError) throw error;
       throw libraryError(error, file);
     }
   });
+}
+
+function bytesOf({ fd }: FileHandle, sizeBytes: number): ReadBytes {
+  return (position, length) => {
+    if (!(position >= 0 && length >= 0 && position + length <= sizeBytes))
+      throw new RangeError(`bytes ${position} to ${position + length} of a file of ${sizeBytes}`);
+    const bytes = new Uint8Array(length);
+    if (readSync(fd, bytes, 0, length, position) < length) throw new RangeError('the file became shorter');
+    return new DataView(bytes.buffer);
+  };
 }
 
 /** An HDF5 file starts with this signature at byte 0, 512, 1024, 2048, ... (HDF5 file format specification, II.A). */

@@ -59,7 +59,7 @@ export function channelIndex(dataset: Dataset, channel: number | string): number
     field: 'channel',
     expected: modalities.map((name, i) => `${i} (${name})`).join(' or '),
     found: String(channel),
-    remedy: 'Correct the channel in the plan.',
+    remedy: 'Correct `channel` of the dataset in the plan, or the names of the modalities in dataset.json.',
   });
 }
 
@@ -75,8 +75,8 @@ export async function caseFacts(
 
 /** Header of a scan, in canonical orientation: what `estimateMemory` asks for. @throws as `readVolume` */
 export async function scanFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
-  const { geometry, bytesPerVoxel } = await imageFacts(file, options);
-  return { geometry: canonicalGeometry(geometry), bytesPerVoxel };
+  const { geometry, ...facts } = await imageFacts(file, options);
+  return { geometry: canonicalGeometry(geometry), ...facts };
 }
 
 /** Where the image of a case is, and how it is read. */

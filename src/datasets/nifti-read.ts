@@ -6,9 +6,17 @@ import { host } from '../wasm/host.js';
 import { type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
 import { voxelsFromBytes } from './voxel-arrays.js';
 
-export interface ParseNiftiOptions {
+/** Which volume of a file that holds several. */
+export interface ChannelOptions {
   /** Which 3-D volume of a file with more dimensions, counted along t, then u, v, w. */
   readonly channel?: number;
+  /** Instead of `channel`: which one where there are several. */
+  readonly channelOfSeveral?: number;
+  /** What the file is, for the remedy where it holds several volumes; default 'image'. */
+  readonly role?: 'image' | 'label';
+}
+
+export interface ParseNiftiOptions extends ChannelOptions {
   /** Voxel bytes of an .img file, inflated; absent when they follow the header in the same file. */
   readonly imageBytes?: Uint8Array;
   /** Name of the .img file, for error sentences. */
@@ -37,7 +45,7 @@ export function scaled({ volume, slope, intercept }: UnscaledVolume): Volume {
  */
 export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNiftiOptions = {}): UnscaledVolume {
   const header = parseNiftiHeader(bytes, file);
-  const channel = chooseChannel(header, options.channel, file);
+  const channel = chooseChannel(header, options, file);
   const { sizeVoxels, affine, forms, slope, intercept } = header;
   const data = storedVoxels(header, bytes, file, options, channel);
   return { volume: { data, sizeVoxels, spacingMm: columnNorms(affine), affine, forms, file }, slope, intercept };
@@ -46,9 +54,10 @@ export function parseUnscaled(bytes: Uint8Array, file: string, options: ParseNif
 /** @throws VERSEMI_FORMAT_UNSUPPORTED when there are several volumes and none is chosen; VERSEMI_MODALITY_MISSING */
 export function chooseChannel(
   header: Pick<NiftiHeader, 'volumes' | 'shape'>,
-  channel: number | undefined,
+  options: ChannelOptions,
   file: string,
 ): number {
+  const channel = options.channel ?? (header.volumes === 1 ? undefined : options.channelOfSeveral);
   if (channel === undefined) {
     if (header.volumes === 1) return 0;
     throw new VersemiError('FORMAT_UNSUPPORTED', {
@@ -56,7 +65,10 @@ export function chooseChannel(
       field: 'shape',
       expected: 'one 3-D volume',
       found: `${header.volumes} volumes, shape ${header.shape.join(' x ')}`,
-      remedy: `Choose one with the option channel (0 to ${header.volumes - 1}).`,
+      remedy:
+        options.role === 'label'
+          ? 'Keep the volume of the labels only, for example with nibabel or fslroi.'
+          : `Choose one: --channel 0 to ${header.volumes - 1} of versemi predict, \`channel\` of the dataset in the plan or of the call.`,
     });
   }
   if (!Number.isInteger(channel) || channel < 0 || channel >= header.volumes) {

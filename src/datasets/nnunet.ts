@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { containedPath, entriesOf, isImage, labelsLeftOver, requireFiles } from './case-files.js';
 import type { Description } from './description.js';
-import type { CaseFiles, DatasetCases, LeftOut } from './types.js';
+import type { CaseFiles, DatasetCases, LeftOut, ReadCasesOptions } from './types.js';
 
 /**
  * Cases of an nnU-Net raw folder: imagesTr/ID_0000.nii.gz, ID_0001.nii.gz ... (one file per modality), labelsTr/ID.nii.gz;
@@ -13,15 +13,16 @@ import type { CaseFiles, DatasetCases, LeftOut } from './types.js';
 export async function readNnunet(
   folder: string,
   description: Description,
-  filesOutside: boolean,
+  { filesOutside, lenient }: ReadCasesOptions,
 ): Promise<DatasetCases> {
   const modalities = description.modalities ?? ['image'];
   const ending = description.fileEnding ?? '.nii.gz';
   const { cases, leftOut } =
     description.listed === undefined
-      ? await scan(folder, 'Tr', modalities, ending)
-      : { cases: listed(folder, description, modalities, filesOutside), leftOut: [] };
-  if (cases.length === 0) {
+      ? await scan(folder, 'Tr', modalities, ending, lenient)
+      : { cases: listed(folder, description, modalities, { filesOutside, lenient }), leftOut: [] };
+  const { cases: test, leftOut: leftOutOfTest } = await scan(folder, 'Ts', modalities, ending, lenient);
+  if (cases.length === 0 && !(lenient && test.length > 0)) {
     throw new VersemiError('DATASET_INVALID', {
       file: join(folder, 'imagesTr'),
       expected: `files named ID_0000${ending}`,
@@ -29,8 +30,15 @@ export async function readNnunet(
       remedy: 'Check file_ending in dataset.json and the names of the files.',
     });
   }
-  const { cases: test } = await scan(folder, 'Ts', modalities, ending);
-  return { cases, test, leftOut: [...leftOut, ...(await labelsLeftOver(join(folder, 'labelsTr'), cases))] };
+  return {
+    cases,
+    test,
+    leftOut: [
+      ...leftOut,
+      ...(lenient ? leftOutOfTest : []),
+      ...(await labelsLeftOver(join(folder, 'labelsTr'), cases)),
+    ],
+  };
 }
 
 async function scan(
@@ -38,6 +46,7 @@ async function scan(
   suffix: 'Tr' | 'Ts',
   modalities: readonly string[],
   ending: string,
+  lenient: boolean,
 ): Promise<{ readonly cases: CaseFiles[]; readonly leftOut: LeftOut[] }> {
   const images = join(folder, `images${suffix}`);
   if (!existsSync(images)) return { cases: [], leftOut: [] };
@@ -49,6 +58,10 @@ async function scan(
   const ids = new Set<string>();
   for (const name of names) {
     const id = /^(.+)_\d{4}$/.exec(name.slice(0, name.length - ending.length))?.[1];
+    if (id === undefined && lenient) {
+      leftOut.push({ file: join(images, name), reason: `its name does not end with _0000${ending}` });
+      continue;
+    }
     if (id === undefined) {
       throw new VersemiError('DATASET_INVALID', {
         file: join(images, name),
@@ -61,12 +74,13 @@ async function scan(
   }
   const cases = [...ids].map((id): CaseFiles => {
     const channels = modalities.map((_, i) => join(images, `${id}_${String(i).padStart(4, '0')}${ending}`));
-    requireModalities(id, channels, modalities);
+    if (!lenient) requireModalities(id, channels, modalities);
     const label = join(folder, `labels${suffix}`, `${id}${ending}`);
     return { id, image: channels[0]!, channels, ...(existsSync(label) ? { label } : {}) };
   });
   const used = new Set(cases.flatMap(({ channels }) => channels));
-  const further = names.map((name) => join(images, name)).filter((file) => !used.has(file));
+  const told = new Set(leftOut.map(({ file }) => file));
+  const further = names.map((name) => join(images, name)).filter((file) => !used.has(file) && !told.has(file));
   const reason = `dataset.json names ${modalities.length === 1 ? 'one modality' : `${modalities.length} modalities`}`;
   return { cases, leftOut: [...leftOut, ...further.map((file) => ({ file, reason }))] };
 }
@@ -87,7 +101,7 @@ function listed(
   folder: string,
   description: Description,
   modalities: readonly string[],
-  filesOutside: boolean,
+  { filesOutside, lenient }: ReadCasesOptions,
 ): CaseFiles[] {
   const path = (named: string) => containedPath(folder, named, description.file, filesOutside);
   const cases = Object.entries(description.listed!).map(([id, entry]): CaseFiles => {
@@ -101,12 +115,13 @@ function listed(
         remedy: 'List one image per modality.',
       });
     }
-    requireModalities(id, channels, modalities);
+    if (!lenient) requireModalities(id, channels, modalities);
     const label = entry.label === undefined ? {} : { label: path(entry.label) };
     return { id, image: channels[0]!, channels, ...label };
   });
+  const required = lenient ? [] : cases;
   requireFiles(
-    cases.flatMap(({ id, label }) => (label === undefined ? [] : [{ id, file: label, role: 'label' as const }])),
+    required.flatMap(({ id, label }) => (label === undefined ? [] : [{ id, file: label, role: 'label' as const }])),
     description.file,
   );
   return cases;

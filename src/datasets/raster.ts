@@ -8,7 +8,7 @@ import type { Triple, VoxelArray } from '../volume/volume.js';
 import { leaves } from './case-files.js';
 import { readCompressed, readRange } from './files.js';
 import { parseMetaImageHeader } from './metaimage-header.js';
-import { chooseChannel, type UnscaledVolume } from './nifti-read.js';
+import { type ChannelOptions, chooseChannel, type UnscaledVolume } from './nifti-read.js';
 import { parseNrrdHeader } from './nrrd-header.js';
 import { datatypeBytes, type RasterHeader } from './raster-header.js';
 import { voxelsFromBytes } from './voxel-arrays.js';
@@ -32,10 +32,10 @@ const largestRatio = 1032;
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_FORMAT,
  *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_DATASET_INVALID (voxels outside of the header's folder), VERSEMI_MODALITY_MISSING
  */
-export async function readRaster(file: string, channel: number | undefined): Promise<UnscaledVolume> {
+export async function readRaster(file: string, options: ChannelOptions): Promise<UnscaledVolume> {
   const header = await rasterHeader(file);
   const { sizeVoxels, volumes } = sizesOf(header);
-  const chosen = chooseChannel({ shape: header.shape, volumes }, channel, file);
+  const chosen = chooseChannel({ shape: header.shape, volumes }, options, file);
   const data = volumeOf(await voxelsOf(header, file), header, chosen);
   return { volume: { data, sizeVoxels, ...placed(header), file }, slope: 1, intercept: 0 };
 }
@@ -57,12 +57,12 @@ export async function filesOfRaster(file: string): Promise<string[]> {
 /** What the header says. @throws as {@link readRaster}, as far as the header shows it */
 export async function rasterFacts(
   file: string,
-): Promise<{ readonly geometry: Geometry; readonly bytesPerVoxel: number }> {
+): Promise<{ readonly geometry: Geometry; readonly bytesPerVoxel: number; readonly volumes: number }> {
   const header = await rasterHeader(file);
   const { sizeVoxels, volumes } = sizesOf(header);
   const isText = header.encoding === 'text' || header.encoding === 'hex';
   const bytesPerVoxel = (datatypeBytes[header.datatype] + (isText ? mostTextBytes : 0)) * volumes;
-  return { geometry: { sizeVoxels, ...placed(header), file }, bytesPerVoxel };
+  return { geometry: { sizeVoxels, ...placed(header), file }, bytesPerVoxel, volumes };
 }
 
 function placed({ affine }: RasterHeader): Pick<Geometry, 'affine' | 'spacingMm'> {

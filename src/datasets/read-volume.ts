@@ -3,6 +3,7 @@ import { VersemiError } from '../errors.js';
 import { columnNorms, orientationCode } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
+import { isHdf5 } from './case-files.js';
 import { type Capacity, readInflated, readStart } from './files.js';
 import { hdf5Facts, readHdf5 } from './hdf5.js';
 import type { Hdf5Role } from './hdf5-keys.js';
@@ -23,15 +24,15 @@ export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;
-  /** HDF5: what is read of the file; default 'image'. */
+  /** What is read: of an HDF5 file the array; default 'image'. */
   readonly role?: Hdf5Role;
   /** A file with more than one 3-D volume: which one. */
   readonly channel?: number;
+  /** Instead of `channel`: which one where there are several; a file of one volume is taken as it is. */
+  readonly channelOfSeveral?: number;
   /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
   readonly spacingMm?: Triple;
 }
-
-const hdf5Ending = /\.(h5|hdf5)$/i;
 
 /**
  * Reads a volume in stored orientation, the scaling of its header applied: NIfTI (.nii, .hdr with .img, each also .gz; what
@@ -45,12 +46,14 @@ export async function readVolume(file: string, options: ReadVolumeOptions = {}):
 
 /** As {@link readVolume}, voxels as stored: those of a CT are 16-bit integers. @throws as {@link readVolume} */
 export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
-  if (hdf5Ending.test(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
-  if (isRaster(file)) return readRaster(file, options.channel);
+  if (isHdf5(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
+  if (isRaster(file)) return readRaster(file, options);
   const { bytes, ...parts } = await niftiParts(file);
   return parseUnscaled(bytes, file, {
     ...parts,
     ...(options.channel === undefined ? {} : { channel: options.channel }),
+    ...(options.role === undefined ? {} : { role: options.role }),
+    ...(options.channelOfSeveral === undefined ? {} : { channelOfSeveral: options.channelOfSeveral }),
   });
 }
 
@@ -60,6 +63,8 @@ export interface ImageFacts {
   readonly geometry: Geometry;
   /** Bytes of memory per voxel of the image while it is read and kept as it is stored. */
   readonly bytesPerVoxel: number;
+  /** How many 3-D volumes the file holds. */
+  readonly volumes: number;
 }
 
 /** A file of one chunk lies whole in memory of the library's own; then the axes are exchanged: three times in all. */
@@ -67,9 +72,9 @@ const hdf5Copies = 3;
 
 /** Reads a header only. @throws as {@link readVolume}, as far as the header shows it */
 export async function imageFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
-  if (hdf5Ending.test(file)) {
+  if (isHdf5(file)) {
     const { bytesPerVoxel, ...geometry } = await hdf5Facts(file, options);
-    return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel };
+    return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel, volumes: 1 };
   }
   if (isRaster(file)) return rasterFacts(file);
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
@@ -80,7 +85,7 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
   const { sizeVoxels, affine, bytesPerVoxel, volumes } = header;
   const geometry = { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
   // All volumes of a 4-D file are inflated together.
-  return { geometry, bytesPerVoxel: bytesPerVoxel * volumes };
+  return { geometry, bytesPerVoxel: bytesPerVoxel * volumes, volumes };
 }
 
 /** What a file says of its image; statistics are over all voxels, all volumes of a 4-D file, after scaling. */
@@ -104,7 +109,7 @@ export interface ImageInfo {
 
 /** Geometry, datatype and statistics of an image file. @throws as {@link readVolume} */
 export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, 'channel'> = {}): Promise<ImageInfo> {
-  if (hdf5Ending.test(file)) {
+  if (isHdf5(file)) {
     const { datatype, shape, volume } = await readHdf5(file, options);
     return { ...describe(volume.sizeVoxels, volume.affine), datatype, ...statistics(volume.data, 1, 0), shape };
   }

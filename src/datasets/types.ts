@@ -57,6 +57,14 @@ export interface DatasetCases {
   readonly leftOut?: readonly LeftOut[];
 }
 
+/** How a reader of one form takes what a description says. */
+export interface ReadCasesOptions {
+  /** The description may name files outside of the folder. */
+  readonly filesOutside: boolean;
+  /** Cases whose files are missing are kept: reading them fails. */
+  readonly lenient: boolean;
+}
+
 /** A case that has been read and checked: all voxels finite, image and label in canonical orientation (RAS+). */
 export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<Float32Array>> {
   readonly id: string;

@@ -92,7 +92,7 @@ async function matchDataset(
 /** How the plan opens a dataset. */
 function howInPlan(name: string, { datasets }: Plan): OpenDatasetOptions {
   const planned = datasets.find((dataset) => dataset.name === name);
-  return { keys: planned?.keys, filesOutside: planned?.filesOutside };
+  return { keys: planned?.keys, filesOutside: planned?.filesOutside, lenient: true };
 }
 
 /** The name under which the plan knows a dataset; undefined where it does not. */

@@ -15,6 +15,14 @@ export interface EvaluateCasesOptions extends Omit<EvaluateOptions, 'onProgress'
   readonly onEstimate?: ((id: string, estimate: MemoryEstimate) => void) | undefined;
   /** Called after each window of a case. */
   readonly onProgress?: (progress: CaseProgress) => void;
+  /**
+   * Does the work of one case, and may give undefined where that fails: the case then has no outcomes, and the next follows.
+   * Default: a failure ends the evaluation.
+   */
+  readonly attempt?: (
+    place: CasePlace,
+    work: () => Promise<readonly CaseOutcome[]>,
+  ) => Promise<readonly CaseOutcome[] | undefined>;
 }
 
 export interface EvaluateDatasetOptions extends EvaluateCasesOptions {
@@ -27,7 +35,7 @@ export interface EvaluateDatasetOptions extends EvaluateCasesOptions {
 }
 
 /** Which case of a dataset is being worked on. */
-interface CasePlace {
+export interface CasePlace {
   readonly dataset: string;
   readonly id: string;
   /** Counts from 1. */
@@ -91,20 +99,22 @@ export async function* evaluateDataset(
 export async function* evaluateSelected(
   model: Segmenter,
   { opened: dataset, tasks, cases, selection }: SelectedDataset,
-  { onEstimate, onProgress, ...options }: EvaluateCasesOptions = {},
+  { onEstimate, onProgress, attempt = (_, work) => work(), ...options }: EvaluateCasesOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
   const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
   for (const [i, files] of cases.entries()) {
     throwIfAborted(options.signal, 'evaluation');
     const place: CasePlace = { dataset: dataset.name, id: files.id, index: i + 1, total: cases.length };
-    const strips = await stripsBefore(model, dataset, files, channel, tasks, { ...options, onEstimate });
-    const { label, ...opened } = await openCase(dataset, files, { channel });
-    const outcomes = await evaluateCase(model, { ...opened, label: label! }, dataset.name, tasks, {
-      ...options,
-      ...strips,
-      onProgress: (progress) => onProgress?.({ ...place, ...progress }),
+    const outcomes = await attempt(place, async () => {
+      const strips = await stripsBefore(model, dataset, files, channel, tasks, { ...options, onEstimate });
+      const { label, ...opened } = await openCase(dataset, files, { channel });
+      return evaluateCase(model, { ...opened, label: label! }, dataset.name, tasks, {
+        ...options,
+        ...strips,
+        onProgress: (progress) => onProgress?.({ ...place, ...progress }),
+      });
     });
-    yield { ...place, selection, outcomes };
+    yield { ...place, selection, outcomes: outcomes ?? [] };
   }
 }
 
@@ -134,6 +144,8 @@ export interface EvaluationFacts {
   readonly weights?: NonNullable<Evaluation['weights']>;
   /** One per dataset. */
   readonly selections?: NonNullable<Evaluation['selections']>;
+  /** Cases that could not be compared. */
+  readonly failures?: NonNullable<Evaluation['failures']>;
 }
 
 /** Gathers outcomes into what `versemi evaluate` writes. */

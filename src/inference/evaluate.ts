@@ -34,6 +34,8 @@ export interface Evaluation {
   /** Per dataset, which cases these are and what the model knew of them. */
   readonly selections?: readonly CaseSelection[];
   readonly cases: readonly EvaluatedCase[];
+  /** Cases that could not be read or segmented, and so are in no mean; absent where there are none. */
+  readonly failures?: readonly { readonly id: string; readonly dataset: string; readonly message: string }[];
   readonly summary: Summary;
 }
 

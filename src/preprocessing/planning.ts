@@ -140,6 +140,7 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
         name: planName(`${name}-${region.name}`),
         dataset: name,
         labels: [...region.labels],
+        ...(region.writtenAs === undefined ? {} : { writtenAs: region.writtenAs }),
       }));
     }
     return classes.map((one) => ({ name: planName(`${name}-${one.name}`), dataset: name, labels: [one.value] }));

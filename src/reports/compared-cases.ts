@@ -26,8 +26,9 @@ export function weightsOf({ weights }: ReportedEvaluation): string {
 }
 
 /** What must be known before the scores of an evaluation are believed. */
-export function warningsOf({ selections }: ReportedEvaluation): string[] {
-  return (selections ?? []).flatMap(selectionNotes);
+export function warningsOf({ selections, failures = [] }: ReportedEvaluation): string[] {
+  const unscored = failures.map(({ dataset, id, message }) => `${dataset}: ${id} is not scored. ${message}`);
+  return [...(selections ?? []).flatMap(selectionNotes), ...unscored];
 }
 
 /** An evaluation and those of its rows that are of one task. */

@@ -62,6 +62,10 @@ const evaluation = z.object({
   weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
   selections: z.array(selection).max(mostTasks).exactOptional(),
   cases: z.array(evaluatedCase).max(mostRows),
+  failures: z
+    .array(z.object({ id: name, dataset: name, message: z.string().max(20_000) }))
+    .max(mostRows)
+    .exactOptional(),
   summary: z
     .record(name, z.record(name, metricSummary))
     .refine((tasks) => Object.keys(tasks).length <= mostTasks, `more than ${mostTasks} tasks`),
@@ -70,7 +74,10 @@ const evaluation = z.object({
 export type ReportedCase = z.output<typeof evaluatedCase>;
 
 /** As much of an evaluation as reports show. */
-export type ReportedEvaluation = Pick<Evaluation, 'model' | 'device' | 'created' | 'weights' | 'selections'> & {
+export type ReportedEvaluation = Pick<
+  Evaluation,
+  'model' | 'device' | 'created' | 'weights' | 'selections' | 'failures'
+> & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];
 };

@@ -88,6 +88,71 @@ for path in ["/etc/passwd", "/dev/urandom", "/proc/self/fd/3", "other.raw"]:
 add("LZF", array(values, compression="lzf"), refused="FORMAT_UNSUPPORTED")
 add("complex", array(values.astype("c8")), refused="FORMAT_UNSUPPORTED")
 add("big-endian enumeration", array(values.astype(">i2"), dtype=h5py.enum_dtype({"A": 0}, basetype=">i2")), refused="FORMAT_UNSUPPORTED")
+
+
+def typed(make, committed=False):
+    """The values, as a type that is made by changing a copy of a common one; the bytes are what HDF5 converts them to."""
+
+    def write(file):
+        kind = make()
+        if committed:
+            kind.commit(file.id, b"kind")
+        space = h5py.h5s.create_simple((2, 3, 4))
+        h5py.h5d.create(file.id, b"image", kind, space).write(space, space, values.astype("f4"))
+
+    return write
+
+
+def floating(size, sign, exponent, mantissa, bias, base=h5py.h5t.IEEE_F32LE, norm=h5py.h5t.NORM_IMPLIED, offset=0, precision=None):
+    def make():
+        kind = base.copy()
+        kind.set_fields(sign, *exponent, *mantissa)
+        kind.set_precision(precision or 8 * size)
+        kind.set_offset(offset)
+        kind.set_size(size)
+        kind.set_ebias(bias)
+        kind.set_norm(norm)
+        return kind
+
+    return make
+
+
+def whole(precision, offset, base):
+    def make():
+        kind = base.copy()
+        kind.set_precision(precision)
+        kind.set_offset(offset)
+        return kind
+
+    return make
+
+
+def vax():
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_order(h5py.h5t.ORDER_VAX)
+    return kind
+
+
+def as_ieee(order):
+    return lambda: getattr(h5py.h5t, f"IEEE_F32{order}").copy()
+
+
+for how in ["earliest", "latest"]:
+    for committed in [False, True]:
+        name = f"{how} format{', named type' if committed else ''}"
+        for order in ["LE", "BE"]:
+            add(f"float32 {order}, {name}", typed(as_ieee(order), committed), listed(values), libver=how)
+        bfloat16 = floating(2, 15, (7, 8), (0, 7), 127, precision=16)
+        add(f"bfloat16, {name}", typed(bfloat16, committed), refused="FORMAT_UNSUPPORTED", libver=how)
+add("bfloat16 behind a user block", typed(bfloat16), refused="FORMAT_UNSUPPORTED", userblock_size=1024)
+add("bfloat16, big-endian", typed(floating(2, 15, (7, 8), (0, 7), 127, h5py.h5t.IEEE_F32BE, precision=16)), refused="FORMAT_UNSUPPORTED")
+add("float16 with another bias", typed(floating(2, 15, (10, 5), (0, 10), 16, h5py.h5t.IEEE_F16LE)), refused="FORMAT_UNSUPPORTED")
+add("float8 in 16 bits", typed(floating(2, 7, (3, 4), (0, 3), 7, h5py.h5t.IEEE_F16LE)), refused="FORMAT_UNSUPPORTED")
+add("float32 whose first bit of the fraction is stored", typed(floating(4, 31, (23, 8), (0, 23), 127, norm=h5py.h5t.NORM_MSBSET)), refused="FORMAT_UNSUPPORTED")
+add("float24 in 32 bits", typed(floating(4, 23, (16, 7), (0, 16), 63, precision=24)), refused="FORMAT_UNSUPPORTED")
+add("VAX order", typed(vax), refused="FORMAT_UNSUPPORTED")
+add("12 bits in 16", typed(whole(12, 0, h5py.h5t.STD_I16LE)), refused="FORMAT_UNSUPPORTED")
+add("12 bits in 16, the upper ones", typed(whole(12, 4, h5py.h5t.STD_U16LE)), refused="FORMAT_UNSUPPORTED")
 huge = (2000, 2000, 1000)
 add("16 GB in 1.4 KB, chunks", shaped(huge, chunks=(10, 10, 10), compression="gzip"), refused="FILE_TRUNCATED")
 add("16 GB in 1.4 KB, contiguous", shaped(huge), refused="FILE_TRUNCATED")

@@ -144,7 +144,7 @@ t.test('more than three dimensions', async (t) => {
     [12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23],
   );
   const error = await failure(() => parse(fields), 'FORMAT_UNSUPPORTED');
-  t.match(error.message, /2 x 3 x 2 x 1 x 2.*option channel/s);
+  t.match(error.message, /2 x 3 x 2 x 1 x 2.*--channel 0 to 1/s);
   for (const channel of [2, -1, 0.5])
     await failure(() => parseNifti(niftiBytes(fields), 'a.nii', { channel }), 'MODALITY_MISSING');
 });
