@@ -1,3 +1,4 @@
+import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { unzipSync } from 'fflate';
@@ -31,6 +32,28 @@ export async function mayBeDicom(path: string): Promise<boolean> {
   return isDicom(start) || isZip(start);
 }
 
+/**
+ * Whether a folder, or a folder in it, holds a DICOM file.
+ * @param depth how far down folders in it are looked into; 0: not at all
+ */
+export async function holdsDicom(folder: string, depth: number): Promise<boolean> {
+  const entries = await visibleEntries(folder);
+  for (const entry of entries)
+    if (entry.isFile() && isDicom(await fileAt(join(folder, entry.name)).start())) return true;
+  if (depth === 0) return false;
+  for (const entry of entries)
+    if (entry.isDirectory() && (await holdsDicom(join(folder, entry.name), depth - 1))) return true;
+  return false;
+}
+
+/** In order of their names. */
+async function visibleEntries(folder: string): Promise<Dirent[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    throw readError(error, folder);
+  });
+  return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
 function isZip(start: Uint8Array): boolean {
   return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
 }
@@ -54,12 +77,7 @@ export async function dicomFiles(path: string): Promise<DicomFile[]> {
 }
 
 async function collect(folder: string, found: DicomFile[]): Promise<void> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    throw readError(error, folder);
-  });
-  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const entry of entries) {
-    if (entry.name.startsWith('.')) continue;
+  for (const entry of await visibleEntries(folder)) {
     const path = join(folder, entry.name);
     // Links to folders are not followed: they may lead round in a circle.
     if (entry.isDirectory()) await collect(path, found);
