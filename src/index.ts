@@ -73,7 +73,7 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
-export { type LabelMap, labelMaps, type PaintedTask, paintedTasks } from './inference/label-map.js';
+export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
 export {
   type PredictOptions,
   type PredictProgress,

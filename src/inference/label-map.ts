@@ -11,7 +11,7 @@ export interface PaintedTask {
 }
 
 /** One label map of the masks of one dataset's tasks; its voxels are made slab by slab while they are written. */
-export interface LabelMap extends SlabbedVolume {
+export interface PaintedMap extends SlabbedVolume {
   readonly dataset: string;
   /** In the order in which they are painted: where masks overlap, the later one is seen. */
   readonly painted: readonly PaintedTask[];
@@ -49,7 +49,7 @@ function ownLabel({ labels }: PlanTask, tasks: readonly PlanTask[]): number {
  * @param predictions of one scan, as `predictVolume` gives them
  * @throws VERSEMI_PLAN_CONTRADICTION when two tasks of a dataset would get the same value
  */
-export function labelMaps(plan: Pick<Plan, 'tasks'>, predictions: readonly TaskPrediction[]): LabelMap[] {
+export function labelMaps(plan: Pick<Plan, 'tasks'>, predictions: readonly TaskPrediction[]): PaintedMap[] {
   const datasets = [...new Set(plan.tasks.map(({ dataset }) => dataset))];
   return datasets.flatMap((dataset) => {
     const layers = paintedTasks(plan, dataset).flatMap(({ task, value }) => {
@@ -82,7 +82,7 @@ interface Layer extends PaintedTask {
   readonly mask: MaskVolume;
 }
 
-function paint(plan: Pick<Plan, 'tasks'>, dataset: string, layers: readonly Layer[]): LabelMap {
+function paint(plan: Pick<Plan, 'tasks'>, dataset: string, layers: readonly Layer[]): PaintedMap {
   const { sizeVoxels, spacingMm, affine, forms } = layers[0]!.mask;
   return {
     ...{ dataset, sizeVoxels, spacingMm, affine, type: new Uint8Array(0) },

@@ -45,7 +45,7 @@ function texts(file: string): string[] {
 function optionsIn(text: string): { option: string; named: string[] }[] {
   const found: { option: string; named: string[] }[] = [];
   for (const sentence of text.split(/(?<=[.;)])\s|\n/)) {
-    if (/\b(npm|node|Node|sbatch|scancel)\b |NODE_OPTIONS|var\(--|<[a-z]/.test(sentence)) continue;
+    if (/\b(npm|node|Node|SBATCH)\b |NODE_OPTIONS|var\(--|<[a-z]/.test(sentence)) continue;
     for (const [option] of sentence.matchAll(/(?<![\w-])--[a-z][a-z-]*[a-z](?![a-z]*:)/g)) {
       const before = sentence.slice(0, sentence.indexOf(option)).match(/versemi ([a-z]+)(?!.*versemi)/)?.[1];
       const after = sentence
