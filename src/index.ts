@@ -108,7 +108,7 @@ export {
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
-export type { LabelMap as PreprocessedLabels, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
