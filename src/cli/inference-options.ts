@@ -70,6 +70,10 @@ export function weightsOf(
   });
 }
 
+/** What `--series` takes. */
+export const seriesHelp =
+  'DICOM: the series to read, by its number in the list that is printed, its UID or a part of its description';
+
 /** How a person calls the two sets of weights. */
 export const weightsNames: Readonly<Record<NetworkChoice, string>> = {
   student: 'the trained weights',

@@ -4,7 +4,7 @@ import type { ModelHistory } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
-import { weightsNames } from './inference-options.js';
+import { seriesHelp, weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
 
@@ -12,7 +12,8 @@ export function addInfo(program: Command): void {
   const command = program
     .command('info')
     .description('Say what an image or a model is.')
-    .argument('<file...>', 'images (.nii, .nii.gz, .hdr/.img, .h5) or models (.safetensors)')
+    .argument('<file...>', 'images (NIfTI, HDF5, NRRD, MetaImage; DICOM: folder, zip or file) or models (.safetensors)')
+    .option('--series <which>', seriesHelp)
     .addHelpText(
       'after',
       `
@@ -20,6 +21,7 @@ Examples:
   $ versemi info scan.nii.gz
   $ versemi info scan.nii.gz --json
   $ versemi info case.h5 --keys raw,mask
+  $ versemi info study/ --series 2
   $ versemi info runs/first/model.safetensors`,
     );
   addShared(command, 'keys', 'json', 'quiet').action(async (files: string[], options) => {
@@ -29,15 +31,19 @@ Examples:
       results.push(
         /\.safetensors$/i.test(file)
           ? await modelInfo(file, terminal)
-          : await showImage(file, options.keys?.image, terminal),
+          : await showImage(file, options.keys?.image, options.series, terminal),
       );
     }
     terminal.printJson(results.length === 1 ? results[0] : results);
   });
 }
 
-async function showImage(file: string, key: string | undefined, terminal: Terminal) {
-  const info = await imageInfo(file, key === undefined ? {} : { key });
+async function showImage(file: string, key: string | undefined, series: string | undefined, terminal: Terminal) {
+  const info = await imageInfo(file, {
+    ...(key === undefined ? {} : { key }),
+    ...(series === undefined ? {} : { series }),
+    onNotice: (text) => terminal.note(text),
+  });
   const triple = (values: readonly number[]) => values.map((value) => Number(value.toPrecision(6))).join(' x ');
   terminal.print(
     `${file}\n${factLines([
@@ -45,6 +51,7 @@ async function showImage(file: string, key: string | undefined, terminal: Termin
         'size',
         `${triple(info.sizeVoxels)} voxels${info.shape.length > 3 ? ` (stored ${info.shape.join(' x ')})` : ''}`,
       ],
+      ...(info.series === undefined ? [] : [['series', info.series]]),
       ['spacing', `${triple(info.spacingMm)} mm`],
       ['extent', `${triple(info.sizeVoxels.map((size, i) => size * info.spacingMm[i]!))} mm`],
       ['orientation', info.orientation],

@@ -10,6 +10,7 @@ export interface SourceOptions {
   readonly channel?: number | string;
   readonly spacing?: ReadVolumeOptions['spacingMm'];
   readonly keys?: { readonly image: string };
+  readonly series?: string;
 }
 
 export interface Source {
@@ -29,7 +30,7 @@ export async function sourcesOf(
   model: Segmenter,
   scan: ScanFiles,
   tasks: readonly number[],
-  { channel, spacing, keys }: SourceOptions,
+  { channel, spacing, keys, series }: SourceOptions,
   note: (text: string) => void,
 ): Promise<Source[]> {
   const { plan } = model;
@@ -49,7 +50,8 @@ export async function sourcesOf(
   const sources: Source[] = [...groups.values()].map(({ choice, tasks: ofGroup }) => {
     const { file, options } = scanSource(scan, choice);
     const hdf5 = isHdf5(file) ? { ...(spacing ? { spacingMm: spacing } : {}), ...(key ? { key } : {}) } : {};
-    return { file, options: { ...options, ...hdf5 }, tasks: ofGroup };
+    const dicom = series === undefined ? {} : { series };
+    return { file, options: { ...options, ...hdf5, ...dicom }, tasks: ofGroup };
   });
   const { file, options } = sources[0]!;
   const several = sources.length > 1 && sources.every((source) => source.file === file);

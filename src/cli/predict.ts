@@ -10,7 +10,14 @@ import { type PredictProgress, predictVolume, type TaskPrediction } from '../inf
 import { type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
+import {
+  addInference,
+  inferenceArguments,
+  memoryLine,
+  modelFileOf,
+  seriesHelp,
+  weightsOf,
+} from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveTriple } from './options.js';
 import {
@@ -32,7 +39,7 @@ export function addPredict(program: Command): void {
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .argument('<input...>', 'images, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
+    .argument('<input...>', 'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
     .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz')
     .addOption(
       new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(
@@ -51,6 +58,7 @@ export function addPredict(program: Command): void {
         positiveTriple,
       ),
     )
+    .option('--series <which>', seriesHelp)
     .option('--each-file', 'files named _0000, _0001 ... are scans of their own, not modalities of one')
     .option('--skip-existing', 'pass over scans of which every output is there')
     .addHelpText(
@@ -60,6 +68,7 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
   $ versemi predict model.safetensors data/Task01_BrainTumour --out out --channel FLAIR --label-map
+  $ versemi predict model.safetensors study/ --out out --series "thin slices"
   $ versemi predict model.safetensors case.h5 --out out --spacing 0.625 --keys img,mask
   $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
@@ -166,13 +175,17 @@ twice; the masks are the same, bit for bit.`,
             terminal.note(memoryLine(label, estimate));
             strips = estimate.strips;
           }
-          const predictions = await predictVolume(model, await openScan(source.file, source.options), {
-            ...inference,
-            tasks: source.tasks.map((index) => taskName(model, index)),
-            strips,
-            signal,
-            onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
-          });
+          const predictions = await predictVolume(
+            model,
+            await openScan(source.file, { ...source.options, onNotice: remark }),
+            {
+              ...inference,
+              tasks: source.tasks.map((index) => taskName(model, index)),
+              strips,
+              signal,
+              onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
+            },
+          );
           made.push(...predictions.map((prediction) => ({ input: source.file, prediction })));
         }
         return made;

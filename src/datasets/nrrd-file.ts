@@ -2,6 +2,7 @@ import { VersemiError } from '../errors.js';
 import type { Volume } from '../volume/volume.js';
 import { checkWritable, type SlabbedVolume } from './nifti-encode.js';
 import { volumeBytes, writeParts } from './nifti-file.js';
+import { datatypeName } from './voxel-arrays.js';
 
 export interface WriteNrrdOptions {
   /** Pairs of key and value that other programs look for, e.g. those of 3D Slicer's segmentations. */
@@ -9,17 +10,6 @@ export interface WriteNrrdOptions {
   /** 1 (fast, the default) to 9 (small). */
   readonly compressionLevel?: number;
 }
-
-const types = [
-  [Uint8Array, 'uint8'],
-  [Int8Array, 'int8'],
-  [Uint16Array, 'uint16'],
-  [Int16Array, 'int16'],
-  [Uint32Array, 'uint32'],
-  [Int32Array, 'int32'],
-  [Float32Array, 'float'],
-  [Float64Array, 'double'],
-] as const;
 
 /**
  * Writes a volume as one NRRD file (.nrrd), gzip inside, positions in LPS as 3D Slicer and ITK write them. The file appears whole or
@@ -47,7 +37,7 @@ function encodeNrrd(
   pairs: Readonly<Record<string, string>>,
 ): { readonly header: Uint8Array; readonly tail: Iterable<Uint8Array> } {
   const voxels = 'slabs' in volume ? volume.type : volume.data;
-  const type = types.find(([array]) => voxels instanceof array)![1];
+  const type = nrrdType(datatypeName(voxels));
   const vector = (column: number) => {
     const [x, y, z] = [0, 1, 2].map((row) => volume.affine[4 * row + column]!) as [number, number, number];
     // The sum with zero turns -0 into 0.
@@ -67,6 +57,11 @@ function encodeNrrd(
     ...Object.entries(pairs).map(([key, value]) => `${escaped(key)}:=${escaped(value)}`),
   ];
   return { header: Buffer.from(`${lines.join('\n')}\n\n`), tail: volumeBytes(volume) };
+}
+
+/** NRRD calls integers as we do, and floats as C does. */
+function nrrdType(name: string): string {
+  return name === 'float32' ? 'float' : name === 'float64' ? 'double' : name;
 }
 
 /** Keys and values fill one line each. */

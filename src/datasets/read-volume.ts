@@ -4,6 +4,9 @@ import { columnNorms, orientationCode } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { isHdf5 } from './case-files.js';
+import { dicomFacts, readDicom } from './dicom/read-series.js';
+import { describeSeries } from './dicom/series.js';
+import { mayBeDicom } from './dicom/sources.js';
 import { type Capacity, readInflated, readStart } from './files.js';
 import { hdf5Facts, readHdf5 } from './hdf5.js';
 import type { Hdf5Role } from './hdf5-keys.js';
@@ -18,6 +21,7 @@ import {
   type UnscaledVolume,
 } from './nifti-read.js';
 import { isRaster, rasterFacts, readAllVoxels, readRaster } from './raster.js';
+import { datatypeName } from './voxel-arrays.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
@@ -32,11 +36,23 @@ export interface ReadVolumeOptions {
   readonly channelOfSeveral?: number;
   /** Spacing of files that store none (HDF5); default [1, 1, 1]. */
   readonly spacingMm?: Triple;
+  /** DICOM: which series, by its number in the list of all, its UID or a part of its description; default: the only one. */
+  readonly series?: string;
+  /** Told what a person should know of how the voxels were read (DICOM: tilted slices, padding, copies). */
+  readonly onNotice?: (text: string) => void;
+}
+
+/** Names that say enough of a format. */
+const namedEnding = /\.(nii|hdr|img)(\.gz)?$/i;
+
+/** Whether a path is read as DICOM: a folder, a zip file or a file of any name with the mark of DICOM. */
+async function isDicomPath(path: string): Promise<boolean> {
+  return !namedEnding.test(path) && mayBeDicom(path);
 }
 
 /**
  * Reads a volume in stored orientation, the scaling of its header applied: NIfTI (.nii, .hdr with .img, each also .gz; what
- * counts is the content, not whether the name ends with .gz), HDF5, NRRD (.nrrd, .nhdr) or MetaImage (.mha, .mhd).
+ * counts is the content, not whether the name ends with .gz), HDF5, NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM (a folder, a zip file, a file).
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_FORMAT,
  *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
  */
@@ -48,6 +64,11 @@ export async function readVolume(file: string, options: ReadVolumeOptions = {}):
 export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
   if (isHdf5(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
   if (isRaster(file)) return readRaster(file, options);
+  if (await isDicomPath(file)) {
+    const { placed, ...unscaled } = await readDicom(file, options.series);
+    for (const notice of placed.notices) options.onNotice?.(`${file}: ${notice}`);
+    return unscaled;
+  }
   const { bytes, ...parts } = await niftiParts(file);
   return parseUnscaled(bytes, file, {
     ...parts,
@@ -77,6 +98,7 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel, volumes: 1 };
   }
   if (isRaster(file)) return rasterFacts(file);
+  if (await isDicomPath(file)) return { ...(await dicomFacts(file, options.series)), volumes: 1 };
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
   const headerFile = pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair);
   const { start, capacity } = await readStart(headerFile);
@@ -105,6 +127,8 @@ export interface ImageInfo {
   readonly nonFinite: number;
   /** All dimensions as stored, e.g. [128, 96, 24, 2]. */
   readonly shape: readonly number[];
+  /** DICOM: modality, description, size and UID of the series. */
+  readonly series?: string;
 }
 
 /** Geometry, datatype and statistics of an image file. @throws as {@link readVolume} */
@@ -117,6 +141,16 @@ export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, '
     const { header, sizeVoxels, voxels } = await readAllVoxels(file);
     const { affine, datatype, shape } = header;
     return { ...describe(sizeVoxels, affine), datatype, ...statistics(voxels, 1, 0), shape };
+  }
+  if (await isDicomPath(file)) {
+    const { volume, slope, intercept, placed } = await readDicom(file, options.series);
+    for (const notice of placed.notices) options.onNotice?.(notice);
+    const { data, sizeVoxels, affine } = volume;
+    const series = describeSeries(placed.series);
+    return {
+      ...{ ...describe(sizeVoxels, affine), datatype: datatypeName(data), ...statistics(data, slope, intercept) },
+      ...{ shape: sizeVoxels, series },
+    };
   }
   const { bytes, ...parts } = await niftiParts(file);
   const header: NiftiHeader = parseNiftiHeader(bytes, file);

@@ -7,6 +7,7 @@ import type { Triple } from '../volume/volume.js';
 import { caseId, entriesOf, hdf5Names, isHdf5, isImage, volumeNames } from './case-files.js';
 import { openDataset } from './dataset.js';
 import { type Description, readDescription } from './description.js';
+import { holdsDicom } from './dicom/sources.js';
 import { readHdf5Folder } from './folders.js';
 import { type Hdf5Keys, keysOf } from './hdf5-keys.js';
 import type { ReadVolumeOptions } from './read-volume.js';
@@ -45,7 +46,7 @@ export interface FindScansOptions {
 /**
  * Finds the scans that a person means by files and folders, by the rules of datasets: a dataset in any form that
  * `openDataset` knows (all of its cases, labelled or not, and its test cases), a folder of images, or a folder of folders
- * with one image each. Hidden files ("._scan.nii.gz" of macOS) are passed over. ID_0000.nii.gz, ID_0001.nii.gz ... are
+ * with one image each, or a folder of DICOM files. Hidden files ("._scan.nii.gz" of macOS) are passed over. ID_0000.nii.gz, ID_0001.nii.gz ... are
  * modalities of one scan, ID. Scans whose files are missing or damaged are among the result: reading them says what is wrong.
  * @throws VERSEMI_FILE_NOT_FOUND when a path does not exist or holds no scan, VERSEMI_DATASET_INVALID
  */
@@ -82,7 +83,7 @@ function noScans(path: string, leftOut: readonly LeftOut[]): VersemiError {
   const [first] = leftOut;
   return new VersemiError('FILE_NOT_FOUND', {
     file: path,
-    expected: 'images (.nii, .nii.gz, .hdr, .h5, .nrrd, .mha)',
+    expected: 'images (.nii, .nii.gz, .hdr, .h5, .nrrd, .mha, DICOM)',
     found: first === undefined ? 'none in this folder' : `none but ${first.file} (${first.reason})`,
     remedy: 'Name the folder that holds the images themselves, or the images.',
   });
@@ -128,11 +129,23 @@ async function scansIn(folder: string, options: FindScansOptions): Promise<Found
   if (scans.length === 0) for (const images of layout) scans.push(...(await volumeScans(images, options)));
   scans.push(...(await hdf5Scans(folder, options, leftOut)));
   const nested = await nestedScans(folders, scans.length > 0, options);
+  if (scans.length === 0 && nested.scans.length === 0) {
+    const dicom = await dicomScans(folder, folders);
+    if (dicom.length > 0) return { scans: dicom, leftOut: [] };
+  }
   return { scans: [...scans, ...nested.scans], leftOut: [...leftOut, ...nested.leftOut] };
 }
 
 /** Images of formats that are not read. */
-const otherFormats = /\.(mgz|mgh|mnc|dcm)$/i;
+const otherFormats = /\.(mgz|mgh|mnc)$/i;
+
+/** A folder of DICOM files is one scan; so is each folder in a folder that holds no such files itself. */
+async function dicomScans(folder: string, folders: readonly string[]): Promise<ScanFiles[]> {
+  if (await holdsDicom(folder, 0)) return [{ id: basename(resolve(folder)), image: folder }];
+  const found: ScanFiles[] = [];
+  for (const path of folders) if (await holdsDicom(path, 3)) found.push({ id: basename(path), image: path });
+  return found;
+}
 
 async function hdf5Scans(folder: string, options: FindScansOptions, leftOut: LeftOut[]): Promise<ScanFiles[]> {
   const except = options.except === undefined ? undefined : resolve(options.except);

@@ -14,6 +14,11 @@ const arrayTypes = {
   float64: Float64Array,
 } as const;
 
+/** Name of the type of an array's elements. */
+export function datatypeName(data: VoxelArray): DatatypeName {
+  return (Object.keys(arrayTypes) as (keyof typeof arrayTypes)[]).find((name) => data instanceof arrayTypes[name])!;
+}
+
 const hostIsLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /**

@@ -1,0 +1,266 @@
+import { VersemiError } from '../../errors.js';
+import { shown } from '../../json-text.js';
+import type { Triple } from '../../volume/volume.js';
+import { dicomLibrary } from './library.js';
+import { endOfMeta, requireWhole } from './whole.js';
+
+/** A DICOM file that was found in a folder, in a zip file or in a browser; it is read when it is needed. */
+export interface DicomFile {
+  /** For error sentences, and as part of ids: a path. */
+  readonly name: string;
+  /** The first bytes, enough to see whether it is DICOM. */
+  start(): Promise<Uint8Array>;
+  bytes(): Promise<Uint8Array>;
+}
+
+/** A file whose bytes lie in memory. */
+export function fileOfBytes(name: string, bytes: Uint8Array): DicomFile {
+  return { name, start: async () => bytes.subarray(0, dicomStartBytes), bytes: async () => bytes };
+}
+
+/** Preamble and mark. */
+export const dicomStartBytes = 132;
+
+/** Tags, group and element (DICOM PS3.6). */
+export const tags = {
+  specificCharacterSet: '00080005',
+  imageType: '00080008',
+  sopClassUid: '00080016',
+  sopInstanceUid: '00080018',
+  studyDate: '00080020',
+  studyTime: '00080030',
+  accessionNumber: '00080050',
+  referringPhysician: '00080090',
+  studyDescription: '00081030',
+  studyId: '00200010',
+  patientBirthDate: '00100030',
+  patientSex: '00100040',
+  modality: '00080060',
+  seriesDescription: '0008103E',
+  sourceImageSequence: '00082112',
+  referencedSeriesSequence: '00081115',
+  referencedSopInstanceUid: '00081155',
+  patientName: '00100010',
+  patientId: '00100020',
+  sliceThickness: '00180050',
+  seriesUid: '0020000E',
+  studyUid: '0020000D',
+  seriesNumber: '00200011',
+  acquisitionNumber: '00200012',
+  instanceNumber: '00200013',
+  position: '00200032',
+  orientation: '00200037',
+  frameOfReferenceUid: '00200052',
+  samplesPerPixel: '00280002',
+  photometricInterpretation: '00280004',
+  numberOfFrames: '00280008',
+  rows: '00280010',
+  columns: '00280011',
+  pixelSpacing: '00280030',
+  bitsAllocated: '00280100',
+  bitsStored: '00280101',
+  highBit: '00280102',
+  pixelRepresentation: '00280103',
+  pixelPaddingValue: '00280120',
+  pixelPaddingRangeLimit: '00280121',
+  rescaleIntercept: '00281052',
+  rescaleSlope: '00281053',
+  floatPixelData: '7FE00008',
+  doublePixelData: '7FE00009',
+  pixelData: '7FE00010',
+  // Functional groups of multi-frame images.
+  sharedGroups: '52009229',
+  perFrameGroups: '52009230',
+  planePositionSequence: '00209113',
+  planeOrientationSequence: '00209116',
+  pixelMeasuresSequence: '00289110',
+  pixelValueTransformation: '00289145',
+  derivationImageSequence: '00089124',
+  // Segmentations.
+  segmentationType: '00620001',
+  segmentSequence: '00620002',
+  segmentNumber: '00620004',
+  segmentLabel: '00620005',
+  segmentIdentification: '0062000A',
+  referencedSegmentNumber: '0062000B',
+  maximumFractionalValue: '0062000E',
+  // Structure sets.
+  structureSetRois: '30060020',
+  roiNumber: '30060022',
+  roiName: '30060026',
+  roiContours: '30060039',
+  contourSequence: '30060040',
+  contourGeometricType: '30060042',
+  contourData: '30060050',
+  referencedRoiNumber: '30060084',
+  referencedFramesOfReference: '30060010',
+  rtReferencedStudies: '30060012',
+  rtReferencedSeries: '30060014',
+} as const;
+
+export type TagName = keyof typeof tags;
+
+interface RawElement {
+  readonly vr: string;
+  readonly Value?: readonly unknown[];
+}
+
+/** Elements of a data set, or of an item of a sequence. */
+export class Elements {
+  constructor(
+    private readonly raw: Readonly<Record<string, RawElement>>,
+    readonly file: string,
+    /** Of an item: the library reads the texts of items as Latin-1, although they are UTF-8. */
+    private readonly isUtf8Item = false,
+  ) {}
+
+  has(name: TagName): boolean {
+    return (this.raw[tags[name]]?.Value?.length ?? 0) > 0;
+  }
+
+  values(name: TagName): readonly unknown[] {
+    return this.raw[tags[name]]?.Value ?? [];
+  }
+
+  /** The value as text, without the spaces with which DICOM fills up; undefined where there is none. */
+  text(name: TagName): string | undefined {
+    const [value] = this.values(name);
+    if (value === undefined || value === null) return undefined;
+    const text = typeof value === 'object' ? (value as { Alphabetic?: unknown }).Alphabetic : value;
+    const trimmed = this.decoded(String(text ?? '')).replace(/[\0 ]+$/, '');
+    return trimmed === '' ? undefined : trimmed;
+  }
+
+  /** @throws VERSEMI_FILE_FORMAT when there is none */
+  requireText(name: TagName): string {
+    const text = this.text(name);
+    if (text === undefined) throw this.missing(name);
+    return text;
+  }
+
+  /** A finite number; undefined where there is none. @throws VERSEMI_FILE_FORMAT when it is no number */
+  number(name: TagName): number | undefined {
+    return this.has(name) ? this.numbers(name, 1)[0] : undefined;
+  }
+
+  /** @throws VERSEMI_FILE_FORMAT when there is none, or no whole number in the range */
+  whole(name: TagName, low: number, high: number): number {
+    const value = this.number(name);
+    if (value === undefined) throw this.missing(name);
+    if (!Number.isInteger(value) || value < low || value > high)
+      throw this.wrong(name, `a whole number from ${low} to ${high}`);
+    return value;
+  }
+
+  /** @param count undefined: as many as there are */
+  numbers(name: TagName, count?: number): number[] {
+    const values = this.values(name).map((value) =>
+      typeof value === 'string' && value.trim() === '' ? NaN : Number(value),
+    );
+    if ((count !== undefined && values.length !== count) || !values.every(Number.isFinite))
+      throw this.wrong(name, count === undefined ? 'numbers' : count === 1 ? 'a number' : `${count} numbers`);
+    return values;
+  }
+
+  items(name: TagName): Elements[] {
+    return this.values(name).map((item) => {
+      if (typeof item !== 'object' || item === null || ArrayBuffer.isView(item))
+        throw this.wrong(name, 'items of a sequence');
+      const isUtf8 = this.isUtf8Item || this.text('specificCharacterSet') === 'ISO_IR 192';
+      return new Elements(item as Record<string, RawElement>, this.file, isUtf8);
+    });
+  }
+
+  private decoded(text: string): string {
+    if (!this.isUtf8Item || !/^[\0-\xff]*[\x80-\xff][\0-\xff]*$/.test(text)) return text;
+    try {
+      return new TextDecoder('utf-8', { fatal: true }).decode(Uint8Array.from(text, (letter) => letter.charCodeAt(0)));
+    } catch {
+      // It was read rightly, and holds letters of Latin-1.
+      return text;
+    }
+  }
+
+  missing(name: TagName): VersemiError {
+    return new VersemiError('FILE_FORMAT', {
+      file: this.file,
+      field: fieldOf(name),
+      expected: 'a value',
+      found: 'none',
+      remedy: 'Export the series again from the archive; this object lacks what its place or its pixels need.',
+    });
+  }
+
+  wrong(name: TagName, expected: string): VersemiError {
+    return new VersemiError('FILE_FORMAT', {
+      file: this.file,
+      field: fieldOf(name),
+      expected,
+      found: this.has(name) ? shown(this.values(name).slice(0, 8)) : 'nothing',
+      remedy: 'Export the series again from the archive.',
+    });
+  }
+}
+
+function fieldOf(name: TagName): string {
+  const tag = tags[name];
+  return `${name} (${tag.slice(0, 4)},${tag.slice(4)})`;
+}
+
+/** Its elements are compressed as a whole, and so are their lengths. */
+const deflated = '1.2.840.10008.1.2.1.99';
+
+/** A file as the library parsed it. */
+export interface ParsedFile {
+  readonly elements: Elements;
+  readonly transferSyntax: string;
+}
+
+/** True when the bytes are a DICOM file of its own kind (PS3.10): a preamble and a mark. */
+export function isDicom(start: Uint8Array): boolean {
+  return start.length >= dicomStartBytes && String.fromCharCode(...start.subarray(128, 132)) === 'DICM';
+}
+
+/** @throws VERSEMI_FILE_FORMAT when it is no DICOM file; VERSEMI_FILE_CORRUPT when it cannot be parsed */
+export async function parseDicom(bytes: Uint8Array, file: string): Promise<ParsedFile> {
+  if (!isDicom(bytes)) {
+    throw new VersemiError('FILE_FORMAT', {
+      file,
+      expected: 'a DICOM file, with "DICM" at byte 128',
+      found: `${bytes.length} bytes without it`,
+      remedy: 'Leave the file out, or export it again as a DICOM file (PS3.10).',
+    });
+  }
+  const { DicomMessage } = await dicomLibrary();
+  // The library keeps to the whole of a buffer.
+  const own = new Uint8Array(bytes).buffer;
+  let parsed: ReturnType<typeof DicomMessage.readFile>;
+  try {
+    parsed = DicomMessage.readFile(own, { noCopy: true });
+  } catch (error) {
+    throw new VersemiError(
+      'FILE_CORRUPT',
+      {
+        file,
+        expected: 'DICOM elements up to the end of the file',
+        found: error instanceof Error ? error.message.slice(0, 200) : 'an error of the parser',
+        remedy: 'Copy or export the file again.',
+      },
+      error,
+    );
+  }
+  const meta = new Elements(parsed.meta as Record<string, RawElement>, file);
+  const syntax = (parsed.meta as Record<string, RawElement>)['00020010']?.Value?.[0];
+  if (typeof syntax !== 'string') throw meta.missing('sopClassUid');
+  const transferSyntax = syntax.replace(/\0+$/, '');
+  if (transferSyntax !== deflated) requireWhole(bytes, endOfMeta(bytes, file), transferSyntax, file);
+  return {
+    elements: new Elements(parsed.dict as Record<string, RawElement>, file),
+    transferSyntax,
+  };
+}
+
+/** Three numbers of an element. */
+export function triple(values: readonly number[]): Triple {
+  return [values[0]!, values[1]!, values[2]!];
+}

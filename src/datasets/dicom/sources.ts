@@ -1,0 +1,135 @@
+import type { Dirent } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { unzipSync } from 'fflate';
+import { VersemiError } from '../../errors.js';
+import { readError, withRegularFile } from '../../regular-file.js';
+import { readRange } from '../files.js';
+import { type DicomFile, dicomStartBytes, fileOfBytes, isDicom } from './elements.js';
+
+/** More files than any study has: a folder that was chosen by mistake. */
+const mostFiles = 100_000;
+/** What is kept of a zip file in memory. */
+const mostZipBytes = 4 * 2 ** 30;
+/** What deflate can reach. */
+const largestRatio = 1032;
+
+/** A DICOM file in a folder. */
+function fileAt(path: string): DicomFile {
+  const range = (most: number) =>
+    withRegularFile(path, ({ handle, sizeBytes }) => readRange(handle, 0, Math.min(sizeBytes, most)));
+  return { name: path, start: () => range(dicomStartBytes), bytes: () => range(Number.POSITIVE_INFINITY) };
+}
+
+/** True for a path that may stand for DICOM images: a folder, a zip file, a DICOM file. */
+export async function mayBeDicom(path: string): Promise<boolean> {
+  const facts = await stat(path).catch((error: unknown) => {
+    throw readError(error, path);
+  });
+  if (facts.isDirectory()) return true;
+  if (!facts.isFile()) return false;
+  const start = await fileAt(path).start();
+  return isDicom(start) || isZip(start);
+}
+
+/**
+ * Whether a folder, or a folder in it, holds a DICOM file.
+ * @param depth how far down folders in it are looked into; 0: not at all
+ */
+export async function holdsDicom(folder: string, depth: number): Promise<boolean> {
+  const entries = await visibleEntries(folder);
+  for (const entry of entries)
+    if (entry.isFile() && isDicom(await fileAt(join(folder, entry.name)).start())) return true;
+  if (depth === 0) return false;
+  for (const entry of entries)
+    if (entry.isDirectory() && (await holdsDicom(join(folder, entry.name), depth - 1))) return true;
+  return false;
+}
+
+/** In order of their names. */
+async function visibleEntries(folder: string): Promise<Dirent[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    throw readError(error, folder);
+  });
+  return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+function isZip(start: Uint8Array): boolean {
+  return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
+}
+
+/**
+ * The files that a path stands for: those of a folder and of the folders in it, those in a zip file, or the file itself. Hidden files are left
+ * out.
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED (too many or too large)
+ */
+export async function dicomFiles(path: string): Promise<DicomFile[]> {
+  const facts = await stat(path).catch((error: unknown) => {
+    throw readError(error, path);
+  });
+  if (facts.isDirectory()) {
+    const found: DicomFile[] = [];
+    await collect(path, found);
+    return found;
+  }
+  const file = fileAt(path);
+  return isZip(await file.start()) ? zipFiles(path, await file.bytes()) : [file];
+}
+
+async function collect(folder: string, found: DicomFile[]): Promise<void> {
+  for (const entry of await visibleEntries(folder)) {
+    const path = join(folder, entry.name);
+    // Links to folders are not followed: they may lead round in a circle.
+    if (entry.isDirectory()) await collect(path, found);
+    else if (entry.isFile() || (entry.isSymbolicLink() && (await isFile(path)))) found.push(fileAt(path));
+    if (found.length > mostFiles) throw tooMany(folder, `more than ${mostFiles} files`);
+  }
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isFile(),
+    () => false,
+  );
+}
+
+function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
+  let total = 0;
+  let count = 0;
+  let entries: Record<string, Uint8Array>;
+  try {
+    entries = unzipSync(bytes, {
+      filter: ({ name, size, originalSize }) => {
+        if (name.endsWith('/') || name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'))
+          return false;
+        total += originalSize;
+        if (++count > mostFiles || total > mostZipBytes || originalSize > largestRatio * (size + 64))
+          throw tooMany(path, `${count} files of ${total} bytes and more`);
+        return true;
+      },
+    });
+  } catch (error) {
+    if (error instanceof VersemiError) throw error;
+    throw new VersemiError(
+      'FILE_CORRUPT',
+      {
+        file: path,
+        expected: 'a zip file',
+        found: error instanceof Error ? error.message : 'an error of the reader',
+        remedy: 'Unpack the file with another program, and give the folder.',
+      },
+      error,
+    );
+  }
+  const names = Object.keys(entries).sort();
+  return names.map((name) => fileOfBytes(`${path}/${name}`, entries[name]!));
+}
+
+function tooMany(path: string, found: string): VersemiError {
+  return new VersemiError('FORMAT_UNSUPPORTED', {
+    file: path,
+    expected: `at most ${mostFiles} files, of a zip file at most ${mostZipBytes} bytes`,
+    found,
+    remedy: 'Give the folder of one study; unpack a large zip file first.',
+  });
+}
