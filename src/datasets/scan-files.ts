@@ -7,7 +7,7 @@ import type { Triple } from '../volume/volume.js';
 import { caseId, entriesOf, hdf5Names, isHdf5, isImage, volumeNames } from './case-files.js';
 import { openDataset } from './dataset.js';
 import { type Description, readDescription } from './description.js';
-import { holdsDicom } from './dicom/sources.js';
+import { holdsDicomImage } from './dicom/sources.js';
 import { readHdf5Folder } from './folders.js';
 import { type Hdf5Keys, keysOf } from './hdf5-keys.js';
 import type { ReadVolumeOptions } from './read-volume.js';
@@ -139,12 +139,16 @@ async function scansIn(folder: string, options: FindScansOptions): Promise<Found
 /** Images of formats that are not read. */
 const otherFormats = /\.(mgz|mgh|mnc)$/i;
 
-/** A folder of DICOM files is one scan; so is each folder in a folder that holds no such files itself. */
+/**
+ * A folder of DICOM images is one scan. So is each folder in a folder that holds none itself; where only one of these does (images
+ * beside outlines), the scan has the name of the folder around it.
+ */
 async function dicomScans(folder: string, folders: readonly string[]): Promise<ScanFiles[]> {
-  if (await holdsDicom(folder, 0)) return [{ id: basename(resolve(folder)), image: folder }];
-  const found: ScanFiles[] = [];
-  for (const path of folders) if (await holdsDicom(path, 3)) found.push({ id: basename(path), image: path });
-  return found;
+  const named = (name: string, image: string) => ({ id: basename(resolve(name)), image });
+  if (await holdsDicomImage(folder, 0)) return [named(folder, folder)];
+  const found: string[] = [];
+  for (const path of folders) if (await holdsDicomImage(path, 3)) found.push(path);
+  return found.length === 1 ? [named(folder, found[0]!)] : found.map((path) => named(path, path));
 }
 
 async function hdf5Scans(folder: string, options: FindScansOptions, leftOut: LeftOut[]): Promise<ScanFiles[]> {

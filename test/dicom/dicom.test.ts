@@ -1,6 +1,6 @@
 // DICOM series in the forms in which archives and scanners hand them out, what is refused, and labels drawn on them.
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,8 @@ import { dicomFacts, placeSeries, readDicom } from '../../src/datasets/dicom/rea
 import { maskOfSegment, readSegmentation } from '../../src/datasets/dicom/segmentation.js';
 import { dicomFiles } from '../../src/datasets/dicom/sources.js';
 import { maskOfRoi, readStructureSet } from '../../src/datasets/dicom/structures.js';
-import { readVolume } from '../../src/datasets/read-volume.js';
+import { imageInfo, readVolume } from '../../src/datasets/read-volume.js';
+import { findScans } from '../../src/datasets/scan-files.js';
 import type { ErrorCode } from '../../src/errors.js';
 import { toCanonical } from '../../src/scans/canonical.js';
 import { columnNorms } from '../../src/volume/affine.js';
@@ -267,4 +268,30 @@ t.test('public series with outlines', { skip: real === undefined && noData }, as
       `${name}: mask`,
     );
   }
+});
+
+t.test('folders of scans', { skip }, async (t) => {
+  const found = async (path: string) =>
+    (await findScans([path])).scans.map(({ id, image }) => [id, image.slice(folder.length + 1)]);
+  t.strictSame(await found(join(folder, 'flat')), [['flat', 'flat']]);
+  mkdirSync(join(folder, 'patients', 'p1', 'image'), { recursive: true });
+  for (const name of readdirSync(join(folder, 'flat')))
+    copyFileSync(join(folder, 'flat', name), join(folder, 'patients', 'p1', 'image', name));
+  t.strictSame(await found(join(folder, 'patients')), [['patients', 'patients/p1']]);
+  mkdirSync(join(folder, 'patients', 'p2'));
+  copyFileSync(join(folder, 'enhanced', 'enhanced.dcm'), join(folder, 'patients', 'p2', 'a file'));
+  mkdirSync(join(folder, 'patients', 'outlines'));
+  copyFileSync(join(folder, 'labels', 'outlines.dcm'), join(folder, 'patients', 'outlines', 'rs.dcm'));
+  t.strictSame(await found(join(folder, 'patients')), [
+    ['p1', 'patients/p1'],
+    ['p2', 'patients/p2'],
+  ]);
+  await failure(() => findScans([join(folder, 'labels')]), 'FILE_NOT_FOUND');
+  const info = await imageInfo(join(folder, 'flat'));
+  t.match(info.series, /^CT "thin slices", 21 x 16 x 9/);
+  t.strictSame([info.datatype, info.max], ['int16', Math.max(...expected())]);
+  const told: string[] = [];
+  await readVolume(join(folder, 'padding'), { onNotice: (text) => told.push(text) });
+  t.match(told.join(), /padding: 288 voxels are padding/);
+  await failure(() => readVolume(join(folder, 'plain', 'notes.txt')), 'FILE_FORMAT');
 });

@@ -6,6 +6,7 @@ import { VersemiError } from '../../errors.js';
 import { readError, withRegularFile } from '../../regular-file.js';
 import { readRange } from '../files.js';
 import { type DicomFile, dicomStartBytes, fileOfBytes, isDicom } from './elements.js';
+import { readObject } from './instance.js';
 
 /** More files than any study has: a folder that was chosen by mistake. */
 const mostFiles = 100_000;
@@ -33,16 +34,20 @@ export async function mayBeDicom(path: string): Promise<boolean> {
 }
 
 /**
- * Whether a folder, or a folder in it, holds a DICOM file.
+ * Whether a folder, or a folder in it, holds an image. A DICOM file that cannot be parsed counts as one: reading it says what is wrong.
  * @param depth how far down folders in it are looked into; 0: not at all
  */
-export async function holdsDicom(folder: string, depth: number): Promise<boolean> {
+export async function holdsDicomImage(folder: string, depth: number): Promise<boolean> {
   const entries = await visibleEntries(folder);
-  for (const entry of entries)
-    if (entry.isFile() && isDicom(await fileAt(join(folder, entry.name)).start())) return true;
+  for (const entry of entries) {
+    const file = fileAt(join(folder, entry.name));
+    if (!entry.isFile() || !isDicom(await file.start())) continue;
+    const object = await readObject(file).catch(() => undefined);
+    if (object === undefined || object.image !== undefined) return true;
+  }
   if (depth === 0) return false;
   for (const entry of entries)
-    if (entry.isDirectory() && (await holdsDicom(join(folder, entry.name), depth - 1))) return true;
+    if (entry.isDirectory() && (await holdsDicomImage(join(folder, entry.name), depth - 1))) return true;
   return false;
 }
 
