@@ -10,6 +10,7 @@ import { fileNameOf } from '../file-name.js';
 import { labelMaps, paintedTasks, requireValues } from '../inference/label-map.js';
 import type { TaskPrediction } from '../inference/predict.js';
 import { syntheticTaskName } from '../inference/segmenter.js';
+import { isPerTask, type MaskFormat, objectFile, taskFile } from './predict-formats.js';
 
 /** Where the outputs of scans go, and which there are. */
 export interface OutputNames {
@@ -18,10 +19,7 @@ export interface OutputNames {
   readonly tasks: readonly string[];
   /** Datasets of which a label map is written. */
   readonly labelMaps: readonly string[];
-}
-
-export function maskFile({ folder }: Pick<OutputNames, 'folder'>, id: string, task: string): string {
-  return join(folder, fileNameOf(`${id}_${task}.nii.gz`));
+  readonly formats: readonly MaskFormat[];
 }
 
 /** A label map; its JSON has the same name but for the ending. */
@@ -36,7 +34,12 @@ function labelNamesFile(labelMap: string): string {
 /** Files that are written for a scan. */
 export function outputsOf(names: OutputNames, id: string): string[] {
   const maps = names.labelMaps.map((dataset) => labelMapFile(names, id, dataset));
-  return [...names.tasks.map((task) => maskFile(names, id, task)), ...maps, ...maps.map(labelNamesFile)];
+  const masks = names.formats.flatMap((format) =>
+    isPerTask(format)
+      ? names.tasks.map((task) => taskFile(names.folder, id, task, format))
+      : [objectFile(names.folder, id, format)],
+  );
+  return [...masks, ...maps, ...maps.map(labelNamesFile)];
 }
 
 /**

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
+import type { PlacedSeries } from '../datasets/dicom/read-series.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
-import { writeNifti } from '../datasets/read-volume.js';
 import { findScans, type ScanFiles } from '../datasets/scan-files.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
@@ -21,9 +21,18 @@ import {
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveTriple } from './options.js';
 import {
+  formatList,
+  isPerTask,
+  maskFormats,
+  seriesFor,
+  taskFile,
+  type WrittenObject,
+  writeObjects,
+  writeTask,
+} from './predict-formats.js';
+import {
   datasetsOfMaps,
   type MadeMask,
-  maskFile,
   type OutputNames,
   outputsOf,
   requireOwnOutputs,
@@ -40,12 +49,21 @@ export function addPredict(program: Command): void {
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
     .argument('<input...>', 'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
-    .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz')
+    .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz, or as --format says')
     .addOption(
       new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(
         list,
       ),
     )
+    .addOption(
+      new Option(
+        '--format <list>',
+        'nifti or nrrd: a file per task; seg or rtstruct: a DICOM object with all tasks, NAME.seg.dcm, NAME.rtstruct.dcm',
+      )
+        .argParser(formatList)
+        .default(['nifti'], 'nifti'),
+    )
+    .option('--deidentify', 'DICOM objects: leave names, numbers and dates of the patient out (UIDs stay)')
     .option('--label-map', 'write a label map too, per dataset of the model: NAME_DATASET-labels.nii.gz and .json')
     .addOption(
       new Option(
@@ -68,7 +86,7 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
   $ versemi predict model.safetensors data/Task01_BrainTumour --out out --channel FLAIR --label-map
-  $ versemi predict model.safetensors study/ --out out --series "thin slices"
+  $ versemi predict model.safetensors study/ --out out --series "thin slices" --format seg,rtstruct
   $ versemi predict model.safetensors case.h5 --out out --spacing 0.625 --keys img,mask
   $ versemi predict model.safetensors scan.nii.gz --out out --device wasm --tta
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
@@ -105,6 +123,7 @@ twice; the masks are the same, bit for bit.`,
         folder,
         tasks: names,
         labelMaps: options.labelMap ? datasetsOfMaps(model.plan, names) : [],
+        formats: options.format,
       };
       const { scans, leftOut } = await withoutEarlierOutputs(found.scans, everyOutput(model, folder));
       requireOwnOutputs(scans, outputs);
@@ -124,6 +143,7 @@ twice; the masks are the same, bit for bit.`,
       const inference = inferenceArguments(options);
       const rows: ReturnType<typeof describe>[] = [];
       const maps: WrittenMap[] = [];
+      const objects: WrittenObject[] = [];
       const failures = new Failures(todo.length);
       try {
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
@@ -131,15 +151,27 @@ twice; the masks are the same, bit for bit.`,
             const started = performance.now();
             const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
-            const made = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
-            if (made === undefined) {
+            const result = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
+            if (result === undefined) {
               terminal.note(`${label}: failed`);
               continue;
             }
+            const { made, series } = result;
+            const perTask = outputs.formats.filter(isPerTask);
             for (const { input, prediction } of made) {
-              const output = maskFile(outputs, scan.id, prediction.task);
-              await writeNifti(output, prediction.mask);
-              rows.push(describe(input, output, prediction));
+              for (const format of perTask) {
+                const output = taskFile(folder, scan.id, prediction.task, format);
+                await writeTask(output, format, prediction);
+                rows.push(describe(input, output, prediction));
+              }
+            }
+            if (series !== undefined) {
+              const predictions = made.map(({ prediction }) => prediction);
+              const how = { model: model.plan.name, deidentify: options.deidentify === true, remark };
+              const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
+              objects.push(...written);
+              if (perTask.length === 0)
+                for (const { input, prediction } of made) rows.push(describe(input, written[0]?.output, prediction));
             }
             if (options.labelMap) {
               const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
@@ -155,10 +187,11 @@ twice; the masks are the same, bit for bit.`,
         // Also when a full disk or Ctrl-C ends the call: what was written is told.
         if (rows.length > 0 || failures.list.length > 0 || todo.length === 0) {
           if (rows.length > 0) terminal.print(maskTable(rows));
-          for (const { output } of maps) terminal.print(output);
+          for (const { output } of [...maps, ...objects]) terminal.print(output);
           terminal.printJson({
             ...{ model: modelFile, device: device.description, settings, predictions: rows },
             ...(options.labelMap ? { labelMaps: maps } : {}),
+            ...(objects.length > 0 ? { objects } : {}),
             ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },
           });
         }
@@ -167,7 +200,9 @@ twice; the masks are the same, bit for bit.`,
 
       async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
         const made: MadeMask[] = [];
+        let series: PlacedSeries | undefined;
         for (const source of await sourcesOf(model, scan, tasks, options, remark)) {
+          series = await seriesFor(outputs.formats, source.file, options.series);
           let strips = 1;
           if (options.maxMemory !== undefined) {
             const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
@@ -188,7 +223,7 @@ twice; the masks are the same, bit for bit.`,
           );
           made.push(...predictions.map((prediction) => ({ input: source.file, prediction })));
         }
-        return made;
+        return { made, series };
       }
     } finally {
       model.network.dispose();
@@ -202,17 +237,18 @@ function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
     folder,
     tasks: [...plan.tasks.map(({ name }) => name), syntheticTaskName],
     labelMaps: plan.datasets.map(({ name }) => name),
+    formats: maskFormats,
   };
 }
 
 function maskTable(rows: readonly ReturnType<typeof describe>[]): string {
   return formatTable(
     ['mask', 'task', 'voxels', 'volume (ml)'],
-    rows.map((row) => [row.output, row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
+    rows.map((row) => [row.output ?? '–', row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
   );
 }
 
-function describe(input: string, output: string, { task, foregroundVoxels, volumeMl }: TaskPrediction) {
+function describe(input: string, output: string | undefined, { task, foregroundVoxels, volumeMl }: TaskPrediction) {
   return { input, output, task, foregroundVoxels, volumeMl };
 }
 

@@ -46,7 +46,7 @@ export interface ReadVolumeOptions {
 const namedEnding = /\.(nii|hdr|img)(\.gz)?$/i;
 
 /** Whether a path is read as DICOM: a folder, a zip file or a file of any name with the mark of DICOM. */
-async function isDicomPath(path: string): Promise<boolean> {
+export async function isDicomPath(path: string): Promise<boolean> {
   return !namedEnding.test(path) && mayBeDicom(path);
 }
 

@@ -137,7 +137,7 @@ export async function openFrames(instance: Instance): Promise<FrameReader> {
       field: 'transfer syntax (0002,0010)',
       expected: 'uncompressed pixels, RLE, JPEG baseline, JPEG lossless, JPEG-LS or JPEG 2000',
       found: transferSyntax,
-      remedy: 'Decompress the files, for example with gdcmconv --raw or dcmdjpeg.',
+      remedy: 'Decompress the files, for example with gdcmconv (its option raw) or dcmdjpeg.',
     });
   }
   const bytes = bytesOf(values[0], elements);
