@@ -167,7 +167,7 @@ t.test('refused', { skip }, async (t) => {
     ['short-pixels', 'FILE_TRUNCATED', /expected 672 bytes .*, found 632/],
     ['colour', 'FORMAT_UNSUPPORTED', /RGB/],
     ['unknown-syntax', 'FORMAT_UNSUPPORTED', /gdcmconv/],
-    ['empty', 'DATASET_INVALID', /at least one DICOM image/],
+    ['empty', 'FILE_FORMAT', /a folder of DICOM images/],
     ['labels', 'DATASET_INVALID', /other DICOM objects/],
     ['nowhere', 'FILE_NOT_FOUND', /./],
   ];

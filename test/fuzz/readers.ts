@@ -258,11 +258,20 @@ function mutatedSafetensors(bytes: Uint8Array, random: RandomStream): Uint8Array
   const header = JSON.parse(Buffer.from(bytes.subarray(8, 8 + length)).toString());
   if (once(random, 2)) {
     const key = pick(random, Object.keys(header.__metadata__));
-    header.__metadata__[key] = Buffer.from(mutatedJson(JSON.parse(header.__metadata__[key]), random)).toString();
+    header.__metadata__[key] = Buffer.from(mutatedJson(jsonOrText(header.__metadata__[key]), random)).toString();
     const text = Buffer.from(JSON.stringify(header));
     return withHeader(text, bytes.subarray(8 + length));
   }
   return withHeader(mutatedJson(header, random), bytes.subarray(8 + length));
+}
+
+/** Some texts of the metadata are no JSON, a digest for one. */
+function jsonOrText(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 function withHeader(header: Uint8Array, data: Uint8Array): Uint8Array {

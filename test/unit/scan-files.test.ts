@@ -81,8 +81,8 @@ t.test('folders in a folder', async (t) => {
   const empty = await writeTree(join(t.testdir(), 'empty'), { 'x/t1.nii': image, 'x/t2.nii': image, 'y/a.mgz': 'x' });
   await mkdir(join(empty, 'z'));
   await expectScans(t, empty, ['t1: t1.nii', 't2: t2.nii']);
-  const none = await writeTree(join(t.testdir(), 'none'), { 'a.dcm': 'x' });
-  t.match((await failure(() => findScans([none]), 'FILE_NOT_FOUND')).message, /a\.dcm \(a format that is not read\)/);
+  const none = await writeTree(join(t.testdir(), 'none'), { 'a.mgz': 'x' });
+  t.match((await failure(() => findScans([none]), 'FILE_NOT_FOUND')).message, /a\.mgz \(a format that is not read\)/);
   await failure(() => findScans([join(none, 'nowhere')]), 'FILE_NOT_FOUND');
 });
 

@@ -1,8 +1,14 @@
 import type { NativeCodecs as Codecs } from 'dcmjs-codecs';
+import { nodeModule } from '../../node-module.js';
 
 /**
  * The libraries for DICOM, loaded when the first DICOM file is met: dcmjs for elements, dcmjs-codecs for compressed frames.
  */
+
+/** By `require`: dcmjs calls its ES modules .js in a package of CommonJS, which Node before 20.19 cannot import. */
+async function load(name: string): Promise<unknown> {
+  return nodeModule('node:module').createRequire(import.meta.url)(name);
+}
 
 interface DicomMessage {
   readFile(bytes: ArrayBuffer, options: { readonly noCopy: boolean }): { readonly meta: object; readonly dict: object };
@@ -17,8 +23,8 @@ interface Library {
 let library: Promise<Library> | undefined;
 
 export function dicomLibrary(): Promise<Library> {
-  library ??= import('dcmjs').then((module) => {
-    const dcmjs = (module.default ?? module) as {
+  library ??= load('dcmjs').then((module) => {
+    const dcmjs = module as {
       data: Library;
       log: { getLogger(name: string): { setLevel(level: string, persist: boolean): void } };
     };
@@ -35,8 +41,8 @@ let codecs:
 
 /** Decoders of compressed frames. */
 export function frameCodecs(): NonNullable<typeof codecs> {
-  codecs ??= import('dcmjs-codecs').then(async (module) => {
-    const { NativeCodecs, Context } = (module.default ?? module) as typeof import('dcmjs-codecs');
+  codecs ??= load('dcmjs-codecs').then(async (module) => {
+    const { NativeCodecs, Context } = module as typeof import('dcmjs-codecs');
     await NativeCodecs.initializeAsync({ logCodecsInfo: false, logCodecsTrace: false });
     return { native: NativeCodecs, Context };
   });

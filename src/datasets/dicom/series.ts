@@ -125,6 +125,14 @@ export function chooseSeries(contents: DicomContents, wanted: string | undefined
   if (series.length === 0) {
     const [first] = refused;
     if (first !== undefined) throw first.error;
+    if (contents.others.length === 0) {
+      throw new VersemiError('FILE_FORMAT', {
+        file: place,
+        expected: 'a file, or a folder of DICOM images',
+        found: 'a folder without any',
+        remedy: 'Give the file inside of it.',
+      });
+    }
     throw fail(
       'at least one DICOM image',
       `${contents.others.length} other DICOM objects`,

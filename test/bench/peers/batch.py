@@ -17,7 +17,7 @@ import numpy as np
 
 FIELDS = {  # patches of each array, in halves of the labelled batch or as many as there are unlabelled ones
     "labeled.image": "labeled", "labeled.target": "labeled", "mixed.image": "mixed", "mixed.anyForeground": "mixed",
-    "mixed.targetA": "mixed", "mixed.targetB": "mixed", "unlabeled.image": "unlabeled", "unlabeled.inside": "unlabeled",
+    "mixed.targetA": "mixed", "mixed.targetB": "mixed", "unlabeled.image": "unlabeled", "unlabeled.partner": "unlabeled",
     "unlabeled.cubeLabel": "unlabeled",
 }
 
@@ -87,8 +87,8 @@ class Batches:
             inside, cube = mix["inside"], cube_of(mix)
             a["unlabeled.image"][i] = self.patch(self.unlabeled, recipe["unlabeled"][mix["outside"]])
             a["unlabeled.image"][i][cube] = a["labeled.image"][inside][cube]
-            a["unlabeled.inside"][i] = 0
-            a["unlabeled.inside"][i][cube] = 1
+            a["unlabeled.partner"][i] = 0
+            a["unlabeled.partner"][i][cube] = 1
             a["unlabeled.cubeLabel"][i] = 0
             foreground(labels[inside][cube], self.any_of(recipe, inside), a["unlabeled.cubeLabel"][i][cube])
 
@@ -123,7 +123,7 @@ class Batches:
             "labeled.image": images, "labeled.target": targets, "mixed.image": images[first] * m + images[second] * (1 - m),
             "mixed.anyForeground": anything[first] * m + anything[second] * (1 - m), "mixed.targetA": target_a,
             "mixed.targetB": target_b, "unlabeled.image": unlabeled[outer] * u + images[inner] * (1 - u),
-            "unlabeled.inside": 1 - u, "unlabeled.cubeLabel": anything[inner] * (1 - u),
+            "unlabeled.partner": 1 - u, "unlabeled.cubeLabel": anything[inner] * (1 - u),
         }
 
     def fingerprint(self):
