@@ -53,7 +53,7 @@ export interface Capacity {
 export type BytesOfUse = (start: Uint8Array, capacity: Capacity) => number;
 
 /** What deflate can reach. */
-const largestRatio = 1032;
+export const largestRatio = 1032;
 /** First bytes of a file, enough for every header, compressed or not. */
 const startBytes = 8192;
 /** Files up to this size are inflated at once, which takes less time than a stream. */

@@ -6,7 +6,7 @@ import { columnNorms } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Triple, VoxelArray } from '../volume/volume.js';
 import { leaves } from './case-files.js';
-import { readCompressed, readRange } from './files.js';
+import { largestRatio, readCompressed, readRange } from './files.js';
 import { parseMetaImageHeader } from './metaimage-header.js';
 import { type ChannelOptions, chooseChannel, type UnscaledVolume } from './nifti-read.js';
 import { parseNrrdHeader } from './nrrd-header.js';
@@ -24,8 +24,6 @@ export function isRaster(file: string): boolean {
 const mostHeaderBytes = 1 << 20;
 /** Of a number written as text, with the space behind it. */
 const mostTextBytes = 40;
-/** What deflate can reach. */
-const largestRatio = 1032;
 
 /**
  * Reads one volume of an NRRD or MetaImage file, in stored orientation.

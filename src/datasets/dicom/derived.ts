@@ -3,6 +3,7 @@ import type { Affine, Triple } from '../../volume/volume.js';
 import { parseDicom, type TagName } from './elements.js';
 import { dicomLibrary } from './library.js';
 import type { PlacedSeries } from './read-series.js';
+import { instancesOf } from './series.js';
 
 /** What is written of one task. */
 export interface LabelledMask {
@@ -143,7 +144,7 @@ export function lpsOf(affine: Affine, x: number, y: number, z: number): Triple {
 export function references({
   grid,
 }: PlacedSeries): { ReferencedSOPClassUID: string; ReferencedSOPInstanceUID: string }[] {
-  const instances = [...new Set(grid.frames.map(({ instance }) => instance))];
+  const instances = instancesOf(grid);
   return instances.map(({ sopClassUid, sopInstanceUid }) => ({
     ReferencedSOPClassUID: sopClassUid,
     ReferencedSOPInstanceUID: sopInstanceUid,

@@ -24,7 +24,6 @@ export const dicomStartBytes = 132;
 /** Tags, group and element (DICOM PS3.6). */
 export const tags = {
   specificCharacterSet: '00080005',
-  imageType: '00080008',
   sopClassUid: '00080016',
   sopInstanceUid: '00080018',
   studyDate: '00080020',
@@ -37,16 +36,13 @@ export const tags = {
   patientSex: '00100040',
   modality: '00080060',
   seriesDescription: '0008103E',
-  sourceImageSequence: '00082112',
   referencedSeriesSequence: '00081115',
-  referencedSopInstanceUid: '00081155',
   patientName: '00100010',
   patientId: '00100020',
   sliceThickness: '00180050',
   seriesUid: '0020000E',
   studyUid: '0020000D',
   seriesNumber: '00200011',
-  acquisitionNumber: '00200012',
   instanceNumber: '00200013',
   position: '00200032',
   orientation: '00200037',
@@ -75,7 +71,6 @@ export const tags = {
   planeOrientationSequence: '00209116',
   pixelMeasuresSequence: '00289110',
   pixelValueTransformation: '00289145',
-  derivationImageSequence: '00089124',
   // Segmentations.
   segmentationType: '00620001',
   segmentSequence: '00620002',

@@ -155,7 +155,8 @@ export async function openFrames(instance: Instance): Promise<FrameReader> {
     storedValues(bytes.subarray(index * frameBytes, (index + 1) * frameBytes), pixels, count, isBig, elements.file);
 }
 
-function bytesOf(value: unknown, elements: Elements): Uint8Array {
+/** Pixels as the library hands them out. @throws VERSEMI_FILE_FORMAT when they are no bytes */
+export function bytesOf(value: unknown, elements: Elements): Uint8Array {
   if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength);
   throw elements.wrong('pixelData', 'bytes');

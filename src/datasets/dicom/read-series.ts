@@ -4,7 +4,7 @@ import type { Geometry } from '../../volume/orientation.js';
 import type { UnscaledVolume } from '../nifti-read.js';
 import { type Grid, gridOf } from './grid.js';
 import { readVoxels } from './pixels.js';
-import { chooseSeries, type DicomContents, readContents, type Series } from './series.js';
+import { chooseSeries, type DicomContents, instancesOf, readContents, type Series } from './series.js';
 import { dicomFiles } from './sources.js';
 
 /** A series that was chosen, with its place. */
@@ -37,7 +37,6 @@ export async function placeSeries(path: string, wanted?: string): Promise<Placed
   }
   const series = chooseSeries(contents, chosen, path);
   const grid = gridOf(series);
-  const own = new Set(series.frames.map(({ instance }) => instance));
   if (contents.repeated.length > 0)
     notices.push(`${contents.repeated.length} files repeat an image of another file and are left out`);
   if (contents.refused.length > 0)
@@ -48,7 +47,7 @@ export async function placeSeries(path: string, wanted?: string): Promise<Placed
     notices.push(
       `the slices are tilted by ${grid.tiltDegrees.toFixed(1)} degrees against their direction (gantry tilt): the volume keeps its shear`,
     );
-  if ([...own].some(({ pixels }) => pixels.photometric === 'MONOCHROME1'))
+  if (instancesOf(series).some(({ pixels }) => pixels.photometric === 'MONOCHROME1'))
     notices.push('MONOCHROME1: dark means high; values are kept as they are stored');
   return { series, grid, contents, notices };
 }

@@ -3,7 +3,7 @@ import { invertAffine, multiplyAffines } from '../../volume/affine.js';
 import type { Affine, Triple } from '../../volume/volume.js';
 import { type DicomFile, type Elements, parseDicom, triple } from './elements.js';
 import { instanceOf } from './instance.js';
-import { openFrames } from './pixels.js';
+import { bytesOf, openFrames } from './pixels.js';
 
 /** One segment of a segmentation object (PS3.3, A.51). */
 export interface Segment {
@@ -72,14 +72,7 @@ export async function readSegmentation(file: DicomFile): Promise<Segmentation> {
 
 /** Pixels of one bit, eight in a byte, the first in the lowest bit; a frame may begin within a byte. */
 function binaryFrames(elements: Elements, pixels: number, count: number): (index: number) => Promise<Uint8Array> {
-  const value = elements.values('pixelData')[0];
-  const bytes =
-    value instanceof ArrayBuffer
-      ? new Uint8Array(value)
-      : ArrayBuffer.isView(value)
-        ? new Uint8Array(value.buffer as ArrayBuffer, value.byteOffset, value.byteLength)
-        : undefined;
-  if (bytes === undefined) throw elements.wrong('pixelData', 'bytes');
+  const bytes = bytesOf(elements.values('pixelData')[0], elements);
   const needed = Math.ceil((pixels * count) / 8);
   if (bytes.length < needed) {
     throw new VersemiError('FILE_TRUNCATED', {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { unzipSync } from 'fflate';
 import { VersemiError } from '../../errors.js';
 import { readError, withRegularFile } from '../../regular-file.js';
-import { readRange } from '../files.js';
+import { largestRatio, readRange } from '../files.js';
 import { type DicomFile, dicomStartBytes, fileOfBytes, isDicom } from './elements.js';
 import { readObject } from './instance.js';
 
@@ -12,8 +12,6 @@ import { readObject } from './instance.js';
 const mostFiles = 100_000;
 /** What is kept of a zip file in memory. */
 const mostZipBytes = 4 * 2 ** 30;
-/** What deflate can reach. */
-const largestRatio = 1032;
 
 /** A DICOM file in a folder. */
 function fileAt(path: string): DicomFile {
