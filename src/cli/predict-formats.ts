@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type PlacedSeries, placeSeries } from '../datasets/dicom/read-series.js';
+import type { PlacedSeries } from '../datasets/dicom/placed.js';
+import { placeSeries } from '../datasets/dicom/read-series.js';
 import { encodeSegmentation } from '../datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../datasets/dicom/write-structures.js';
 import { writeNrrd } from '../datasets/nrrd-file.js';

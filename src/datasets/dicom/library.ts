@@ -5,8 +5,23 @@ import { nodeModule } from '../../node-module.js';
  * The libraries for DICOM, loaded when the first DICOM file is met: dcmjs for elements, dcmjs-codecs for compressed frames.
  */
 
+/** How a page loads the libraries: `{ dcmjs: () => import('dcmjs'), codecs: () => import('dcmjs-codecs') }`. */
+export interface DicomLibraries {
+  dcmjs(): Promise<unknown>;
+  codecs(): Promise<unknown>;
+  /** Address of dcmjs-codecs' file dcmjs-native-codecs.wasm. */
+  codecsWasm(): Promise<string>;
+}
+
+let provided: DicomLibraries | undefined;
+
+/** Tells how the libraries are loaded where there is no `require`. Called once, before the first DICOM file is read. */
+export function provideDicomLibraries(libraries: DicomLibraries): void {
+  provided = libraries;
+}
+
 /** By `require`: dcmjs calls its ES modules .js in a package of CommonJS, which Node before 20.19 cannot import. */
-async function load(name: string): Promise<unknown> {
+async function required(name: string): Promise<unknown> {
   return nodeModule('node:module').createRequire(import.meta.url)(name);
 }
 
@@ -23,7 +38,7 @@ interface Library {
 let library: Promise<Library> | undefined;
 
 export function dicomLibrary(): Promise<Library> {
-  library ??= load('dcmjs').then((module) => {
+  library ??= (provided?.dcmjs() ?? required('dcmjs')).then((module) => {
     const dcmjs = module as {
       data: Library;
       log: { getLogger(name: string): { setLevel(level: string, persist: boolean): void } };
@@ -41,9 +56,12 @@ let codecs:
 
 /** Decoders of compressed frames. */
 export function frameCodecs(): NonNullable<typeof codecs> {
-  codecs ??= load('dcmjs-codecs').then(async (module) => {
+  codecs ??= (provided?.codecs() ?? required('dcmjs-codecs')).then(async (module) => {
     const { NativeCodecs, Context } = module as typeof import('dcmjs-codecs');
-    await NativeCodecs.initializeAsync({ logCodecsInfo: false, logCodecsTrace: false });
+    await NativeCodecs.initializeAsync({
+      ...{ logCodecsInfo: false, logCodecsTrace: false },
+      ...(provided === undefined ? {} : { webAssemblyModulePathOrUrl: await provided.codecsWasm() }),
+    });
     return { native: NativeCodecs, Context };
   });
   return codecs;

@@ -1,20 +1,9 @@
 import { dirname } from 'node:path';
-import { columnNorms } from '../../volume/affine.js';
 import type { Geometry } from '../../volume/orientation.js';
 import type { UnscaledVolume } from '../nifti-read.js';
-import { type Grid, gridOf } from './grid.js';
-import { readVoxels } from './pixels.js';
-import { chooseSeries, type DicomContents, instancesOf, readContents, type Series } from './series.js';
+import { geometryOf, type PlacedSeries, placeChosen, readPlaced } from './placed.js';
+import { chooseSeries, readContents } from './series.js';
 import { dicomFiles } from './sources.js';
-
-/** A series that was chosen, with its place. */
-export interface PlacedSeries {
-  readonly series: Series;
-  readonly grid: Grid;
-  readonly contents: DicomContents;
-  /** What a user should know of how it was read. */
-  readonly notices: readonly string[];
-}
 
 /**
  * Finds the series that a path stands for. A file with one slice stands for its series in its folder, as nobody means a single slice.
@@ -35,21 +24,8 @@ export async function placeSeries(path: string, wanted?: string): Promise<Placed
     if (contents.series.some(({ uid, frames }) => uid === alone.uid && frames.length > 1))
       notices.push(`${path} is one slice: its series in ${dirname(path)} is read`);
   }
-  const series = chooseSeries(contents, chosen, path);
-  const grid = gridOf(series);
-  if (contents.repeated.length > 0)
-    notices.push(`${contents.repeated.length} files repeat an image of another file and are left out`);
-  if (contents.refused.length > 0)
-    notices.push(
-      `${contents.refused.length} images without a place or of another kind are left out, e.g. ${contents.refused[0]!.error.message}`,
-    );
-  if (grid.tiltDegrees > 0)
-    notices.push(
-      `the slices are tilted by ${grid.tiltDegrees.toFixed(1)} degrees against their direction (gantry tilt): the volume keeps its shear`,
-    );
-  if (instancesOf(series).some(({ pixels }) => pixels.photometric === 'MONOCHROME1'))
-    notices.push('MONOCHROME1: dark means high; values are kept as they are stored');
-  return { series, grid, contents, notices };
+  const placed = placeChosen(contents, chooseSeries(contents, chosen, path));
+  return { ...placed, notices: [...notices, ...placed.notices] };
 }
 
 /** The voxels of a series in stored orientation. @throws as {@link placeSeries}, and errors of the pixels */
@@ -57,13 +33,7 @@ export async function readDicom(
   path: string,
   wanted?: string,
 ): Promise<UnscaledVolume & { readonly placed: PlacedSeries }> {
-  const placed = await placeSeries(path, wanted);
-  const { data, slope, intercept, paddingVoxels } = await readVoxels(placed.grid);
-  const notices =
-    paddingVoxels === 0
-      ? placed.notices
-      : [...placed.notices, `${paddingVoxels} voxels are padding: they get the lowest value of the others`];
-  return { volume: { data, ...geometryOf(placed.grid, path) }, slope, intercept, placed: { ...placed, notices } };
+  return readPlaced(await placeSeries(path, wanted), path);
 }
 
 /** Geometry, and bytes of memory per voxel. @throws as {@link placeSeries} */
@@ -75,8 +45,4 @@ export async function dicomFacts(
   const bits = Math.max(...grid.frames.map(({ instance }) => instance.pixels.bitsAllocated));
   // Slices with scales of their own become float32.
   return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8) };
-}
-
-function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
-  return { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
 }

@@ -11,7 +11,7 @@ import {
   newUid,
   references,
 } from './derived.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 
 const code = (CodeValue: string, CodingSchemeDesignator: string, CodeMeaning: string) => ({
   CodeValue,
