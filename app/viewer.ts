@@ -30,7 +30,7 @@ export class Viewer {
     this.nv = new Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.34, 0.71, 0.91, 0.6],
-      crosshairWidth: 0.5,
+      crosshairWidth: 0.2,
       crosshairWidthUnit: 'percent',
       show3Dcrosshair: true,
       isRadiologicalConvention: true,

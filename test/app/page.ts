@@ -89,17 +89,8 @@ export async function closeBrowser(): Promise<void> {
   await (await browser)?.close();
 }
 
-/** Gives files to the page as its file dialogue does, and waits until it says what it found. */
-export async function give(
-  page: Page,
-  files: string | string[],
-  input: '#files' | '#folder' = '#files',
-): Promise<void> {
-  await page.setInputFiles(input, files);
-}
-
-export function status(page: Page): Promise<string> {
-  return page.locator('#status').innerText();
+export async function textOf(page: Page, selector: string): Promise<string> {
+  return (await page.locator(selector).textContent()) ?? '';
 }
 
 /** Waits for a sentence in the status line. */
@@ -112,8 +103,8 @@ export async function waitForStatus(page: Page, text: RegExp, timeout = 120_000)
     { timeout },
   );
   const error = page.locator('#error-text');
-  if (await error.isVisible()) throw new Error(`The page shows an error: ${await error.innerText()}`);
-  return status(page);
+  if (await error.isVisible()) throw new Error(`The page shows an error: ${await error.textContent()}`);
+  return textOf(page, '#status');
 }
 
 /** Leaves only these structures chosen. */
@@ -135,7 +126,8 @@ export async function savedFiles(page: Page, format: string, count = 1): Promise
     };
     page.on('download', take);
   });
-  await page.click('#save');
+  // Drawn without a graphics card, the page has few frames for a mouse to wait for.
+  await page.locator('#save').dispatchEvent('click');
   await all;
   return files;
 }
