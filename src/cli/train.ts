@@ -5,6 +5,7 @@ import { lockFileName } from '../folder-lock.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
+import { modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
@@ -16,6 +17,10 @@ export function addTrain(program: Command): void {
     .argument('<plan>', 'plan.json (versemi plan makes one)')
     .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
     .option('--resume', 'go on from the last checkpoint in the folder')
+    .option(
+      '--init <model>',
+      'begin with the weights of a model (or run): tasks of the same name keep their prompts, new ones are added',
+    )
     .addOption(
       new Option(
         '--mode <mode>',
@@ -35,6 +40,7 @@ Examples:
   $ versemi train plan.json --out runs/first
   $ versemi train plan.json --out runs/first --resume
   $ versemi train plan.json --out runs/baseline --mode supervised
+  $ versemi train new-tasks.json --init runs/first --out runs/tuned
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
@@ -47,7 +53,7 @@ job that Slurm warns in time, and that goes on where it was:
   [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
 
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
-killed; only where that cannot be seen (another host, another container) does a person have to remove it.`,
+killed: on another host or in another container it is watched for a minute whether that one still lives.`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
@@ -60,6 +66,7 @@ killed; only where that cannot be seen (another host, another container) does a 
           runFolder: options.out,
           device: options.device,
           resume: options.resume === true,
+          ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
           ...deviceOptions(options),
         });
