@@ -1,4 +1,6 @@
 import { type Command, Option } from 'commander';
+import { lastStageSteps } from '../checkpoints/plan-difference.js';
+import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
@@ -27,6 +29,12 @@ export function addTrain(program: Command): void {
         "instead of the plan's: supervised is the labelled loss alone, for as many steps (versemi plan --method plans baselines at equal cost)",
       ).choices(['semi-supervised', 'supervised']),
     )
+    .addOption(
+      new Option(
+        '--steps <n>',
+        "steps of the whole run instead of the plan's; with --resume also those of a run that has ended, which then goes on",
+      ).argParser(positiveInteger),
+    )
     .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
     .addOption(
       new Option('--every <n>', 'without a terminal: print a line every n steps')
@@ -39,6 +47,7 @@ export function addTrain(program: Command): void {
 Examples:
   $ versemi train plan.json --out runs/first
   $ versemi train plan.json --out runs/first --resume
+  $ versemi train plan.json --out runs/first --resume --steps 40000
   $ versemi train plan.json --out runs/baseline --mode supervised
   $ versemi train new-tasks.json --init runs/first --out runs/tuned
   $ versemi train plan.json --out runs/first --exact
@@ -61,11 +70,13 @@ killed: on another host or in another container it is watched for a minute wheth
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
+      if (options.steps !== undefined) setSteps(plan, options.steps);
       await interruptible(terminal, 'Finishing the step and writing a checkpoint', async (signal) => {
         const events = train(plan, {
           runFolder: options.out,
           device: options.device,
           resume: options.resume === true,
+          extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
           ...deviceOptions(options),
@@ -85,6 +96,20 @@ killed: on another host or in another container it is watched for a minute wheth
       });
     },
   );
+}
+
+/** Gives the last stage the length with which the run has so many steps. @throws VERSEMI_USAGE where the first stage is longer */
+function setSteps({ training }: Plan, steps: number): void {
+  const last = lastStageSteps(training);
+  const first = last === 'stage1Steps' ? 0 : training.stage1Steps;
+  if (steps <= first)
+    throw new VersemiError('USAGE', {
+      field: '--steps',
+      expected: `more than the ${first} steps of the first stage`,
+      found: String(steps),
+      remedy: 'Ask for more steps, or make the first stage of the plan shorter (training.stage1Steps).',
+    });
+  training[last] = steps - first;
 }
 
 /** Shows events: a bar on a terminal, else a line every `every` steps. */

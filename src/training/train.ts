@@ -26,6 +26,7 @@ import { type InitialModel, initialNotes, readInitialModel } from './initial-mod
 import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
+import { learningRateAt } from './schedule.js';
 import { createState, disposeState, type TrainingState } from './step.js';
 import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
@@ -38,6 +39,11 @@ export interface TrainOptions extends DeviceOptions {
   readonly device?: DeviceChoice | 'current';
   /** Go on from the run folder's last checkpoint where there is one. */
   readonly resume?: boolean;
+  /**
+   * With `resume`: the last stage of the plan may have another length than the run had until now. Its learning rate then follows the
+   * schedule of the new length from the next step on.
+   */
+  readonly extend?: boolean;
   /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
   readonly signal?: AbortSignal;
   /**
@@ -89,7 +95,7 @@ async function* trainAlone(
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal } = options;
-  const found = options.resume === true ? await lastCheckpoint(runFolder, plan) : undefined;
+  const found = options.resume === true ? await lastCheckpoint(runFolder, plan, options.extend === true) : undefined;
   if (found === undefined) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
   await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
@@ -135,6 +141,13 @@ async function* trainAlone(
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
+    if (firstStep > steps) throw tooFewSteps(firstStep, steps);
+    const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);
+    if (before !== steps) {
+      const rate = learningRateAt(firstStep, plan.training).toPrecision(3);
+      const message = `The run has ${steps} steps now, where it had ${before}: the learning rate goes on at ${rate}.`;
+      yield record({ type: 'log', step: firstStep, message });
+    }
     if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
     if (checkpoint !== undefined && checkpoint.model.cases === undefined)
       yield record({
@@ -196,6 +209,15 @@ async function* trainAlone(
       disposeState(state);
     }
   }
+}
+
+function tooFewSteps(done: number, asked: number): VersemiError {
+  return new VersemiError('USAGE', {
+    field: 'steps',
+    expected: `at least the ${done} steps that are done`,
+    found: String(asked),
+    remedy: 'Ask for more steps, or begin a new run in another folder.',
+  });
 }
 
 /** @param every 0: only at the end */
