@@ -21,7 +21,11 @@ export function addServe(program: Command): void {
     .addOption(
       new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(portNumber).default(defaultPort),
     )
-    .option('--host <address>', 'address to listen on; others than this machine can reach any but loopback', '127.0.0.1')
+    .option(
+      '--host <address>',
+      'address to listen on; others than this machine can reach any but loopback',
+      '127.0.0.1',
+    )
     .option('--open', 'open the page in the browser')
     .option(
       '--monai-label',
@@ -86,7 +90,8 @@ Ctrl-C ends the server, with exit code 0.`,
         models: server.models.map(({ name }) => name),
       });
       terminal.note('Ctrl-C ends it.');
-      if (page !== undefined) openInBrowser(page.file, () => terminal.note('No browser could be started: open the address.'));
+      if (page !== undefined)
+        openInBrowser(page.file, () => terminal.note('No browser could be started: open the address.'));
       await interruptible(terminal, 'Closing', async (signal) => {
         await new Promise<void>((resolve) => {
           if (signal.aborted) resolve();
@@ -150,9 +155,13 @@ function portNumber(text: string): number {
 function openingPage(url: string): { readonly file: string; readonly remove: () => void } {
   const folder = mkdtempSync(join(tmpdir(), 'versemi-open-'));
   const file = join(folder, 'versemi.html');
-  writeFileSync(file, `<!doctype html><meta charset="utf-8"><title>versemi</title><meta http-equiv="refresh" content="0; url=${url}">\n`, {
-    mode: 0o600,
-  });
+  writeFileSync(
+    file,
+    `<!doctype html><meta charset="utf-8"><title>versemi</title><meta http-equiv="refresh" content="0; url=${url}">\n`,
+    {
+      mode: 0o600,
+    },
+  );
   const remove = () => rmSync(folder, { recursive: true, force: true });
   process.once('exit', remove);
   return { file, remove };

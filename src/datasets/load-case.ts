@@ -80,7 +80,11 @@ export async function scanFacts(file: string, options: ReadVolumeOptions = {}): 
 }
 
 /** Where the image of a case is, and how it is read. @param channel index of the modality */
-export function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolumeOptions & { readonly file: string } {
+export function imageOf(
+  dataset: Dataset,
+  files: CaseFiles,
+  channel: number,
+): ReadVolumeOptions & { readonly file: string } {
   return {
     file: files.channels?.[channel] ?? files.image,
     // Modalities in files of their own are one volume each.

@@ -74,7 +74,11 @@ export class ServedDataset {
       const { files } = await this.case(id);
       // The readers of the layout find it, or this is not the place for it.
       if (files.label !== done.file)
-        throw new VersemiError('INTERNAL', { file: done.file, expected: 'the label of the case', found: `${files.label}` });
+        throw new VersemiError('INTERNAL', {
+          file: done.file,
+          expected: 'the label of the case',
+          found: `${files.label}`,
+        });
       return done;
     });
     this.saving = saved.catch(() => {});

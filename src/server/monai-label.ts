@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { basename } from 'node:path';
-import { scanSource } from '../datasets/scan-files.js';
 import { channelIndex, imageOf } from '../datasets/load-case.js';
 import type { ReadVolumeOptions } from '../datasets/read-volume.js';
+import { scanSource } from '../datasets/scan-files.js';
 import { VersemiError } from '../errors.js';
 import { isJsonObject, type JsonObject, parseJson, shown } from '../json-text.js';
 import { packageVersion } from '../root.js';
@@ -34,7 +34,8 @@ export interface MonaiLabelOptions {
 export const monaiLabelPaths = ['info', 'infer', 'session', 'datastore', 'activelearning', 'train', 'logs'] as const;
 
 const strategies = {
-  disagreement: 'the unlabelled case, of those segmented since the server began, on which the tasks and the synthetic task agree least; else the first',
+  disagreement:
+    'the unlabelled case, of those segmented since the server began, on which the tasks and the synthetic task agree least; else the first',
   first: 'the first unlabelled case',
 } as const;
 
@@ -53,7 +54,11 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
   app.post('/infer/:model', async (c) => {
     const model = modelNamed(models, c.req.param('model'));
     const output = c.req.query('output') ?? 'all';
-    if (output === 'dicom_seg') throw notOffered('output=dicom_seg', 'Ask for a label map (output=all), or run versemi predict with --format seg.');
+    if (output === 'dicom_seg')
+      throw notOffered(
+        'output=dicom_seg',
+        'Ask for a label map (output=all), or run versemi predict with --format seg.',
+      );
     if (!['all', 'image', 'json'].includes(output)) throw invalid('output', 'all, image or json', output);
     const folder = await folderOf(c, scratch);
     const { fields, files } = await receiveForm(c.env.incoming, folder, scratch.mostBytes);
@@ -102,7 +107,8 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
     const id = c.req.param('id');
     const image = await sessionOf(id);
     if (c.req.query('image') !== 'true') return c.json(describe(id, image));
-    if (image.files > 1) throw notOffered('image=true', 'The session holds the slices of a series, which are no single file.');
+    if (image.files > 1)
+      throw notOffered('image=true', 'The session holds the slices of a series, which are no single file.');
     return fileAnswer({ path: image.path, name: basename(image.path) });
   });
   app.delete('/session/:id', async (c) => {
@@ -117,12 +123,22 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
     if (output === 'stats') return c.json(await stats(dataset));
     const cases = (await dataset?.read())?.cases ?? [];
     if (output === 'train')
-      return c.json(cases.flatMap(({ image, label }) => (label === undefined ? [] : [{ image: basename(image), label: basename(label) }])));
+      return c.json(
+        cases.flatMap(({ image, label }) =>
+          label === undefined ? [] : [{ image: basename(image), label: basename(label) }],
+        ),
+      );
     const objects = cases.map(({ id, image, label }) => [
       id,
       {
-        image: { ext: image.slice(image.indexOf('.', image.lastIndexOf(id) + id.length)), info: { name: basename(image) } },
-        labels: label === undefined ? {} : { final: { ext: label.slice(label.indexOf('.', label.lastIndexOf(id) + id.length)), info: {} } },
+        image: {
+          ext: image.slice(image.indexOf('.', image.lastIndexOf(id) + id.length)),
+          info: { name: basename(image) },
+        },
+        labels:
+          label === undefined
+            ? {}
+            : { final: { ext: label.slice(label.indexOf('.', label.lastIndexOf(id) + id.length)), info: {} } },
       },
     ]);
     return c.json({ name: dataset?.name ?? '', description: '', objects: Object.fromEntries(objects) });
@@ -135,7 +151,10 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
   app.delete('/datastore', async (c) => {
     const id = c.req.query('id') ?? '';
     if ((await uploads.remove(id)) === undefined)
-      throw notOffered('DELETE /datastore/', 'Only images that were uploaded can be removed; files of the dataset stay.');
+      throw notOffered(
+        'DELETE /datastore/',
+        'Only images that were uploaded can be removed; files of the dataset stay.',
+      );
     return c.json({});
   });
   app.get('/datastore/image', async (c) => {
@@ -190,7 +209,14 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
     const name = /\.(nii|nii\.gz|nrrd|mha)$/i.test(next.image) ? basename(next.image) : `${next.id}.nii.gz`;
     const known = scores.get(next.id);
     // No path: the image is fetched, as a plugin that finds a file of this path on its own machine would take that.
-    return c.json({ id: next.id, name, path: '', url, checksum: null, ...(known === undefined ? {} : { disagreement: known }) });
+    return c.json({
+      id: next.id,
+      name,
+      path: '',
+      url,
+      checksum: null,
+      ...(known === undefined ? {} : { disagreement: known }),
+    });
   });
 
   app.get('/train', () => {
@@ -315,7 +341,9 @@ async function info(models: readonly LabelMapModel[], dataset: ServedDataset | u
     labels: [...new Set(models.flatMap(({ labels }) => Object.keys(labels)))],
     models: Object.fromEntries(listed),
     ...{ trainers: {}, scoring: {}, train_stats: {} },
-    strategies: Object.fromEntries(Object.entries(strategies).map(([name, description]) => [name, { description, config: {} }])),
+    strategies: Object.fromEntries(
+      Object.entries(strategies).map(([name, description]) => [name, { description, config: {} }]),
+    ),
     datastore: await stats(dataset),
     // Older plugins look for settings here, and newer ones take a server with settings here for an old one.
     config: {},

@@ -114,7 +114,11 @@ function agreementIsTrained({ plan }: Segmenter): boolean {
 }
 
 /** @returns value -> its centre, of the values that occur */
-async function write(path: string, map: PaintedMap, format: ResultFormat): Promise<Map<number, [number, number, number]>> {
+async function write(
+  path: string,
+  map: PaintedMap,
+  format: ResultFormat,
+): Promise<Map<number, [number, number, number]>> {
   const sums = new Map<number, { voxels: number; x: number; y: number; z: number }>();
   const [sizeX, sizeY] = map.sizeVoxels;
   const wide = format.type === 'uint16';
@@ -156,7 +160,11 @@ async function write(path: string, map: PaintedMap, format: ResultFormat): Promi
  * @throws VERSEMI_REQUEST_INVALID
  */
 export function resultFormat(params: Readonly<Record<string, unknown>>): ResultFormat {
-  const { result_extension: extension = '.nrrd', result_dtype: type = 'uint8', result_compress: compressed = true } = params;
+  const {
+    result_extension: extension = '.nrrd',
+    result_dtype: type = 'uint8',
+    result_compress: compressed = true,
+  } = params;
   const refuse = (field: string, expected: string, found: unknown) =>
     new VersemiError('REQUEST_INVALID', {
       field: `params, ${field}`,

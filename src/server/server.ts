@@ -13,7 +13,7 @@ import { type App, errorAnswer, fileAnswer, statusOf } from './answers.js';
 import { ServedDataset } from './cases.js';
 import { guard, isLoopback, requireToken } from './guard.js';
 import { namesOfObject, valuesOfNames } from './label-names.js';
-import { type ServedModel, modelNamed, servedModels } from './models.js';
+import { modelNamed, type ServedModel, servedModels } from './models.js';
 import { folderOf, monaiLabelPaths, serveMonaiLabel } from './monai-label.js';
 import { pageFiles, servePage, unknownPath } from './page.js';
 import { Segmentation } from './segmentation.js';
@@ -71,8 +71,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const closing = new AbortController();
   const segmentation = monaiLabel === undefined ? undefined : new Segmentation(monaiLabel);
   try {
-    const dataset =
-      options.data === undefined ? undefined : await ServedDataset.open(options.data, options.dataset);
+    const dataset = options.data === undefined ? undefined : await ServedDataset.open(options.data, options.dataset);
     const token = randomBytes(32).toString('base64url');
     const app: App = new Hono({ strict: false });
     const log: string[] = [];
@@ -150,7 +149,9 @@ function serveApi(app: App, { models, dataset, scratch, token }: ApiOptions): vo
     });
   });
   app.get('/api/cases/:id/image', async (c) =>
-    fileAnswer(await required(dataset).image(c.req.param('id'), c.req.query('channel') ?? '0', () => folderOf(c, scratch))),
+    fileAnswer(
+      await required(dataset).image(c.req.param('id'), c.req.query('channel') ?? '0', () => folderOf(c, scratch)),
+    ),
   );
   app.put('/api/labels', async (c) => {
     const served = required(dataset);
@@ -207,7 +208,11 @@ function listen(server: Server, host: string, port: number): Promise<AddressInfo
         reject(
           new VersemiError(
             'IO_FAILED',
-            { field, found: error.message, remedy: 'Choose another --host or --port; ports below 1024 are for administrators.' },
+            {
+              field,
+              found: error.message,
+              remedy: 'Choose another --host or --port; ports below 1024 are for administrators.',
+            },
             error,
           ),
         );

@@ -178,9 +178,7 @@ async function named(file: UploadedFile): Promise<UploadedFile> {
   } finally {
     await handle.close();
   }
-  const known = beginnings.find(
-    ({ bytes, at }) => start.toString('latin1', at, at + bytes.length) === bytes,
-  );
+  const known = beginnings.find(({ bytes, at }) => start.toString('latin1', at, at + bytes.length) === bytes);
   const path = `${file.path}${known?.ending ?? '.nii'}`;
   await rename(file.path, path);
   return { ...file, path };

@@ -85,7 +85,15 @@ t.test('a name that points here by somebody else, and pages of others', async (t
   const path = `/api/info?token=${tokenOf(server)}`;
   for (const host of [`127.0.0.1:${port}`, `localhost:${port}`, `[::1]:${port}`, 'LOCALHOST:9'])
     t.equal((await ask(server, path, { headers: { host } })).status, 200, host);
-  for (const host of ['evil.example', `evil.example:${port}`, '127.0.0.1.evil.example', '192.168.1.7', 'a b', 'user@localhost', '[::2]'])
+  for (const host of [
+    'evil.example',
+    `evil.example:${port}`,
+    '127.0.0.1.evil.example',
+    '192.168.1.7',
+    'a b',
+    'user@localhost',
+    '[::2]',
+  ])
     for (const asked of [path, '/', '/info/', '/app.js']) {
       const { status, text } = await ask(server, asked, { headers: { host } });
       // What is no name at all is refused before the server sees it.
@@ -94,18 +102,40 @@ t.test('a name that points here by somebody else, and pages of others', async (t
     }
   const own = server.origin;
   t.equal((await ask(server, path, { headers: { origin: own } })).status, 200);
-  for (const origin of ['http://evil.example', 'null', 'http://localhost:3000', `${own}.evil.example`, 'http://127.0.0.1:1'])
-    for (const [method, asked] of [['GET', path], ['POST', '/infer/m?image=x'], ['OPTIONS', '/info/'], ['PUT', '/datastore/label?image=x']] as const) {
+  for (const origin of [
+    'http://evil.example',
+    'null',
+    'http://localhost:3000',
+    `${own}.evil.example`,
+    'http://127.0.0.1:1',
+  ])
+    for (const [method, asked] of [
+      ['GET', path],
+      ['POST', '/infer/m?image=x'],
+      ['OPTIONS', '/info/'],
+      ['PUT', '/datastore/label?image=x'],
+    ] as const) {
       const answer = await ask(server, asked, { method, headers: { origin } });
       t.equal(answer.status, 403, `${origin} ${method} ${asked}`);
       t.equal(answer.headers['access-control-allow-origin'], undefined);
     }
   // A picture or a script of another page has no Origin.
   for (const site of ['cross-site', 'same-site'])
-    t.equal((await ask(server, path, { headers: { 'sec-fetch-site': site, 'sec-fetch-mode': 'no-cors' } })).status, 403);
-  t.equal((await ask(server, '/', { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } })).status, 403, 'words');
+    t.equal(
+      (await ask(server, path, { headers: { 'sec-fetch-site': site, 'sec-fetch-mode': 'no-cors' } })).status,
+      403,
+    );
   t.equal(
-    (await ask(server, `/?token=${tokenOf(server)}`, { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } })).status,
+    (await ask(server, '/', { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } })).status,
+    403,
+    'words',
+  );
+  t.equal(
+    (
+      await ask(server, `/?token=${tokenOf(server)}`, {
+        headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' },
+      })
+    ).status,
     200,
     'a link leads to the page',
   );
@@ -138,7 +168,18 @@ t.test('no path leaves the folder of the page', async (t) => {
   symlinkSync(join(folder, 'secret'), join(folder, 'page', 'link'));
   mkdirSync(join(folder, 'page', 'empty'));
   const server = await startFor(t, {}, join(folder, 'page'));
-  const paths = ['/../secret', '/..%2fsecret', '/%2e%2e/secret', '/workers/../../secret', '/..%5csecret', '//etc/passwd', '/%00', '/empty', '/link', '/%zz'];
+  const paths = [
+    '/../secret',
+    '/..%2fsecret',
+    '/%2e%2e/secret',
+    '/workers/../../secret',
+    '/..%5csecret',
+    '//etc/passwd',
+    '/%00',
+    '/empty',
+    '/link',
+    '/%zz',
+  ];
   for (const path of paths) {
     const { status, text } = await ask(server, path);
     t.not(status, 200, path);
@@ -152,11 +193,17 @@ t.test('no path leaves the folder of the page', async (t) => {
 t.test('bodies are bounded, and the client can read why', async (t) => {
   const folders = scratchFolders();
   const data = t.testdir({ page: pageFixture, data: { images: { 'a.nii': 'x', 'b.nii': 'x' } } });
-  const server = await startFor(t, { mostUploadBytes: 100_000, data: join(data, 'data'), monaiLabel: {} }, join(data, 'page'));
-  const token = { 'x-versemi-token': tokenOf(server) };
-  const claimed = await ask(server, '/api/labels?case=a', { method: 'PUT', headers: { ...token, 'content-length': '3000000000' }, body: '' }).catch(
-    (error: Error) => error,
+  const server = await startFor(
+    t,
+    { mostUploadBytes: 100_000, data: join(data, 'data'), monaiLabel: {} },
+    join(data, 'page'),
   );
+  const token = { 'x-versemi-token': tokenOf(server) };
+  const claimed = await ask(server, '/api/labels?case=a', {
+    method: 'PUT',
+    headers: { ...token, 'content-length': '3000000000' },
+    body: '',
+  }).catch((error: Error) => error);
   t.notOk(claimed instanceof Error, 'an answer comes before the body');
   const large = Buffer.alloc(200_000);
   for (const [path, headers] of [
@@ -165,15 +212,31 @@ t.test('bodies are bounded, and the client can read why', async (t) => {
     ['/datastore/?image=a', { 'content-type': 'multipart/form-data; boundary=xx' }],
   ] as const) {
     const head = Buffer.from('--xx\r\nContent-Disposition: form-data; name="files"; filename="a.nii"\r\n\r\n');
-    const { status, json } = await ask(server, path, { method: 'PUT', headers: { ...headers }, body: Buffer.concat([head, large]) });
+    const { status, json } = await ask(server, path, {
+      method: 'PUT',
+      headers: { ...headers },
+      body: Buffer.concat([head, large]),
+    });
     t.equal(status, 413, path);
     t.equal(json.code, 'VERSEMI_REQUEST_TOO_LARGE');
     // The same without a length.
-    const chunked = await ask(server, path, { method: 'PUT', headers: { ...headers, 'transfer-encoding': 'chunked' }, body: Buffer.concat([head, large]) });
+    const chunked = await ask(server, path, {
+      method: 'PUT',
+      headers: { ...headers, 'transfer-encoding': 'chunked' },
+      body: Buffer.concat([head, large]),
+    });
     t.equal(chunked.status, 413, `${path} in chunks`);
   }
-  for (const body of ['', 'no form', '--xx\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\ncut off']) {
-    const { status, json } = await ask(server, '/session/', { method: 'PUT', headers: { 'content-type': 'multipart/form-data; boundary=xx' }, body });
+  for (const body of [
+    '',
+    'no form',
+    '--xx\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\ncut off',
+  ]) {
+    const { status, json } = await ask(server, '/session/', {
+      method: 'PUT',
+      headers: { 'content-type': 'multipart/form-data; boundary=xx' },
+      body,
+    });
     t.equal(status, 400, body.slice(0, 10));
     t.equal(json.code, 'VERSEMI_REQUEST_INVALID');
   }
@@ -182,7 +245,11 @@ t.test('bodies are bounded, and the client can read why', async (t) => {
   await new Promise((resolve) => setTimeout(resolve, 200));
   t.strictSame(readdirSync(join(tmpdir(), left[0]!)), [], 'nothing of what was refused stays');
   await server.close();
-  t.strictSame(scratchFolders().filter((name) => !folders.includes(name)), [], 'nor the folder');
+  t.strictSame(
+    scratchFolders().filter((name) => !folders.includes(name)),
+    [],
+    'nor the folder',
+  );
 });
 
 t.test('a client that leaves in the middle of an upload leaves nothing', async (t) => {
@@ -198,7 +265,10 @@ t.test('a client that leaves in the middle of an upload leaves nothing', async (
   socket.destroy();
   await new Promise((resolve) => setTimeout(resolve, 300));
   const own = scratchFolders().filter((name) => !folders.includes(name));
-  t.strictSame(own.flatMap((name) => readdirSync(join(tmpdir(), name))), []);
+  t.strictSame(
+    own.flatMap((name) => readdirSync(join(tmpdir(), name))),
+    [],
+  );
   t.equal((await ask(server, '/info/')).status, 200, 'and the server goes on');
 });
 
@@ -212,7 +282,10 @@ t.test('what cannot be started is said', async (t) => {
   t.match(inUse.message, `127.0.0.1:${port}`);
   const noPage = await failure(() => startServer({ port: 0, pageFolder: join(folder, 'empty') }), 'FILE_NOT_FOUND');
   t.match(noPage.message, /npm run build:app/);
-  await failure(() => startServer({ port: 0, pageFolder, models: [join(folder, 'none.safetensors')] }), 'FILE_NOT_FOUND');
+  await failure(
+    () => startServer({ port: 0, pageFolder, models: [join(folder, 'none.safetensors')] }),
+    'FILE_NOT_FOUND',
+  );
   await failure(() => startServer({ port: 0, pageFolder, models: [join(pageFolder, 'app.js')] }), 'MODEL_INVALID');
   await failure(() => startServer({ port: 0, pageFolder, data: join(folder, 'empty') }), 'DATASET_INVALID');
   await failure(() => startServer({ port: 0, pageFolder, data: join(pageFolder, 'app.js') }), 'USAGE');

@@ -56,7 +56,10 @@ export function ask(
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { hostname, port } = new URL(origin);
-    const length = body === undefined || 'transfer-encoding' in headers ? {} : { 'content-length': String(Buffer.byteLength(body as Buffer)) };
+    const length =
+      body === undefined || 'transfer-encoding' in headers
+        ? {}
+        : { 'content-length': String(Buffer.byteLength(body as Buffer)) };
     const sent = request(
       {
         ...{ hostname, port, path, method, headers: { ...length, ...headers }, agent: false },
