@@ -67,7 +67,7 @@ for (const command of [program, ...program.commands]) command.exitOverride();
 /** What a person sees who types nothing but the name of the program. */
 const firstSteps = `versemi segments 3-D scans, and trains the networks that do.
 
-Segment scans in a page that opens in your browser; no scan leaves this machine:
+Segment scans in a page that opens in your browser; no scan leaves the machine:
   $ versemi serve model.safetensors --open
 
 The same from the command line, from NIfTI, NRRD, MetaImage or DICOM:

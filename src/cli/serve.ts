@@ -15,17 +15,15 @@ import { createTerminal } from './terminal.js';
 export function addServe(program: Command): void {
   const command = program
     .command('serve')
-    .description('Open the app in a browser: scans are segmented in the page itself and leave this machine never.')
+    .description(
+      'Serve the app, a page in which scans are segmented, corrected and saved; the model runs in the browser.',
+    )
     .argument('[model...]', 'model files, or folders of runs, that the page offers')
     .option('--data <folder>', 'a dataset: its cases can be opened, and labels are saved into it for the next training')
     .addOption(
       new Option('--port <n>', 'port to listen on; 0: any that is free').argParser(portNumber).default(defaultPort),
     )
-    .option(
-      '--host <address>',
-      'address to listen on; others than this machine can reach any but loopback',
-      '127.0.0.1',
-    )
+    .option('--host <address>', 'address to listen on; any but loopback lets other machines in', '127.0.0.1')
     .option('--open', 'open the page in the browser')
     .option(
       '--monai-label',
@@ -33,7 +31,7 @@ export function addServe(program: Command): void {
     )
     .option(
       '--allow-origin <url...>',
-      'with --monai-label: a viewer on another address that may ask too, such as http://localhost:3000',
+      'beside --monai-label, a viewer on another address that may ask too, such as http://localhost:3000',
     )
     .addHelpText(
       'after',
@@ -46,6 +44,8 @@ Examples:
 
 The address that is printed holds a token that is new at each start: whoever has it can read the models and the cases and save labels.
 A label that is there already is kept beside a new one under a name that ends with .bak.
+
+The page computes in the browser; --device and the other options of computing are for --monai-label, which computes here.
 
 In 3D Slicer's module MONAI Label, the server is the address without the token. A model of several datasets is one entry per dataset.
 Training from a viewer is not offered: run versemi train on the dataset.

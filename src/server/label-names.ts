@@ -17,11 +17,11 @@ export function valuesOfNames(
   names: ReadonlyMap<number, string>,
 ): Map<number, number> {
   const values = new Map<number, number>();
-  for (const [value, name] of names) values.set(value, valueOf(dataset, models, name));
+  for (const [value, name] of names) values.set(value, labelNamed(dataset, models, name));
   return values;
 }
 
-function valueOf(dataset: Dataset, models: readonly ServedModel[], name: string): number {
+function labelNamed(dataset: Dataset, models: readonly ServedModel[], name: string): number {
   const known = Object.entries(dataset.labels).filter(([value]) => value !== '0');
   const same = (other: string) => other.toLowerCase() === name.toLowerCase();
   const own = known.find(([, label]) => same(label));

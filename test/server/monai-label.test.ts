@@ -71,7 +71,7 @@ t.test('3D Slicer and OHIF segment, correct and save', needsData, async (t) => {
     const volume = await readVolume(join(work, name));
     const source = await readVolume(image);
     t.strictSame(volume.sizeVoxels, source.sizeVoxels);
-    volume.affine.forEach((value, i) => t.ok(Math.abs(value - source.affine[i]!) < 1e-4, `affine ${i}`));
+    for (const [i, value] of volume.affine.entries()) t.ok(Math.abs(value - source.affine[i]!) < 1e-4, `affine ${i}`);
     return Uint8Array.from(volume.data);
   };
 

@@ -100,7 +100,7 @@ t.test(
       { mode: 0o755 },
     );
     const before = scratchFolders();
-    const server = await start(folder, ['--open'], { PATH: `${join(folder, 'bin')}:${process.env.PATH}` });
+    const server = await start(folder, ['--open'], { PATH: `${join(folder, 'bin')}:/usr/bin:/bin` });
     for (let i = 0; i < 100 && !existsSync(seen); i++) await new Promise((resolve) => setTimeout(resolve, 50));
     const [argument, ...content] = readFileSync(seen, 'utf8').split('\n');
     t.match(argument, /^file:\/\/.*versemi\.html$/);
