@@ -75,9 +75,15 @@ export async function fileAnswer({ path, name, type = 'application/octet-stream'
     headers: {
       'content-type': type,
       'content-length': String(bytes),
-      'content-disposition': `attachment; filename*=UTF-8''${encodeURIComponent(name)}`,
+      'content-disposition': disposition(name),
     },
   });
+}
+
+/** The name as every client reads it, and as those read it that know other letters than ASCII (RFC 6266). */
+function disposition(name: string): string {
+  const encoded = encodeURIComponent(name).replaceAll(/['()*]/g, (letter) => `%${letter.charCodeAt(0).toString(16)}`);
+  return `attachment; filename="${name.replaceAll(/[^\w. ()+-]/g, '_')}"; filename*=UTF-8''${encoded}`;
 }
 
 /** The bytes of a file as a stream, and their number. The file is open from here on, so that it may be replaced meanwhile. */

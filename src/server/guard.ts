@@ -129,14 +129,18 @@ export function guard(options: GuardOptions): MiddlewareHandler {
   };
 }
 
-/** Whether a request has the token, in a header or in its address. Compared in a time that tells nothing of the token. */
+/**
+ * Whether a request has the token, in a header or in its address; compared in a time that tells nothing of the token. There is no cookie:
+ * browsers send the cookies of a machine to all of its ports, and so to the servers of other users.
+ */
 export function hasToken(context: Ctx, token: string): boolean {
-  return isToken(context.req.header('x-versemi-token') ?? context.req.query('token'), token);
-}
-
-export function isToken(given: string | undefined, token: string): boolean {
+  const given = givenToken(context);
   const digest = (text: string) => createHash('sha256').update(text).digest();
   return given !== undefined && timingSafeEqual(digest(given), digest(token));
+}
+
+function givenToken(context: Ctx): string | undefined {
+  return context.req.header('x-versemi-token') ?? context.req.query('token');
 }
 
 /** Lets only those through who have the token. */
@@ -146,7 +150,7 @@ export function requireToken(token: string): MiddlewareHandler {
       throw denied(
         'x-versemi-token',
         'the token in the address that versemi serve printed',
-        (context.req.header('x-versemi-token') ?? context.req.query('token') === undefined) ? 'none' : 'another one',
+        givenToken(context) === undefined ? 'none' : 'another one',
         'Open the address that was printed, all of it.',
       );
     await next();

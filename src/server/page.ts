@@ -1,10 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { join, sep } from 'node:path';
-import { getCookie, setCookie } from 'hono/cookie';
 import { getMimeType } from 'hono/utils/mime';
 import { VersemiError } from '../errors.js';
-import { type App, type Ctx, fileAnswer } from './answers.js';
-import { hasToken, isToken, pagePolicy } from './guard.js';
+import { type App, fileAnswer } from './answers.js';
+import { hasToken, pagePolicy } from './guard.js';
 
 /** The page: files of one folder, by the names that they had when the server began. */
 
@@ -35,20 +34,11 @@ export function pageFiles(folder: string): Map<string, string> {
 /** Serves the page at `/`, for those who have the token, and its files. */
 export function servePage(app: App, files: ReadonlyMap<string, string>, token: string): void {
   app.get('/', async (context) => {
-    const cookie = cookieName(context);
-    if (!hasToken(context, token)) {
-      // Whoever has opened the address before may load the page again without it.
-      if (context.req.query('token') === undefined && isToken(getCookie(context, cookie), token))
-        return context.redirect(`/?token=${encodeURIComponent(token)}`);
-      return new Response(wordsPage, {
-        status: 403,
-        headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': wordsPolicy },
-      });
-    }
-    const answer = await pageFile(files.get('index.html')!, 'index.html');
-    context.res = answer;
-    setCookie(context, cookie, token, { httpOnly: true, sameSite: 'Strict', path: '/' });
-    return context.res;
+    if (hasToken(context, token)) return pageFile(files.get('index.html')!, 'index.html');
+    return new Response(wordsPage, {
+      status: 403,
+      headers: { 'content-type': 'text/html; charset=utf-8', 'content-security-policy': wordsPolicy },
+    });
   });
   app.get('*', async (context) => {
     const name = decoded(context.req.path).slice(1);
@@ -65,11 +55,6 @@ function decoded(path: string): string {
   } catch {
     return path;
   }
-}
-
-/** Cookies know no ports: each server of this machine has a name of its own. */
-function cookieName(context: Ctx): string {
-  return `versemi-${/:(\d+)$/.exec(context.req.header('host') ?? '')?.[1] ?? '80'}`;
 }
 
 async function pageFile(path: string, name: string): Promise<Response> {

@@ -78,6 +78,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     app.use('*', async (c, next) => {
       const started = performance.now();
       await next();
+      if (c.req.raw.method === 'HEAD') await c.res.body?.cancel();
       // Without what stands behind the question mark: names of cases, the token.
       const line = `${new Date().toISOString()} ${c.req.method} ${c.req.path} ${c.res.status} ${Math.round(performance.now() - started)} ms`;
       if (log.push(line) > mostLogLines) log.shift();

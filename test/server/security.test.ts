@@ -25,13 +25,7 @@ t.test('the page asks for its token, and says in words how to find it', async (t
   const page = await ask(server, `/?token=${token}`);
   t.equal(page.status, 200);
   t.equal(page.text, pageFixture['index.html']);
-  const [cookie] = page.headers['set-cookie']!;
-  t.match(cookie, /HttpOnly/);
-  t.match(cookie, /SameSite=Strict/);
-  const again = await ask(server, '/', { headers: { cookie: cookie!.split(';')[0]! } });
-  t.equal(again.status, 302, 'the page loads again without the token in its address');
-  t.equal(again.headers.location, `/?token=${token}`);
-  t.equal((await ask(server, '/', { headers: { cookie: `${cookie!.split('=')[0]}=wrong` } })).status, 403);
+  t.equal(page.headers['set-cookie'], undefined, 'cookies would reach the other servers of this machine');
   const other = await startFor(t, {}, join(t.testdirName, 'page'));
   t.not(tokenOf(other), token, 'each start has a token of its own');
 });
@@ -64,7 +58,9 @@ t.test('the API asks for the token, in a header or in the address', async (t) =>
     t.equal(none.status, 403, path);
     t.equal(none.json.code, 'VERSEMI_REQUEST_DENIED');
     t.match(none.json.found, /none/);
-    t.equal((await ask(server, path, { headers: { 'x-versemi-token': 'wrong' } })).status, 403);
+    const wrong = await ask(server, path, { headers: { 'x-versemi-token': 'wrong' } });
+    t.equal(wrong.status, 403);
+    t.equal(wrong.json.found, 'another one');
     t.equal((await ask(server, `${path}?token=${token.toLowerCase()}`)).status, 403);
   }
   t.equal((await ask(server, '/api/labels?case=a', { method: 'PUT', body: 'x' })).status, 403);
