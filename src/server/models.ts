@@ -26,20 +26,28 @@ export async function servedModels(files: readonly string[]): Promise<ServedMode
     const { size } = await stat(file).catch((error: unknown) => {
       throw readError(error, file);
     });
-    models.push({ name: uniqueName(file, models), file, bytes: size, plan });
+    const taken = models.map(({ name }) => name);
+    models.push({ name: addressName(nameOfFile(file), taken), file, bytes: size, plan });
   }
   return models;
 }
 
 /** runs/first/model.safetensors is called after its run. */
-function uniqueName(file: string, models: readonly ServedModel[]): string {
+function nameOfFile(file: string): string {
   const own = basename(file).replace(/\.safetensors$/i, '');
   const parts = file.split(/[\\/]/);
-  const wanted = own === 'model' && parts.length > 1 ? parts.at(-2)! : own;
-  const base = wanted.replaceAll(/[^\p{L}\p{N}._ -]/gu, '_');
+  return own === 'model' && parts.length > 1 ? parts.at(-2)! : own;
+}
+
+/**
+ * A name that can stand in an address: Python's clients write a blank as a plus sign there, which is another name.
+ * @param taken names of others
+ */
+export function addressName(name: string, taken: readonly string[]): string {
+  const base = name.replaceAll(/[^\p{L}\p{N}._-]/gu, '_');
   for (let number = 1; ; number++) {
-    const name = number === 1 ? base : `${base}-${number}`;
-    if (!models.some((model) => model.name === name)) return name;
+    const numbered = number === 1 ? base : `${base}-${number}`;
+    if (!taken.includes(numbered)) return numbered;
   }
 }
 

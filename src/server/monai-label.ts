@@ -132,13 +132,10 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
       id,
       {
         image: {
-          ext: image.slice(image.indexOf('.', image.lastIndexOf(id) + id.length)),
+          ext: endingOf(image),
           info: { name: basename(image) },
         },
-        labels:
-          label === undefined
-            ? {}
-            : { final: { ext: label.slice(label.indexOf('.', label.lastIndexOf(id) + id.length)), info: {} } },
+        labels: label === undefined ? {} : { final: { ext: endingOf(label), info: {} } },
       },
     ]);
     return c.json({ name: dataset?.name ?? '', description: '', objects: Object.fromEntries(objects) });
@@ -166,6 +163,7 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
   });
   app.get('/datastore/label', async (c) => {
     const id = c.req.query('label') ?? '';
+    requireFinal(c);
     const { files } = await requireDataset(id).case(id);
     if (files.label === undefined || files.label === files.image)
       throw new VersemiError('REQUEST_UNKNOWN', {
@@ -178,6 +176,7 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
   });
   app.put('/datastore/label', async (c) => {
     const id = c.req.query('image') ?? '';
+    requireFinal(c);
     const folder = await folderOf(c, scratch);
     const { fields, files } = await receiveForm(c.env.incoming, folder, scratch.mostBytes);
     const label = files.find(({ field }) => field === 'label');
@@ -286,6 +285,12 @@ function fileSource(path: string, model: LabelMapModel): { file: string; options
   return { ...scanSource({ id: 'scan', image: path }, choice), case: false };
 }
 
+/** Labels that a model made are not kept beside those of people, which are called `final`. @throws VERSEMI_NOT_OFFERED */
+function requireFinal(c: Ctx): void {
+  const tag = c.req.query('tag') ?? '';
+  if (tag !== '' && tag !== 'final') throw notOffered(`tag ${tag}`, 'Ask for the tag final: a case has one label.');
+}
+
 /** A folder for one request, which goes when it has been answered. */
 export async function folderOf(c: Ctx, scratch: ScratchFolder): Promise<string> {
   const folder = await scratch.make();
@@ -310,6 +315,11 @@ function invalid(field: string, expected: string, found: string): VersemiError {
 
 function notOffered(field: string, remedy: string): VersemiError {
   return new VersemiError('NOT_OFFERED', { field, remedy });
+}
+
+/** `.nii.gz`, `.h5` */
+function endingOf(file: string): string {
+  return /(\.nii|\.hdr|\.img)?\.\w+$/i.exec(basename(file))?.[0] ?? '';
 }
 
 function describe(id: string, image: KeptImage) {

@@ -8,7 +8,7 @@ import { labelMaps, type PaintedMap, paintedTasks } from '../inference/label-map
 import type { MemoryOptions } from '../inference/memory.js';
 import { predictVolume } from '../inference/predict.js';
 import { type Segmenter, syntheticTaskName } from '../inference/segmenter.js';
-import { LoadedModels, type ServedModel } from './models.js';
+import { addressName, LoadedModels, type ServedModel } from './models.js';
 import { WorkQueue } from './queue.js';
 
 /**
@@ -25,14 +25,17 @@ export interface LabelMapModel {
 }
 
 export function labelMapModels(models: readonly ServedModel[]): LabelMapModel[] {
-  return models.flatMap((model) => {
+  const made: LabelMapModel[] = [];
+  for (const model of models) {
     const datasets = [...new Set(model.plan.tasks.map(({ dataset }) => dataset))];
-    return datasets.map((dataset) => ({
-      name: datasets.length === 1 ? model.name : `${model.name}-${dataset}`,
-      ...{ model, dataset },
-      labels: Object.fromEntries(paintedTasks(model.plan, dataset).map(({ task, value }) => [task, value])),
-    }));
-  });
+    for (const dataset of datasets) {
+      const wanted = datasets.length === 1 ? model.name : `${model.name}-${dataset}`;
+      const values = paintedTasks(model.plan, dataset).map(({ task, value }) => [task, value]);
+      const taken = made.map(({ name }) => name);
+      made.push({ name: addressName(wanted, taken), model, dataset, labels: Object.fromEntries(values) });
+    }
+  }
+  return made;
 }
 
 /** How a label map is written. */

@@ -262,6 +262,8 @@ t.test('3D Slicer and OHIF segment, correct and save', needsData, async (t) => {
     };
     t.equal(objects[id]!.image.ext, '.nii.gz');
     t.strictSame(Object.keys(objects[cases[2]]!.labels), []);
+    for (const method of ['GET', 'PUT'])
+      t.equal((await ask(server, `/datastore/label?label=${id}&image=${id}&tag=original`, { method })).status, 501);
     const listed = JSON.parse((await ask(server, '/datastore/?output=train')).text);
     t.equal(listed.length, 2);
   });
