@@ -153,7 +153,7 @@ function portNumber(text: string): number {
  * the machine, and the address holds the token.
  */
 function openingPage(url: string): { readonly file: string; readonly remove: () => void } {
-  const folder = mkdtempSync(join(tmpdir(), 'versemi-open-'));
+  const folder = mkdtempSync(join(tmpdir(), `versemi-open-${process.pid}-`));
   const file = join(folder, 'versemi.html');
   writeFileSync(
     file,

@@ -24,7 +24,7 @@ const mostFieldBytes = 1 << 20;
 
 /** A folder that goes with the process. */
 export class ScratchFolder {
-  readonly path = mkdtempSync(join(tmpdir(), 'versemi-serve-'));
+  readonly path = mkdtempSync(join(tmpdir(), `versemi-serve-${process.pid}-`));
   private readonly onExit = () => rmSync(this.path, { recursive: true, force: true });
 
   /** @param mostBytes of one request that is written into it */

@@ -10,7 +10,8 @@ import { packageRoot } from '../../src/root.js';
 import { main, runVersemi } from '../integration/cli-support.js';
 import { ask, exampleModel } from './server-support.js';
 
-const scratchFolders = () => readdirSync(tmpdir()).filter((name) => /^versemi-(serve|open)-/.test(name));
+const scratchFolders = (pid: number) =>
+  readdirSync(tmpdir()).filter((name) => name.startsWith('versemi-') && name.includes(`-${pid}-`));
 
 // Where the page was not built, one file stands for it while this test runs.
 const app = join(packageRoot, 'dist', 'app');
@@ -45,22 +46,22 @@ async function start(folder: string, args: readonly string[], env: NodeJS.Proces
     const [code, by] = await exit;
     return { code, by, stderr };
   };
-  return { ...told, end, stderr: () => stderr, args: () => child.spawnargs };
+  return { ...told, end, stderr: () => stderr, pid: child.pid! };
 }
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const)
   t.test(`starts, serves, and ends at ${signal}`, async (t) => {
-    const before = scratchFolders();
     const server = await start(t.testdir(), [exampleModel, exampleModel]);
     t.match(server.url, /^http:\/\/127\.0\.0\.1:\d+\/\?token=[\w-]{43}$/);
     t.strictSame(server.models, ['real-data', 'real-data-2'], 'two files of one name');
     t.equal((await ask(server, server.url.slice(server.origin.length))).status, 200);
     t.equal((await ask(server, '/info/')).status, 404);
+    t.equal(scratchFolders(server.pid).length, 1);
     const { code, by, stderr } = await server.end(signal);
     t.strictSame({ code, by }, { code: 0, by: null });
     t.notMatch(stderr, /Error|VERSEMI_/);
     t.notMatch(stderr, /Warning/);
-    t.strictSame(scratchFolders(), before, 'nothing stays');
+    t.strictSame(scratchFolders(server.pid), [], 'nothing stays');
   });
 
 t.test('a server that others can reach says so; --monai-label says who may ask', async (t) => {
@@ -99,14 +100,13 @@ t.test(
       `#!/bin/sh\necho "$1" > ${seen}.part\ncat "\${1#file://}" >> ${seen}.part\nmv ${seen}.part ${seen}\n`,
       { mode: 0o755 },
     );
-    const before = scratchFolders();
     const server = await start(folder, ['--open'], { PATH: `${join(folder, 'bin')}:/usr/bin:/bin` });
     for (let i = 0; i < 100 && !existsSync(seen); i++) await new Promise((resolve) => setTimeout(resolve, 50));
     const [argument, ...content] = readFileSync(seen, 'utf8').split('\n');
     t.match(argument, /^file:\/\/.*versemi\.html$/);
     t.match(content.join('\n'), `url=${server.url}`);
     await server.end('SIGINT');
-    t.strictSame(scratchFolders(), before, 'the file goes');
+    t.strictSame(scratchFolders(server.pid), [], 'the file goes');
   },
 );
 
