@@ -23,8 +23,8 @@ import type { CaseFiles, Dataset } from './types.js';
 export interface SaveLabelOptions {
   /** What happens to a label that is there: it is refused (default), or it stays beside the new one under another name. */
   readonly existing?: 'refuse' | 'keep';
-  /** Value in the given file -> value in the dataset; other values than these and 0 are refused. Default: all stay as they are. */
-  readonly values?: ReadonlyMap<number, number>;
+  /** Gives a value of the given file its value in the dataset; asked for each value that occurs, but 0. Default: values stay as they are. */
+  readonly datasetValue?: (value: number) => number;
   /** What error sentences call the given file. */
   readonly called?: string;
 }
@@ -51,12 +51,12 @@ export async function saveLabel(
   dataset: Dataset,
   id: string,
   source: string,
-  { existing = 'refuse', values, called = source }: SaveLabelOptions = {},
+  { existing = 'refuse', datasetValue, called = source }: SaveLabelOptions = {},
 ): Promise<SavedLabel> {
   const files = caseNamed(dataset, id);
   const place = placeOfLabel(dataset, files);
   const { file } = place;
-  const label = await labelOnImage(dataset, files, source, called, values);
+  const label = await labelOnImage(dataset, files, source, called, datasetValue);
   let kept: string | undefined;
   if (existsSync(file)) {
     if (existing === 'refuse') {
@@ -157,31 +157,23 @@ async function labelOnImage(
   files: CaseFiles,
   source: string,
   called: string,
-  values: SaveLabelOptions['values'],
+  datasetValue: SaveLabelOptions['datasetValue'],
 ): Promise<Volume<Uint8Array>> {
   const { volume, slope, intercept } = await readUnscaled(source, { role: 'label' });
   const given = labelBytes(volume.data, { slope, intercept }, called);
   const { geometry } = await caseFacts(dataset, files);
   const { axes, flipped } = turnOnto(geometry, { ...volume, file: called });
-  const data = values === undefined ? given : renumbered(given, values, called);
+  const data = datasetValue === undefined ? given : renumbered(given, datasetValue);
   requireKnownLabels(dataset, data, called);
   const { sizeVoxels, spacingMm, affine, stored } = geometry;
   const turned = turnedVolume({ ...volume, data }, axes, flipped);
   return toStored({ data: turned.data, sizeVoxels, spacingMm, affine, ...(stored === undefined ? {} : { stored }) });
 }
 
-function renumbered(data: Uint8Array, values: ReadonlyMap<number, number>, called: string): Uint8Array {
-  const counts = host().labelCounts(data);
-  const unnamed = counts.findIndex((count, value) => count > 0 && value !== 0 && !values.has(value));
-  if (unnamed >= 0) {
-    throw new VersemiError('LABEL_INVALID', {
-      file: called,
-      expected: `the values that have a name: ${[...values.keys()].join(', ')}`,
-      found: `${unnamed} in ${counts[unnamed]} voxels`,
-      remedy: 'Give each value of the label map a name.',
-    });
-  }
-  const table = Uint8Array.from({ length: 256 }, (_, value) => values.get(value) ?? 0);
+function renumbered(data: Uint8Array, datasetValue: (value: number) => number): Uint8Array {
+  const table = host()
+    .labelCounts(data)
+    .map((count, value) => (count === 0 || value === 0 ? 0 : datasetValue(value)));
   return data.map((value) => table[value]!);
 }
 

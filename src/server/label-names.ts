@@ -7,18 +7,37 @@ import type { ServedModel } from './models.js';
  * Values of a label map that a client made, by the names that the client gives them: a viewer numbers its segments from 1, whatever
  * the dataset calls 1. A name is that of a label of the dataset, or of a task that stands for one label. A task of several labels
  * (a hippocampus of which the dataset knows two parts) says nothing of which is which, and is refused.
- * @param names value in the label map -> name
- * @returns value in the label map -> value in the dataset, for `saveLabel`
- * @throws VERSEMI_LABEL_INVALID
+ * @param names value in the label map -> name; names of values that do not occur do not matter, as viewers keep empty segments
+ * @returns for `saveLabel`; throws VERSEMI_LABEL_INVALID
  */
-export function valuesOfNames(
+export function valuesByName(
   dataset: Dataset,
   models: readonly ServedModel[],
   names: ReadonlyMap<number, string>,
-): Map<number, number> {
-  const values = new Map<number, number>();
-  for (const [value, name] of names) values.set(value, labelNamed(dataset, models, name));
-  return values;
+): (value: number) => number {
+  const taken = new Map<number, string>();
+  return (value) => {
+    const name = names.get(value);
+    if (name !== undefined) {
+      const found = labelNamed(dataset, models, name);
+      const other = taken.get(found) ?? name;
+      taken.set(found, other);
+      if (other === name) return found;
+      throw new VersemiError('LABEL_INVALID', {
+        file: dataset.folder,
+        field: `segment ${name}`,
+        expected: 'a value of its own in the dataset',
+        found: `${found}, which is that of ${other}`,
+        remedy: 'Delete one of the two, or join them.',
+      });
+    }
+    throw new VersemiError('LABEL_INVALID', {
+      file: dataset.folder,
+      expected: `the values that have a name: ${[...names.keys()].join(', ')}`,
+      found: String(value),
+      remedy: 'Give each value of the label map a name.',
+    });
+  };
 }
 
 function labelNamed(dataset: Dataset, models: readonly ServedModel[], name: string): number {
@@ -26,9 +45,9 @@ function labelNamed(dataset: Dataset, models: readonly ServedModel[], name: stri
   const same = (other: string) => other.toLowerCase() === name.toLowerCase();
   const own = known.find(([, label]) => same(label));
   if (own !== undefined) return Number(own[0]);
-  const tasks = models
-    .flatMap(({ plan }) => plan.tasks)
-    .filter((task) => task.dataset === dataset.name && same(task.name));
+  // A dataset that names no labels may be any model's.
+  const ofDataset = (task: { readonly dataset: string }) => task.dataset === dataset.name || !dataset.labelsDeclared;
+  const tasks = models.flatMap(({ plan }) => plan.tasks).filter((task) => ofDataset(task) && same(task.name));
   const [task] = tasks;
   if (task !== undefined && tasks.every(({ labels }) => labels.length === 1 && labels[0] === task.labels[0]))
     return task.labels[0]!;

@@ -9,7 +9,7 @@ import { packageVersion } from '../root.js';
 import { type App, type Ctx, fileAnswer, multipartAnswer } from './answers.js';
 import type { ServedDataset } from './cases.js';
 import { type KeptImage, KeptImages } from './kept-images.js';
-import { namesOfLabelInfo, valuesOfNames } from './label-names.js';
+import { namesOfLabelInfo, valuesByName } from './label-names.js';
 import { modelNamed, type ServedModel } from './models.js';
 import { type LabelMapModel, labelMapModels, resultFormat, type Segmentation } from './segmentation.js';
 import { receiveForm, removeFolder, type ScratchFolder } from './uploads.js';
@@ -192,7 +192,8 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
         remedy: 'Copy the image into the dataset folder first, and ask for it by the name of its file without ending.',
       });
     const info = parametersOf(fields).label_info;
-    const named = info === undefined ? {} : { values: valuesOfNames(opened, options.models, namesOfLabelInfo(info)) };
+    const named =
+      info === undefined ? {} : { datasetValue: valuesByName(opened, options.models, namesOfLabelInfo(info)) };
     await served.save(id, label.path, { existing: 'keep', called: 'the label that was sent', ...named });
     return c.json({ image: id, label: id });
   });

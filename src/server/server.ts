@@ -12,7 +12,7 @@ import { packageRoot, packageVersion } from '../root.js';
 import { type App, errorAnswer, fileAnswer, statusOf } from './answers.js';
 import { ServedDataset } from './cases.js';
 import { guard, isLoopback, requireToken } from './guard.js';
-import { namesOfObject, valuesOfNames } from './label-names.js';
+import { namesOfObject, valuesByName } from './label-names.js';
 import { modelNamed, type ServedModel, servedModels } from './models.js';
 import { folderOf, monaiLabelPaths, serveMonaiLabel } from './monai-label.js';
 import { pageFiles, servePage, unknownPath } from './page.js';
@@ -160,18 +160,18 @@ function serveApi(app: App, { models, dataset, scratch, token }: ApiOptions): vo
     const names = c.req.query('names');
     const folder = await folderOf(c, scratch);
     const { path } = await receiveFile(c.env.incoming, folder, scratch.mostBytes);
-    const values =
+    const named =
       names === undefined
         ? {}
         : {
-            values: valuesOfNames(
+            datasetValue: valuesByName(
               await served.read(),
               models,
               namesOfObject(parseJson(names, { code: 'REQUEST_INVALID', field: 'names' })),
             ),
           };
     const existing = c.req.query('replace') === '1' ? 'keep' : 'refuse';
-    const saved = await served.save(id, path, { existing, called: 'the label that was sent', ...values });
+    const saved = await served.save(id, path, { existing, called: 'the label that was sent', ...named });
     return c.json({ case: id, ...saved });
   });
   app.all('/api/*', (c) => {

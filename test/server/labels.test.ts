@@ -13,7 +13,9 @@ import type { RunningServer } from '../../src/server/server.js';
 import type { Affine, Triple, Volume } from '../../src/volume/volume.js';
 import { runVersemi } from '../integration/cli-support.js';
 import { writeTree } from '../unit/datasets-support.js';
-import { ask, pageFixture, startFor, tokenOf } from './server-support.js';
+import { ask, exampleModel, pageFixture, startFor, tokenOf } from './server-support.js';
+
+t.setTimeout(300_000);
 
 const sizeVoxels: Triple = [6, 5, 4];
 /** Stored as LPS, oblique by some degrees: nothing here is canonical. */
@@ -189,7 +191,7 @@ t.test('labels that are refused, and leave everything as it was', async (t) => {
     ['case=b&names=%7B', parts, 400, 'VERSEMI_REQUEST_INVALID', /names/],
     ['case=b&names=%7B%7D', parts, 400, 'VERSEMI_REQUEST_INVALID', /names/],
     ['case=b&names={%221%22:%22liver%22,%222%22:%22tail%22}', parts, 400, 'VERSEMI_LABEL_INVALID', /liver.*Rename/s],
-    ['case=b&names={%221%22:%22head%22}', parts, 400, 'VERSEMI_LABEL_INVALID', /2 in 40 voxels/],
+    ['case=b&names={%221%22:%22head%22}', parts, 400, 'VERSEMI_LABEL_INVALID', /values that have a name: 1, found 2/],
   ] as const;
   for (const [query, volume, status, code, words] of refused) {
     const answer = await put(server, query, await bytesOf(volume as Volume));
@@ -211,7 +213,11 @@ t.test('labels that are refused, and leave everything as it was', async (t) => {
   }
   t.strictSame(tree(), before);
   t.equal(readFileSync(join(folder, 'dataset.json'), 'utf8'), description);
-  const byName = await put(server, 'case=b&names={%221%22:%22TAIL%22,%222%22:%22head%22}', await bytesOf(parts));
+  const byName = await put(
+    server,
+    'case=b&names={%221%22:%22TAIL%22,%222%22:%22head%22,%223%22:%22an%20empty%20segment%22}',
+    await bytesOf(parts),
+  );
   t.equal(byName.status, 200, byName.text);
   const renamed = await readVolume(join(folder, 'labelsTr', 'b.nii.gz'));
   t.strictSame(Array.from(renamed.data.subarray(0, 3)), [0, 2, 1], 'names decide, not numbers');
@@ -227,6 +233,32 @@ t.test('layouts without a place for a label', async (t) => {
   t.equal(answer.status, 400);
   t.match(answer.json.message, /images\/ beside labels\//);
   t.strictSame(readdirSync(join(page, 'flat')), ['a.nii.gz', 'b.nii.gz']);
+});
+
+t.test('a dataset that names no labels takes the names of tasks', async (t) => {
+  const page = t.testdir({ page: pageFixture });
+  const folder = await makeDataset(join(page, 'data'), layouts['images and labels']!);
+  const server = await startFor(t, { data: folder, models: [exampleModel] }, join(page, 'page'));
+  const ventricle = await put(
+    server,
+    'case=b&names={%221%22:%22left-ventricle%22,%222%22:%22right-ventricle%22}',
+    await bytesOf(parts),
+  );
+  t.equal(ventricle.status, 200, ventricle.text);
+  t.strictSame(Array.from((await readVolume(join(folder, 'labels', 'b.nii.gz'))).data.subarray(0, 3)), [0, 3, 1]);
+  const both = await put(
+    server,
+    'case=b&replace=1&names={%221%22:%22hippocampus%22,%222%22:%22sarcoma%22}',
+    await bytesOf(parts),
+  );
+  t.equal(both.status, 400);
+  t.match(both.json.message, /several of them \(foreground, 2\)/);
+  const joined = await put(
+    server,
+    'case=b&replace=1&names={%221%22:%22left-atrium%22,%222%22:%22sarcoma%22}',
+    await bytesOf(parts),
+  );
+  t.match(joined.json.message, /1, which is that of left-atrium/, 'two segments do not become one in passing');
 });
 
 t.test('images of cases', async (t) => {

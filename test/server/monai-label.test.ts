@@ -245,6 +245,7 @@ t.test('3D Slicer and OHIF segment, correct and save', needsData, async (t) => {
       label_info: [
         { name: 'posterior', idx: 1 },
         { name: 'Anterior', idx: 2 },
+        { name: 'left-atrium', idx: 3 },
       ],
     });
     t.strictSame(JSON.parse(saved.body.toString()), { image: id, label: id });
