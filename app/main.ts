@@ -1,6 +1,7 @@
 import { WorkerClient, WorkerError } from './client.js';
 import { act, button, byId, clearError, download, element, input, say, select, showError } from './dom.js';
 import { chosenFiles, droppedFiles } from './given-files.js';
+import { wireKeys } from './keys.js';
 import type { GivenFile, ModelEntry, OpenedScan, SavedFile, ScanEntry } from './protocol.js';
 import { type SaveFormat, saveFormats } from './protocol.js';
 import { saveLabel, serverCases, serverImage, serverInfo, serverModel, serverModels } from './server.js';
@@ -318,43 +319,6 @@ async function connect(): Promise<void> {
   await listCases();
 }
 
-function onKey(event: KeyboardEvent): void {
-  const typing = event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement;
-  if (byId<HTMLDialogElement>('help').open) return;
-  const command = event.ctrlKey || event.metaKey;
-  const key = event.key.toLowerCase();
-  if (command && key === 'z') act(() => (event.shiftKey ? structures.redo() : structures.undo()))();
-  else if (command && key === 'y') act(() => structures.redo())();
-  else if (command || event.altKey || typing) return;
-  else if (event.key === '?') byId<HTMLDialogElement>('help').showModal();
-  else if (event.target instanceof HTMLButtonElement && (event.key === ' ' || event.key === 'Enter')) return;
-  else if (!onPlainKey(event.key)) return;
-  event.preventDefault();
-}
-
-/** @returns whether the key means something */
-function onPlainKey(key: string): boolean {
-  const keys: Readonly<Record<string, () => unknown>> = {
-    ArrowUp: () => viewer.move(0, 0, 1),
-    ArrowDown: () => viewer.move(0, 0, -1),
-    ArrowLeft: () => viewer.move(-1, 0, 0),
-    ArrowRight: () => viewer.move(1, 0, 0),
-    PageUp: () => viewer.move(0, 1, 0),
-    PageDown: () => viewer.move(0, -1, 0),
-    ' ': () => structures.toggleHidden(),
-    b: () => structures.use('brush'),
-    e: () => structures.use('eraser'),
-    l: () => structures.use('off'),
-    '[': () => structures.resize(-2),
-    ']': () => structures.resize(2),
-    Enter: () => structures.paintHere(),
-  };
-  const action = keys[key.length === 1 ? key.toLowerCase() : key];
-  if (action === undefined) return false;
-  act(action)();
-  return true;
-}
-
 function wire(): void {
   button('choose-files').onclick = () => input('files').click();
   button('choose-folder').onclick = () => input('folder').click();
@@ -385,7 +349,7 @@ function wire(): void {
   viewer.onPlace = ([x, y, z], value) => {
     byId('place').textContent = `voxel ${x}, ${y}, ${z} · value ${Number(value.toPrecision(6))}`;
   };
-  addEventListener('keydown', onKey);
+  wireKeys(viewer, structures);
   wireDrop();
 }
 

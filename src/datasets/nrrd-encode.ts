@@ -9,10 +9,10 @@ export async function encodeNrrd(
   pairs: Readonly<Record<string, string>> = {},
 ): Promise<Uint8Array> {
   const voxels = 'slabs' in volume ? [...volume.slabs()].map(voxelBytes) : [voxelBytes(volume.data)];
-  return gzipped(voxels, encodeNrrdHeader(volume, pairs));
+  return gzipped(voxels, encodeNrrdHeader(volume, pairs, 'gzip'));
 }
 
-/** The header of an NRRD file, to which gzip of the voxels belongs. @throws VERSEMI_VOLUME_INVALID */
+/** The header of an NRRD file; the voxels follow it. @throws VERSEMI_VOLUME_INVALID */
 export function encodeNrrdHeader(volume: Volume | SlabbedVolume, pairs: Readonly<Record<string, string>>): Uint8Array {
   checkWritable(volume);
   const voxels = 'slabs' in volume ? volume.type : volume.data;
@@ -31,7 +31,7 @@ export function encodeNrrdHeader(volume: Volume | SlabbedVolume, pairs: Readonly
     `space directions: ${[0, 1, 2].map(vector).join(' ')}`,
     'kinds: domain domain domain',
     'endian: little',
-    'encoding: gzip',
+    `encoding: ${encoding}`,
     `space origin: ${vector(3)}`,
     ...Object.entries(pairs).map(([key, value]) => `${escaped(key)}:=${escaped(value)}`),
   ];

@@ -7,12 +7,12 @@ import { encodeNrrdHeader } from './nrrd-encode.js';
 export interface WriteNrrdOptions {
   /** Pairs of key and value that other programs look for, e.g. those of 3D Slicer's segmentations. */
   readonly pairs?: Readonly<Record<string, string>>;
-  /** 1 (fast, the default) to 9 (small). */
+  /** 1 (fast, the default) to 9 (small); 0: the voxels as they are, `encoding: raw`. */
   readonly compressionLevel?: number;
 }
 
 /**
- * Writes a volume as one NRRD file (.nrrd), gzip inside, positions in LPS as 3D Slicer and ITK write them. The file appears whole or
+ * Writes a volume as one NRRD file (.nrrd), positions in LPS as 3D Slicer and ITK write them. The file appears whole or
  * not at all; its folder is made when it is missing.
  * @throws VERSEMI_VOLUME_INVALID, VERSEMI_FORMAT_UNSUPPORTED (the name's ending), VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
@@ -27,6 +27,7 @@ export async function writeNrrd(
       expected: 'a name that ends with .nrrd',
       remedy: 'Rename the output.',
     });
-  const header = encodeNrrdHeader(volume, options.pairs ?? {});
-  await writeParts(file, volumeBytes(volume), options.compressionLevel ?? 1, header);
+  const { pairs = {}, compressionLevel = 1 } = options;
+  const header = encodeNrrdHeader(volume, pairs, compressionLevel === 0 ? 'raw' : 'gzip');
+  await writeParts(file, volumeBytes(volume), compressionLevel === 0 ? undefined : compressionLevel, header);
 }

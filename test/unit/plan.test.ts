@@ -61,7 +61,7 @@ t.test('the table names every field of a plan, once, with what the help needs', 
   };
   const { augmentation } = parsePlan(minimal());
   const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true };
-  const plan = parsePlan(minimal({}, { augmentation, ...optional }));
+  const plan = parsePlan(minimal({}, { augmentation, split: { fold: [0, 5] }, ...optional }));
   walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, writtenAs: 1 })) }, '');
   t.same(
     planFields.map((row) => row.name),
@@ -118,6 +118,11 @@ t.test('contradictions name both fields', async (t) => {
     [
       minimal({ training: { unlabeledBatchSize: 3 }, cutmix: { unlabeledMix: 'unlabeled-pairs' } }),
       'training.unlabeledBatchSize and cutmix.unlabeledMix',
+    ],
+    [minimal({}, { split: { fold: [2, 2] } }), 'datasets[0].split.fold'],
+    [
+      minimal({}, { split: { fold: [0, 2], validation: 3 } }),
+      'datasets[0].split.fold and datasets[0].split.validation',
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
