@@ -13,7 +13,11 @@ export async function encodeNrrd(
 }
 
 /** The header of an NRRD file; the voxels follow it. @throws VERSEMI_VOLUME_INVALID */
-export function encodeNrrdHeader(volume: Volume | SlabbedVolume, pairs: Readonly<Record<string, string>>): Uint8Array {
+export function encodeNrrdHeader(
+  volume: Volume | SlabbedVolume,
+  pairs: Readonly<Record<string, string>>,
+  encoding: 'gzip' | 'raw',
+): Uint8Array {
   checkWritable(volume);
   const voxels = 'slabs' in volume ? volume.type : volume.data;
   const type = nrrdType(datatypeName(voxels));
