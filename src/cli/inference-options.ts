@@ -56,7 +56,7 @@ export function memoryLine(label: string, estimate: MemoryEstimate): string {
  * @throws VERSEMI_MODEL_INVALID when the file does not hold them
  */
 export function weightsOf(
-  { file, plan, history, networks }: LoadedModel,
+  { file, plan, history, networks }: Pick<LoadedModel, 'file' | 'plan' | 'history' | 'networks'>,
   chosen: NetworkChoice = plan.inference.network,
 ): NonNullable<Evaluation['weights']> {
   // A file with one set of weights has those that its plan wants.

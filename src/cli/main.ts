@@ -19,6 +19,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   predict: async () => (await import('./predict.js')).addPredict,
   compare: async () => (await import('./compare.js')).addCompare,
   report: async () => (await import('./report.js')).addReport,
+  export: async () => (await import('./export.js')).addExport,
   info: async () => (await import('./info.js')).addInfo,
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
