@@ -19,6 +19,18 @@ export interface ValidationSummary {
   readonly perTask: Readonly<Record<string, number>>;
 }
 
+/** Weights from elsewhere that a model began with. */
+export interface ModelStart {
+  /** Name of their file, without its folder. */
+  readonly file: string;
+  /** SHA-256 of that file. */
+  readonly sha256: string;
+  /** Layout of the file: versemi and vnet are those of PyTorch programs, model is ours. */
+  readonly layout: 'versemi' | 'vnet' | 'model';
+  /** whole: every parameter; trunk: encoder and decoder alone, so that the model must be trained before it is of use. */
+  readonly parts: 'whole' | 'trunk';
+}
+
 /** How a model came to be. */
 export interface ModelHistory {
   /** Steps trained. */
@@ -35,6 +47,8 @@ export interface ModelProvenance {
   readonly versions: Readonly<Record<string, string>>;
   /** Training data and the terms that they come with. */
   readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
+  /** Absent where training began with random weights. */
+  readonly start?: ModelStart;
 }
 
 /** The JSON text under the key `versemi` of a model file. */
@@ -63,6 +77,14 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
+  start: z
+    .object({
+      file: z.string(),
+      sha256: z.string(),
+      layout: z.enum(['versemi', 'vnet', 'model']),
+      parts: z.enum(['whole', 'trunk']),
+    })
+    .exactOptional(),
 });
 const metadataSchema = z.object({
   format: z.literal(1),

@@ -20,6 +20,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   compare: async () => (await import('./compare.js')).addCompare,
   report: async () => (await import('./report.js')).addReport,
   export: async () => (await import('./export.js')).addExport,
+  import: async () => (await import('./import.js')).addImport,
   info: async () => (await import('./info.js')).addInfo,
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,

@@ -1,5 +1,5 @@
 """Segments a scan with an ONNX model that `versemi export` wrote: python predict_onnx.py MODEL.onnx SCAN.nii.gz TASK MASK.nii.gz
-Needs nibabel, numpy and onnxruntime (scipy where the model keeps the largest component). MODEL.json says all that is done. For research."""
+Needs nibabel, numpy and onnxruntime. MODEL.json says all that is done. For research."""
 import json, sys
 from itertools import product
 import nibabel
@@ -76,9 +76,18 @@ steps = (np.ceil(total / weights * 256) - 1).clip(0, 255)[tuple(slice(b, b + n) 
 mask = np.zeros(whole.shape, np.uint8)
 mask[tuple(crop)] = along_axes(steps, [interpolation(n, s, 1 / k, -o / k) for s, n, k, o in zip(size, full, scale, offset)]) > 127.5
 if windows["largestComponent"] and mask.any():
-    from scipy import ndimage
-    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
-    mask = (parts == np.bincount(parts.ravel())[1:].argmax() + 1).astype(np.uint8)
+    padded = np.pad(mask, 1)
+    left, largest = padded.ravel() > 0, np.zeros(0, int)
+    steps = np.ravel_multi_index(np.mgrid[0:3, 0:3, 0:3].reshape(3, 27), padded.shape) - np.ravel_multi_index((1, 1, 1), padded.shape)
+    for seed in np.flatnonzero(left):
+        front, parts = np.array([seed])[left[[seed]]], []
+        while front.size:
+            left[front] = False
+            parts.append(front)
+            front = np.unique(front[:, None] + steps)
+            front = front[left[front]]
+        largest = max(largest, np.concatenate([[], *parts]).astype(int), key=len)
+    mask = np.isin(np.arange(padded.size), largest).reshape(padded.shape)[1:-1, 1:-1, 1:-1].astype(np.uint8)
 way_back = nibabel.orientations.ornt_transform(nibabel.io_orientation(canonical.affine), nibabel.io_orientation(scan.affine))
 nibabel.save(nibabel.Nifti1Image(nibabel.apply_orientation(mask, way_back), scan.affine), mask_file)
 print(f"{mask_file}: {mask.sum()} voxels of {task_name}, {mask.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000:.2f} ml")
