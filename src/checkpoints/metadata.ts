@@ -19,14 +19,14 @@ export interface ValidationSummary {
   readonly perTask: Readonly<Record<string, number>>;
 }
 
-/** Weights from elsewhere that a model began with. */
-export interface ModelStart {
+/** Weights of another program's network. */
+export interface ModelImport {
   /** Name of their file, without its folder. */
   readonly file: string;
   /** SHA-256 of that file. */
   readonly sha256: string;
-  /** Layout of the file: versemi and vnet are those of PyTorch programs, model is ours. */
-  readonly layout: 'versemi' | 'vnet' | 'model';
+  /** Program whose names the file has: the released VerSemi, or the V-Net of UA-MT and SSL4MIS. */
+  readonly layout: 'versemi' | 'vnet';
   /** whole: every parameter; trunk: encoder and decoder alone, so that the model must be trained before it is of use. */
   readonly parts: 'whole' | 'trunk';
 }
@@ -47,8 +47,18 @@ export interface ModelProvenance {
   readonly versions: Readonly<Record<string, string>>;
   /** Training data and the terms that they come with. */
   readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
-  /** Absent where training began with random weights. */
-  readonly start?: ModelStart;
+  /** Weights of another program that became this model; absent where versemi trained it. */
+  readonly imported?: ModelImport;
+  /** The model with whose weights the run began; absent where it began at random. */
+  readonly initial?: {
+    /** Name of its file. */
+    readonly model: string;
+    readonly sha256: string;
+    /** Steps that it had been trained for. */
+    readonly steps: number;
+    /** Cases that went into it, and into the one that it began with; absent where nobody knows. */
+    readonly cases?: readonly DatasetRecord[];
+  };
 }
 
 /** The JSON text under the key `versemi` of a model file. */
@@ -77,12 +87,20 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
-  start: z
+  imported: z
     .object({
       file: z.string(),
       sha256: z.string(),
-      layout: z.enum(['versemi', 'vnet', 'model']),
+      layout: z.enum(['versemi', 'vnet']),
       parts: z.enum(['whole', 'trunk']),
+    })
+    .exactOptional(),
+  initial: z
+    .object({
+      model: z.string(),
+      sha256: z.string(),
+      steps: z.int().gte(0),
+      cases: caseRecordSchema.exactOptional(),
     })
     .exactOptional(),
 });

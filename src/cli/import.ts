@@ -23,7 +23,7 @@ export function addImport(program: Command): void {
     .argument('<checkpoint>', 'file of torch.save (.pth, .pt) or safetensors')
     .requiredOption('--plan <file>', 'plan.json: tasks in the order of the checkpoint, preprocessing, network, patch')
     .requiredOption('--out <file>', 'model.safetensors to write')
-    .option('--trunk', 'take encoder and decoder alone, as a start for training (versemi train --initial)')
+    .option('--trunk', 'take encoder and decoder alone, as a start for training (versemi train --init)')
     .option('--key <name>', 'which network, where the file holds several')
     .addOption(shared.axes())
     .addHelpText(
@@ -32,7 +32,7 @@ export function addImport(program: Command): void {
 Examples:
   $ versemi import versemi.pth --plan plan.json --out model.safetensors
   $ versemi import ua-mt.pth --plan plan.json --out trunk.safetensors
-  $ versemi train plan.json --initial trunk.safetensors --out runs/tuned
+  $ versemi train plan.json --init trunk.safetensors --out runs/tuned
 
 Nothing in the file is run. A V-Net becomes a trunk: its plan has network.fullResolutionSkip and network.fullResolutionBlock true.
 docs/models.md says what the plan must be so that the masks are those of the PyTorch program.`,
@@ -50,9 +50,9 @@ docs/models.md says what the plan must be so that the masks are those of the PyT
       ...{ file, axes: options.axes, trunkOnly: options.trunk === true, seed: plan.seed },
       ...(options.key === undefined ? {} : { key: options.key }),
     });
-    const start = { file: basename(file), sha256: createHash('sha256').update(bytes).digest('hex'), layout, parts };
+    const imported = { file: basename(file), sha256: createHash('sha256').update(bytes).digest('hex'), layout, parts };
     const provenance = {
-      ...{ created: new Date().toISOString(), versions: { versemi: packageVersion() }, start },
+      ...{ created: new Date().toISOString(), versions: { versemi: packageVersion() }, imported },
       data: plan.datasets.map(({ name }) => ({ dataset: name })),
     };
     const history = { steps: 0, losses: [], validation: [], best: null };
@@ -71,7 +71,7 @@ docs/models.md says what the plan must be so that the masks are those of the PyT
       terminal.print(`\nWithout a counterpart, and left out:\n${formatTable(['tensor', 'shape'], rows)}${more}`);
     }
     if (parts === 'trunk')
-      terminal.print(`\nThe head is not trained: versemi train ${options.plan} --initial ${options.out} --out runs/NAME`);
+      terminal.print(`\nThe head is not trained: versemi train ${options.plan} --init ${options.out} --out runs/NAME`);
     terminal.printJson({ model: options.out, layout, parts, key: path, used, left });
   });
 }

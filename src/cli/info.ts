@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readModel } from '../checkpoints/files.js';
-import type { ModelHistory } from '../checkpoints/metadata.js';
+import type { ModelHistory, ModelImport } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
@@ -74,6 +74,7 @@ async function modelInfo(file: string, terminal: Terminal) {
   const model = await readModel(file);
   const { tasks, plan, preprocessing, history, provenance, networks, cases } = model;
   const { baseWidth, levels } = plan.network;
+  const { initial } = provenance;
   const licences = provenance.data.map(({ dataset, licence }) => `${dataset}: ${licence ?? 'not stated'}`);
   // What is shown is what these weights reached, at their own step: other steps had other weights.
   const reached = history.validation.find(({ step }) => step === history.steps);
@@ -84,9 +85,18 @@ async function modelInfo(file: string, terminal: Terminal) {
       factLines([
         ['plan', `${plan.name}, ${plan.training.mode}`],
         ['made', provenance.created],
+        ...(initial === undefined
+          ? []
+          : [
+              ['began as', `${initial.model} after ${initial.steps} steps, SHA-256 ${initial.sha256}`] as [
+                string,
+                string,
+              ],
+            ]),
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],
+        ...(provenance.imported === undefined ? [] : [['imported', importText(provenance.imported)]]),
         ...licences.map((licence, i) => [i === 0 ? 'data and terms' : '', licence]),
       ]),
       '',
@@ -126,6 +136,10 @@ function weightsIn({ plan, networks }: ParsedModel): string {
 function stepOf({ plan, history }: ParsedModel): string {
   const all = totalSteps(plan.training);
   return history.steps === all ? `step ${all}, the last of the run` : `step ${history.steps} of ${all}`;
+}
+
+function importText({ file, parts }: ModelImport): string {
+  return parts === 'whole' ? `all weights of ${file}` : `encoder and decoder of ${file}; the head is not trained`;
 }
 
 /** What the weights in the file reached, and whether another step of the run was better. */
