@@ -8,7 +8,7 @@ import { groupTasks, inferenceSettings, taskIndices, taskName } from '../inferen
 import { strideVoxels } from '../inference/windows.js';
 import { networkConfig } from '../model/layers.js';
 import { packageRoot, packageVersion } from '../root.js';
-import { onnxNames, onnxNetwork } from './onnx-network.js';
+import { onnxInterface, onnxNames, onnxNetwork } from './onnx-network.js';
 
 export interface OnnxExportOptions {
   /** Names of the tasks that the graph answers, in this order; default: every real task of the model. Not with `promptsAsInput`. */
@@ -103,19 +103,11 @@ export function onnxOf(
     windows: windowsOf(model),
     data: provenance.data,
   };
-  const { graph, probabilities } = onnxNetwork(config, model.values(options.network ?? plan.inference.network), {
-    prompts: promptsAsInput ? 'input' : prompts,
-    dtype,
-    withoutTransposed: webgpu,
-  });
-  const space = ['depth', 'height', 'width'];
-  const count = promptsAsInput ? 'prompts' : prompts.length;
-  const parts = graph.model({
-    inputs: [
-      { name: onnxNames.image, shape: ['batch', 1, ...space] },
-      ...(promptsAsInput ? [{ name: onnxNames.prompts, shape: ['batch', 'prompts', config.tasks + 1] }] : []),
-    ],
-    outputs: [{ name: onnxNames.probabilities, shape: ['batch', count, ...space], tensor: probabilities }],
+  const answered = promptsAsInput ? 'input' : prompts;
+  const values = model.values(options.network ?? plan.inference.network);
+  const network = onnxNetwork(config, values, { prompts: answered, dtype, withoutTransposed: webgpu });
+  const parts = network.graph.model({
+    ...onnxInterface(network, config, answered),
     producer: { name: 'versemi', version: packageVersion() },
     description: `${plan.name}: ${description.tasks.map(({ name }) => name).join(', ')}. ${notice}`,
     metadata: {

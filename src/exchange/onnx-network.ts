@@ -5,7 +5,7 @@
 
 import { levelWidth, type NetworkConfig } from '../model/layers.js';
 import type { NamedValues } from '../model/network.js';
-import { OnnxGraph, type Tensor } from './onnx-graph.js';
+import { OnnxGraph, type OnnxModel, type Tensor } from './onnx-graph.js';
 import { toChannelsFirst } from './pytorch-layout.js';
 
 export interface OnnxNetworkOptions {
@@ -225,4 +225,20 @@ class NetworkWriter {
  */
 export function onnxNetwork(config: NetworkConfig, values: NamedValues, options: OnnxNetworkOptions): OnnxNetwork {
   return new NetworkWriter(config, values, options).network();
+}
+
+/** Inputs and outputs of a graph as its file lists them. */
+export function onnxInterface(
+  { probabilities }: OnnxNetwork,
+  { tasks }: NetworkConfig,
+  prompts: OnnxNetworkOptions['prompts'],
+): Pick<OnnxModel, 'inputs' | 'outputs'> {
+  const space = ['depth', 'height', 'width'];
+  const image = { name: onnxNames.image, shape: ['batch', 1, ...space] };
+  const codes = { name: onnxNames.prompts, shape: ['batch', 'prompts', tasks + 1] };
+  const shape = ['batch', prompts === 'input' ? 'prompts' : prompts.length, ...space];
+  return {
+    inputs: prompts === 'input' ? [image, codes] : [image],
+    outputs: [{ name: onnxNames.probabilities, shape, tensor: probabilities }],
+  };
 }
