@@ -35,6 +35,17 @@ const epsilon = 1e-5;
 /** The convolution that is transposed halves the size of what it transposes. */
 const stride = 2;
 
+/** Attributes of a convolution. All are written down: some runtimes take no defaults in 3-D. */
+function kernelAttributes(side: number, step: number) {
+  const pad = side === 3 ? 1 : 0;
+  return {
+    kernel_shape: [side, side, side],
+    strides: [step, step, step],
+    dilations: [1, 1, 1],
+    pads: [pad, pad, pad, pad, pad, pad],
+  };
+}
+
 class NetworkWriter {
   readonly graph = new OnnxGraph();
 
@@ -71,12 +82,7 @@ class NetworkWriter {
     const weight = toChannelsFirst(this.value(`${name}.weight`), [side, side, side, from, to]);
     const inputs = [x, graph.constant(`${name}.weight`, [to, from, side, side, side], weight, options.dtype)];
     if (bias) inputs.push(graph.constant(`${name}.bias`, [to], this.value(`${name}.bias`), options.dtype));
-    const pad = side === 3 ? 1 : 0;
-    return graph.node('Conv', inputs, {
-      kernel_shape: [side, side, side],
-      strides: [step, step, step],
-      pads: [pad, pad, pad, pad, pad, pad],
-    });
+    return graph.node('Conv', inputs, kernelAttributes(side, step));
   }
 
   private block(x: Tensor, name: string, level: number, firstInputs: number): Tensor {
@@ -93,10 +99,8 @@ class NetworkWriter {
     const weight = toChannelsFirst(this.value(`${name}.weight`), [stride, stride, stride, fine, coarse]);
     if (!options.withoutTransposed) {
       const shape = [coarse, fine, stride, stride, stride];
-      return graph.node('ConvTranspose', [x, graph.constant(`${name}.weight`, shape, weight, options.dtype)], {
-        kernel_shape: [stride, stride, stride],
-        strides: [stride, stride, stride],
-      });
+      const inputs = [x, graph.constant(`${name}.weight`, shape, weight, options.dtype)];
+      return graph.node('ConvTranspose', inputs, kernelAttributes(stride, stride));
     }
     // Every output voxel has one input voxel: row (fine, tap) of a 1x1x1 convolution is tap `tap` of output channel `fine`.
     const taps = stride ** 3;
@@ -105,12 +109,9 @@ class NetworkWriter {
       const [row, column] = [Math.floor(i / coarse), i % coarse];
       return weight[column * rows + row]!;
     });
-    const points = graph.node('Conv', [
-      x,
-      graph.constant(`${name}.weight`, [rows, coarse, 1, 1, 1], matrix, options.dtype),
-    ]);
+    const inputs = [x, graph.constant(`${name}.weight`, [rows, coarse, 1, 1, 1], matrix, options.dtype)];
+    let y = graph.node('Conv', inputs, kernelAttributes(1, 1));
     // One axis after the other: runtimes on GPUs exchange the axes of tensors of few axes alone.
-    let y = points;
     for (const axis of [2, 1, 0]) y = this.spreadAxis(y, axis);
     return y;
   }
@@ -200,18 +201,19 @@ class NetworkWriter {
     const rows = graph.node('Unsqueeze', [graph.reshape(shared, 0, head, -1), graph.integers(1)]);
 
     // Of the last layer only the difference of its two rows matters: its sigmoid is the softmax.
-    const sizes = [head * head, head * head, head, head, head, head, 1, 1];
-    const made = [this.headParameters(bottleneck), graph.integers(...sizes)];
-    const parts = graph.nodeOutputs('Split', made, { axis: 2 }, sizes.length);
-    const [first, second, background, foreground, ...biases] = parts as [Tensor, Tensor, Tensor, Tensor, ...Tensor[]];
+    // Two steps: a node on WebGPU has at most eight inputs and outputs together.
+    const split = (from: Tensor, ...sizes: number[]) =>
+      graph.nodeOutputs('Split', [from, graph.integers(...sizes)], { axis: 2 }, sizes.length);
+    const [first, second, others] = split(this.headParameters(bottleneck), head * head, head * head, 4 * head + 2);
+    const [background, foreground, ...biases] = split(others!, head, head, head, head, 1, 1);
     const layer = (x: Tensor, weight: Tensor, bias: Tensor, outputs: number) => {
       const matrix = this.toWorking(graph.reshape(weight, 0, 0, outputs, head));
       const offset = this.toWorking(graph.reshape(bias, 0, 0, outputs, 1));
       return graph.node('Add', [graph.node('MatMul', [matrix, x]), offset]);
     };
-    let x = graph.node('Relu', [layer(rows, first, biases[0]!, head)]);
-    x = graph.node('Relu', [layer(x, second, biases[1]!, head)]);
-    const weight = graph.node('Sub', [foreground, background]);
+    let x = graph.node('Relu', [layer(rows, first!, biases[0]!, head)]);
+    x = graph.node('Relu', [layer(x, second!, biases[1]!, head)]);
+    const weight = graph.node('Sub', [foreground!, background!]);
     const logits = this.toFloat32(layer(x, weight, graph.node('Sub', [biases[3]!, biases[2]!]), 1));
     const shape = graph.node('Concat', [graph.sizes(logits, 0, 2), graph.sizes(shared, 2, 5)], { axis: 0 });
     return { graph, probabilities: graph.node('Sigmoid', [graph.node('Reshape', [logits, shape])]) };
