@@ -59,6 +59,17 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export {
+  type ExportedOnnx,
+  exportOnnx,
+  type OnnxDescription,
+  type OnnxExportOptions,
+  onnxOf,
+} from './exchange/export-onnx.js';
+export { type ImportedWeights, type ImportOptions, importWeights } from './exchange/import-weights.js';
+export { pytorchSafetensors } from './exchange/pytorch-export.js';
+export type { AxisOrder } from './exchange/pytorch-layout.js';
+export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';
 export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
 export {
   type CaseOutcome,

@@ -14,11 +14,16 @@ import { createTerminal, formatTable } from './terminal.js';
 export function addExport(program: Command): void {
   const command = program
     .command('export')
-    .description('Write a model for other programs: ONNX with an example, or the names and layout of the PyTorch network.')
+    .description(
+      'Write a model for other programs: ONNX with an example, or the names and layout of the PyTorch network.',
+    )
     .argument('<model>', 'model.safetensors, or the folder of a run')
     .option('--onnx <file>', 'NAME.onnx (opset 17); beside it NAME.json, and examples in Python and JavaScript')
     .option('--task <name...>', 'tasks that the ONNX model answers, in this order (default: all)', list)
-    .option('--prompts-as-input', 'the ONNX model takes the prompts as a second input, instead of answering fixed tasks')
+    .option(
+      '--prompts-as-input',
+      'the ONNX model takes the prompts as a second input, instead of answering fixed tasks',
+    )
     .option('--float16', 'ONNX: weights and convolutions in half precision; inputs and outputs stay float32')
     .option('--webgpu', 'ONNX: without transposed convolutions, which onnxruntime-web lacks on WebGPU in 3-D')
     .option('--safetensors-pytorch <file>', 'safetensors in the names and layout of the released PyTorch network')
@@ -105,7 +110,12 @@ function requireSense(options: ExportArguments): void {
   ] as const;
   const idle = ofOnnx.find(([, value]) => value !== undefined);
   if (options.onnx === undefined && idle !== undefined)
-    throw usage(idle[0], '--onnx FILE beside it', 'no ONNX model to write', `Add --onnx FILE, or leave ${idle[0]} out.`);
+    throw usage(
+      idle[0],
+      '--onnx FILE beside it',
+      'no ONNX model to write',
+      `Add --onnx FILE, or leave ${idle[0]} out.`,
+    );
   if (options.task !== undefined && options.promptsAsInput === true)
     throw usage('--task', 'fixed tasks, or prompts as input', 'both', 'Leave one of the two options out.');
 }

@@ -19,7 +19,9 @@ const mostListed = 40;
 export function addImport(program: Command): void {
   const command = program
     .command('import')
-    .description('Make a model of the weights of a PyTorch network: the released VerSemi, or the V-Net of UA-MT and SSL4MIS.')
+    .description(
+      'Make a model of the weights of a PyTorch network: the released VerSemi, or the V-Net of UA-MT and SSL4MIS.',
+    )
     .argument('<checkpoint>', 'file of torch.save (.pth, .pt) or safetensors')
     .requiredOption('--plan <file>', 'plan.json: tasks in the order of the checkpoint, preprocessing, network, patch')
     .requiredOption('--out <file>', 'model.safetensors to write')

@@ -71,7 +71,9 @@ function chosen(dicts: readonly StateDict[], { file, key }: ImportOptions): Cand
     throw invalid(
       'weights',
       `a network of a known layout (${firstLayer}: VerSemi, or the V-Net of UA-MT and SSL4MIS)`,
-      names.length === 0 ? 'no tensors' : `${names.length} tensors: ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', ...' : ''}`,
+      names.length === 0
+        ? 'no tensors'
+        : `${names.length} tensors: ${names.slice(0, 8).join(', ')}${names.length > 8 ? ', ...' : ''}`,
       'Give a checkpoint of one of these networks.',
     );
   }
@@ -221,5 +223,8 @@ function takeHead(
     });
   values.set('controller.weight', columns(0, channels));
   values.set('controller.prompt', columns(channels, inputs));
-  values.set('controller.bias', Float32Array.from(used, (row) => bias[row]!));
+  values.set(
+    'controller.bias',
+    Float32Array.from(used, (row) => bias[row]!),
+  );
 }

@@ -125,7 +125,9 @@ class NetworkWriter {
     const before = graph.node('Concat', [one, ...sizes.slice(0, axis + 1)], { axis: 0 });
     const after = graph.node('Concat', [one, ...sizes.slice(axis + 1)], { axis: 0 });
     const product = (list: Tensor) => graph.node('ReduceProd', [list], { axes: [0], keepdims: 1 });
-    const split = graph.node('Concat', [batch, graph.integers(-1, stride), product(before), product(after)], { axis: 0 });
+    const split = graph.node('Concat', [batch, graph.integers(-1, stride), product(before), product(after)], {
+      axis: 0,
+    });
     // [n, c, 2, what lies before and at the axis, what lies behind]
     const moved = graph.node('Transpose', [graph.node('Reshape', [x, split])], { perm: [0, 1, 3, 2, 4] });
     const doubled = sizes.map((size, i) => (i === axis ? graph.node('Mul', [size, graph.integers(stride)]) : size));

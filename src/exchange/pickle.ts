@@ -107,7 +107,8 @@ class Machine {
 
   private top(): unknown {
     const value = this.stack.at(-1);
-    if (this.stack.length === 0 || value === mark) throw this.fail('a pickle of weights', 'an opcode without its operand');
+    if (this.stack.length === 0 || value === mark)
+      throw this.fail('a pickle of weights', 'an opcode without its operand');
     return value;
   }
 
@@ -298,7 +299,8 @@ class Machine {
           break;
         case 'Q': {
           const id = this.pop();
-          if (this.options.persistent === undefined) throw this.fail('a pickle of weights', 'a reference to the outside');
+          if (this.options.persistent === undefined)
+            throw this.fail('a pickle of weights', 'a reference to the outside');
           push(this.options.persistent(id));
           break;
         }

@@ -127,7 +127,12 @@ function readLegacy(bytes: Uint8Array, file: string | undefined): unknown {
       throw invalidPickle(file, `storage ${String(key)}`, 'a storage of a tensor, once', 'another');
     const length = storage.elements * storage.bytesPerElement;
     if (at + 8 + length > bytes.length || Number(view.getBigInt64(at, true)) !== storage.elements)
-      throw invalidPickle(file, `storage ${storage.key}`, `${storage.elements} elements`, 'the end of the file, or another number');
+      throw invalidPickle(
+        file,
+        `storage ${storage.key}`,
+        `${storage.elements} elements`,
+        'the end of the file, or another number',
+      );
     setBytes(storage, bytes.subarray(at + 8, at + 8 + length), file);
     at += 8 + length;
   }

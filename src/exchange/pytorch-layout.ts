@@ -54,15 +54,18 @@ export function fromChannelsFirst(
   return result;
 }
 
-const numerals =
-  'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'.split(' ');
+const numerals = 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'.split(' ');
 
 /** The layers of a block stand in one list with their normalisations and ReLUs: so many places from one convolution to the next. */
 const placesPerConvolution = 3;
 
 /** Name of a module of the trunk by our name, `encoder.2.1` -> `block_three.conv.3`. */
 function trunkModule(name: string, levels: number): string {
-  const [kind, level, place] = [name.split('.')[0], ...name.split('.').slice(1).map(Number)] as [string, number, number];
+  const [kind, level, place] = [name.split('.')[0], ...name.split('.').slice(1).map(Number)] as [
+    string,
+    number,
+    number,
+  ];
   // The blocks are counted along the network: down, the bottleneck, and up again.
   const block = (index: number) => `block_${numerals[index]}`;
   if (kind === 'down') return `${block(level)}_dw.conv.0`;
@@ -127,7 +130,14 @@ export const headNames = {
 } as const;
 
 /** Whether the released program can load weights of a network as it is: its sizes are fixed in its source. */
-export function isReleasedNetwork({ baseWidth, levels, convolutions, headWidth, tasks, ...options }: NetworkConfig): boolean {
+export function isReleasedNetwork({
+  baseWidth,
+  levels,
+  convolutions,
+  headWidth,
+  tasks,
+  ...options
+}: NetworkConfig): boolean {
   return (
     baseWidth === 16 &&
     levels === 5 &&

@@ -37,6 +37,14 @@ export function stateDicts(bytes: Uint8Array, file: string): StateDict[] {
       found: 'a tar file, as PyTorch 0.1 wrote',
       remedy: 'Load the file in PyTorch and save the weights again.',
     });
+  // The header of safetensors is an object of JSON behind eight bytes.
+  if (bytes[8] !== 0x7b)
+    throw new VersemiError('MODEL_INVALID', {
+      file,
+      expected: 'a file of torch.save (.pth, .pt), or safetensors',
+      found: bytes.length < 9 ? `${bytes.length} bytes` : 'something else',
+      remedy: 'Give the file of the weights; copy or download it again if it should be one.',
+    });
   const { tensors } = parseSafetensors(bytes, file, foreignDtypes);
   const named = [...tensors].map(([name, tensor]) => {
     const values = () => {

@@ -20,7 +20,10 @@ export interface InferenceOptions extends Partial<WindowProtocol> {
 
 export type InferenceSettings = Required<InferenceOptions>;
 
-export function inferenceSettings({ plan }: Pick<Segmenter, 'plan'>, options: InferenceOptions = {}): InferenceSettings {
+export function inferenceSettings(
+  { plan }: Pick<Segmenter, 'plan'>,
+  options: InferenceOptions = {},
+): InferenceSettings {
   const { inference } = plan;
   const { mirror, largestComponent } =
     options.protocol === 'versemi' ? { mirror: false, largestComponent: false } : inference;

@@ -18,6 +18,8 @@ const commands = [
   'predict',
   'compare',
   'report',
+  'export',
+  'import',
   'info',
   'selftest',
   'bench',

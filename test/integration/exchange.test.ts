@@ -12,7 +12,7 @@ import { openScan } from '../../src/datasets/load-case.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { environment } from '../../src/environment.js';
-import { predictVolume } from '../../src/inference/predict.js';
+import { predictVolume, type TaskPrediction } from '../../src/inference/predict.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { packageRoot } from '../../src/root.js';
@@ -46,7 +46,12 @@ const planWith = (network: object, preprocessing: object = {}, inference: object
     version: 1,
     name: 'exchange',
     datasets: [
-      { name: 'mr', path: 'mr-atrium', split: { validation: 1 }, preprocessing: { spacingMm: [3, 3, 3], ...preprocessing } },
+      {
+        name: 'mr',
+        path: 'mr-atrium',
+        split: { validation: 1 },
+        preprocessing: { spacingMm: [3, 3, 3], ...preprocessing },
+      },
     ],
     tasks: [
       { name: 'atrium', dataset: 'mr', labels: [1] },
@@ -54,12 +59,25 @@ const planWith = (network: object, preprocessing: object = {}, inference: object
     ],
     network,
     patchSizeVoxels: [16, 16, 8],
-    training: { stage1Steps: 2, stage2Steps: 0, labeledBatchSize: 2, unlabeledBatchSize: 2, mode: 'supervised', workers: 0 },
+    training: {
+      stage1Steps: 2,
+      stage2Steps: 0,
+      labeledBatchSize: 2,
+      unlabeledBatchSize: 2,
+      mode: 'supervised',
+      workers: 0,
+    },
     inference: { overlap: 0.5, ...inference },
   });
 const tiny = { baseWidth: 1, levels: 2, convolutions: [1, 2], headWidth: 2 };
 
-await makePhantomDataset(file('mr-atrium'), 'mr-atrium', { cases: 3, labeledCases: 2, validationCases: 1, testCases: 0, seed: 3 });
+await makePhantomDataset(file('mr-atrium'), 'mr-atrium', {
+  cases: 3,
+  labeledCases: 2,
+  validationCases: 1,
+  testCases: 0,
+  seed: 3,
+});
 const images = readdirSync(file('mr-atrium', 'imagesTr')).filter((name) => name.endsWith('.nii.gz'));
 const scan = join('mr-atrium', 'imagesTr', images[0]!);
 
@@ -76,7 +94,16 @@ t.test('import: a model to predict with, to look at, to export', async (t) => {
   await fails(2, /a new file/, 'import', 'versemi.pth', '--plan', 'plan.json', '--out', 'model.safetensors');
   await fails(8 - 5, /does not exist/, 'import', 'none.pth', '--plan', 'plan.json', '--out', 'x.safetensors');
   writeFileSync(file('wide.json'), stringifyPlan(planWith({ ...tiny, baseWidth: 2 })));
-  await fails(4, /network\.baseWidth 1.*found network\.baseWidth 2/, 'import', 'versemi.pth', '--plan', 'wide.json', '--out', 'x.safetensors');
+  await fails(
+    4,
+    /network\.baseWidth 1.*found network\.baseWidth 2/,
+    'import',
+    'versemi.pth',
+    '--plan',
+    'wide.json',
+    '--out',
+    'x.safetensors',
+  );
   writeFileSync(file('text.pth'), 'no checkpoint');
   await fails(5, /MODEL_INVALID.*text\.pth/, 'import', 'text.pth', '--plan', 'plan.json', '--out', 'x.safetensors');
   t.notOk(existsSync(file('x.safetensors')));
@@ -100,7 +127,16 @@ t.test('import: a trunk is refused until it is trained', async (t) => {
   t.match(printed, /versemi train vnet\.json --init trunk\.safetensors/);
   await fails(5, /whose head is not trained.*versemi train/, 'predict', 'trunk.safetensors', scan, '--out', 'm');
   await fails(5, /whose head is not trained/, 'export', 'trunk.safetensors', '--onnx', 'm.onnx');
-  const { stderr } = await versemi('train', 'vnet.json', '--init', 'trunk.safetensors', '--out', 'tuned', '--device', 'wasm');
+  const { stderr } = await versemi(
+    'train',
+    'vnet.json',
+    '--init',
+    'trunk.safetensors',
+    '--out',
+    'tuned',
+    '--device',
+    'wasm',
+  );
   t.match(stderr, /learns new prompts for atrium, again/);
   await done('predict', 'tuned', scan, '--out', 'tuned-masks', '-q');
 });
@@ -123,8 +159,14 @@ t.test('export: files, and what must not be lost', async (t) => {
   await fails(2, /ends with \.onnx/, 'export', 'model.safetensors', '--onnx', 'net.bin');
   await fails(2, /the model itself/, 'export', 'model.safetensors', '--safetensors-pytorch', './model.safetensors');
   await fails(5, /MODEL_TASK_UNKNOWN/, 'export', 'model.safetensors', '--onnx', 'a.onnx', '--task', 'liver');
-  t.match(JSON.parse(await done('export', 'model.safetensors', '--onnx', 'b/c.onnx', '--json')), { tasks: ['atrium', 'again'] });
+  t.match(JSON.parse(await done('export', 'model.safetensors', '--onnx', 'b/c.onnx', '--json')), {
+    tasks: ['atrium', 'again'],
+  });
 });
+
+/** Whether a mask has at least a twentieth of the voxels, and lacks as many. */
+const between = (one: TaskPrediction | undefined, voxels: number) =>
+  one !== undefined && one.foregroundVoxels > voxels / 20 && one.foregroundVoxels < (19 * voxels) / 20;
 
 const peers = join(packageRoot, 'test', 'bench', 'peers', 'node_modules');
 const withoutRuntime = existsSync(join(peers, 'onnxruntime-node')) ? false : 'onnxruntime-node is not installed';
@@ -138,9 +180,17 @@ const python = ['python3', '/usr/bin/python3'].find((command) => {
 });
 
 /** Runs the examples beside an export and counts the voxels in which their masks differ from another. */
-async function differing(where: string, scanFile: string, task: string, expected: ArrayLike<number>): Promise<number[]> {
+async function differing(
+  where: string,
+  scanFile: string,
+  task: string,
+  expected: ArrayLike<number>,
+): Promise<number[]> {
   if (!existsSync(file(where, 'node_modules'))) symlinkSync(peers, file(where, 'node_modules'));
-  const programs = [[process.execPath, 'predict_onnx.mjs', 'js.nii'], ...(python ? [[python, 'predict_onnx.py', 'py.nii']] : [])];
+  const programs = [
+    [process.execPath, 'predict_onnx.mjs', 'js.nii'],
+    ...(python ? [[python, 'predict_onnx.py', 'py.nii']] : []),
+  ];
   const counts: number[] = [];
   for (const [command, program, mask] of programs) {
     const [example, model, output] = [file(where, program!), file(where, 'net.onnx'), file(where, mask!)];
@@ -169,29 +219,50 @@ t.test('the examples give the masks of predict, whatever the settings', { skip: 
     ['as it is', { normalization: 'none' }, {}, []],
     ['body', { spacingMm: [2.6, 2.4, 3], crop: 'body', window: [-200, 300] }, { mirror: true }, ['--float16']],
     ['paper', { normalization: 'range' }, { protocol: 'versemi' }, ['--prompts-as-input']],
-    ['range of a window', { normalization: 'range', window: [-100, 150], spacingMm: [1, 1, 1] }, { weighting: 'uniform' }, ['--webgpu']],
-    ['nonzero', { normalization: 'zscore-nonzero', window: [0, 400], spacingMm: [9, 9, 9] }, { largestComponent: true }, []],
+    [
+      'range of a window',
+      { normalization: 'range', window: [-100, 150], spacingMm: [1, 1, 1] },
+      { weighting: 'uniform' },
+      ['--webgpu'],
+    ],
+    [
+      'nonzero',
+      { normalization: 'zscore-nonzero', window: [0, 400], spacingMm: [9, 9, 9] },
+      { largestComponent: true },
+      [],
+    ],
     ['component', { crop: 'body' }, { largestComponent: true, overlap: 0.25 }, ['--task', 'any-foreground', 'again']],
   ];
   for (const [i, [name, preprocessing, inference, options]] of settings.entries()) {
     const plan = planWith({ baseWidth: 4, levels: 3, convolutions: [1, 2, 2], headWidth: 8 }, preprocessing, inference);
-    const fresh = new VersemiNetwork(networkConfig(plan), 5 + i);
-    const values = await fresh.values();
-    fresh.dispose();
-    // Probabilities far from one half, on both sides of it.
-    values.set('controller.weight', values.get('controller.weight')!.map((value) => 6 * value));
     const history = { steps: 1, losses: [], validation: [], best: null };
     const provenance = { created: 'now', versions: {}, data: [] };
     const where = `settings-${i}`;
     mkdirSync(file(where));
-    await saveModel(file(where, 'model.safetensors'), values, modelMetadata(plan, history, provenance));
+    const image = await openScan(file('scan.nii.gz'));
+    let predicted: TaskPrediction | undefined;
+    // Random weights, the first ones that give a mask with both sides.
+    for (let seed = 5; !between(predicted, data.length) && seed < 40; seed++) {
+      const fresh = new VersemiNetwork(networkConfig(plan), seed);
+      const values = await fresh.values();
+      fresh.dispose();
+      // Probabilities far from one half.
+      values.set(
+        'controller.weight',
+        values.get('controller.weight')!.map((value) => 6 * value),
+      );
+      await saveModel(file(where, 'model.safetensors'), values, modelMetadata(plan, history, provenance));
+      const model = await loadModel(file(where, 'model.safetensors'));
+      predicted = (await predictVolume(model, image, { tasks: ['again'] }))[0];
+      model.network.dispose();
+    }
     await done('export', join(where, 'model.safetensors'), '--onnx', join(where, 'net.onnx'), ...options, '-q');
-    const model = await loadModel(file(where, 'model.safetensors'));
-    const [{ mask, foregroundVoxels }] = (await predictVolume(model, await openScan(file('scan.nii.gz')), { tasks: ['again'] })) as [any];
-    model.network.dispose();
-    const counts = await differing(where, file('scan.nii.gz'), 'again', mask.data);
-    t.ok(foregroundVoxels > 15 && foregroundVoxels < data.length - 15, `${name}: ${foregroundVoxels} voxels`);
-    t.ok(counts.every((count) => count <= (options.includes('--float16') ? 40 : 10)), `${name}: ${counts} voxels differ`);
+    t.ok(between(predicted, data.length), `${name}: ${predicted!.foregroundVoxels} voxels`);
+    const counts = await differing(where, file('scan.nii.gz'), 'again', predicted!.mask.data);
+    t.ok(
+      counts.every((count) => count <= (options.includes('--float16') ? 40 : 10)),
+      `${name}: ${counts} voxels differ`,
+    );
   }
   t.equal(tf.memory().numTensors, 0);
 });
@@ -199,20 +270,28 @@ t.test('the examples give the masks of predict, whatever the settings', { skip: 
 const data = environment('VERSEMI_DATA') ?? join(packageRoot, '..', 'shared', 'data');
 const withoutData = existsSync(join(data, 'left-atrium')) ? false : `no data in ${data}`;
 
-t.test('three real scans: at most 10 voxels differ', { skip: withoutRuntime || withoutData, timeout: 280_000 }, async (t) => {
-  const trained = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
-  await done('export', trained, '--onnx', 'real/net.onnx', '-q');
-  const model = await loadModel(trained);
-  for (const [dataset, task] of [
-    ['left-atrium', 'left-atrium'],
-    ['hippocampus', 'hippocampus'],
-    ['cardiac-cine', 'left-ventricle'],
-  ] as const) {
-    const name = readdirSync(join(data, dataset, 'images')).find((one) => !one.startsWith('.'))!;
-    const image = join(data, dataset, 'images', name);
-    const [{ mask, foregroundVoxels }] = (await predictVolume(model, await openScan(image), { tasks: [task] })) as [any];
-    const counts = await differing('real', image, task, mask.data);
-    t.ok(foregroundVoxels > 1000 && counts.every((count) => count <= 10), `${task}: ${counts} of ${foregroundVoxels}`);
-  }
-  model.network.dispose();
-});
+t.test(
+  'three real scans: at most 10 voxels differ',
+  { skip: withoutRuntime || withoutData, timeout: 280_000 },
+  async (t) => {
+    const trained = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
+    await done('export', trained, '--onnx', 'real/net.onnx', '-q');
+    const model = await loadModel(trained);
+    for (const [dataset, task] of [
+      ['left-atrium', 'left-atrium'],
+      ['hippocampus', 'hippocampus'],
+      ['cardiac-cine', 'left-ventricle'],
+    ] as const) {
+      const name = readdirSync(join(data, dataset, 'images')).find((one) => !one.startsWith('.'))!;
+      const image = join(data, dataset, 'images', name);
+      const [predicted] = await predictVolume(model, await openScan(image), { tasks: [task] });
+      const { mask, foregroundVoxels } = predicted!;
+      const counts = await differing('real', image, task, mask.data);
+      t.ok(
+        foregroundVoxels > 1000 && counts.every((count) => count <= 10),
+        `${task}: ${counts} of ${foregroundVoxels}`,
+      );
+    }
+    model.network.dispose();
+  },
+);

@@ -5,10 +5,16 @@ import { zipSync } from 'fflate';
 import t, { type Test } from 'tap';
 import { encodeSafetensors } from '../../src/checkpoints/safetensors.js';
 import { VersemiError } from '../../src/errors.js';
-import { importWeights, type ImportOptions } from '../../src/exchange/import-weights.js';
+import { type ImportOptions, importWeights } from '../../src/exchange/import-weights.js';
 import { pytorchSafetensors } from '../../src/exchange/pytorch-export.js';
 import { stateDicts } from '../../src/exchange/weights-file.js';
-import { bufferSpecs, initialValues, type NetworkConfig, parameterCount, parameterSpecs } from '../../src/model/layers.js';
+import {
+  bufferSpecs,
+  initialValues,
+  type NetworkConfig,
+  parameterCount,
+  parameterSpecs,
+} from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { availableBackends } from './model-support.js';
 
@@ -63,7 +69,10 @@ t.test('every form in which PyTorch writes the same numbers', async (t) => {
       }
     }
     const { values, left, used } = imported(base64, tiny, name === 'two networks' ? { key: 'ema' } : {});
-    t.same([...values.keys()], [...parameterSpecs(tiny), ...bufferSpecs(tiny)].map((spec) => spec.name));
+    t.same(
+      [...values.keys()],
+      [...parameterSpecs(tiny), ...bufferSpecs(tiny)].map((spec) => spec.name),
+    );
     t.same(left, [], `${name}: nothing is left`);
     t.equal(used, [...expected.keys()].filter((key) => !key.endsWith('num_batches_tracked')).length);
     t.same([...values.get('gap.movingVariance')!], expected.get('GAP.0.running_var'), name);
@@ -146,7 +155,11 @@ t.test('a V-Net with batch normalisation, and one without any', async (t) => {
   );
   t.notSame(plain.values.get('encoder.1.1.weight'), plain.values.get('encoder.1.0.weight'));
   const random = new VersemiNetwork(config, 1);
-  t.same(plain.values.get('controller.weight'), random.parameters.get('controller.weight')!.dataSync(), 'as in a new network');
+  t.same(
+    plain.values.get('controller.weight'),
+    random.parameters.get('controller.weight')!.dataSync(),
+    'as in a new network',
+  );
   random.dispose();
 });
 
@@ -160,7 +173,10 @@ t.test('another network than the plan describes', async (t) => {
     [{ fullResolutionBlock: true }, /fullResolutionBlock false/],
     [{ fullResolutionSkip: true }, /fullResolutionSkip false/],
   ] as const)
-    t.throws(() => imported(zip, { ...tiny, ...change }), { code: 'VERSEMI_PLAN_INVALID', details: { expected: pattern } });
+    t.throws(() => imported(zip, { ...tiny, ...change }), {
+      code: 'VERSEMI_PLAN_INVALID',
+      details: { expected: pattern },
+    });
   const trunk = imported(zip, { ...tiny, tasks: 4 }, { trunkOnly: true });
   t.equal(trunk.parts, 'trunk', 'the trunk alone fits any tasks');
   t.ok(trunk.left.some(({ name }) => name === 'controller.weight'));
@@ -169,7 +185,9 @@ t.test('another network than the plan describes', async (t) => {
 t.test('the released sizes: 9,484,144 parameters; what is exported comes back', async (t) => {
   const config = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8, tasks: 4 };
   const specs = [...parameterSpecs(config), ...bufferSpecs(config)];
-  const values = new Map(specs.map((spec, i) => [spec.name, initialValues({ ...spec, initialization: { fanIn: 4 } }, 3, i)]));
+  const values = new Map(
+    specs.map((spec, i) => [spec.name, initialValues({ ...spec, initialization: { fanIn: 4 } }, 3, i)]),
+  );
   const bytes = Buffer.concat(pytorchSafetensors(config, values, 'xyz', {}));
   const [dict] = stateDicts(bytes, 'weights.safetensors');
   const trained = [...dict!.tensors].filter(([name]) => !name.includes('running_'));
@@ -177,13 +195,20 @@ t.test('the released sizes: 9,484,144 parameters; what is exported comes back', 
   t.equal(released, 9_484_144);
   t.equal(released - parameterCount(config), 18 * 262, 'ours has no rows that nothing reads');
   const back = importWeights([dict!], config, options);
-  t.same([...back.values].filter(([name, list]) => list.some((value, i) => value !== values.get(name)![i])), []);
+  t.same(
+    [...back.values].filter(([name, list]) => list.some((value, i) => value !== values.get(name)![i])),
+    [],
+  );
 });
 
 /** Builds a pickle of protocol 2 from texts and numbers. */
 const pickle = (...parts: (string | number)[]) =>
-  Buffer.concat([Buffer.from([0x80, 2]), ...parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part, 'latin1')))]);
-const inZip = (data: Uint8Array, more: Record<string, Uint8Array> = {}) => zipSync({ 'archive/data.pkl': data, ...more }, { level: 0 });
+  Buffer.concat([
+    Buffer.from([0x80, 2]),
+    ...parts.map((part) => (typeof part === 'number' ? Buffer.from([part]) : Buffer.from(part, 'latin1'))),
+  ]);
+const inZip = (data: Uint8Array, more: Record<string, Uint8Array> = {}) =>
+  zipSync({ 'archive/data.pkl': data, ...more }, { level: 0 });
 const legacyHead = Buffer.concat([
   pickle('\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.'),
   pickle('M\xe9\x03.'),
@@ -191,8 +216,21 @@ const legacyHead = Buffer.concat([
 ]);
 
 t.test('hostile pickles: nothing is called, everything is a coded error', async (t) => {
-  const names = ['os\nsystem', 'posix\nsystem', 'builtins\neval', 'builtins\nexec', '__builtin__\ngetattr', 'subprocess\nPopen'];
-  for (const name of [...names, 'torch.hub\nload', 'collections\n__dict__', '__proto__\nconstructor', 'constructor\nprototype']) {
+  const names = [
+    'os\nsystem',
+    'posix\nsystem',
+    'builtins\neval',
+    'builtins\nexec',
+    '__builtin__\ngetattr',
+    'subprocess\nPopen',
+  ];
+  for (const name of [
+    ...names,
+    'torch.hub\nload',
+    'collections\n__dict__',
+    '__proto__\nconstructor',
+    'constructor\nprototype',
+  ]) {
     const call = pickle(`c${name}\n(X\x05\x00\x00\x00touchtR.`);
     const found = new RegExp(name.split('\n')[0]!.replace('.', '\\.'));
     refused(t, inZip(call), { found, remedy: /state_dict/ }, `zip ${name}`);
@@ -205,14 +243,35 @@ t.test('hostile pickles: nothing is called, everything is a coded error', async 
   refused(t, inZip(pickle('(ios\nsystem\n.')), { found: /opcode 0x69/ }, 'INST');
   refused(t, inZip(pickle('P1\n.')), { found: /opcode 0x50/ }, 'PERSID');
   refused(t, inZip(pickle('}X\x01\x00\x00\x00aQ.')), { field: 'storage' }, 'a reference to something else');
-  for (const text of ['.', 'R.', 'u.', 's.', 't.', 'h\x07.', 'q\x01.', '(e.', 'K\x01(e.', 'K\x01(K\x02u.', '}(K\x01u.', 'b.', '(b.', 'Q.', '\x93.', '\x86.'])
+  for (const text of [
+    '.',
+    'R.',
+    'u.',
+    's.',
+    't.',
+    'h\x07.',
+    'q\x01.',
+    '(e.',
+    'K\x01(e.',
+    'K\x01(K\x02u.',
+    '}(K\x01u.',
+    'b.',
+    '(b.',
+    'Q.',
+    '\x93.',
+    '\x86.',
+  ])
     refused(t, inZip(pickle(text)), {}, JSON.stringify(text));
 });
 
 t.test('names of dictionaries mean nothing', async (t) => {
   const key = '__proto__';
   const inner = `X\x08\x00\x00\x00polluted\x88`;
-  const bytes = pickle(`}X${'\x09\x00\x00\x00'}${key}}${inner}ssX\x0b\x00\x00\x00constructorK\x01`, '0'.charCodeAt(0), '.');
+  const bytes = pickle(
+    `}X${'\x09\x00\x00\x00'}${key}}${inner}ssX\x0b\x00\x00\x00constructorK\x01`,
+    '0'.charCodeAt(0),
+    '.',
+  );
   refused(t, inZip(bytes), { found: /opcode/ }, 'leftovers');
   const dicts = stateDicts(inZip(pickle(`}X${'\x09\x00\x00\x00'}${key}}${inner}ss.`)), 'weights.pth');
   t.same(dicts, []);
@@ -227,7 +286,11 @@ t.test('bombs: sizes that are promised take no memory', async (t) => {
   // Pairs of pairs: 2^5000 leaves, if anybody walked through them.
   t.same(stateDicts(inZip(pickle(']', 'q\x00h\x00\x86'.repeat(5000), '.')), 'weights.pth'), []);
   t.same(stateDicts(inZip(pickle('}q\x00X\x01\x00\x00\x00ah\x00s.')), 'weights.pth'), [], 'a dictionary in itself');
-  t.same(stateDicts(inZip(pickle('}X\x01\x00\x00\x00a'.repeat(50_000), '}', 's'.repeat(50_000), '.')), 'weights.pth'), [], 'deep');
+  t.same(
+    stateDicts(inZip(pickle('}X\x01\x00\x00\x00a'.repeat(50_000), '}', 's'.repeat(50_000), '.')), 'weights.pth'),
+    [],
+    'deep',
+  );
   const deflated = zipSync({ 'archive/data.pkl': new Uint8Array(1 << 26) });
   t.ok(deflated.length < 1 << 20);
   refused(t, deflated, { found: /unpacks to/ }, 'a zip file of zeros');
@@ -240,7 +303,11 @@ t.test('bombs: sizes that are promised take no memory', async (t) => {
     'archive/data/0': new Uint8Array(4),
   });
   t.same(stateDicts(stretched, 'weights.pth')[0]!.tensors.get(name)!.shape[0], 0x6400000000);
-  t.throws(() => importWeights(stateDicts(stretched, 'weights.pth'), tiny, options), { code: /^VERSEMI_/ }, 'is not made');
+  t.throws(
+    () => importWeights(stateDicts(stretched, 'weights.pth'), tiny, options),
+    { code: /^VERSEMI_/ },
+    'is not made',
+  );
 });
 
 t.test('cut and damaged files', async (t) => {
@@ -270,13 +337,20 @@ t.test('cut and damaged files', async (t) => {
   tar.set(new TextEncoder().encode('ustar'), 257);
   refused(t, tar, { found: /tar/ }, 'PyTorch 0.1');
   refused(t, pickle('}.'), { found: /another pickle/ }, 'a pickle of something else');
-  refused(t, inZip(pickle('}.'), { 'archive/constants.pkl': new Uint8Array(1) }), { found: /TorchScript/ }, 'a program');
+  refused(
+    t,
+    inZip(pickle('}.'), { 'archive/constants.pkl': new Uint8Array(1) }),
+    { found: /TorchScript/ },
+    'a program',
+  );
   refused(t, inZip(pickle('}.'), { 'archive/byteorder': Buffer.from('big') }), { found: /order/ }, 'big-endian');
   refused(t, zipSync({ 'a.txt': new Uint8Array(3) }), { expected: /data\.pkl/ }, 'another zip file');
 });
 
 t.test('safetensors of other programs: counters are passed over, other weights are named', async (t) => {
-  const file = Buffer.concat(encodeSafetensors([{ name: 'fc.weight', shape: [1], data: new Float32Array(1), dtype: 'F32' }], {}));
+  const file = Buffer.concat(
+    encodeSafetensors([{ name: 'fc.weight', shape: [1], data: new Float32Array(1), dtype: 'F32' }], {}),
+  );
   refused(t, file, { field: 'weights', found: /1 tensors: fc\.weight \[1\]/ }, 'another network', () =>
     importWeights(stateDicts(file, 'x'), tiny, options),
   );

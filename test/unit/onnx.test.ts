@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
 import { pythons } from '../../src/bench/run.js';
-import { encodeModel, parseModel } from '../../src/checkpoints/model-file.js';
 import { modelMetadata } from '../../src/checkpoints/metadata.js';
+import { encodeModel, parseModel } from '../../src/checkpoints/model-file.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { type OnnxExportOptions, onnxOf } from '../../src/exchange/export-onnx.js';
 import { OnnxGraph } from '../../src/exchange/onnx-graph.js';
@@ -17,7 +17,9 @@ import { promptCodes, VersemiNetwork } from '../../src/model/network.js';
 import { packageRoot } from '../../src/root.js';
 
 const peers = join(packageRoot, 'test', 'bench', 'peers');
-const withoutRuntime = existsSync(join(peers, 'node_modules', 'onnxruntime-node')) ? false : 'onnxruntime-node is not installed';
+const withoutRuntime = existsSync(join(peers, 'node_modules', 'onnxruntime-node'))
+  ? false
+  : 'onnxruntime-node is not installed';
 
 const plan = (network: object = {}) =>
   parsePlan({
@@ -43,9 +45,16 @@ async function modelOf(network: object = {}) {
   const values = await fresh.values();
   for (const [name, array] of values)
     if (/gap|prehead/.test(name))
-      values.set(name, array.map((value, i) => value + 0.1 * (i % 3) + 0.01 * i));
+      values.set(
+        name,
+        array.map((value, i) => value + 0.1 * (i % 3) + 0.01 * i),
+      );
   fresh.dispose();
-  const provenance = { created: 'now', versions: {}, data: [{ dataset: 'ct', licence: 'CC BY 4.0' }, { dataset: 'mr' }] };
+  const provenance = {
+    created: 'now',
+    versions: {},
+    data: [{ dataset: 'ct', licence: 'CC BY 4.0' }, { dataset: 'mr' }],
+  };
   const history = { steps: 1, losses: [], validation: [], best: null };
   return parseModel(Buffer.concat(encodeModel(values, modelMetadata(made, history, provenance))), 'model');
 }
@@ -68,10 +77,13 @@ const python = pythons.find((command) => {
   }
 });
 
-t.test("python3-onnx's checker and shape inference accept every form", { skip: python ? false : 'no Python with onnx' }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'versemi-onnx-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  const program = `
+t.test(
+  "python3-onnx's checker and shape inference accept every form",
+  { skip: python ? false : 'no Python with onnx' },
+  async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'versemi-onnx-'));
+    t.teardown(() => rmSync(folder, { recursive: true }));
+    const program = `
 import json, sys, onnx
 model = onnx.load(sys.argv[1])
 onnx.checker.check_model(model, full_check=True)
@@ -79,25 +91,26 @@ shapes = lambda values: {v.name: [d.dim_param or d.dim_value for d in v.type.ten
 print(json.dumps({"opset": model.opset_import[0].version, "ir": model.ir_version, "nodes": sorted({n.op_type for n in model.graph.node}),
   "inputs": shapes(model.graph.input), "outputs": shapes(model.graph.output), "metadata": {p.key: p.value for p in model.metadata_props},
   "types": sorted({t.data_type for t in model.graph.initializer}), "doc": model.doc_string}))`;
-  const model = await modelOf();
-  for (const [name, options] of Object.entries(variants)) {
-    const file = join(folder, 'model.onnx');
-    writeFileSync(file, Buffer.concat(onnxOf(model, file, options).parts));
-    const found = JSON.parse(execFileSync(python!, ['-c', program, file], { encoding: 'utf8' }));
-    const answered = options.promptsAsInput ? 'prompts' : (options.tasks?.length ?? 2);
-    t.match(found, { opset: 17, ir: 8, doc: /Not a medical device/ }, name);
-    t.same(found.outputs, { probabilities: ['batch', answered, 'depth', 'height', 'width'] }, name);
-    t.same(found.inputs, {
-      image: ['batch', 1, 'depth', 'height', 'width'],
-      ...(options.promptsAsInput ? { prompts: ['batch', 'prompts', 3] } : {}),
-    });
-    t.equal(found.nodes.includes('ConvTranspose'), options.webgpu !== true, `${name}: transposed convolutions`);
-    t.equal(found.types.includes(10), options.dtype === 'float16', `${name}: float16`);
-    t.equal(found.metadata.licence, 'ct: CC BY 4.0; mr: not stated');
-    t.equal(JSON.parse(found.metadata.plan).datasets[0].path, 'ct', 'no path of the machine that trained it');
-    t.equal(JSON.parse(found.metadata.versemi).format, 1);
-  }
-});
+    const model = await modelOf();
+    for (const [name, options] of Object.entries(variants)) {
+      const file = join(folder, 'model.onnx');
+      writeFileSync(file, Buffer.concat(onnxOf(model, file, options).parts));
+      const found = JSON.parse(execFileSync(python!, ['-c', program, file], { encoding: 'utf8' }));
+      const answered = options.promptsAsInput ? 'prompts' : (options.tasks?.length ?? 2);
+      t.match(found, { opset: 17, ir: 8, doc: /Not a medical device/ }, name);
+      t.same(found.outputs, { probabilities: ['batch', answered, 'depth', 'height', 'width'] }, name);
+      t.same(found.inputs, {
+        image: ['batch', 1, 'depth', 'height', 'width'],
+        ...(options.promptsAsInput ? { prompts: ['batch', 'prompts', 3] } : {}),
+      });
+      t.equal(found.nodes.includes('ConvTranspose'), options.webgpu !== true, `${name}: transposed convolutions`);
+      t.equal(found.types.includes(10), options.dtype === 'float16', `${name}: float16`);
+      t.equal(found.metadata.licence, 'ct: CC BY 4.0; mr: not stated');
+      t.equal(JSON.parse(found.metadata.plan).datasets[0].path, 'ct', 'no path of the machine that trained it');
+      t.equal(JSON.parse(found.metadata.versemi).format, 1);
+    }
+  },
+);
 
 interface Runtime {
   readonly Tensor: new (type: 'float32', data: Float32Array, shape: readonly number[]) => unknown;
@@ -110,7 +123,10 @@ interface Runtime {
 
 t.test('ONNX Runtime computes what the product computes', { skip: withoutRuntime }, async (t) => {
   const ort = createRequire(join(peers, 'package.json'))('onnxruntime-node') as Runtime;
-  for (const network of [{}, { fullResolutionSkip: true, fullResolutionBlock: true, levels: 2, convolutions: [2, 1] }]) {
+  for (const network of [
+    {},
+    { fullResolutionSkip: true, fullResolutionBlock: true, levels: 2, convolutions: [2, 1] },
+  ]) {
     const model = await modelOf(network);
     const config = networkConfig(model.plan);
     const own = new VersemiNetwork(config, model.values('student'));
@@ -122,7 +138,10 @@ t.test('ONNX Runtime computes what the product computes', { skip: withoutRuntime
         [2, [16, 8, 4]],
       ] as const) {
         const shape = [batch, 1, ...size];
-        const image = Float32Array.from({ length: batch * size[0] * size[1] * size[2] }, (_, i) => Math.sin(i * 0.37) + Math.sin(i * i));
+        const image = Float32Array.from(
+          { length: batch * size[0] * size[1] * size[2] },
+          (_, i) => Math.sin(i * 0.37) + Math.sin(i * i),
+        );
         const prompts = description.promptsAsInput ? [2, 0, 1, 0] : description.tasks.map(({ prompt }) => prompt);
         const feeds = {
           image: new ort.Tensor('float32', image, shape),
@@ -137,7 +156,8 @@ t.test('ONNX Runtime computes what the product computes', { skip: withoutRuntime
           return tf.sigmoid(own.logits(own.trunk(x), Array(batch).fill(prompts), 'moving')).dataSync();
         });
         let worst = 0;
-        for (let i = 0; i < expected.length; i++) worst = Math.max(worst, Math.abs(probabilities.data[i]! - expected[i]!));
+        for (let i = 0; i < expected.length; i++)
+          worst = Math.max(worst, Math.abs(probabilities.data[i]! - expected[i]!));
         const tolerance = options.dtype === 'float16' ? 2e-2 : 2e-5;
         t.ok(worst < tolerance, `${name}, ${shape}: ${worst}`);
       }
@@ -154,7 +174,13 @@ t.test('the description says what a program needs', async (t) => {
     axisMultiple: 4,
     promptCount: 3,
     tasks: [
-      { name: 'spleen', labels: [1], prompt: 0, output: 0, preprocessing: { spacingMm: [1, 1, 3], window: [-100, 200] } },
+      {
+        name: 'spleen',
+        labels: [1],
+        prompt: 0,
+        output: 0,
+        preprocessing: { spacingMm: [1, 1, 3], window: [-100, 200] },
+      },
       { name: 'atrium', labels: [2, 3], prompt: 1, output: 1, preprocessing: { spacingMm: [2, 2, 2], window: null } },
     ],
     windows: { sizeVoxels: [8, 16, 8], strideVoxels: [4, 8, 4], even: true, weighting: 'gaussian', mirror: false },

@@ -64,7 +64,12 @@ const raw = readFileSync(scanFile);
 const file = raw[0] === 0x1f && raw[1] === 0x8b ? gunzipSync(raw) : raw;
 const types = { 2: 'Uint8', 4: 'Int16', 8: 'Int32', 16: 'Float32', 64: 'Float64', 256: 'Int8', 512: 'Uint16' };
 const type = types[file.readInt16LE(70)];
-if (file.readInt32LE(0) !== 348 || !type || file.readInt16LE(48) > 1 || file.readInt16LE(252) + file.readInt16LE(254) < 1)
+if (
+  file.readInt32LE(0) !== 348 ||
+  !type ||
+  file.readInt16LE(48) > 1 ||
+  file.readInt16LE(252) + file.readInt16LE(254) < 1
+)
   throw new Error('expected NIfTI-1 of one volume, little-endian, with a qform or an sform');
 const stored = three((i) => file.readInt16LE(42 + 2 * i));
 const [b, c, d] = three((i) => file.readFloatLE(256 + 4 * i));
@@ -97,7 +102,8 @@ function storedIndex(voxel) {
   return (at[2] * stored[1] + at[1]) * stored[0] + at[0];
 }
 function eachVoxel([nx, ny, nz], visit) {
-  for (let z = 0, i = 0; z < nz; z++) for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, i++) visit([x, y, z], i);
+  for (let z = 0, i = 0; z < nz; z++)
+    for (let y = 0; y < ny; y++) for (let x = 0; x < nx; x++, i++) visit([x, y, z], i);
 }
 const view = new DataView(file.buffer, file.byteOffset + file.readFloatLE(108));
 const bytes = Number(/\d+/.exec(type)[0]) / 8;
