@@ -24,7 +24,7 @@ export function addExport(program: Command): void {
       '--prompts-as-input',
       'the ONNX model takes the prompts as a second input, instead of answering fixed tasks',
     )
-    .option('--float16', 'ONNX: weights and convolutions in half precision; inputs and outputs stay float32')
+    .option('--half', 'ONNX: weights and convolutions in half precision; inputs and outputs stay float32')
     .option('--webgpu', 'ONNX: without transposed convolutions, which onnxruntime-web lacks on WebGPU in 3-D')
     .option('--safetensors-pytorch <file>', 'safetensors in the names and layout of the released PyTorch network')
     .addOption(shared.axes())
@@ -36,7 +36,7 @@ export function addExport(program: Command): void {
       `
 Examples:
   $ versemi export runs/first --onnx out/spleen.onnx
-  $ versemi export model.safetensors --onnx out/spleen.onnx --task spleen --float16
+  $ versemi export model.safetensors --onnx out/spleen.onnx --task spleen --half
   $ versemi export model.safetensors --onnx web/model.onnx --webgpu
   $ versemi export model.safetensors --safetensors-pytorch pytorch.safetensors
 
@@ -57,7 +57,7 @@ Then, with onnxruntime alone:
       const { files, kept, description } = await exportOnnx(model, options.onnx, {
         ...(options.task === undefined ? {} : { tasks: options.task }),
         promptsAsInput: options.promptsAsInput === true,
-        dtype: options.float16 ? 'float16' : 'float32',
+        dtype: options.half ? 'float16' : 'float32',
         webgpu: options.webgpu === true,
         network: weights.network,
       });
@@ -92,7 +92,7 @@ interface ExportArguments {
   readonly safetensorsPytorch?: string;
   readonly task?: readonly string[];
   readonly promptsAsInput?: boolean;
-  readonly float16?: boolean;
+  readonly half?: boolean;
   readonly webgpu?: boolean;
 }
 
@@ -105,7 +105,7 @@ function requireSense(options: ExportArguments): void {
   const ofOnnx = [
     ['--task', options.task],
     ['--prompts-as-input', options.promptsAsInput],
-    ['--float16', options.float16],
+    ['--half', options.half],
     ['--webgpu', options.webgpu],
   ] as const;
   const idle = ofOnnx.find(([, value]) => value !== undefined);

@@ -155,7 +155,7 @@ t.test('export: files, and what must not be lost', async (t) => {
   t.same(readFileSync(file('plan.json')), before);
   t.notOk(existsSync(file('plan.onnx')));
   await fails(2, /--onnx FILE or --safetensors-pytorch/, 'export', 'model.safetensors');
-  await fails(2, /--float16/, 'export', 'model.safetensors', '--float16', '--safetensors-pytorch', 'p.safetensors');
+  await fails(2, /--half/, 'export', 'model.safetensors', '--half', '--safetensors-pytorch', 'p.safetensors');
   await fails(2, /ends with \.onnx/, 'export', 'model.safetensors', '--onnx', 'net.bin');
   await fails(2, /the model itself/, 'export', 'model.safetensors', '--safetensors-pytorch', './model.safetensors');
   await fails(5, /MODEL_TASK_UNKNOWN/, 'export', 'model.safetensors', '--onnx', 'a.onnx', '--task', 'liver');
@@ -217,7 +217,7 @@ t.test('the examples give the masks of predict, whatever the settings', { skip: 
   await writeNifti(file('scan.nii.gz'), { data, sizeVoxels, spacingMm: spacingMm as never, affine: affine as never });
   const settings: [name: string, preprocessing: object, inference: object, options: string[]][] = [
     ['as it is', { normalization: 'none' }, {}, []],
-    ['body', { spacingMm: [2.6, 2.4, 3], crop: 'body', window: [-200, 300] }, { mirror: true }, ['--float16']],
+    ['body', { spacingMm: [2.6, 2.4, 3], crop: 'body', window: [-200, 300] }, { mirror: true }, ['--half']],
     ['paper', { normalization: 'range' }, { protocol: 'versemi' }, ['--prompts-as-input']],
     [
       'range of a window',
@@ -260,7 +260,7 @@ t.test('the examples give the masks of predict, whatever the settings', { skip: 
     t.ok(between(predicted, data.length), `${name}: ${predicted!.foregroundVoxels} voxels`);
     const counts = await differing(where, file('scan.nii.gz'), 'again', predicted!.mask.data);
     t.ok(
-      counts.every((count) => count <= (options.includes('--float16') ? 40 : 10)),
+      counts.every((count) => count <= (options.includes('--half') ? 40 : 10)),
       `${name}: ${counts} voxels differ`,
     );
   }
