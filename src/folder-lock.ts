@@ -5,15 +5,24 @@ import { link, mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/pr
 import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
 import { z } from 'zod';
 import { patiently, temporaryIn, writeError } from './atomic-file.js';
 import { VersemiError } from './errors.js';
 
 /**
  * One writer per folder: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
- * folder; whether one on another host still lives cannot be known (flock, which could tell, does not work on every network
- * file system), so a person decides.
+ * folder. Whether one on another host or in another container lives, no process number tells (and flock does not work on every
+ * network file system); so an owner renews the time of its file, and who wants the folder watches that time for a while.
  */
+
+/** How a folder is taken. */
+export interface LockOptions {
+  /** How often the owner says that it lives. Default 10,000. */
+  readonly renewedEveryMs?: number;
+  /** Told before an owner is watched of whom it cannot be seen whether it lives: who it is, and for how long. */
+  readonly onWatch?: (owner: string, seconds: number) => void;
+}
 
 /** Name of the file inside of the folder. */
 export const lockFileName = 'versemi.lock';
@@ -29,6 +38,8 @@ const ownerSchema = z.object({
   machine: z.string().nullable(),
   boot: z.string().nullable(),
   processSpace: z.string().nullable(),
+  /** How often the owner renews the time of the file. */
+  renewedEveryMs: z.int().positive(),
   /** ISO 8601. */
   since: z.string(),
   token: z.string(),
@@ -38,9 +49,20 @@ type Owner = z.infer<typeof ownerSchema>;
 
 /** A folder that is held until `release`. */
 export interface FolderLock {
+  /**
+   * To be called before something is written that another owner may have written too: a process that was suspended for a minute
+   * counts as dead.
+   * @throws VERSEMI_FOLDER_IN_USE where somebody else has taken the folder
+   */
+  assertHeld(): Promise<void>;
   /** Gives the folder back, and removes it where it was made for the lock and is empty. */
   release(): Promise<void>;
 }
+
+const renewedEveryMs = 10_000;
+
+/** Renewals that an owner may miss, on a slow file system or a busy machine, before it counts as dead. */
+const missedRenewals = 6;
 
 /** A file without an owner in it, so old, was left by a process that died before it wrote its name. */
 const namelessMs = 60_000;
@@ -55,24 +77,40 @@ process.on('exit', () => {
  * @param work what for: "a training"
  * @throws VERSEMI_FOLDER_IN_USE naming who holds it; VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
-export async function lockFolder(folder: string, work: string): Promise<FolderLock> {
+export async function lockFolder(folder: string, work: string, options: LockOptions = {}): Promise<FolderLock> {
   const file = join(resolve(folder), lockFileName);
-  const owner: Owner = { work, ...thisProcess(), since: new Date().toISOString(), token: randomUUID() };
+  const everyMs = options.renewedEveryMs ?? renewedEveryMs;
+  const token = randomUUID();
+  const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
   try {
     const made = await mkdir(folder, { recursive: true });
     try {
-      while (!(await create(file, owner))) await takeFromTheDead(file, folder);
+      while (!(await create(file, owner))) await takeFromTheDead(file, folder, options);
     } catch (error) {
       await removeMade(folder, made);
       throw error;
     }
-    held.set(file, owner.token);
+    held.set(file, token);
+    const renewal = new Worker(new URL('./lock-renewal.js', import.meta.url), { workerData: { file, token, everyMs } });
+    renewal.unref();
+    // Without renewals the folder is held as before on this machine; elsewhere somebody may take it, which `assertHeld` tells.
+    renewal.on('error', () => {});
+    const owns = async () => ownerIn(await readFile(file, 'utf8').catch(() => ''))?.token === token;
     return {
+      async assertHeld() {
+        if (await owns()) return;
+        const found = ownerIn(await readFile(file, 'utf8').catch(() => ''));
+        throw inUse(
+          folder,
+          found === undefined ? `no ${lockFileName}: it has been removed` : nameOf(found),
+          'This process stood still, or its lock was removed, and another one went on. Let that one end, then run again.',
+        );
+      },
       async release() {
         held.delete(file);
-        const found = ownerIn(await readFile(file, 'utf8').catch(() => ''));
+        await renewal.terminate();
         // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
-        if (found?.token === owner.token) await patiently(() => rm(file, { force: true })).catch(() => {});
+        if (await owns()) await patiently(() => rm(file, { force: true })).catch(() => {});
         await removeMade(folder, made);
       },
     };
@@ -127,8 +165,8 @@ async function writeNew(file: string, text: string): Promise<void> {
   }
 }
 
-/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it may live */
-async function takeFromTheDead(file: string, folder: string): Promise<void> {
+/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
+async function takeFromTheDead(file: string, folder: string, { onWatch }: LockOptions): Promise<void> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
@@ -144,14 +182,10 @@ async function takeFromTheDead(file: string, folder: string): Promise<void> {
     }
   } else {
     const state = stateOf(owner);
-    const name = `${owner.work} on ${owner.host}, process ${owner.pid}, since ${owner.since}`;
-    if (state === 'alive') throw inUse(folder, name, 'Wait until it has ended, or choose another folder.');
-    if (state === 'unknown')
-      throw inUse(
-        folder,
-        name,
-        `Whether it still runs cannot be seen from here (${hostname()}). When it has ended, remove ${file} and run again.`,
-      );
+    const watchMs = owner.renewedEveryMs * missedRenewals;
+    if (state === 'unknown') onWatch?.(nameOf(owner), watchMs / 1000);
+    if (state === 'alive' || (state === 'unknown' && (await isRenewed(file, watchMs))))
+      throw inUse(folder, nameOf(owner), 'Wait until it has ended, or choose another folder.');
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = temporaryIn(dirname(file));
@@ -163,6 +197,39 @@ async function takeFromTheDead(file: string, folder: string): Promise<void> {
   }
   if ((await readFile(removed, 'utf8')) !== text) await link(removed, file).catch(() => rename(removed, file));
   await rm(removed, { force: true });
+}
+
+/**
+ * Whether the time of a file changes while it is watched, or whether the file goes. Times are compared with each other only,
+ * since clocks of hosts differ.
+ */
+async function isRenewed(file: string, watchMs: number): Promise<boolean> {
+  const first = await modified(file);
+  const end = performance.now() + watchMs;
+  while (performance.now() < end) {
+    await setTimeout(Math.min(1000, watchMs / missedRenewals));
+    if ((await modified(file)) !== first) return true;
+  }
+  return false;
+}
+
+/** Opened for it: NFS asks the server at each opening, but keeps the facts of a path that is only looked at for a minute. */
+async function modified(file: string): Promise<bigint | undefined> {
+  try {
+    const handle = await open(file, 'r');
+    try {
+      return (await handle.stat({ bigint: true })).mtimeNs;
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function nameOf({ work, host, pid, since }: Owner): string {
+  return `${work} on ${host}, process ${pid}, since ${since}`;
 }
 
 function inUse(folder: string, found: string, remedy: string): VersemiError {

@@ -80,7 +80,9 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
               onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
             }),
       };
-      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation');
+      const onWatch = (owner: string, seconds: number) =>
+        terminal.note(`${options.out} is held by ${owner}: watching for ${seconds} s whether that one still lives.`);
+      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation', { onWatch });
       try {
         const weights = weightsOf(model, options.weights);
         const folders = dataFolders(options.data, options.dataset, model);
@@ -131,6 +133,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
           },
           settings,
         );
+        await lock?.assertHeld();
         if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
         if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
         if (options.out !== undefined) await writeEvaluation(options.out, evaluation);

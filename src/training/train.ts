@@ -3,7 +3,7 @@ import { removeTemporaryFiles } from '../atomic-file.js';
 import type { Checkpoint } from '../checkpoints/checkpoint.js';
 import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
-import { lockFolder } from '../folder-lock.js';
+import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
@@ -56,15 +56,28 @@ export interface TrainOptions extends DeviceOptions {
  *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
-  const lock = await lockFolder(options.runFolder, 'a training');
+  let watch = (_: string) => {};
+  const watched = new Promise<string>((resolve) => {
+    watch = resolve;
+  });
+  const onWatch = (owner: string, seconds: number) =>
+    watch(`${options.runFolder} is held by ${owner}. For ${seconds} s it is watched whether that one still lives.`);
+  const taking = lockFolder(options.runFolder, 'a training', { onWatch });
+  const taken = () => undefined;
   try {
-    yield* trainAlone(plan, options);
+    const message = await Promise.race([watched, taking.then(taken, taken)]);
+    if (message !== undefined) yield { type: 'log', step: 0, message };
+    yield* trainAlone(plan, options, await taking);
   } finally {
-    await lock.release();
+    await taking.then((lock) => lock.release(), taken);
   }
 }
 
-async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
+async function* trainAlone(
+  plan: Plan,
+  options: TrainOptions,
+  lock: FolderLock,
+): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal } = options;
   const found = options.resume === true ? await lastCheckpoint(runFolder, plan) : undefined;
@@ -91,7 +104,8 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
     log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined);
-    const saveLast = () => {
+    const saveLast = async () => {
+      await lock.assertHeld();
       log!.sync();
       return run.saveLast();
     };
@@ -144,7 +158,10 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
       if (validator !== undefined && isDue(run.stepsDone, plan.training.validateEverySteps, steps)) {
         const validation = record(await run.validate(validator));
         yield validation;
-        if (validation.best) yield record(await run.saveBest());
+        if (validation.best) {
+          await lock.assertHeld();
+          yield record(await run.saveBest());
+        }
       }
       if (isDue(run.stepsDone, plan.training.checkpointEverySteps, steps)) {
         yield record(await saveLast());
@@ -156,6 +173,7 @@ async function* trainAlone(plan: Plan, options: TrainOptions): AsyncGenerator<Tr
       yield record({ type: 'end', step: run.stepsDone, reason: 'aborted', seconds: secondsSince(began) });
       return;
     }
+    await lock.assertHeld();
     const model = await run.saveModel();
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
   } finally {

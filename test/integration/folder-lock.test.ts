@@ -1,13 +1,17 @@
-// One writer per folder: living owners keep it, dead ones do not, and where that cannot be known a person is told what to do.
+// One writer per folder: living owners keep it, dead ones do not; where no process number tells, the renewals of the lock do.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import fsPromises from 'node:fs/promises';
 import { syncBuiltinESMExports } from 'node:module';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import { lockFileName, lockFolder } from '../../src/folder-lock.js';
+
+/** Renewals come this often in these tests; six may be missed. */
+const renewedEveryMs = 50;
 
 const inUse = (found: RegExp, remedy = /./) => ({
   code: 'VERSEMI_FOLDER_IN_USE',
@@ -28,7 +32,7 @@ const said = async (child: ReturnType<typeof holder>) => String((await once(chil
 
 /** What a lock of this process holds. */
 async function ownLock(folder: string): Promise<Record<string, unknown>> {
-  const lock = await lockFolder(folder, 'a test');
+  const lock = await lockFolder(folder, 'a test', { renewedEveryMs });
   const owner = JSON.parse(readFileSync(join(folder, lockFileName), 'utf8'));
   await lock.release();
   return owner;
@@ -70,14 +74,31 @@ t.test('owners that are written down', async (t) => {
   const own = await ownLock(folder);
   const file = join(folder, lockFileName);
   const write = (change: object) => writeFileSync(file, JSON.stringify({ ...own, ...change }));
+  const watched: [string, number][] = [];
+  const onWatch = (...told: [string, number]) => watched.push(told);
   const taken = async (name: string) => {
-    await (await lockFolder(folder, 'a test')).release();
+    await (await lockFolder(folder, 'a test', { onWatch })).release();
     t.notOk(existsSync(file), name);
+  };
+  /** Nobody can ask for this owner: the folder is its own while it renews its lock. */
+  const takenWhenSilent = async (change: object, name: string) => {
+    write(change);
+    const renewing = setInterval(() => utimesSync(file, new Date(), new Date()), renewedEveryMs);
+    await t.rejects(lockFolder(folder, 'a test', { onWatch }), inUse(/process/, /Wait/), `${name}, alive`);
+    clearInterval(renewing);
+    await taken(`${name}, silent`);
+    t.match(
+      watched.splice(0),
+      [
+        [/a test on/, 0.3],
+        [/a test on/, 0.3],
+      ],
+      name,
+    );
   };
   write({});
   await t.rejects(lockFolder(folder, 'a test'), inUse(/process/), 'a living one');
-  write({ host: 'elsewhere' });
-  await t.rejects(lockFolder(folder, 'a test'), inUse(/on elsewhere, process/, new RegExp(`remove ${file}`)));
+  await takenWhenSilent({ host: 'elsewhere' }, 'another host');
   write({ pid: 2 ** 30 });
   await taken('no such process');
   if (own.processStart !== null) {
@@ -85,14 +106,15 @@ t.test('owners that are written down', async (t) => {
     await taken('a number that another process has now');
   }
   if (process.platform === 'linux') {
-    write({ processSpace: 'pid:[1]' });
-    await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/), 'another container');
-    write({ boot: 'before', machine: own.machine });
-    if (own.machine === null) await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/));
-    else await taken('before the machine was started anew');
-    write({ machine: 'a twin' });
-    await t.rejects(lockFolder(folder, 'a test'), inUse(/process/, /remove/), 'another machine of the same name');
+    await takenWhenSilent({ processSpace: 'pid:[1]' }, 'another container');
+    if (own.machine === null) await takenWhenSilent({ boot: 'before' }, 'another boot, or another machine');
+    else {
+      write({ boot: 'before' });
+      await taken('before the machine was started anew');
+    }
+    await takenWhenSilent({ machine: 'a twin' }, 'another machine of the same name');
   }
+  t.same(watched, [], 'the others need no watching');
   for (const text of ['', '{"pid":', '[]', '{"pid":1}']) {
     writeFileSync(file, text);
     await t.rejects(lockFolder(folder, 'a test'), inUse(/not written its name/), 'without a name yet');
@@ -101,6 +123,27 @@ t.test('owners that are written down', async (t) => {
     await taken('a process that died before it wrote its name');
   }
   t.same(readdirSync(folder), []);
+});
+
+t.test('a lock is renewed while its owner is busy, and says when it is lost', async (t) => {
+  const folder = t.testdir();
+  const file = join(folder, lockFileName);
+  const lock = await lockFolder(folder, 'a test', { renewedEveryMs });
+  const before = statSync(file).mtimeMs;
+  const end = performance.now() + 2000;
+  while (statSync(file).mtimeMs === before && performance.now() < end);
+  t.ok(statSync(file).mtimeMs > before, 'by a thread of its own');
+  await lock.assertHeld();
+  const other = { ...JSON.parse(readFileSync(file, 'utf8')), host: 'elsewhere', token: 'another' };
+  writeFileSync(file, JSON.stringify(other));
+  await t.rejects(lock.assertHeld(), inUse(/a test on elsewhere/, /stood still/));
+  const { mtimeMs } = statSync(file);
+  await setTimeout(4 * renewedEveryMs);
+  t.equal(statSync(file).mtimeMs, mtimeMs, "it does not renew another's lock");
+  await lock.release();
+  t.same(JSON.parse(readFileSync(file, 'utf8')), other, 'nor removes it');
+  rmSync(file);
+  await t.rejects(lock.assertHeld(), inUse(/has been removed/));
 });
 
 t.test('many at once take the place of a dead owner: one gets it', async (t) => {
