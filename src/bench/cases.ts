@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { VersemiNetwork } from '../model/network.js';
 import { RandomStream, streams } from '../random.js';
 import { conv3dNormRelu } from '../tfjs/index.js';

@@ -6,7 +6,7 @@ import {
   KernelBackend,
   type TensorInfo,
   util,
-} from '@tensorflow/tfjs-core';
+} from '#tfjs';
 import type { BufferId, Device } from '../devices/device.js';
 import { packAttributes } from '../table/call-check.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';

@@ -1,5 +1,4 @@
-import '@tensorflow/tfjs-backend-cpu';
-import { findBackend, registerKernel, type TensorInfo } from '@tensorflow/tfjs-core';
+import { findBackend, registerKernel, type TensorInfo } from '#tfjs';
 import { plainKernels } from '../reference/plain-kernels.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 import { customKernels } from './custom-kernels.js';

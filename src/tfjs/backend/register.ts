@@ -1,4 +1,4 @@
-import { getKernelsForBackend, registerKernel } from '@tensorflow/tfjs-core';
+import { getKernelsForBackend, registerKernel } from '#tfjs';
 import type { VersemiBackend } from './backend.js';
 import { registerCpuKernels } from './cpu-host.js';
 import { customKernels } from './custom-kernels.js';

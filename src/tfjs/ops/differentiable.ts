@@ -6,7 +6,7 @@ import {
   tidy,
   type Variable,
   variableGrads,
-} from '@tensorflow/tfjs-core';
+} from '#tfjs';
 
 /** Gives backward functions the tensors they share. */
 export interface BackwardContext {
