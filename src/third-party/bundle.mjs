@@ -20,7 +20,10 @@ const licences = join(root, 'THIRD_PARTY.txt');
 /** The packages, each with those that it depends on or carries inside. */
 const packages = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'];
 const packageFolder = (name) => {
-  const place = require.resolve.paths(name).map((path) => join(path, name)).find((path) => existsSync(path));
+  const place = require.resolve
+    .paths(name)
+    .map((path) => join(path, name))
+    .find((path) => existsSync(path));
   if (place === undefined) throw new Error(`${name} is not installed: npm install`);
   return place;
 };
@@ -110,7 +113,9 @@ async function copyTypes() {
 }
 
 const versions = await Promise.all(
-  packages.map(async (name) => `${name} ${JSON.parse(await readFile(join(packageFolder(name), 'package.json'))).version}`),
+  packages.map(
+    async (name) => `${name} ${JSON.parse(await readFile(join(packageFolder(name), 'package.json'))).version}`,
+  ),
 );
 const scripts = (await readdir(folder)).filter((file) => file.endsWith('.mjs')).sort();
 const hash = createHash('sha256').update(versions.join());
@@ -130,7 +135,9 @@ if (!existsSync(mark) || (await readFile(mark, 'utf8')) !== made) {
     licences,
     [
       'Libraries that versemi carries inside (dist/src/third-party), each with its licence. src/third-party/bundle.mjs writes this file.',
-      ...texts.map(({ name, version, licence, text }) => `${'='.repeat(100)}\n${name} ${version}: ${licence}\n\n${text}`),
+      ...texts.map(
+        ({ name, version, licence, text }) => `${'='.repeat(100)}\n${name} ${version}: ${licence}\n\n${text}`,
+      ),
     ].join('\n\n'),
   );
   await writeFile(mark, made);

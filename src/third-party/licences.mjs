@@ -14,7 +14,8 @@ async function textOf(folder, manifest) {
   if (manifest.license === 'Apache-2.0') return 'The text of the Apache License 2.0 is in the file LICENSE of versemi.';
   const readme = await readFile(join(folder, 'README.md'), 'utf8').catch(() => '');
   const section = /\n#*\s*licen[cs]e[^\n]*\n([\s\S]*)/i.exec(readme)?.[1]?.trim();
-  if (section === undefined || !/copyright/i.test(section)) throw new Error(`${manifest.name}: no text of a licence was found`);
+  if (section === undefined || !/copyright/i.test(section))
+    throw new Error(`${manifest.name}: no text of a licence was found`);
   return section;
 }
 
@@ -30,7 +31,12 @@ export async function licenceTexts(names, folderOf) {
     const folder = folderOf(name);
     const manifest = JSON.parse(await readFile(join(folder, 'package.json'), 'utf8'));
     found.set(name, null);
-    found.set(name, { name, version: manifest.version, licence: manifest.license, text: await textOf(folder, manifest) });
+    found.set(name, {
+      name,
+      version: manifest.version,
+      licence: manifest.license,
+      text: await textOf(folder, manifest),
+    });
     for (const dependency of Object.keys(manifest.dependencies ?? {})) await visit(dependency);
   };
   for (const name of names) await visit(name);

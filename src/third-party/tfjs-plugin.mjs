@@ -25,7 +25,8 @@ const sharedRegistries = `
   let make;
   function register() {
     registerAll();
-    return make();
+    // Without its advice to install another backend: versemi brings others.
+    return Object.assign(make(), { firstUse: false });
   }
   export function registerBackend(name, factory, priority) {
     make = factory;

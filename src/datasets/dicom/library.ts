@@ -31,7 +31,10 @@ interface FrameContext {
 
 interface Codecs {
   readonly native: Readonly<
-    Record<'decodeRle' | 'decodeJpeg' | 'decodeJpegLs' | 'decodeJpeg2000' | 'decodeHtJpeg2000', (context: FrameContext) => FrameContext>
+    Record<
+      'decodeRle' | 'decodeJpeg' | 'decodeJpegLs' | 'decodeJpeg2000' | 'decodeHtJpeg2000',
+      (context: FrameContext) => FrameContext
+    >
   >;
   readonly Context: new (frame: object) => FrameContext;
 }
