@@ -128,7 +128,9 @@ function giveUp(reason, remedy, output = '') {
     console.error(
       'versemi: everything works without it on WebAssembly (--device wasm), training at a fraction of the speed.',
     );
-  console.error(`versemi: to get it, ${remedy}, then run: ${isClone ? 'node native/install.mjs' : 'npx versemi build-addon'}`);
+  console.error(
+    `versemi: to get it, ${remedy}, then run: ${isClone ? 'node native/install.mjs' : 'npx versemi build-addon'}`,
+  );
   process.exit(required ? 1 : 0);
 }
 
@@ -182,7 +184,8 @@ if (!build.ok && cudaChoice === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
     build = withoutCuda;
   }
 }
-if (!build.ok) giveUp('compiling it failed (see above)', `${installCompiler}, or mend what the compiler says`, build.output);
+if (!build.ok)
+  giveUp('compiling it failed (see above)', `${installCompiler}, or mend what the compiler says`, build.output);
 const description = describeAddon();
 if (description.status !== 0)
   giveUp(

@@ -116,7 +116,8 @@ export const environmentTable = [
   },
   {
     name: 'VERSEMI_BUILD_ADDON',
-    effect: '1: npm install builds the native addon even where the package brings one for this system, as versemi build-addon does',
+    effect:
+      '1: npm install builds the native addon even where the package brings one for this system, as versemi build-addon does',
     values: '`1`',
     default: 'the one of the package is used where it loads',
     readers: ['install'],

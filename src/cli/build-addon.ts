@@ -35,7 +35,8 @@ Examples:
         field: 'the native addon',
         expected: 'a build that ends well',
         found: signal === null ? 'what is said above' : `the signal ${signal}`,
-        remedy: 'Do what is said above and run this again; until then the addon of the package serves, or --device wasm.',
+        remedy:
+          'Do what is said above and run this again; until then the addon of the package serves, or --device wasm.',
       });
     });
 }
