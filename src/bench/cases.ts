@@ -1,7 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { onnxInterface, onnxNetwork } from '../exchange/onnx-network.js';
 import { VersemiNetwork } from '../model/network.js';
 import { RandomStream, streams } from '../random.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { isVersemiError, VersemiError } from '../errors.js';
 import { parseJson } from '../json-text.js';

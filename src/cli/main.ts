@@ -25,6 +25,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   info: async () => (await import('./info.js')).addInfo,
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
+  'build-addon': async () => (await import('./build-addon.js')).addBuildAddon,
 };
 
 const program = new Command('versemi')

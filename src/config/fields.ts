@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 
 /** What the help, the documentation and the error sentences say about one field of a plan. */
 export interface FieldNotes {

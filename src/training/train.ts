@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { removeTemporaryFiles } from '../atomic-file.js';
 import type { Checkpoint } from '../checkpoints/checkpoint.js';
 import type { ModelProvenance } from '../checkpoints/metadata.js';
