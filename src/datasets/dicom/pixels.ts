@@ -108,14 +108,13 @@ type FrameReader = (index: number) => Promise<ArrayLike<number>>;
 
 /** Reads an object's frames, one at a time. */
 export async function openFrames(instance: Instance): Promise<FrameReader> {
-  const { elements, transferSyntax } = await parseDicom(await instance.file.bytes(), instance.file.name);
-  const { pixels, rows, columns } = instance;
+  const { pixels, rows, columns, file } = instance;
+  const { transferSyntax } = pixels;
   const count = rows * columns;
-  const name =
-    pixels.kind === 'integer' ? 'pixelData' : pixels.kind === 'float32' ? 'floatPixelData' : 'doublePixelData';
-  const values = elements.values(name);
   const decoder = Object.hasOwn(compressed, transferSyntax) ? compressed[transferSyntax] : undefined;
   if (decoder !== undefined && pixels.kind === 'integer') {
+    const { elements } = await parseDicom(await file.bytes(), file.name);
+    const values = elements.values('pixelData');
     if (values.length !== instance.numberOfFrames) {
       throw new VersemiError('FILE_TRUNCATED', {
         file: elements.file,
@@ -127,32 +126,44 @@ export async function openFrames(instance: Instance): Promise<FrameReader> {
     }
     return async (index) => {
       const decoded = await decompress(bytesOf(values[index], elements), instance, decoder);
-      return storedValues(decoded, pixels, count, false, elements.file);
+      return storedValues(decoded, pixels, count, false, file.name);
     };
   }
   const isBig = transferSyntax === bigEndian;
   if (!isBig && !littleEndian.includes(transferSyntax)) {
     throw new VersemiError('FORMAT_UNSUPPORTED', {
-      file: elements.file,
+      file: file.name,
       field: 'transfer syntax (0002,0010)',
       expected: 'uncompressed pixels, RLE, JPEG baseline, JPEG lossless, JPEG-LS or JPEG 2000',
       found: transferSyntax,
       remedy: 'Decompress the files, for example with gdcmconv (its option raw) or dcmdjpeg.',
     });
   }
-  const bytes = bytesOf(values[0], elements);
   const frameBytes = (count * pixels.bitsAllocated) / 8;
-  if (bytes.length < frameBytes * instance.numberOfFrames) {
+  const { place } = pixels.element;
+  const bytes = place === undefined ? await wholePixels(instance) : undefined;
+  const lengthBytes = bytes?.length ?? place!.lengthBytes;
+  if (lengthBytes < frameBytes * instance.numberOfFrames) {
     throw new VersemiError('FILE_TRUNCATED', {
-      file: elements.file,
+      file: file.name,
       field: 'pixelData (7FE0,0010)',
       expected: `${frameBytes * instance.numberOfFrames} bytes (${columns} x ${rows}, ${instance.numberOfFrames} frames of ${pixels.bitsAllocated} bits)`,
-      found: `${bytes.length}`,
+      found: `${lengthBytes}`,
       remedy: 'Copy or export the file again.',
     });
   }
-  return async (index) =>
-    storedValues(bytes.subarray(index * frameBytes, (index + 1) * frameBytes), pixels, count, isBig, elements.file);
+  return async (index) => {
+    const frame =
+      bytes?.subarray(index * frameBytes, (index + 1) * frameBytes) ??
+      (await file.range(place!.start + index * frameBytes, frameBytes));
+    return storedValues(frame, pixels, count, isBig, file.name);
+  };
+}
+
+/** Pixels that have no place of their own in the file. */
+async function wholePixels({ file, pixels }: Instance): Promise<Uint8Array> {
+  const { elements } = await parseDicom(await file.bytes(), file.name);
+  return bytesOf(elements.values(pixels.element.name)[0], elements);
 }
 
 /** Pixels as the library hands them out. @throws VERSEMI_FILE_FORMAT when they are no bytes */
