@@ -277,7 +277,7 @@ t.test('folders of scans', { skip }, async (t) => {
   mkdirSync(join(folder, 'patients', 'p1', 'image'), { recursive: true });
   for (const name of readdirSync(join(folder, 'flat')))
     copyFileSync(join(folder, 'flat', name), join(folder, 'patients', 'p1', 'image', name));
-  t.strictSame(await found(join(folder, 'patients')), [['patients', 'patients/p1']]);
+  t.strictSame(await found(join(folder, 'patients')), [['patients', 'patients/p1/image']]);
   mkdirSync(join(folder, 'patients', 'p2'));
   copyFileSync(join(folder, 'enhanced', 'enhanced.dcm'), join(folder, 'patients', 'p2', 'a file'));
   mkdirSync(join(folder, 'patients', 'outlines'));

@@ -38,6 +38,7 @@ export const dicomStartBytes = 132;
 /** Tags, group and element (DICOM PS3.6). */
 export const tags = {
   specificCharacterSet: '00080005',
+  imageType: '00080008',
   sopClassUid: '00080016',
   sopInstanceUid: '00080018',
   studyDate: '00080020',

@@ -45,6 +45,8 @@ export interface Instance {
   readonly seriesDescription?: string;
   readonly seriesNumber?: number;
   readonly instanceNumber?: number;
+  /** True for scouts, on which slices are planned. */
+  readonly isLocalizer: boolean;
   readonly rows: number;
   readonly columns: number;
   readonly numberOfFrames: number;
@@ -55,15 +57,17 @@ export interface Instance {
 export type ObjectKind = 'image' | 'structures' | 'segmentation' | 'other';
 
 const structureSetClass = '1.2.840.10008.5.1.4.1.1.481.3';
-const segmentationClass = '1.2.840.10008.5.1.4.1.1.66.4';
+/** Segmentation, and Label Map Segmentation. */
+const segmentationClasses = ['1.2.840.10008.5.1.4.1.1.66.4', '1.2.840.10008.5.1.4.1.1.66.7'];
 /** Its elements list files of a medium. */
 const directoryClass = '1.2.840.10008.1.3.10';
 
 export function kindOf(elements: Elements): ObjectKind {
   const sopClass = elements.text('sopClassUid');
   if (sopClass === structureSetClass) return 'structures';
-  if (sopClass === segmentationClass) return 'segmentation';
-  if (sopClass === undefined || sopClass === directoryClass) return 'other';
+  if (sopClass === undefined) return 'other';
+  if (segmentationClasses.includes(sopClass)) return 'segmentation';
+  if (sopClass === directoryClass) return 'other';
   return elements.has('rows') && elements.has('columns') ? 'image' : 'other';
 }
 
@@ -139,6 +143,7 @@ export function instanceOf(parsed: ParsedFile, file: DicomFile): Instance {
     columns: elements.whole('columns', 1, 65535),
     numberOfFrames: elements.has('numberOfFrames') ? elements.whole('numberOfFrames', 1, 1e6) : 1,
     pixels: pixelFormat(parsed),
+    isLocalizer: elements.values('imageType').some((value) => /^LOCALI[SZ]ER\s*$/i.test(String(value))),
     ...optional('frameOfReferenceUid', elements.text('frameOfReferenceUid')),
     ...optional('seriesDescription', elements.text('seriesDescription')),
     ...optional('seriesNumber', elements.number('seriesNumber')),

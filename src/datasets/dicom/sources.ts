@@ -58,6 +58,19 @@ export async function holdsDicomImage(folder: string, depth: number): Promise<bo
   return false;
 }
 
+/** Whether a folder, or a folder in it, holds a DICOM file or a zip file. */
+export async function holdsDicom(folder: string): Promise<boolean> {
+  const entries = await visibleEntries(folder);
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    if (!entry.isFile() && !(entry.isSymbolicLink() && (await isFile(path)))) continue;
+    const { bytes } = await fileAt(path).head(dicomStartBytes);
+    if (isDicom(bytes) || isZip(bytes)) return true;
+  }
+  for (const entry of entries) if (entry.isDirectory() && (await holdsDicom(join(folder, entry.name)))) return true;
+  return false;
+}
+
 /** In order of their names. */
 async function visibleEntries(folder: string): Promise<Dirent[]> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
