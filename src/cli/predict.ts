@@ -154,7 +154,10 @@ twice; the masks are the same, bit for bit.`,
             const isFile = scan.modalityFiles === undefined && scan.series === undefined;
             const name = isFile ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
-            const result = await failures.guard(scan.series === undefined ? scan.image : `${scan.image} (${scan.id})`, () => predictScan(scan, label, started, signal));
+            const result = await failures.guard(
+              scan.series === undefined ? scan.image : `${scan.image} (${scan.id})`,
+              () => predictScan(scan, label, started, signal),
+            );
             if (result === undefined) {
               terminal.note(`${label}: failed`);
               continue;

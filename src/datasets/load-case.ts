@@ -13,7 +13,14 @@ import { type PlacedSeries, placedFacts } from './dicom/read-series.js';
 import { filesNamed } from './dicom/sources.js';
 import { checkFinite } from './finite.js';
 import { labelBytes } from './label-values.js';
-import { type ImageFacts, imageFacts, isDicomPath, type ReadVolumeOptions, readUnscaled, seriesOf } from './read-volume.js';
+import {
+  type ImageFacts,
+  imageFacts,
+  isDicomPath,
+  type ReadVolumeOptions,
+  readUnscaled,
+  seriesOf,
+} from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
 export interface LoadCaseOptions {

@@ -88,8 +88,7 @@ export async function drawLabels(
   const parts: { readonly name: string; readonly mask: () => Promise<Uint8Array> | Uint8Array }[] = [];
   if (kind === 'structures') {
     const { rois } = await readStructureSet(file);
-    for (const roi of rois)
-      parts.push({ name: roi.name, mask: () => maskOfRoi(roi, sizeVoxels, affine, file.name) });
+    for (const roi of rois) parts.push({ name: roi.name, mask: () => maskOfRoi(roi, sizeVoxels, affine, file.name) });
   } else if (kind === 'segmentation') {
     const segmentation = await readSegmentation(file);
     for (const { number, label } of segmentation.segments)

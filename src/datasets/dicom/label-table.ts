@@ -41,9 +41,7 @@ export function labelTable(
       });
     }
     const names = new Set(known.map(([, name]) => structureKey(name)));
-    const unused = [...found].filter(
-      ([key]) => !names.has(key) && !(ignoredLabel !== undefined && key === 'ignore'),
-    );
+    const unused = [...found].filter(([key]) => !names.has(key) && !(ignoredLabel !== undefined && key === 'ignore'));
     return {
       labels,
       ...{ labelsDeclared: true, labelsOrdered: true },
@@ -67,7 +65,7 @@ export function labelTable(
       remedy: 'Write a dataset.json with "labels" that names those that are wanted.',
     });
   }
-  const keys = [...found.keys()].sort();
+  const keys = [...found.keys()];
   return {
     labels: Object.fromEntries([
       [0, 'background'],
@@ -81,7 +79,7 @@ export function labelTable(
   };
 }
 
-/** Structures by their keys, each in the spelling that most cases have. */
+/** Structures by their keys, in order of these, each in the spelling that most cases have. */
 function structuresOf(cases: readonly LabelledCase[]): Map<string, { readonly name: string }> {
   const spellings = new Map<string, Map<string, number>>();
   for (const name of cases.flatMap(({ labels }) => labels.flatMap(({ names }) => names))) {
@@ -89,10 +87,12 @@ function structuresOf(cases: readonly LabelledCase[]): Map<string, { readonly na
     spellings.set(structureKey(name), counts.set(name.trim(), (counts.get(name.trim()) ?? 0) + 1));
   }
   return new Map(
-    [...spellings].map(([key, counts]) => {
-      const [[name]] = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)) as [[string, number]];
-      return [key, { name }];
-    }),
+    [...spellings]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, counts]) => {
+        const [[name]] = [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1)) as [[string, number]];
+        return [key, { name }];
+      }),
   );
 }
 

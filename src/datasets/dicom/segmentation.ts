@@ -45,10 +45,7 @@ export async function readSegmentation(file: DicomFile): Promise<Segmentation> {
   const shared = elements.items('sharedGroups')[0];
   const perFrame = elements.items('perFrameGroups');
   if (perFrame.length !== count) throw elements.wrong('perFrameGroups', `${count} items, one per frame`);
-  const read =
-    type === 'BINARY'
-      ? binaryFrames(elements, rows * columns, count)
-      : await byteFrames(parsed, file, type);
+  const read = type === 'BINARY' ? binaryFrames(elements, rows * columns, count) : await byteFrames(parsed, file, type);
   const frames = perFrame.map((frame, index) => {
     const group = (
       name: 'planePositionSequence' | 'planeOrientationSequence' | 'pixelMeasuresSequence' | 'segmentIdentification',
