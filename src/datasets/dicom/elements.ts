@@ -22,7 +22,7 @@ export interface FileHead {
   readonly sizeBytes: number;
 }
 
-/** A file whose bytes lie in memory. */
+/** A file whose bytes lie in memory, in a buffer of their own or in a part of one. */
 export function fileOfBytes(name: string, bytes: Uint8Array): DicomFile {
   return {
     name,
@@ -252,7 +252,7 @@ export async function parseHeader(file: DicomFile, known?: FileHead): Promise<Pa
       // Deflated elements have no places in the file.
       if (transferSyntax === deflated) return await parseDicom(await file.bytes(), file.name);
       const { end, pixels } = endOfHeader(head.bytes, head.sizeBytes, start, transferSyntax, file.name);
-      const parsed = await elementsOf(head.bytes.slice(0, end), file.name);
+      const parsed = await elementsOf(new Uint8Array(head.bytes.subarray(0, end)), file.name);
       return { ...parsed, ...(pixels === undefined ? {} : { pixels }) };
     } catch (error) {
       if (!(error instanceof MoreBytesNeeded)) throw error;
@@ -265,7 +265,7 @@ export async function parseHeader(file: DicomFile, known?: FileHead): Promise<Pa
 export async function parseDicom(bytes: Uint8Array, file: string): Promise<ParsedFile> {
   requireDicom(bytes, file);
   // The library keeps to the whole of a buffer.
-  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : bytes.slice();
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
   const parsed = await elementsOf(own, file);
   if (parsed.transferSyntax !== deflated) requireWhole(bytes, endOfMeta(bytes, file), parsed.transferSyntax, file);
   const name = (['floatPixelData', 'doublePixelData', 'pixelData'] as const).find((each) => parsed.elements.has(each));

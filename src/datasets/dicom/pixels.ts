@@ -225,7 +225,7 @@ function storedValues(
     throw new VersemiError('FILE_TRUNCATED', { ...details, remedy: 'Copy or export the file again.' });
   }
   // A copy, since the bytes may lie at any place.
-  const own = bytes.slice(0, count * width);
+  const own = new Uint8Array(bytes.subarray(0, count * width));
   if (isBig && width > 1) for (let at = 0; at < own.length; at += width) own.subarray(at, at + width).reverse();
   if (kind === 'float32') return new Float32Array(own.buffer);
   if (kind === 'float64') return new Float64Array(own.buffer);
