@@ -42,7 +42,13 @@ export async function readVoxels({ frames, sizeVoxels }: Grid): Promise<SeriesVo
   const plane = sizeVoxels[0] * sizeVoxels[1];
   const [first] = frames as [Frame];
   const oneScale = frames.every(({ slope, intercept }) => slope === first.slope && intercept === first.intercept);
-  const data = oneScale ? arrayFor(frames, plane * frames.length) : new Float32Array(plane * frames.length);
+  // Sizes are claims: files that cannot hold them are refused before memory is taken.
+  for (const instance of byInstance(frames).keys()) {
+    const { element, transferSyntax } = instance.pixels;
+    if (element.place !== undefined && !Object.hasOwn(compressed, transferSyntax))
+      requirePixels(instance, element.place.lengthBytes);
+  }
+  const data = reserved(frames, plane * frames.length, oneScale);
   const padded = new Map<number, number[]>();
   let lowest = Number.POSITIVE_INFINITY;
   const slices = new Map(frames.map((frame, slice) => [frame, slice]));
@@ -85,6 +91,26 @@ function byInstance(frames: readonly Frame[]): Map<Instance, Frame[]> {
     else own.push(frame);
   }
   return result;
+}
+
+/** @throws VERSEMI_FORMAT_UNSUPPORTED when no array is that large */
+function reserved(frames: readonly Frame[], length: number, oneScale: boolean): VoxelArray {
+  try {
+    return oneScale ? arrayFor(frames, length) : new Float32Array(length);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new VersemiError(
+      'FORMAT_UNSUPPORTED',
+      {
+        file: frames[0]!.instance.file.name,
+        field: 'size of the series',
+        expected: 'no more voxels than one array can hold',
+        found: `${length} voxels`,
+        remedy: 'Export a part of the series, or resample it.',
+      },
+      error,
+    );
+  }
 }
 
 /** An array that holds the stored values of all frames, whose formats may differ. */
@@ -142,22 +168,26 @@ export async function openFrames(instance: Instance): Promise<FrameReader> {
   const frameBytes = (count * pixels.bitsAllocated) / 8;
   const { place } = pixels.element;
   const bytes = place === undefined ? await wholePixels(instance) : undefined;
-  const lengthBytes = bytes?.length ?? place!.lengthBytes;
-  if (lengthBytes < frameBytes * instance.numberOfFrames) {
-    throw new VersemiError('FILE_TRUNCATED', {
-      file: file.name,
-      field: 'pixelData (7FE0,0010)',
-      expected: `${frameBytes * instance.numberOfFrames} bytes (${columns} x ${rows}, ${instance.numberOfFrames} frames of ${pixels.bitsAllocated} bits)`,
-      found: `${lengthBytes}`,
-      remedy: 'Copy or export the file again.',
-    });
-  }
+  requirePixels(instance, bytes?.length ?? place!.lengthBytes);
   return async (index) => {
     const frame =
       bytes?.subarray(index * frameBytes, (index + 1) * frameBytes) ??
       (await file.range(place!.start + index * frameBytes, frameBytes));
     return storedValues(frame, pixels, count, isBig, file.name);
   };
+}
+
+/** @throws VERSEMI_FILE_TRUNCATED when an object has fewer bytes of pixels, uncompressed, than its frames need */
+function requirePixels({ file, pixels, rows, columns, numberOfFrames }: Instance, lengthBytes: number): void {
+  const needed = (rows * columns * numberOfFrames * pixels.bitsAllocated) / 8;
+  if (lengthBytes >= needed) return;
+  throw new VersemiError('FILE_TRUNCATED', {
+    file: file.name,
+    field: 'pixelData (7FE0,0010)',
+    expected: `${needed} bytes (${columns} x ${rows}, ${numberOfFrames} frames of ${pixels.bitsAllocated} bits)`,
+    found: `${lengthBytes}`,
+    remedy: 'Copy or export the file again.',
+  });
 }
 
 /** Pixels that have no place of their own in the file. */

@@ -9,8 +9,8 @@ const undefinedLength = 0xffffffff;
 /** Items and delimiters of sequences have neither a type nor, as delimiters, a length. */
 const itemGroup = 0xfffe;
 const [itemDelimiter, sequenceDelimiter] = [0xe00d, 0xe0dd];
-/** Types whose length takes four bytes, behind two that are reserved. */
-const longTypes = new Set(['OB', 'OD', 'OF', 'OL', 'OV', 'OW', 'SQ', 'SV', 'UC', 'UN', 'UR', 'UT', 'UV']);
+/** Types whose length takes two bytes; of all others, unknown ones too, it takes four behind two that are reserved (PS3.5, 7.1.2). */
+const shortTypes = new Set('AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US'.split(' '));
 /** Deeper sequences are made to exhaust a reader. */
 const mostDepth = 64;
 
@@ -86,7 +86,7 @@ class Walker {
   private length(place: number, { explicit, little }: Encoding): { length: number; start: number } {
     if (!explicit) return { length: this.view.getUint32(place + 4, little), start: place + 8 };
     const type = String.fromCharCode(this.view.getUint8(place + 4), this.view.getUint8(place + 5));
-    if (!longTypes.has(type)) return { length: this.view.getUint16(place + 6, little), start: place + 8 };
+    if (shortTypes.has(type)) return { length: this.view.getUint16(place + 6, little), start: place + 8 };
     this.require(place, 12, 'an element');
     return { length: this.view.getUint32(place + 8, little), start: place + 12 };
   }
@@ -199,7 +199,7 @@ export function endOfMeta(bytes: Uint8Array, file: string): number {
 export function transferSyntaxOf(bytes: Uint8Array, end: number, file: string): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let at = 144; at + 12 <= Math.min(end, bytes.length); ) {
-    const isLong = longTypes.has(String.fromCharCode(bytes[at + 4]!, bytes[at + 5]!));
+    const isLong = !shortTypes.has(String.fromCharCode(bytes[at + 4]!, bytes[at + 5]!));
     const start = at + (isLong ? 12 : 8);
     const length = isLong ? view.getUint32(at + 8, true) : view.getUint16(at + 6, true);
     if (view.getUint32(at, true) === 0x00100002)
