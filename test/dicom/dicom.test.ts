@@ -79,6 +79,12 @@ t.test('one series in many forms', { skip }, async (t) => {
       'deflated',
       'implicit',
       'unsigned-16',
+      'unsigned-12',
+      'jpeg-ls-12',
+      'jpeg-2000-12',
+      'jpeg-lossless-12',
+      'bare-explicit',
+      'bare-implicit',
     ],
     ...[
       'unsigned-12-overlay',
@@ -92,6 +98,8 @@ t.test('one series in many forms', { skip }, async (t) => {
     ],
   ])
     forms[name] = expected();
+  for (const name of ['jpeg-lossless-8', 'jpeg-ls-8', 'rle-8']) forms[name] = forms['unsigned-8']!;
+  forms['signed-8'] = expected((v) => Math.floor(v / 16) + 20);
   forms['scale-per-slice'] = expected((v, _x, _y, z) => Math.floor(v / 2) * (0.5 + z / 4) + z - 3);
   const lowest = Math.min(...expected().filter((_, i) => i % columns >= 2));
   for (const name of ['padding', 'padding-unsigned']) forms[name] = expected((v, x) => (x < 2 ? lowest : v));
@@ -119,6 +127,13 @@ t.test('what was noticed is said', { skip }, async (t) => {
   t.match(tilted.placed.notices.join(), /tilted by 11\.3 degrees/);
   t.ok(near(tilted.volume.affine, affine(normal.map((v, i) => v * 2.5 + 0.5 * column[i]!))), 'the sheared affine');
   t.strictSame(Array.from(tilted.volume.data), expected());
+});
+
+t.test('a series of one slice', { skip }, async (t) => {
+  const { volume } = await readDicom(join(folder, 'single'));
+  t.strictSame(volume.sizeVoxels, [columns, rows, 1]);
+  t.strictSame(Array.from(volume.data), expected().slice(4 * columns * rows, 5 * columns * rows));
+  t.ok(Math.abs(volume.spacingMm[2] - 2.5) < 1e-9, 'as thick as the header says');
 });
 
 t.test('a file, a zip file, several series', { skip }, async (t) => {
@@ -162,6 +177,7 @@ t.test('refused', { skip }, async (t) => {
     ['uneven', 'VOLUME_INVALID', /0\.75 mm before or behind/],
     ['beside', 'VOLUME_INVALID', /3 mm beside its place/],
     ['twice', 'VOLUME_INVALID', /two at \(.*again|two at/],
+    ['time', 'VOLUME_INVALID', /two at .*second \d.*Separate what the series holds/s],
     ['cut', 'FILE_TRUNCATED', /\(7FE0,0010\).*672 bytes/],
     ['cut-deflated', 'FILE_CORRUPT', /./],
     ['short-pixels', 'FILE_TRUNCATED', /expected 672 bytes .*, found 632/],

@@ -24,12 +24,89 @@ export interface FileHead {
 
 /** A file whose bytes lie in memory, in a buffer of their own or in a part of one. */
 export function fileOfBytes(name: string, bytes: Uint8Array): DicomFile {
-  return {
+  return withMeta({
     name,
     head: async (most) => ({ bytes: bytes.subarray(0, most), sizeBytes: bytes.length }),
     range: async (start, length) => bytes.subarray(start, start + length),
     bytes: async () => bytes,
+  });
+}
+
+/**
+ * The same file, with the preamble and the meta information put before its elements where it lacks both, as old archives and research
+ * code write it.
+ */
+export function withMeta(file: DicomFile): DicomFile {
+  let known: Uint8Array | undefined;
+  const prefix = async () => {
+    known ??= missingMeta((await file.head(16)).bytes);
+    return known;
   };
+  return {
+    name: file.name,
+    head: async (most) => {
+      const head = await file.head(most);
+      known ??= missingMeta(head.bytes);
+      if (known.length === 0) return head;
+      return { bytes: joined(known, head.bytes).subarray(0, most), sizeBytes: known.length + head.sizeBytes };
+    },
+    // Only pixels are read by place, which lie behind the elements.
+    range: async (start, length) => file.range(start - (await prefix()).length, length),
+    bytes: async () => {
+      const before = await prefix();
+      return before.length === 0 ? file.bytes() : joined(before, await file.bytes());
+    },
+  };
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}
+
+/** Elements of group 8 with which objects begin. */
+const firstElements = [0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016];
+
+/** What a file that begins with its elements lacks; nothing for every other file. */
+function missingMeta(start: Uint8Array): Uint8Array {
+  if (start.length < 16 || start[0] !== 8 || start[1] !== 0) return new Uint8Array();
+  const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
+  if (!firstElements.includes(view.getUint16(2, true))) return new Uint8Array();
+  const type = String.fromCharCode(start[4]!, start[5]!);
+  const isExplicit = /^(UL|CS|UI|DA|SH)$/.test(type) && view.getUint16(6, true) <= 128;
+  if (!isExplicit && view.getUint32(4, true) > 128) return new Uint8Array();
+  const syntax = isExplicit ? '1.2.840.10008.1.2.1\0' : '1.2.840.10008.1.2\0';
+  const text = [...syntax].map((letter) => letter.charCodeAt(0));
+  // Its length, then the transfer syntax.
+  const meta = [
+    2,
+    0,
+    0,
+    0,
+    0x55,
+    0x4c,
+    4,
+    0,
+    8 + text.length,
+    0,
+    0,
+    0,
+    2,
+    0,
+    0x10,
+    0,
+    0x55,
+    0x49,
+    text.length,
+    0,
+    ...text,
+  ];
+  const bytes = new Uint8Array(dicomStartBytes + meta.length);
+  bytes.set([0x44, 0x49, 0x43, 0x4d], 128);
+  bytes.set(meta, dicomStartBytes);
+  return bytes;
 }
 
 /** Preamble and mark. */

@@ -5,7 +5,7 @@ import { unzipSync } from 'fflate';
 import { VersemiError } from '../../errors.js';
 import { readError, withRegularFile } from '../../regular-file.js';
 import { largestRatio, readRange } from '../files.js';
-import { type DicomFile, dicomStartBytes, fileOfBytes, headBytes, isDicom } from './elements.js';
+import { type DicomFile, dicomStartBytes, fileOfBytes, headBytes, isDicom, withMeta } from './elements.js';
 import { readObject } from './instance.js';
 
 /** More files than any study has: a folder that was chosen by mistake. */
@@ -20,12 +20,12 @@ function fileAt(path: string): DicomFile {
       bytes: await readRange(handle, start, Math.max(0, Math.min(sizeBytes - start, most))),
       sizeBytes,
     }));
-  return {
+  return withMeta({
     name: path,
     head: (most) => range(0, most),
     range: async (start, length) => (await range(start, length)).bytes,
     bytes: async () => (await range(0, Number.POSITIVE_INFINITY)).bytes,
-  };
+  });
 }
 
 /** True for a path that may stand for DICOM images: a folder, a zip file, a DICOM file. */
