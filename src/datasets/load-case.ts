@@ -26,8 +26,6 @@ import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
   readonly channel?: number | string;
-  /** Told what a person should know of how the image was read. */
-  readonly onNotice?: ((text: string) => void) | undefined;
 }
 
 /**
@@ -54,7 +52,6 @@ export async function openCase(
     openScan(file, {
       ...how,
       ...(placed === undefined ? {} : { placed }),
-      ...(options.onNotice === undefined ? {} : { onNotice: options.onNotice }),
     }),
     files.label === undefined ? undefined : loadLabel(dataset, files.label, placed && { file, placed }),
   ]);

@@ -71,7 +71,7 @@ export interface DatasetFingerprint {
   readonly totalCases: number;
   readonly validationCases: number;
   readonly leftOut: readonly LeftOut[];
-  /** What a person should know of the cases and of how they were read. */
+  /** What a person should know of the cases. */
   readonly remarks?: readonly string[];
   /** Where the dataset has regions: each is a task. */
   readonly regions?: readonly Region[];
@@ -154,11 +154,9 @@ async function fingerprintDataset(
   }
   const looked = [...evenly(labeled, maximumCases), ...evenly(unlabeled, maximumCases)];
   const facts: CaseFacts[] = [];
-  const remarks = [...(dataset.remarks ?? [])];
-  const onNotice = (text: string) => remarks.push(text);
   for (const [index, files] of looked.entries()) {
     throwIfAborted(signal, 'fingerprint');
-    facts.push(caseFacts(await loadCase(dataset, files, { channel, onNotice }), dataset.ignoredLabel));
+    facts.push(caseFacts(await loadCase(dataset, files, { channel }), dataset.ignoredLabel));
     onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }
   const cases = facts.map(({ fingerprint }) => fingerprint);
@@ -177,7 +175,7 @@ async function fingerprintDataset(
     totalCases: dataset.cases.length,
     validationCases: validation.length,
     leftOut: dataset.leftOut ?? [],
-    ...(remarks.length === 0 ? {} : { remarks: [...new Set(remarks)] }),
+    ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     ...(dataset.regions === undefined ? {} : { regions: dataset.regions }),
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,

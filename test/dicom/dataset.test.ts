@@ -65,8 +65,8 @@ t.test('a folder or a zip file per patient', { skip }, async (t) => {
   t.same(dataset.modalities, ['CT']);
   await compare(t, dataset);
   const reasons = (dataset.leftOut ?? []).map(({ reason }) => reason).join('\n');
-  t.match(reasons, /^PT .*: PT, where the labelled series are CT$/m);
-  t.match(reasons, /: a localizer$/m);
+  t.match(reasons, /^PT, 12 images: the labelled series are CT$/m);
+  t.match(reasons, /^CT, 1 image: a localizer$/m);
   t.match(reasons, /^outlines of a series that is not here$/m);
   t.equal(dataset.leftOut?.length, 3);
   const remarks = (dataset.remarks ?? []).join('\n');
@@ -125,7 +125,7 @@ t.test('dataset.json names labels, their order, and the modality', { skip }, asy
   described('mixed', { modality: { 0: 'MR' } });
   const one = await openDataset(at('mixed'));
   t.same([one.cases.map(({ id }) => id), one.modalities], [['mixed'], ['MR']]);
-  t.match(one.leftOut?.[0]?.reason, /CT, where dataset\.json names MR/);
+  t.match(one.leftOut?.[0]?.reason, /CT, 12 images: dataset\.json names MR/);
 });
 
 t.test('what is not clear is refused', { skip }, async (t) => {
@@ -185,9 +185,11 @@ t.test('plan, preprocess and cache; a tilted series', { skip }, async (t) => {
   t.match(said, /5 cases: 4 labelled, 1 unlabelled.*3 left out.*a localizer.*not drawn in 1 of 4.*tilt/s);
   const cacheFolder = at('cache');
   const small = parsePlan(plan, 'plan');
+  const remarks: string[] = [];
+  const onRemark = (text: string) => remarks.push(text);
   const read = async () => {
     const events = [];
-    for await (const event of preprocessCases(small, { cacheFolder, workers: 1 })) events.push(event);
+    for await (const event of preprocessCases(small, { cacheFolder, workers: 1, onRemark })) events.push(event);
     return events;
   };
   const first = await read();
@@ -199,6 +201,7 @@ t.test('plan, preprocess and cache; a tilted series', { skip }, async (t) => {
     (await read()).map(({ cached }) => cached),
     [true, true, true, true, true],
   );
+  t.match(remarks.join(), /: gantry tilt/);
   // The label of the tilted case lies where it was drawn, by the place of each resampled voxel, and is as large.
   const { case: tilted } = first.find(({ case: { id } }) => id === 'P5')!;
   const { grid, sizeVoxels } = tilted;

@@ -8,7 +8,7 @@ import { caseNames } from './case-names.js';
 import type { DicomFile } from './elements.js';
 import { gridOf } from './grid.js';
 import { type LabelObject, readLabelObject, seriesMeant } from './label-objects.js';
-import { labelTable } from './label-table.js';
+import { labelTable, listed } from './label-table.js';
 import type { SeriesFiles } from './read-series.js';
 import { type DicomContents, describeSeries, instancesOf, readContents, type Series } from './series.js';
 import { dicomFiles, filesNamed, isZipFile } from './sources.js';
@@ -34,6 +34,8 @@ interface Candidate extends SeriesFiles {
   readonly frames: number;
   readonly description: string;
   readonly tiltDegrees: number;
+  /** True: dark means high. */
+  readonly isInverse: boolean;
   /** Why its images make no volume. */
   readonly problem?: VersemiError;
   readonly labels: LabelObject[];
@@ -87,25 +89,30 @@ export async function readDicomDataset(
     return { id, image: unit.path, series: { files, uid, stack }, labels, ...label };
   });
   const { remarks, ...table } = labelTable(cases, description, lenient, folder);
-  const tilted = taken.flatMap(({ tiltDegrees }, i) =>
-    tiltDegrees > 0 ? [`${ids[i]} by ${tiltDegrees.toFixed(1)} degrees`] : [],
-  );
   return {
     cases: [...cases.map(({ labels: _, ...files }) => files), ...broken],
     test: [],
     leftOut,
     modalities: [modalities.join(' and ')],
     ...table,
-    remarks: [
-      ...remarks,
-      ...(modalities.length > 1
-        ? [
-            `the series are of ${modalities.join(' and ')}, which one network should not see as the same; name one of them as "modality" in dataset.json`,
-          ]
-        : []),
-      ...(tilted.length > 0 ? [`gantry tilt, the volume keeps its shear: ${tilted.join(', ')}`] : []),
-    ],
+    remarks: [...remarks, ...remarksOn(taken, ids, modalities)],
   };
+}
+
+function remarksOn(taken: readonly Candidate[], ids: readonly string[], modalities: readonly string[]): string[] {
+  const named = (text: (one: Candidate) => string | undefined) =>
+    taken.flatMap((one, i) => (text(one) === undefined ? [] : [`${ids[i]}${text(one)}`]));
+  const tilted = named(({ tiltDegrees }) => (tiltDegrees > 0 ? ` by ${tiltDegrees.toFixed(1)} degrees` : undefined));
+  const inverse = named(({ isInverse }) => (isInverse ? '' : undefined));
+  return [
+    ...(modalities.length > 1
+      ? [
+          `the series are of ${modalities.join(' and ')}, which one network should not see as the same; name one of them as "modality" in dataset.json`,
+        ]
+      : []),
+    ...(tilted.length > 0 ? [`gantry tilt, the volume keeps its shear: ${listed(tilted)}`] : []),
+    ...(inverse.length > 0 ? [`MONOCHROME1 (dark means high), values are kept as stored: ${listed(inverse)}`] : []),
+  ];
 }
 
 /** Sub folders and zip files with their files, in order of name; the files of the folder itself are one unit too. */
@@ -156,6 +163,7 @@ function candidatesIn({ series }: DicomContents, unit: Unit): Candidate[] {
     return {
       ...{ unit, files, uid: one.uid, studyUid: one.studyUid, modality: one.modality, labels: [] },
       ...{ stack: series.filter(({ uid }) => uid === one.uid).indexOf(one), isLocalizer, frames: one.frames.length },
+      isInverse: instances.some(({ pixels }) => pixels.photometric === 'MONOCHROME1'),
       ...{ inner: commonFolders(files, unit.path), description: describeSeries(one), ...placeOf(one) },
       ...(one.number === undefined ? {} : { number: one.number }),
       ...(frameOfReferenceUid === undefined ? {} : { frameOfReferenceUid }),
@@ -239,8 +247,8 @@ function chosen(
   const why = ({ modality, isLocalizer, frames, unit, labels, problem }: Candidate): string | undefined => {
     if (!allowed.has(modality))
       return named.length > 0
-        ? `${modality}, where dataset.json names ${named.join(' and ')}`
-        : `${modality}, where the labelled series are ${[...labelled].join(' and ')}`;
+        ? `dataset.json names ${named.join(' and ')}`
+        : `the labelled series are ${[...labelled].join(' and ')}`;
     if (labels.length > 0) {
       if (problem !== undefined && !lenient) throw problem;
       return undefined;
@@ -251,10 +259,14 @@ function chosen(
   };
   const taken = candidates.filter((one) => {
     const reason = why(one);
-    if (reason !== undefined) leftOut.push({ file: one.files[0]!, reason: `${one.description}: ${reason}` });
+    if (reason !== undefined) leftOut.push({ file: one.files[0]!, reason: `${imagesText(one)}: ${reason}` });
     return reason === undefined;
   });
   return { taken, modalities: [...new Set(taken.map(({ modality }) => modality))].sort() };
+}
+
+function imagesText({ modality, frames }: Candidate): string {
+  return `${modality}, ${frames} ${frames === 1 ? 'image' : 'images'}`;
 }
 
 function severalLabels(id: string, labels: readonly LabelObject[]): VersemiError {

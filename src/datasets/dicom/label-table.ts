@@ -109,7 +109,8 @@ function absent(structures: readonly (readonly string[])[], cases: readonly Labe
   });
 }
 
-function listed(names: readonly string[]): string {
+/** Some names of a list, and how many more there are. */
+export function listed(names: readonly string[]): string {
   if (names.length === 0) return 'none';
   return `${names.slice(0, mostNamed).join(', ')}${names.length > mostNamed ? `, and ${names.length - mostNamed} more` : ''}`;
 }
