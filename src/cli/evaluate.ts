@@ -30,7 +30,7 @@ export function addEvaluate(program: Command): void {
     .argument('<model>', 'a model file, or the folder of a run')
     .requiredOption(
       '--data <folder...>',
-      "datasets (Decathlon, nnU-Net, HDF5 or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
+      "datasets (Decathlon, nnU-Net, HDF5, DICOM or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
     )
     .option('--dataset <name>', 'the same as --data NAME=FOLDER, for one folder')
     .addOption(
