@@ -89,6 +89,8 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
+        for (const { opened } of datasets)
+          for (const text of opened.remarks ?? []) terminal.note(`${opened.name}: ${text}`);
         const cases: EvaluatedCase[] = [];
         const failures = new Failures(datasets.reduce((sum, { cases }) => sum + cases.length, 0));
         const failed: { id: string; dataset: string; message: string }[] = [];

@@ -48,7 +48,10 @@ export function addPredict(program: Command): void {
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .argument('<input...>', 'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images, DICOM)')
+    .argument(
+      '<input...>',
+      'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images, DICOM)',
+    )
     .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz, or as --format says')
     .addOption(
       new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(

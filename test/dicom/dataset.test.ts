@@ -1,6 +1,16 @@
 // DICOM folders and zip files as datasets: which series are cases, what their labels are, what is left out, what is refused.
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,11 +81,22 @@ t.test('a folder or a zip file per patient', { skip }, async (t) => {
   t.equal(dataset.leftOut?.length, 3);
   const remarks = (dataset.remarks ?? []).join('\n');
   t.match(remarks, /^"tumour" is not drawn in 1 of 4 labelled cases, where it counts as absent: P2$/m);
-  t.match(remarks, /^gantry tilt, the volume keeps its shear: P5 by 14\.0 degrees$/m);
+  t.match(remarks, /^gantry tilt, .*: P5 by 14\.0 degrees$/m);
   t.notMatch(JSON.stringify([dataset.cases.map(({ id }) => id), reasons, remarks]), /secret\^?name/i);
   const split = { file: null, labeled: 'all', validation: 1, unlabeled: 'rest' } as const;
   const { labeled, unlabeled, validation } = resolveSplit(dataset, { split }, 1);
   t.same([labeled.length, unlabeled.map(({ id }) => id), validation.length], [3, ['P3'], 1]);
+});
+
+t.test('patients that are links to folders elsewhere', { skip }, async (t) => {
+  mkdirSync(at('links'));
+  for (const id of ['P1', 'P2']) symlinkSync(at('patients', id), at('links', id));
+  const dataset = await openDataset(at('links'));
+  t.same(
+    dataset.cases.map(({ id }) => id),
+    ['P1', 'P2'],
+  );
+  await compare(t, dataset);
 });
 
 t.test('a folder of many series', { skip }, async (t) => {
@@ -137,6 +158,14 @@ t.test('what is not clear is refused', { skip }, async (t) => {
   for (const [name, code, message] of cases) {
     const error = await failure(() => openDataset(at(name)), code);
     t.match(error.message, message, error.message);
+  }
+  for (const [name, said] of [
+    ['ambiguous', /2 that they may mean/],
+    ['twice', /one structure set or segmentation/],
+  ] as const) {
+    const { cases, remarks } = await openDataset(at(name), { lenient: true });
+    t.ok(cases.every(({ label }) => label === undefined));
+    t.match(remarks?.join(), said, 'it counts as unlabelled, and that is said');
   }
   const lenient = await openDataset(at('time'), { lenient: true });
   t.same(
@@ -201,7 +230,7 @@ t.test('plan, preprocess and cache; a tilted series', { skip }, async (t) => {
     (await read()).map(({ cached }) => cached),
     [true, true, true, true, true],
   );
-  t.match(remarks.join(), /: gantry tilt/);
+  t.match(remarks.join(), /^patients: .*gantry tilt/);
   // The label of the tilted case lies where it was drawn, by the place of each resampled voxel, and is as large.
   const { case: tilted } = first.find(({ case: { id } }) => id === 'P5')!;
   const { grid, sizeVoxels } = tilted;

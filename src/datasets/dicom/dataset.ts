@@ -57,6 +57,8 @@ export async function readDicomDataset(
   const objects: { readonly object: LabelObject; readonly unit: Unit }[] = [];
   const leftOut: LeftOut[] = [];
   const broken: CaseFiles[] = [];
+  /** Why outlines are used for nothing where that is no error. */
+  const unclear: string[] = [];
   for (const unit of await unitsOf(folder)) {
     try {
       const contents = await readContents(unit.files);
@@ -73,7 +75,8 @@ export async function readDicomDataset(
     const problem = attach(object, unit, candidates);
     if (problem === undefined) continue;
     if (isVersemiError(problem) && !lenient) throw problem;
-    leftOut.push({ file: object.file, reason: isVersemiError(problem) ? problem.message : problem });
+    if (isVersemiError(problem)) unclear.push(problem.message);
+    else leftOut.push({ file: object.file, reason: problem });
   }
   const { taken, modalities } = chosen(candidates, description, leftOut, lenient);
   if (taken.length + broken.length === 0 && !lenient) throw nothing(folder, leftOut);
@@ -85,6 +88,7 @@ export async function readDicomDataset(
     const { unit, files, uid, stack, labels } = one;
     const id = ids[i]!;
     if (labels.length > 1 && !lenient) throw severalLabels(id, labels);
+    if (labels.length > 1) unclear.push(severalLabels(id, labels).message);
     const label = labels.length === 1 ? { label: labels[0]!.file } : {};
     return { id, image: unit.path, series: { files, uid, stack }, labels, ...label };
   });
@@ -95,7 +99,7 @@ export async function readDicomDataset(
     leftOut,
     modalities: [modalities.join(' and ')],
     ...table,
-    remarks: [...remarks, ...remarksOn(taken, ids, modalities)],
+    remarks: [...unclear, ...remarks, ...remarksOn(taken, ids, modalities)],
   };
 }
 
@@ -110,7 +114,9 @@ function remarksOn(taken: readonly Candidate[], ids: readonly string[], modaliti
           `the series are of ${modalities.join(' and ')}, which one network should not see as the same; name one of them as "modality" in dataset.json`,
         ]
       : []),
-    ...(tilted.length > 0 ? [`gantry tilt, the volume keeps its shear: ${listed(tilted)}`] : []),
+    ...(tilted.length > 0
+      ? [`gantry tilt, the volume keeps its shear, along whose axes surface distances are measured: ${listed(tilted)}`]
+      : []),
     ...(inverse.length > 0 ? [`MONOCHROME1 (dark means high), values are kept as stored: ${listed(inverse)}`] : []),
   ];
 }

@@ -58,16 +58,26 @@ export async function holdsDicomImage(folder: string, depth: number): Promise<bo
   return false;
 }
 
-/** Whether a folder, or a folder in it, holds a DICOM file or a zip file. */
-export async function holdsDicom(folder: string): Promise<boolean> {
+/**
+ * Whether a folder, or a folder in it, holds a DICOM file or a zip file. Links are followed from the folder itself only, and no more files are
+ * looked at than a study has.
+ */
+export async function holdsDicom(folder: string, seen = { files: 0, isTop: true }): Promise<boolean> {
   const entries = await visibleEntries(folder);
   for (const entry of entries) {
     const path = join(folder, entry.name);
     if (!entry.isFile() && !(entry.isSymbolicLink() && (await isFile(path)))) continue;
     const { bytes } = await fileAt(path).head(dicomStartBytes);
     if (isDicom(bytes) || isZip(bytes)) return true;
+    if (++seen.files > mostFiles) return false;
   }
-  for (const entry of entries) if (entry.isDirectory() && (await holdsDicom(join(folder, entry.name)))) return true;
+  const { isTop } = seen;
+  seen.isTop = false;
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    const isFolder = entry.isDirectory() || (isTop && entry.isSymbolicLink() && (await isFolderAt(path)));
+    if (isFolder && (await holdsDicom(path, seen))) return true;
+  }
   return false;
 }
 
@@ -125,6 +135,13 @@ async function collect(folder: string, found: DicomFile[]): Promise<void> {
     else if (entry.isFile() || (entry.isSymbolicLink() && (await isFile(path)))) found.push(fileAt(path));
     if (found.length > mostFiles) throw tooMany(folder, `more than ${mostFiles} files`);
   }
+}
+
+async function isFolderAt(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
 }
 
 async function isFile(path: string): Promise<boolean> {
