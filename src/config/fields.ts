@@ -107,6 +107,13 @@ export function optionalInteger({ range: [low, high], explanation }: NumberSpec<
   return schema;
 }
 
+/** One of `count` parts of a whole: [index, count]. */
+export function optionalPart({ explanation }: Spec<[number, number]>) {
+  const schema = z.tuple([z.int().gte(0), z.int().gte(2)]).optional();
+  fieldNotes.add(schema, { range: '[index, count], 0 <= index < count', explanation });
+  return schema;
+}
+
 export function choice<const T extends readonly [string, ...string[]]>(
   names: T,
   spec: Spec<T[number]>,

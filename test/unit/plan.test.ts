@@ -119,6 +119,11 @@ t.test('contradictions name both fields', async (t) => {
       minimal({ training: { unlabeledBatchSize: 3 }, cutmix: { unlabeledMix: 'unlabeled-pairs' } }),
       'training.unlabeledBatchSize and cutmix.unlabeledMix',
     ],
+    [minimal({}, { split: { fold: [2, 2] } }), 'datasets[0].split.fold'],
+    [
+      minimal({}, { split: { fold: [0, 2], validation: 3 } }),
+      'datasets[0].split.fold and datasets[0].split.validation',
+    ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
     [
