@@ -261,7 +261,10 @@ t.test('plan, preprocess and cache; a tilted series', { skip }, async (t) => {
   );
   t.ok(Math.abs(mask.voxelMl * 1000 - voxelMm3) < 1e-9, 'the volume of a tilted voxel is no product of its edges');
   // A label that has another meaning is another cache entry.
-  writeFileSync(at('patients', 'dataset.json'), JSON.stringify({ labels: { background: 0, tumour: 1, liver: 2 } }));
+  const described = (labels: object) => writeFileSync(at('patients', 'dataset.json'), JSON.stringify({ labels }));
+  described({ background: 0, liver: 1, tumour: 2 });
+  await read();
+  described({ background: 0, tumour: 1, liver: 2 });
   t.teardown(() => rmSync(at('patients', 'dataset.json')));
   t.ok(
     (await read()).filter(({ cached }) => !cached).length >= 4,
