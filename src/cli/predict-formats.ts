@@ -1,17 +1,18 @@
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type PlacedSeries, placeSeries } from '../datasets/dicom/read-series.js';
+import type { PlacedSeries } from '../datasets/dicom/read-series.js';
 import { encodeSegmentation } from '../datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../datasets/dicom/write-structures.js';
 import { writeNrrd } from '../datasets/nrrd-file.js';
-import { isDicomPath, writeNifti } from '../datasets/read-volume.js';
+import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
 import type { TaskPrediction } from '../inference/predict.js';
 import { palette } from '../reports/plots.js';
 import { packageVersion } from '../root.js';
 import type { Triple } from '../volume/volume.js';
+import type { Source } from './predict-scans.js';
 
 /** What masks are written as: a file per task, or a DICOM object with all tasks of a scan. */
 export const maskFormats = ['nifti', 'nrrd', 'seg', 'rtstruct'] as const;
@@ -55,13 +56,12 @@ export async function writeTask(file: string, format: MaskFormat, { mask }: Task
  * @returns undefined where no DICOM object is asked for
  * @throws VERSEMI_FORMAT_UNSUPPORTED when the scan is no DICOM series
  */
-export async function seriesFor(
+export function seriesFor(
   formats: readonly MaskFormat[],
-  file: string,
-  series: string | undefined,
-): Promise<PlacedSeries | undefined> {
+  { file, options: { placed } }: Source,
+): PlacedSeries | undefined {
   if (formats.every(isPerTask)) return undefined;
-  if (await isDicomPath(file)) return placeSeries(file, series);
+  if (placed !== undefined) return placed;
   throw new VersemiError('FORMAT_UNSUPPORTED', {
     file,
     field: '--format',

@@ -48,7 +48,10 @@ export function addPredict(program: Command): void {
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .argument('<input...>', 'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
+    .argument(
+      '<input...>',
+      'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images, DICOM)',
+    )
     .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz, or as --format says')
     .addOption(
       new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(
@@ -109,7 +112,9 @@ twice; the masks are the same, bit for bit.`,
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
     const { filesOutside, eachFile, out: folder } = options;
-    const found = await findScans(inputs, { keys: options.keys, filesOutside, eachFile, except: folder });
+    const found = await findScans(inputs, {
+      ...{ keys: options.keys, filesOutside, eachFile, except: folder, series: options.series },
+    });
     const { device, settings } = await chooseDevice(options, terminal);
     const model = await loadModel(
       modelFileOf(modelFile),
@@ -149,9 +154,13 @@ twice; the masks are the same, bit for bit.`,
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const [index, scan] of todo.entries()) {
             const started = performance.now();
-            const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
+            const isFile = scan.modalityFiles === undefined && scan.series === undefined;
+            const name = isFile ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
-            const result = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
+            const result = await failures.guard(
+              scan.series === undefined ? scan.image : `${scan.image} (${scan.id})`,
+              () => predictScan(scan, label, started, signal),
+            );
             if (result === undefined) {
               terminal.note(`${label}: failed`);
               continue;
@@ -202,7 +211,7 @@ twice; the masks are the same, bit for bit.`,
         const made: MadeMask[] = [];
         let series: PlacedSeries | undefined;
         for (const source of await sourcesOf(model, scan, tasks, options, remark)) {
-          series = await seriesFor(outputs.formats, source.file, options.series);
+          series = seriesFor(outputs.formats, source);
           let strips = 1;
           if (options.maxMemory !== undefined) {
             const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };

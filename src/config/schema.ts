@@ -150,7 +150,7 @@ const dataset = z.strictObject({
   path: field(z.string().min(1), 'a path', {
     explanation: 'Folder of the dataset; relative to the plan file.',
   }),
-  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5', 'images'], {
+  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5', 'images', 'dicom'], {
     default: 'auto',
     explanation: 'How the folder is organised; auto: found out from its files.',
   }),

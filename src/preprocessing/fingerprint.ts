@@ -6,6 +6,7 @@ import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset, LeftOut, LoadedCase } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
+import { voxelVolumeMm3 } from '../volume/affine.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 
@@ -70,6 +71,8 @@ export interface DatasetFingerprint {
   readonly totalCases: number;
   readonly validationCases: number;
   readonly leftOut: readonly LeftOut[];
+  /** What a person should know of the cases. */
+  readonly remarks?: readonly string[];
   /** Where the dataset has regions: each is a task. */
   readonly regions?: readonly Region[];
   readonly ignoredLabel?: number;
@@ -172,6 +175,7 @@ async function fingerprintDataset(
     totalCases: dataset.cases.length,
     validationCases: validation.length,
     leftOut: dataset.leftOut ?? [],
+    ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     ...(dataset.regions === undefined ? {} : { regions: dataset.regions }),
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,
@@ -206,7 +210,7 @@ function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | unde
   if (label === undefined) return { fingerprint, volumesMm3: new Map() };
   const counts = host().labelCounts(label.data);
   const values = Array.from(counts.keys()).filter((value) => value > 0 && value !== ignoredLabel && counts[value]! > 0);
-  const voxelMm3 = image.spacingMm[0] * image.spacingMm[1] * image.spacingMm[2];
+  const voxelMm3 = voxelVolumeMm3(image);
   const foreground = foregroundIntensities(image.data, label.data, values, counts);
   return {
     fingerprint,

@@ -181,7 +181,7 @@ const mostNamedFiles = 5;
 
 /** How many cases there are of each kind, and what belongs to none: what is missing here was not found. */
 function casesOf(dataset: DatasetFingerprint): string {
-  const { totalCases, labeledCases, unlabeledCases, validationCases, leftOut, ignoredLabel } = dataset;
+  const { totalCases, labeledCases, unlabeledCases, validationCases, leftOut, remarks = [], ignoredLabel } = dataset;
   const kinds = [`${labeledCases} labelled`, `${unlabeledCases} unlabelled`, `${validationCases} for validation`];
   const unused = totalCases - labeledCases - unlabeledCases - validationCases;
   if (unused > 0) kinds.push(`${unused} unused`);
@@ -189,7 +189,8 @@ function casesOf(dataset: DatasetFingerprint): string {
   const files = leftOut.slice(0, mostNamedFiles).map(({ file, reason }) => `${file} (${reason})`);
   const more = leftOut.length > files.length ? `, and ${leftOut.length - files.length} more` : '';
   const left = leftOut.length === 0 ? '' : `; ${leftOut.length} left out: ${files.join(', ')}${more}`;
-  return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}`;
+  const said = remarks.map((text) => `; ${text}`).join('');
+  return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}${said}`;
 }
 
 function makeIntensities(

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Affine, Triple } from '../../volume/volume.js';
-import { parseDicom, type TagName } from './elements.js';
+import { parseHeader, type TagName } from './elements.js';
 import { dicomLibrary } from './library.js';
 import type { PlacedSeries } from './read-series.js';
 import { instancesOf } from './series.js';
@@ -66,7 +66,7 @@ const keywords: Readonly<Record<(typeof patientFields)[number] | (typeof studyFi
 export async function derivedFrom(source: PlacedSeries, options: DerivedOptions): Promise<Natural> {
   const [first] = source.grid.frames;
   const { file, studyUid, frameOfReferenceUid } = first!.instance;
-  const { elements } = await parseDicom(await file.bytes(), file.name);
+  const { elements } = await parseHeader(file);
   const copied = (fields: readonly (keyof typeof keywords)[]) =>
     Object.fromEntries(
       fields.map((name) => [keywords[name], options.deidentify === true ? '' : (elements.text(name) ?? '')]),
