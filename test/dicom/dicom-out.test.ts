@@ -81,7 +81,8 @@ function masksFor([columns, rows, slices]: readonly [number, number, number]): L
       ...{
         name: 'ventricle',
         colour: [200, 30, 60] as const,
-        code: { value: '87878005', meaning: 'Left ventricle of heart' },
+        code: { scheme: 'SCT', value: '87878005', meaning: 'Left ventricle' },
+        category: { scheme: 'SCT', value: '123037004', meaning: 'Anatomical Structure' },
       },
       data: make((x, y, z) => z > 1 && z < 6 && x > 2 && x < 15 && y > 3 && !(x > 6 && x < 9 && y > 6 && y < 9)),
     },

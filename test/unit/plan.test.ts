@@ -60,9 +60,17 @@ t.test('the table names every field of a plan, once, with what the help needs', 
     else t.fail(`${path} is not in the table`);
   };
   const { augmentation } = parsePlan(minimal());
+  const triples = [
+    [1, 1, 1],
+    [2, 2, 2],
+  ];
+  const scans = { cases: 1, modality: 'CT', spacingMm: triples, extentMm: triples };
+  const intensities = { percentile005: [0, 1], percentile995: [2, 3] };
   const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true };
-  const plan = parsePlan(minimal({}, { augmentation, ...optional }));
-  walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, writtenAs: 1 })) }, '');
+  const plan = parsePlan(minimal({}, { augmentation, ...optional, scans: { ...scans, ...intensities } }));
+  const code = { scheme: 'SCT', value: '10200004', meaning: 'Liver' };
+  const named = { writtenAs: 1, code, category: code, color: '#dd8265' };
+  walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, ...named })) }, '');
   t.same(
     planFields.map((row) => row.name),
     leaves,

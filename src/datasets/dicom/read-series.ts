@@ -66,15 +66,15 @@ export async function readDicom(
   return { volume: { data, ...geometryOf(placed.grid, path) }, slope, intercept, placed: { ...placed, notices } };
 }
 
-/** Geometry, and bytes of memory per voxel. @throws as {@link placeSeries} */
+/** Geometry, modality, and bytes of memory per voxel. @throws as {@link placeSeries} */
 export async function dicomFacts(
   path: string,
   wanted?: string,
-): Promise<{ readonly geometry: Geometry; readonly bytesPerVoxel: number }> {
-  const { grid } = await placeSeries(path, wanted);
+): Promise<{ readonly geometry: Geometry; readonly bytesPerVoxel: number; readonly modality: string }> {
+  const { grid, series } = await placeSeries(path, wanted);
   const bits = Math.max(...grid.frames.map(({ instance }) => instance.pixels.bitsAllocated));
   // Slices with scales of their own become float32.
-  return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8) };
+  return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8), modality: series.modality };
 }
 
 function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
