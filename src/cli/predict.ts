@@ -218,7 +218,8 @@ twice; the masks are the same, bit for bit.`,
       } finally {
         // Also when a full disk or Ctrl-C ends the call: what was written is told.
         if (whole || rows.length > 0 || failures.list.length > 0) {
-          const tables = options.volumes ?? [];
+          // A table of an earlier call stays where there is nothing to put in its place.
+          const tables: string[] = volumes.length > 0 ? (options.volumes ?? []) : [];
           await writeVolumes(tables, volumes);
           if (rows.length > 0) terminal.print(maskTable(rows));
           for (const output of [...[...maps, ...objects].map((one) => one.output), ...tables]) terminal.print(output);

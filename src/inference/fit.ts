@@ -139,8 +139,11 @@ function intensity({ name, preprocessing, scans }: PlanDataset, scan: ScanToFit)
   }
   if (scans?.percentile005 === undefined || scans.percentile995 === undefined) return 'unknown';
   const [low, high] = [scans.percentile005, scans.percentile995];
+  // What a window cuts off has no part in the contrast.
+  const cut = (value: number) =>
+    preprocessing.window === null ? value : Math.min(Math.max(value, preprocessing.window[0]), preprocessing.window[1]);
   const apart = percentile995 < low[0] || percentile005 > high[1];
-  const flat = percentile995 - percentile005 < leastContrast * (high[0] - low[1]);
+  const flat = cut(percentile995) - cut(percentile005) < leastContrast * (cut(high[0]) - cut(low[1]));
   if (!apart && !flat) return 'fits';
   return { expected: `intensities as in ${name}, from ${range(low[0], low[1])} to ${range(high[0], high[1])}`, found };
 }

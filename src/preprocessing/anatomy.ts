@@ -1,7 +1,11 @@
-import type { PlanTask } from '../config/plan.js';
+import type { Code } from '../config/facts-schema.js';
 
-/** What DICOM objects say of a task. */
-export type TaskIdentity = Required<Pick<PlanTask, 'code' | 'category' | 'color'>>;
+/** What DICOM objects say of a task: fields of a task of a plan. */
+export interface TaskIdentity {
+  readonly code: Code;
+  readonly category: Code;
+  readonly color: string;
+}
 
 type Row = readonly [names: string, value: string, meaning: string, color: string];
 
