@@ -156,7 +156,8 @@ function range(low: number, high: number): string {
   return short(low) === short(high) ? short(low) : `${short(low)}–${short(high)}`;
 }
 
-function ranges(low: readonly number[], high: readonly number[]): string {
+/** Smallest and largest along three axes. */
+export function ranges(low: readonly number[], high: readonly number[]): string {
   return low.map((value, axis) => range(value, high[axis]!)).join(' x ');
 }
 

@@ -82,6 +82,8 @@ t.test('the table names every field of a plan, once, with what the help needs', 
 });
 
 t.test('what is not valid names the field, what was expected and found', async (t) => {
+  const atrium = { name: 'atrium', dataset: 'la', labels: [1] };
+  const code = { scheme: 'SCT', value: '82471001', meaning: 'Left atrium' };
   const cases: [Json, string, RegExp][] = [
     [minimal({ patchSize: [32, 32, 32] }), 'patchSize', /Did you mean "patchSizeVoxels"/],
     [minimal({ training: { learningrate: 1 } }), 'training.learningrate', /Did you mean "learningRate"/],
@@ -98,6 +100,11 @@ t.test('what is not valid names the field, what was expected and found', async (
     [minimal({}, { preprocessing: {} }), 'datasets[0].preprocessing.spacingMm', /found nothing/],
     [minimal({ seed: 0.5 }), 'seed', /an integer/],
     [minimal({}, { split: { validation: -1 } }), 'datasets[0].split.validation', /a count/],
+    [minimal({}, { scans: { cases: 1, spacingMm: [[0, 1, 1], [1, 1, 1]] } }), 'datasets[0].scans.spacingMm', /above 0/],
+    [minimal({ tasks: [{ ...atrium, color: 'red' }] }), 'tasks[0].color', /#rrggbb/],
+    [minimal({ tasks: [{ ...atrium, code: { ...code, meaning: 'a\\b' } }] }), 'tasks[0].code.meaning', /no backslash/],
+    [minimal({ tasks: [{ ...atrium, code: { ...code, value: '' } }] }), 'tasks[0].code.value', /1 to 16/],
+    [minimal({ tasks: [{ ...atrium, code: { value: '1', meaning: 'x' } }] }), 'tasks[0].code.scheme', /letters/],
   ];
   for (const [json, field, message] of cases) {
     const error = failure(json);
@@ -126,6 +133,14 @@ t.test('contradictions name both fields', async (t) => {
     [
       minimal({ training: { unlabeledBatchSize: 3 }, cutmix: { unlabeledMix: 'unlabeled-pairs' } }),
       'training.unlabeledBatchSize and cutmix.unlabeledMix',
+    ],
+    [
+      minimal({}, { scans: { cases: 2, percentile005: [3, 1] } }),
+      'datasets[0].scans.percentile005[0] and datasets[0].scans.percentile005[1]',
+    ],
+    [
+      minimal({}, { scans: { cases: 2, extentMm: [[1, 1, 2], [1, 2, 1]] } }),
+      'datasets[0].scans.extentMm[0] and datasets[0].scans.extentMm[1]',
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
