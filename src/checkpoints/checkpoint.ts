@@ -77,13 +77,14 @@ function digestOf(texts: Readonly<Record<string, string | undefined>>, tensors: 
 
 /**
  * Reads a checkpoint to go on with `plan`.
+ * @param extended the last stage of the plan may have another length than that of the checkpoint
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_MODEL_INVALID (also when the digest tells of damage), and VERSEMI_CHECKPOINT_MISMATCH naming the first field of the plan
  *   that differs and would make the run another one
  */
-export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoint> {
+export async function loadCheckpoint(file: string, plan: Plan, extended = false): Promise<Checkpoint> {
   const parsed = parseSafetensors(await readModelBytes(file), file);
   const model = modelOf(parsed, file);
-  const difference = planDifference(model.plan, plan);
+  const difference = planDifference(model.plan, plan, extended);
   const digest = parsed.metadata[digestKey];
   const damaged = digest !== undefined && digest !== digestOf(parsed.metadata, bytesOfTensors(parsed));
   // A damaged text is no other plan.
@@ -93,7 +94,9 @@ export async function loadCheckpoint(file: string, plan: Plan): Promise<Checkpoi
       field: difference.field,
       expected: `${difference.checkpoint} (of the checkpoint)`,
       found: `${difference.plan} (of the plan)`,
-      remedy: 'Restore the setting, or start a new run in another folder.',
+      remedy: /^training\.stage[12]Steps$/.test(difference.field)
+        ? 'Restore the setting, say how many steps the run is to have (versemi train --steps), or start a new run in another folder.'
+        : 'Restore the setting, or start a new run in another folder.',
     });
   const invalid = (field: string, expected: string, found: string) =>
     new VersemiError('MODEL_INVALID', {

@@ -35,6 +35,16 @@ export interface ModelProvenance {
   readonly versions: Readonly<Record<string, string>>;
   /** Training data and the terms that they come with. */
   readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
+  /** The model with whose weights the run began; absent where it began at random. */
+  readonly initial?: {
+    /** Name of its file. */
+    readonly model: string;
+    readonly sha256: string;
+    /** Steps that it had been trained for. */
+    readonly steps: number;
+    /** Cases that went into it, and into the one that it began with; absent where nobody knows. */
+    readonly cases?: readonly DatasetRecord[];
+  };
 }
 
 /** The JSON text under the key `versemi` of a model file. */
@@ -63,6 +73,14 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
+  initial: z
+    .object({
+      model: z.string(),
+      sha256: z.string(),
+      steps: z.int().gte(0),
+      cases: caseRecordSchema.exactOptional(),
+    })
+    .exactOptional(),
 });
 const metadataSchema = z.object({
   format: z.literal(1),

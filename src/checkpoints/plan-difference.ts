@@ -17,9 +17,20 @@ export interface PlanDifference {
   readonly plan: string;
 }
 
-/** The first field in which two plans differ so that a run with one cannot go on with the other. */
-export function planDifference(checkpoint: Plan, plan: Plan): PlanDifference | undefined {
-  return difference(checkpoint, plan, '');
+/**
+ * The first field in which two plans differ so that a run with one cannot go on with the other.
+ * @param extended the length of the last stage may differ
+ */
+export function planDifference(checkpoint: Plan, plan: Plan, extended = false): PlanDifference | undefined {
+  if (!extended) return difference(checkpoint, plan, '');
+  const { training } = plan;
+  const last = lastStageSteps(training);
+  return difference({ ...checkpoint, training: { ...checkpoint.training, [last]: training[last] } }, plan, '');
+}
+
+/** The field that says how long a run is: the steps of its last stage. */
+export function lastStageSteps({ stage2Steps }: Pick<Plan['training'], 'stage2Steps'>): 'stage1Steps' | 'stage2Steps' {
+  return stage2Steps === 0 ? 'stage1Steps' : 'stage2Steps';
 }
 
 function difference(a: unknown, b: unknown, field: string): PlanDifference | undefined {

@@ -75,6 +75,7 @@ async function modelInfo(file: string, terminal: Terminal) {
   const model = await readModel(file);
   const { tasks, plan, preprocessing, history, provenance, networks, cases } = model;
   const { baseWidth, levels } = plan.network;
+  const { initial } = provenance;
   const licences = provenance.data.map(({ dataset, licence }) => `${dataset}: ${licence ?? 'not stated'}`);
   // What is shown is what these weights reached, at their own step: other steps had other weights.
   const reached = history.validation.find(({ step }) => step === history.steps);
@@ -85,6 +86,14 @@ async function modelInfo(file: string, terminal: Terminal) {
       factLines([
         ['plan', `${plan.name}, ${plan.training.mode}`],
         ['made', provenance.created],
+        ...(initial === undefined
+          ? []
+          : [
+              ['began as', `${initial.model} after ${initial.steps} steps, SHA-256 ${initial.sha256}`] as [
+                string,
+                string,
+              ],
+            ]),
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],

@@ -1,10 +1,13 @@
 import { type Command, Option } from 'commander';
+import { lastStageSteps } from '../checkpoints/plan-difference.js';
+import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
+import { modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
@@ -16,11 +19,21 @@ export function addTrain(program: Command): void {
     .argument('<plan>', 'plan.json (versemi plan makes one)')
     .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
     .option('--resume', 'go on from the last checkpoint in the folder')
+    .option(
+      '--init <model>',
+      'begin with the weights of a model (or run): tasks of the same name keep their prompts, new ones are added',
+    )
     .addOption(
       new Option(
         '--mode <mode>',
         "instead of the plan's: supervised is the labelled loss alone, for as many steps (versemi plan --method plans baselines at equal cost)",
       ).choices(['semi-supervised', 'supervised']),
+    )
+    .addOption(
+      new Option(
+        '--steps <n>',
+        "steps of the whole run instead of the plan's; with --resume also those of a run that has ended, which then goes on",
+      ).argParser(positiveInteger),
     )
     .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
     .addOption(
@@ -34,7 +47,9 @@ export function addTrain(program: Command): void {
 Examples:
   $ versemi train plan.json --out runs/first
   $ versemi train plan.json --out runs/first --resume
+  $ versemi train plan.json --out runs/first --resume --steps 40000
   $ versemi train plan.json --out runs/baseline --mode supervised
+  $ versemi train new-tasks.json --init runs/first --out runs/tuned
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
@@ -47,7 +62,7 @@ job that Slurm warns in time, and that goes on where it was:
   [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
 
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
-killed; only where that cannot be seen (another host, another container) does a person have to remove it.`,
+killed: on another host or in another container it is watched for a minute whether that one still lives.`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
@@ -55,11 +70,14 @@ killed; only where that cannot be seen (another host, another container) does a 
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
+      if (options.steps !== undefined) setSteps(plan, options.steps);
       await interruptible(terminal, 'Finishing the step and writing a checkpoint', async (signal) => {
         const events = train(plan, {
           runFolder: options.out,
           device: options.device,
           resume: options.resume === true,
+          extend: options.steps !== undefined,
+          ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
           ...deviceOptions(options),
         });
@@ -78,6 +96,20 @@ killed; only where that cannot be seen (another host, another container) does a 
       });
     },
   );
+}
+
+/** Gives the last stage the length with which the run has so many steps. @throws VERSEMI_USAGE where the first stage is longer */
+function setSteps({ training }: Plan, steps: number): void {
+  const last = lastStageSteps(training);
+  const first = last === 'stage1Steps' ? 0 : training.stage1Steps;
+  if (steps <= first)
+    throw new VersemiError('USAGE', {
+      field: '--steps',
+      expected: `more than the ${first} steps of the first stage`,
+      found: String(steps),
+      remedy: 'Ask for more steps, or make the first stage of the plan shorter (training.stage1Steps).',
+    });
+  training[last] = steps - first;
 }
 
 /** Shows events: a bar on a terminal, else a line every `every` steps. */

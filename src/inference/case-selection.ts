@@ -9,6 +9,8 @@ export interface CaseSelection {
   readonly asked: string;
   /** False: the model has no record of its cases; what is said here follows from the plan's split of the folder as it is now. */
   readonly recorded: boolean;
+  /** Name of the model that this one began with, where it has no record of its cases: it may have seen any. */
+  readonly unknownInitial?: string;
   /** Number of cases. */
   readonly count: number;
   /** Ids of those that trained the model with their labels. */
@@ -37,13 +39,16 @@ export function namedCases(ids: readonly string[]): string {
 
 /** What a person must know of a selection before a score of it is believed: one sentence each. */
 export function selectionNotes(selection: CaseSelection): string[] {
-  const { dataset, asked, recorded, count, labeled, unlabeled, validation, changed, missing } = selection;
+  const { dataset, asked, recorded, unknownInitial, count, labeled, unlabeled, validation, changed, missing } =
+    selection;
   const some = (ids: readonly string[]) => `${ids.length} of these ${count} cases (${namedCases(ids)})`;
   const notes: string[] = [];
   if (!recorded)
     notes.push(
       'the model has no record of the cases that it was trained on: roles follow from its plan and the folder as it is now.',
     );
+  if (unknownInitial !== undefined)
+    notes.push(`the model began with ${unknownInitial}, which has no record of its cases: it may have seen these.`);
   if (labeled.length > 0)
     notes.push(
       `the model was trained on ${some(labeled)} with their labels: their scores say nothing about new scans.`,

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type DatasetRecord, type RecordedCase, type RecordedRole, recordedKey } from '../checkpoints/case-record.js';
+import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { resolveSplit, splitList } from '../datasets/splits.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
@@ -11,6 +12,8 @@ import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
 export interface TrainedBy {
   readonly plan: Plan;
   readonly cases?: readonly DatasetRecord[];
+  /** Names the model that this one began with, which saw cases too. */
+  readonly provenance?: Pick<ModelProvenance, 'initial'>;
 }
 
 /** Roles whose cases a set holds. */
@@ -99,13 +102,17 @@ class KnownCases {
   private readonly contents = new Map<CaseFiles, Promise<ContentKeys>>();
   private readonly channel: number | string;
   private readonly recorded: boolean;
+  /** Name of the model that this one began with, where nobody knows what that one saw. */
+  private readonly unknownInitial: string | undefined;
   /** Why a model without a record says nothing of this folder: it is another edition than the one that its plan splits. */
   private readonly unsplit: unknown;
 
   constructor(
     private readonly dataset: Dataset,
-    { plan, cases }: TrainedBy,
+    { plan, cases, provenance }: TrainedBy,
   ) {
+    const { initial } = provenance ?? {};
+    if (initial !== undefined && initial.cases === undefined) this.unknownInitial = initial.model;
     const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
     this.channel = planDataset?.channel ?? 0;
     this.recorded = cases !== undefined;
@@ -116,7 +123,7 @@ class KnownCases {
       this.unsplit = error;
     }
     this.own = own ?? { dataset: dataset.name, labeled: [], unlabeled: [], validation: [], watched: [] };
-    for (const record of cases ?? [])
+    for (const record of [...(cases ?? []), ...(initial?.cases ?? [])])
       for (const role of ['labeled', 'unlabeled', 'validation'] as const)
         for (const [, image] of record[role]) if (image !== undefined) this.rolesOf(image).add(role);
   }
@@ -163,7 +170,14 @@ class KnownCases {
       if (before !== undefined && this.isOther(before, image, label)) changed.push(files.id);
     }
     const content = createHash('sha256').update(contents.sort().join('\n')).digest('hex');
-    return { recorded: this.recorded, count: cases.length, ...ids, changed, content: recordedKey(content) };
+    return {
+      recorded: this.recorded,
+      ...(this.unknownInitial === undefined ? {} : { unknownInitial: this.unknownInitial }),
+      count: cases.length,
+      ...ids,
+      changed,
+      content: recordedKey(content),
+    };
   }
 
   private isOther([, image, label]: RecordedCase, imageNow: string, labelNow: string): boolean {

@@ -45,6 +45,7 @@ const selection = z.object({
   dataset: name,
   asked: z.string(),
   recorded: z.boolean(),
+  unknownInitial: z.string().exactOptional(),
   count,
   labeled: ids,
   unlabeled: ids,

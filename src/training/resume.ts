@@ -18,17 +18,22 @@ export interface FoundCheckpoint {
 /**
  * The checkpoint from which a run goes on: the last, or the one before it where the last is damaged or missing. A damaged one
  * gets another name, so that it never takes the place of a good one.
+ * @param extended the last stage of the plan may have another length than the run had
  * @returns undefined where there is none
  * @throws as `loadCheckpoint`, about the last checkpoint
  */
-export async function lastCheckpoint(folder: string, plan: Plan): Promise<FoundCheckpoint | undefined> {
+export async function lastCheckpoint(
+  folder: string,
+  plan: Plan,
+  extended: boolean,
+): Promise<FoundCheckpoint | undefined> {
   const { last, previous, checkpoints } = runFiles(folder);
   if (!existsSync(last) && !existsSync(previous)) return undefined;
   try {
-    return { checkpoint: await loadCheckpoint(last, plan), file: last };
+    return { checkpoint: await loadCheckpoint(last, plan, extended), file: last };
   } catch (error) {
     if (!existsSync(previous) || !isDamage(error)) throw error;
-    const checkpoint = await loadCheckpoint(previous, plan).catch(() => {
+    const checkpoint = await loadCheckpoint(previous, plan, extended).catch(() => {
       throw error;
     });
     const goesOn = `The run goes on from the checkpoint before it, after step ${checkpoint.step}.`;

@@ -1,8 +1,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { removeTemporaryFiles } from '../atomic-file.js';
 import type { Checkpoint } from '../checkpoints/checkpoint.js';
+import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
+import { VersemiError } from '../errors.js';
 import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
@@ -21,9 +23,11 @@ import {
 } from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
-import { lastCheckpoint } from './resume.js';
+import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
+import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
+import { learningRateAt } from './schedule.js';
 import { createState, disposeState, type TrainingState } from './step.js';
 import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
@@ -36,8 +40,18 @@ export interface TrainOptions extends DeviceOptions {
   readonly device?: DeviceChoice | 'current';
   /** Go on from the run folder's last checkpoint where there is one. */
   readonly resume?: boolean;
+  /**
+   * With `resume`: the last stage of the plan may have another length than the run had until now. Its learning rate then follows the
+   * schedule of the new length from the next step on.
+   */
+  readonly extend?: boolean;
   /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
   readonly signal?: AbortSignal;
+  /**
+   * A model whose weights the run begins with, see `readInitialModel`. A run that goes on from its checkpoint must have begun with
+   * the same.
+   */
+  readonly init?: string;
   /** Cache of preprocessed cases; null: none. Default: `.versemi-cache` in the current folder. */
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
@@ -52,7 +66,8 @@ export interface TrainOptions extends DeviceOptions {
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
  * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
  * @throws VERSEMI_USAGE when the folder holds another run, or one without a checkpoint that is to go on;
- *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, or other cases),
+ *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, other cases, or another
+ *   initial model), VERSEMI_PLAN_INVALID (a network that is not that of the initial model),
  *   VERSEMI_DATASET_INVALID (a task that no labelled case shows), VERSEMI_TRAINING_NOT_FINITE, VERSEMI_DEVICE_UNAVAILABLE,
  *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
  */
@@ -81,7 +96,7 @@ async function* trainAlone(
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal } = options;
-  const found = options.resume === true ? await lastCheckpoint(runFolder, given) : undefined;
+  const found = options.resume === true ? await lastCheckpoint(runFolder, given, options.extend === true) : undefined;
   if (found === undefined) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
   await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
@@ -93,7 +108,8 @@ async function* trainAlone(
   if (found?.checkpoint.model.cases !== undefined)
     requireSameCases(found.checkpoint.model.cases, usedCases, found.file);
 
-  const state = startState(plan, checkpoint);
+  const initial = await initialModel(plan, options.init, found);
+  const state = startState(plan, checkpoint, initial);
   const firstStep = checkpoint?.step ?? 0;
   const steps = totalSteps(plan.training);
   let log: RunLog | undefined;
@@ -101,7 +117,7 @@ async function* trainAlone(
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(plan, data) : hostSource(plan, data);
-    const origin = { provenance: provenance(data), cases: usedCases };
+    const origin = { provenance: provenance(data, initial, checkpoint), cases: usedCases };
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
@@ -127,6 +143,13 @@ async function* trainAlone(
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
+    if (firstStep > steps) throw tooFewSteps(firstStep, steps);
+    const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);
+    if (before !== steps) {
+      const rate = learningRateAt(firstStep, plan.training).toPrecision(3);
+      const message = `The run has ${steps} steps now, where it had ${before}: the learning rate goes on at ${rate}.`;
+      yield record({ type: 'log', step: firstStep, message });
+    }
     if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
     if (checkpoint !== undefined && checkpoint.model.cases === undefined)
       yield record({
@@ -134,6 +157,8 @@ async function* trainAlone(
         step: firstStep,
         message: 'The checkpoint has no record of its cases: whether they are the same now could not be checked.',
       });
+    if (initial !== undefined)
+      for (const message of initialNotes(initial, usedCases)) yield record({ type: 'log', step: 0, message });
     if (options.resume === true && found === undefined)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
@@ -188,6 +213,15 @@ async function* trainAlone(
   }
 }
 
+function tooFewSteps(done: number, asked: number): VersemiError {
+  return new VersemiError('USAGE', {
+    field: 'steps',
+    expected: `at least the ${done} steps that are done`,
+    found: String(asked),
+    remedy: 'Ask for more steps, or begin a new run in another folder.',
+  });
+}
+
 /** @param every 0: only at the end */
 function isDue(stepsDone: number, every: number, steps: number): boolean {
   return stepsDone === steps || (every > 0 && stepsDone % every === 0);
@@ -204,9 +238,28 @@ function preprocessing({ cacheFolder, signal }: TrainOptions) {
   return { ...(cacheFolder === undefined ? {} : { cacheFolder }), ...(signal === undefined ? {} : { signal }) };
 }
 
-function startState(plan: Plan, checkpoint: Checkpoint | undefined): TrainingState {
+/**
+ * The model with which a new run begins.
+ * @throws as `readInitialModel`; VERSEMI_CHECKPOINT_MISMATCH where a run that goes on began with another one
+ */
+async function initialModel(plan: Plan, file: string | undefined, found: FoundCheckpoint | undefined) {
+  if (file === undefined) return undefined;
+  const initial = await readInitialModel(file, plan);
+  if (found === undefined) return initial;
+  const began = found.checkpoint.model.provenance.initial;
+  if (began?.sha256 === initial.provenance.sha256) return undefined;
+  throw new VersemiError('CHECKPOINT_MISMATCH', {
+    file: found.file,
+    field: 'init',
+    expected: began === undefined ? 'no model: the run began at random' : `${began.model}, SHA-256 ${began.sha256}`,
+    found: `${file}, SHA-256 ${initial.provenance.sha256}`,
+    remedy: 'Leave the model out, which is needed at the beginning alone, or start a new run in another folder.',
+  });
+}
+
+function startState(plan: Plan, checkpoint: Checkpoint | undefined, initial: InitialModel | undefined): TrainingState {
   const config = networkConfig(plan);
-  if (checkpoint === undefined) return createState(new VersemiNetwork(config, plan.seed), plan);
+  if (checkpoint === undefined) return createState(new VersemiNetwork(config, initial?.values ?? plan.seed), plan);
   const { model, optimizer } = checkpoint;
   const network = new VersemiNetwork(config, model.values('student'));
   return createState(network, plan, { optimizer, average: model.values('ema') });
@@ -218,9 +271,18 @@ function recorder(plan: Plan, checkpoint: Checkpoint | undefined): HistoryRecord
   return new HistoryRecorder(totalSteps(training), training.stage1Steps, saved);
 }
 
-function provenance({ sources }: TrainingData) {
+function provenance(
+  { sources }: TrainingData,
+  initial: InitialModel | undefined,
+  checkpoint: Checkpoint | undefined,
+): ModelProvenance {
   const versions = { versemi: packageVersion(), node: process.versions.node, tfjs: tf.version_core };
-  return { created: new Date().toISOString(), versions, data: sources };
+  const began = checkpoint?.model.provenance;
+  const [first, earlier] = [initial?.provenance ?? began?.initial, initial?.data ?? began?.data ?? []];
+  // The terms of the data that a model began with bind the new one too.
+  const names = new Set(sources.map(({ dataset }) => dataset));
+  const data = [...sources, ...earlier.filter(({ dataset }) => !names.has(dataset))];
+  return { created: new Date().toISOString(), versions, data, ...(first === undefined ? {} : { initial: first }) };
 }
 
 /** Sliding-window Dice without mirroring and post-processing, which would cost more than they tell. */

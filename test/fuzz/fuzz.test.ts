@@ -10,9 +10,11 @@ import { type FuzzedReader, type ReaderName, readers } from './readers.js';
 import { makeFileSeeds } from './seeds.js';
 import { type Failure, Session } from './session.js';
 
-t.setTimeout(300_000);
+t.setTimeout(400_000);
 const names = Object.keys(readers) as ReaderName[];
 const inputsPerReader = 200;
+/** On a busy machine fewer inputs are tried, but some of each reader. */
+const [mostMilliseconds, fewestPerReader] = [120_000, 20];
 
 t.test('every reader reads or refuses what is almost right', async (t) => {
   const failures: Failure[] = [];
@@ -20,14 +22,16 @@ t.test('every reader reads or refuses what is almost right', async (t) => {
     names,
     seed: 20_000,
     inputs: inputsPerReader * names.length,
-    milliseconds: Number.POSITIVE_INFINITY,
+    milliseconds: mostMilliseconds,
     keep: join(t.testdir(), 'kept'),
     onFailure: (failure) => failures.push(failure),
   });
   for (const { reader, seed, fault } of failures)
     t.fail(`node test/fuzz/run.mjs --reader ${reader} --seed ${seed} --inputs 1: ${fault}`);
-  t.equal(counts.result + counts.refused, inputsPerReader * names.length);
-  t.ok(counts.result > inputsPerReader && counts.refused > inputsPerReader, 'some are read and some are refused');
+  const tried = counts.result + counts.refused;
+  t.equal(counts.fault, 0);
+  t.ok(tried >= fewestPerReader * names.length, `${tried} inputs`);
+  t.ok(Math.min(counts.result, counts.refused) > tried / names.length, 'some are read and some are refused');
 });
 
 t.test('a seed repeats its input', async (t) => {

@@ -1,6 +1,4 @@
 // From where a run goes on: the last checkpoint, the one before it where the last is damaged, and never over what is there.
-
-// From where a run goes on: the last checkpoint, the one before it where the last is damaged, and never over what is there.
 import fs, {
   copyFileSync,
   cpSync,
@@ -192,4 +190,43 @@ t.test('two trainings of one process in one folder: the second is refused, and t
   t.equal(refused, 1);
   t.same(stepsOf(lines(folder)), expected.steps);
   t.notOk(existsSync(join(folder, lockFileName)));
+});
+
+t.test('a finished run is extended: without a schedule it is the longer run, bit for bit', async (t) => {
+  const constant = { validateEverySteps: 0, schedule: 'constant' };
+  const [short, long] = [tinyPlan(constant), tinyPlan({ ...constant, stage2Steps: 5 })];
+  const trained = async (name: string, one: typeof plan, options: Partial<TrainOptions> = {}) => {
+    const events: TrainingEvent[] = [];
+    for await (const event of train(one, { runFolder: join(root, name), device: 'current', data, ...options }))
+      events.push(event);
+    return events;
+  };
+  await trained('long', long);
+  await trained('short', short);
+  const withLonger = { resume: true };
+  await t.rejects(trained('short', long, withLonger), {
+    code: 'VERSEMI_CHECKPOINT_MISMATCH',
+    details: { field: 'training.stage2Steps', remedy: /--steps/ },
+  });
+  const events = await trained('short', long, { ...withLonger, extend: true });
+  t.match(
+    events.find(({ type }) => type === 'log'),
+    { message: 'The run has 8 steps now, where it had 6: the learning rate goes on at 0.00100.' },
+  );
+  t.same(stepsOf(lines(join(root, 'short'))), stepsOf(lines(join(root, 'long'))));
+  const last = async (name: string) =>
+    (await loadCheckpoint(runFiles(join(root, name)).last, long)).model.values('ema');
+  t.same(await last('short'), await last('long'));
+  const again = await trained('short', long, { ...withLonger, extend: true });
+  t.equal(stepsOf(again).length, 0, 'the same call again has nothing to do');
+  t.notMatch(JSON.stringify(again), /The run has/);
+  await t.rejects(trained('short', short, { ...withLonger, extend: true }), {
+    code: 'VERSEMI_USAGE',
+    details: { field: 'steps', found: '6' },
+  });
+  const other = tinyPlan({ ...constant, learningRate: 0.5 });
+  await t.rejects(trained('short', other, { ...withLonger, extend: true }), {
+    code: 'VERSEMI_CHECKPOINT_MISMATCH',
+    details: { field: 'training.learningRate' },
+  });
 });
