@@ -20,7 +20,10 @@ export interface AskedTasks {
 /** @param names of `--task` @throws VERSEMI_MODEL_TASK_UNKNOWN */
 export function askedTasks(model: Segmenter, names: readonly string[] | undefined): AskedTasks {
   if (names === undefined || names.length === 0) return { indices: taskIndices(model), forced: false };
-  const named = taskIndices(model, names.filter((name) => name !== allTasks));
+  const named = taskIndices(
+    model,
+    names.filter((name) => name !== allTasks),
+  );
   const all = names.includes(allTasks) ? taskIndices(model) : [];
   const others = names.every((name) => name === allTasks) ? [] : named;
   return { indices: [...new Set([...all, ...others])], forced: true };
@@ -95,4 +98,3 @@ export function unrecordedLine({ plan }: Segmenter, tasks: readonly number[]): s
     `The model does not record what the scans of ${without.map(({ name }) => name).join(', ')} were like: whether a scan fits in spacing and field of view is not checked.`,
   ];
 }
-

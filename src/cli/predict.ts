@@ -199,8 +199,7 @@ twice; the masks are the same, bit for bit.`,
               const how = { plan: model.plan, deidentify: options.deidentify === true, remark };
               const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
               objects.push(...written);
-              if (perTask.length === 0)
-                for (const one of made) rows.push(describe(one, written[0]?.output));
+              if (perTask.length === 0) for (const one of made) rows.push(describe(one, written[0]?.output));
             }
             if (options.labelMap) {
               const written = await writeLabelMaps(model.plan, made, outputs, scan.id);

@@ -51,11 +51,7 @@ const fatHu = -50;
  * @param tasks names; default: every real task of the model
  * @throws VERSEMI_MODEL_TASK_UNKNOWN
  */
-export function taskFits(
-  model: Pick<Segmenter, 'plan'>,
-  scan: ScanToFit,
-  tasks?: readonly string[],
-): TaskFit[] {
+export function taskFits(model: Pick<Segmenter, 'plan'>, scan: ScanToFit, tasks?: readonly string[]): TaskFit[] {
   const segmenter = model as Segmenter;
   const judged = new Map<string, Pick<TaskFit, 'misfits' | 'unchecked'>>();
   return taskIndices(segmenter, tasks).map((index) => {
@@ -98,9 +94,11 @@ function modality({ name, preprocessing, scans }: PlanDataset, scan: ScanToFit):
   if (percentile005 > airHu) return 'unknown'; // A CT without air has no mark by which its values show it.
   if (trained === 'CT') return 'fits';
   // Of a dataset whose modality nobody said, no scan had air in Hounsfield units, or CT would be recorded.
-  if (trained === undefined && (scans?.percentile005 === undefined || scans.percentile005[0] <= airHu)) return 'unknown';
+  if (trained === undefined && (scans?.percentile005 === undefined || scans.percentile005[0] <= airHu))
+    return 'unknown';
   return {
-    expected: trained === undefined ? `values as in ${name}, without air in Hounsfield units` : `${trained}, as ${name} is`,
+    expected:
+      trained === undefined ? `values as in ${name}, without air in Hounsfield units` : `${trained}, as ${name} is`,
     found: `air in Hounsfield units, as CT has (0.5 percentile ${short(percentile005)})`,
   };
 }
@@ -114,7 +112,10 @@ function spacing({ name, scans }: PlanDataset, { spacingMm, spacingKnown = true 
   if (scans?.spacingMm === undefined || !spacingKnown) return 'unknown';
   const [low, high] = scans.spacingMm;
   if (spacingMm.every((value, axis) => value <= coarsest * high[axis]!)) return 'fits';
-  return { expected: `at most ${coarsest} times the spacing of ${name}, ${ranges(low, high)} mm`, found: sides(spacingMm) };
+  return {
+    expected: `at most ${coarsest} times the spacing of ${name}, ${ranges(low, high)} mm`,
+    found: sides(spacingMm),
+  };
 }
 
 function extent({ name, scans }: PlanDataset, scan: ScanToFit): Verdict {

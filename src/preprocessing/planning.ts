@@ -184,7 +184,11 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
   );
   const coded = tasks.flatMap(({ name, code }) => (code === undefined ? [] : [`${name}: ${code.meaning}`]));
   if (coded.length > 0)
-    explain('tasks[].code', coded, 'what the names of the labels mean in SNOMED CT, for DICOM objects; colours likewise');
+    explain(
+      'tasks[].code',
+      coded,
+      'what the names of the labels mean in SNOMED CT, for DICOM objects; colours likewise',
+    );
   return tasks;
 }
 

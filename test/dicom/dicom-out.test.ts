@@ -246,24 +246,28 @@ t.test('the viewer adapter that comes with dcmjs puts every voxel in its place',
   }
 });
 
-t.test('codes of well-known labels are those of DICOM', { skip: python === undefined && 'python3-pydicom is not here' }, (t) => {
-  const program = `
+t.test(
+  'codes of well-known labels are those of DICOM',
+  { skip: python === undefined && 'python3-pydicom is not here' },
+  (t) => {
+    const program = `
 import json, sys
 from pydicom.sr._concepts_dict import concepts
 print(json.dumps({code: [m for n in concepts["SCT"].values() if code in n for m in [n[code][0]]] for code in sys.argv[1:]}))`;
-  const all = codedAnatomy().flatMap(({ code, category }) => [code, category]);
-  const { stdout, stderr } = spawnSync(python!, ['-W', 'ignore', '-c', program, ...all.map(({ value }) => value)], {
-    encoding: 'utf8',
-  });
-  if (stdout === '') t.comment(stderr);
-  const meanings = JSON.parse(stdout) as Record<string, string[]>;
-  for (const { value, meaning } of all) {
-    // The dictionary has no myocardium as a whole.
-    if (value === '74281007') continue;
-    const known = meanings[value]!.map((text) => text.toLowerCase());
-    t.ok(known.includes(meaning.toLowerCase()), `${value} ${meaning}: ${known.join(', ')}`);
-  }
-  t.end();
-});
+    const all = codedAnatomy().flatMap(({ code, category }) => [code, category]);
+    const { stdout, stderr } = spawnSync(python!, ['-W', 'ignore', '-c', program, ...all.map(({ value }) => value)], {
+      encoding: 'utf8',
+    });
+    if (stdout === '') t.comment(stderr);
+    const meanings = JSON.parse(stdout) as Record<string, string[]>;
+    for (const { value, meaning } of all) {
+      // The dictionary has no myocardium as a whole.
+      if (value === '74281007') continue;
+      const known = meanings[value]!.map((text) => text.toLowerCase());
+      t.ok(known.includes(meaning.toLowerCase()), `${value} ${meaning}: ${known.join(', ')}`);
+    }
+    t.end();
+  },
+);
 
 t.test('dciodvfy', { skip: noChecker }, (t) => t.end());

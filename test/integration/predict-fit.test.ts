@@ -81,14 +81,25 @@ t.test('only tasks that fit are predicted, unless they are named', async (t) => 
   t.match(stderr, /mr\.nii\.gz.*: not predicted, as .*: large \(field of view\), body \(intensity\)\. --task all/);
   t.match(stderr, /ct\.nii\.gz.*small \(modality\), small-part \(modality\), large \(modality, field of view\)/);
   const passed = json.passedOver.map(({ input, task }: Record<string, string>) => `${input} ${task}`);
-  t.same(passed, ['in/ct.nii.gz small', 'in/ct.nii.gz small-part', 'in/ct.nii.gz large', 'in/mr.nii.gz large', 'in/mr.nii.gz body']);
-  t.match(json.passedOver[3].misfits, [{ field: 'field of view', expected: /160 x 160 x 160 mm/, found: /16 x 14 x 12 mm/ }]);
+  t.same(passed, [
+    'in/ct.nii.gz small',
+    'in/ct.nii.gz small-part',
+    'in/ct.nii.gz large',
+    'in/mr.nii.gz large',
+    'in/mr.nii.gz body',
+  ]);
+  t.match(json.passedOver[3].misfits, [
+    { field: 'field of view', expected: /160 x 160 x 160 mm/, found: /16 x 14 x 12 mm/ },
+  ]);
   t.same(json.predictions[1].unchecked, ['modality']);
 
   const all = await predict('in', '--task', 'all', '--out', 'all');
   t.equal(files('all').length, 8);
   t.same(all.json.passedOver, []);
-  t.match(all.stderr, /ct\.nii\.gz.*the scan is unlike .* for small, small-part \(modality: expected MR, as small is, found air/);
+  t.match(
+    all.stderr,
+    /ct\.nii\.gz.*the scan is unlike .* for small, small-part \(modality: expected MR, as small is, found air/,
+  );
   t.match(all.json.predictions[0].misfits, [{ field: 'modality' }]);
   const same = async (name: string) =>
     t.strictSame((await readVolume(at('fit', name))).data, (await readVolume(at('all', name))).data, 'the same mask');
@@ -109,7 +120,10 @@ t.test('no task fits: an error that says why, and the other scans are done', asy
   t.equal(code, 3);
   t.same(files('none'), ['mr_small-part.nii.gz', 'mr_small.nii.gz', 'v.csv']);
   t.match(json.failures, [{ input: 'both/tiny.nii.gz', code: 'VERSEMI_SCAN_UNLIKE_DATASETS' }]);
-  t.match(stderr, /small, small-part \(field of view: .*16 x 16 x 16 mm, found 1\.6 x 1\.4 x 1\.2 mm.*--task NAME.*--task all/);
+  t.match(
+    stderr,
+    /small, small-part \(field of view: .*16 x 16 x 16 mm, found 1\.6 x 1\.4 x 1\.2 mm.*--task NAME.*--task all/,
+  );
   t.equal(json.passedOver.length, 2 + 4);
   const before = readFileSync(at('none/v.csv'), 'utf8');
   t.equal((await predict('strange', '--out', 'none', '--volumes', 'none/v.csv')).code, 3);
@@ -172,9 +186,18 @@ t.test('--skip-existing passes over scans whose fitting tasks are done', async (
   const { json, stderr } = await predict('in', '--out', 'again', '--label-map', '--skip-existing');
   t.same(json.predictions, []);
   t.match(stderr, /mr\.nii\.gz \(2 of 2\): done before/);
-  t.same(files('again').filter((name) => name.endsWith('.nii.gz')), [
-    ...['ct_body-labels.nii.gz', 'ct_body.nii.gz', 'mr_small-labels.nii.gz', 'mr_small-part.nii.gz', 'mr_small.nii.gz'],
-  ]);
+  t.same(
+    files('again').filter((name) => name.endsWith('.nii.gz')),
+    [
+      ...[
+        'ct_body-labels.nii.gz',
+        'ct_body.nii.gz',
+        'mr_small-labels.nii.gz',
+        'mr_small-part.nii.gz',
+        'mr_small.nii.gz',
+      ],
+    ],
+  );
   const { json: forced } = await predict('in', '--out', 'again', '--skip-existing', '--task', 'small,body');
   t.equal(forced.predictions.length, 4, 'with other tasks they are not done');
 });

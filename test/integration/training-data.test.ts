@@ -81,7 +81,8 @@ t.test('facts of scans that a plan has stay as they are, and a run goes on wheth
   const abort = new AbortController();
   for await (const event of train(planned, { ...options, signal: abort.signal }))
     if (event.type === 'step') abort.abort();
-  for await (const event of train(plan({}), { ...options, resume: true })) if (event.type === 'step') t.equal(event.step, 2);
+  for await (const event of train(plan({}), { ...options, resume: true }))
+    if (event.type === 'step') t.equal(event.step, 2);
   const model = await loadModel(`${folder}/given/model.safetensors`);
   t.strictSame(model.plan.datasets[0]!.scans, given);
   model.network.dispose();

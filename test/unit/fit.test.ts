@@ -88,7 +88,11 @@ t.test('spacing and field of view', (t) => {
   t.strictSame(judged(mr, { ...known, sizeVoxels: [330, 200, 100] }).misfits, ['field of view'], 'too large');
   t.strictSame(judged(mr, { ...known, sizeVoxels: [310, 130, 155] }).misfits, []);
   const few = planOf({ scans: scanRanges(heads.slice(0, 2), 'MR') });
-  t.strictSame(judged(few, { ...known, sizeVoxels: [120, 660, 100] }).misfits, [], 'two cases tell little of the range');
+  t.strictSame(
+    judged(few, { ...known, sizeVoxels: [120, 660, 100] }).misfits,
+    [],
+    'two cases tell little of the range',
+  );
   t.strictSame(
     judged(mr, { ...known, sizeVoxels: [20, 20, 20], spacingKnown: false }),
     { misfits: [], unchecked: ['modality', 'spacing', 'field of view'] },
@@ -133,7 +137,9 @@ t.test('words of datasets', (t) => {
 const names = ['hippocampus', 'left-atrium', 'cardiac-cine', 'soft-tissue-sarcoma-ct'];
 const skip = realData(names[0]!) === undefined && noData;
 t.test('real scans fit the tasks of their own dataset in the example model, and no others', { skip }, async (t) => {
-  const model = await readModel(fileURLToPath(new URL('../../../test/examples/real-data.safetensors', import.meta.url)));
+  const model = await readModel(
+    fileURLToPath(new URL('../../../test/examples/real-data.safetensors', import.meta.url)),
+  );
   for (const name of names) {
     const images = join(realData(name)!, 'images');
     const own = model.plan.tasks.filter(({ dataset }) => dataset === name).map((task) => task.name);

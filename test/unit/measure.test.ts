@@ -38,7 +38,9 @@ t.test('a large offset costs no digits', (t) => {
   const data = Float32Array.from({ length: count }, (_, i) => 1e6 + (i % 2));
   const volume = { data, sizeVoxels, spacingMm: [1, 1, 1] as Triple, affine: scalingAffine([1, 1, 1]) };
   const mask = new MaskVolume(volume, host().packMask(new Uint8Array(count).fill(1), sizeVoxels));
-  t.strictSame(maskIntensities(volume, [{ mask }]), [{ mean: 1e6 + 0.5, standardDeviation: 0.5, min: 1e6, max: 1e6 + 1 }]);
+  t.strictSame(maskIntensities(volume, [{ mask }]), [
+    { mean: 1e6 + 0.5, standardDeviation: 0.5, min: 1e6, max: 1e6 + 1 },
+  ]);
   t.end();
 });
 
@@ -59,10 +61,7 @@ t.test('tables', (t) => {
   ];
   const text = volumesToCsv(rows);
   const lines = text.split('\r\n');
-  t.equal(
-    lines[0],
-    'id,input,task,voxels,volumeMl,intensityMean,intensityStandardDeviation,intensityMin,intensityMax',
-  );
+  t.equal(lines[0], 'id,input,task,voxels,volumeMl,intensityMean,intensityStandardDeviation,intensityMin,intensityMax');
   t.equal(lines[1], `'=1+1,"a,b/""x"".nii",'@cmd,12,0.024,-12.5,2,-20,1e-7`);
   t.equal(lines[2], "b,'+b.nii,liver,0,0,,,,");
   t.equal(csvRows(text, 'x')[1]![0], '=1+1');

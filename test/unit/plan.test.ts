@@ -100,7 +100,22 @@ t.test('what is not valid names the field, what was expected and found', async (
     [minimal({}, { preprocessing: {} }), 'datasets[0].preprocessing.spacingMm', /found nothing/],
     [minimal({ seed: 0.5 }), 'seed', /an integer/],
     [minimal({}, { split: { validation: -1 } }), 'datasets[0].split.validation', /a count/],
-    [minimal({}, { scans: { cases: 1, spacingMm: [[0, 1, 1], [1, 1, 1]] } }), 'datasets[0].scans.spacingMm', /above 0/],
+    [
+      minimal(
+        {},
+        {
+          scans: {
+            cases: 1,
+            spacingMm: [
+              [0, 1, 1],
+              [1, 1, 1],
+            ],
+          },
+        },
+      ),
+      'datasets[0].scans.spacingMm',
+      /above 0/,
+    ],
     [minimal({ tasks: [{ ...atrium, color: 'red' }] }), 'tasks[0].color', /#rrggbb/],
     [minimal({ tasks: [{ ...atrium, code: { ...code, meaning: 'a\\b' } }] }), 'tasks[0].code.meaning', /no backslash/],
     [minimal({ tasks: [{ ...atrium, code: { ...code, value: '' } }] }), 'tasks[0].code.value', /1 to 16/],
@@ -139,7 +154,18 @@ t.test('contradictions name both fields', async (t) => {
       'datasets[0].scans.percentile005[0] and datasets[0].scans.percentile005[1]',
     ],
     [
-      minimal({}, { scans: { cases: 2, extentMm: [[1, 1, 2], [1, 2, 1]] } }),
+      minimal(
+        {},
+        {
+          scans: {
+            cases: 2,
+            extentMm: [
+              [1, 1, 2],
+              [1, 2, 1],
+            ],
+          },
+        },
+      ),
       'datasets[0].scans.extentMm[0] and datasets[0].scans.extentMm[1]',
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
