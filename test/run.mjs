@@ -2,7 +2,7 @@
 // `node test/run.mjs unit/nifti` runs only the tap files whose path contains one of the words.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stripVTControlCharacters } from 'node:util';
 import { build, missingTools, nativeBuild } from './native-build.mjs';
@@ -49,20 +49,29 @@ function tapFiles() {
   );
 }
 
+/** One call of tap per folder: whatever ends one of them says so, and leaves the others alone. */
 async function tapTests() {
-  const files = tapFiles();
+  const folders = new Map();
+  for (const file of tapFiles()) {
+    const folder = file.split(sep)[2];
+    folders.set(folder, [...(folders.get(folder) ?? []), file]);
+  }
+  for (const [folder, files] of folders) await tapFolder(folder, files);
+}
+
+async function tapFolder(folder, files) {
+  const start = performance.now();
   const child = spawn('npx', ['tap', '--reporter=terse', ...files], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  const ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
   let text = '';
   for await (const chunk of child.stdout) {
     text += chunk;
     if (process.stdout.isTTY) process.stdout.write(chunk);
   }
-  const code = await new Promise((resolve) =>
-    child.exitCode === null ? child.on('close', resolve) : resolve(child.exitCode),
-  );
+  const { code, signal } = await ended;
   // Not a terminal: leave out the progress frames that the reporter redraws.
   if (!process.stdout.isTTY)
     console.log(
@@ -73,14 +82,22 @@ async function tapTests() {
   const summary = /# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?(?:, todo: (\d+))? \}/.exec(
     text,
   );
-  totals.passed += Number(summary?.[2] ?? 0);
-  totals.failed += Number(summary?.[3] ?? 0);
-  totals.skipped += Number(summary?.[4] ?? 0);
-  if (code !== 0 && totals.failed === 0) totals.failed++;
-  if (totals.passed === 0) totals.failed++;
+  const [passed, failed, skipped] = [2, 3, 4].map((group) => Number(summary?.[group] ?? 0));
+  totals.passed += passed;
+  totals.skipped += skipped;
+  // A folder of which nothing passed and nothing was skipped did not run.
+  totals.failed += failed === 0 && (code !== 0 || passed + skipped === 0) ? 1 : failed;
+  const seconds = Math.round((performance.now() - start) / 1000);
+  console.log(`${folder}: ${files.length} files, ${seconds} s${code === 0 ? '' : `, tap ended by ${signal ?? code}`}`);
+  if (summary === null) {
+    const results = join(root, '.tap', 'test-results');
+    const silent = files.filter((file) => !existsSync(join(results, `${file}.tap`)));
+    console.log(`${folder}: tap gave no totals; files that did not end: ${silent.join(', ') || 'none'}`);
+  }
 }
 
 if (words.length === 0) nativeTests();
 await tapTests();
+if (totals.passed === 0) totals.failed++;
 console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`);
 process.exitCode = totals.failed === 0 ? 0 : 1;
