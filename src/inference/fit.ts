@@ -15,7 +15,7 @@ export interface ScanToFit extends ScanFacts {
 export const fitFields = ['modality', 'spacing', 'field of view', 'intensity'] as const;
 export type FitField = (typeof fitFields)[number];
 
-/** In what a scan is unlike those that a task was trained on. */
+/** In what a scan is unlike those that a task was trained on. Lengths are left-right x back-front x feet-head. */
 export interface Misfit {
   readonly field: FitField;
   readonly expected: string;
@@ -163,7 +163,7 @@ export function ranges(low: readonly number[], high: readonly number[]): string 
 }
 
 function sides(values: readonly number[]): string {
-  return `${values.map(short).join(' x ')} mm (left-right x back-front x feet-head)`;
+  return `${values.map(short).join(' x ')} mm`;
 }
 
 /** One sentence part about what speaks against a task. */
@@ -174,12 +174,13 @@ export function misfitText(misfits: readonly Misfit[]): string {
 /** The same of several tasks, those of one dataset together. */
 export function fitsText(fits: readonly TaskFit[]): string {
   const datasets = [...new Set(fits.map(({ dataset }) => dataset))];
-  return datasets
-    .map((name) => {
-      const of = fits.filter(({ dataset }) => dataset === name);
-      return `${of.map(({ task }) => task).join(', ')} (${misfitText(of[0]!.misfits)})`;
-    })
-    .join('; ');
+  const hasLengths = fits.some(({ misfits }) => misfits.some(({ found }) => found.endsWith(' mm')));
+  const axes = hasLengths ? ' [lengths are left-right x back-front x feet-head]' : '';
+  const texts = datasets.map((name) => {
+    const of = fits.filter(({ dataset }) => dataset === name);
+    return `${of.map(({ task }) => task).join(', ')} (${misfitText(of[0]!.misfits)})`;
+  });
+  return `${texts.join('; ')}${axes}`;
 }
 
 /** The error of a scan that no task fits. @param file of the scan @param fits all with misfits */
