@@ -26,6 +26,12 @@ export function addPlan(program: Command): void {
     )
     .addOption(
       new Option(
+        '--folds <n>',
+        'cross-validation: deal the labelled cases into folds, see versemi train --fold',
+      ).argParser(wholeNumber),
+    )
+    .addOption(
+      new Option(
         '--merge-labels <datasets>',
         'one task from all labels of these datasets, comma-separated, or all',
       ).argParser(list),
@@ -57,6 +63,7 @@ Examples:
   $ versemi plan data/spleen data/atrium --out plan.json
   $ versemi plan data/spleen --labeled labeled10 --validation 4 --minutes 30
   $ versemi plan data/atrium --method ua-mt --out ua-mt.json
+  $ versemi plan data/atrium --folds 5
   $ versemi plan --fields
 
 Only the labels of the labelled cases are looked at.`,
@@ -78,7 +85,15 @@ Only the labels of the labelled cases are looked at.`,
         remedy: 'Choose another --out, or overwrite it with --force.',
       });
     }
-    const split = { labeled: options.labeled, validation: options.validation };
+    const { labeled, validation, folds } = options;
+    if (folds !== undefined && (folds < 2 || validation > 0))
+      throw new VersemiError('USAGE', {
+        field: '--folds',
+        expected: 'two folds or more, without --validation',
+        found: folds < 2 ? String(folds) : `--validation ${validation}`,
+        remedy: 'The cases of one fold are the validation cases of the others.',
+      });
+    const split = { labeled, validation, ...(folds === undefined ? {} : { fold: [0, folds] as [number, number] }) };
     const fingerprint = await fingerprintDatasets(
       folders.map((path) => ({
         path: resolve(path),

@@ -68,6 +68,21 @@ function* splits(plan: Plan): Generator<Contradiction> {
           : 'Add a task of this dataset, or set labeled to [].',
       };
     }
+    const { fold, validation } = split;
+    if (fold !== undefined && fold[0] >= fold[1])
+      yield {
+        fields: [`${at}.fold`],
+        expected: `an index below ${fold[1]}`,
+        found: String(fold[0]),
+        remedy: 'Folds count from 0.',
+      };
+    if (fold !== undefined && (Array.isArray(validation) ? validation.length : validation) !== 0)
+      yield {
+        fields: [`${at}.fold`, `${at}.validation`],
+        expected: 'validation 0, since the fold says which cases are for validation',
+        found: JSON.stringify(validation),
+        remedy: 'Set validation to 0, or leave fold out.',
+      };
     const roles = ['labeled', 'validation', 'unlabeled'] as const;
     for (const [i, first] of roles.entries()) {
       for (const second of roles.slice(i + 1)) {

@@ -10,6 +10,7 @@ import {
   integerTriple,
   optionalFlag,
   optionalInteger,
+  optionalPart,
   overrides,
   real,
   realOrNull,
@@ -52,6 +53,10 @@ const split = z.strictObject({
         'Cases for choosing a model. A count is drawn by the seed from the cases that have label files but are not in `labeled`.',
     },
   ),
+  fold: optionalPart({
+    explanation:
+      'Cross-validation: the cases of `labeled` are dealt into `count` folds, the same for every seed; those of the fold `index` are for validation, the others train; left out: no folds.',
+  }),
   unlabeled: field(
     z.union([z.string().min(1), ids]),
     "'rest', 'none', a name in the split file, or a list of case ids",

@@ -126,6 +126,12 @@ t.test('plan, preprocess, train', async (t) => {
     json('plan.json').tasks.map(({ name }: { name: string }) => name),
     ['mr-atrium', 'mr-ventricle'],
   );
+  const inFolds = ['mr-atrium', '--labeled', 'labeled', '--folds', '2'];
+  await done('plan', ...inFolds, '--out', 'folds.json', '-q');
+  t.same(json('folds.json').datasets[0].split.fold, [0, 2]);
+  await fails(2, /--folds.*without --validation/s, 'plan', ...inFolds, '--validation', '1', '--out', 'no.json');
+  await fails(2, /--fold\b.*expected 0 to 1, found 2/s, 'train', 'folds.json', '--fold', '2', '--out', 'no');
+  await fails(2, /--fold\b.*a plan with folds/s, 'train', 'plan.json', '--fold', '0', '--out', 'no');
   await fails(2, /--force/, 'plan', ...args, '--out', 'plan.json');
 
   writeTinyPlan('tiny.json', 3);

@@ -168,6 +168,11 @@ t.test('contradictions name both fields', async (t) => {
       ),
       'datasets[0].scans.extentMm[0] and datasets[0].scans.extentMm[1]',
     ],
+    [minimal({}, { split: { fold: [2, 2] } }), 'datasets[0].split.fold'],
+    [
+      minimal({}, { split: { fold: [0, 2], validation: 3 } }),
+      'datasets[0].split.fold and datasets[0].split.validation',
+    ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],
     [
