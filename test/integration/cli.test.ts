@@ -16,6 +16,7 @@ const commands = [
   'train',
   'evaluate',
   'predict',
+  'serve',
   'compare',
   'report',
   'info',
