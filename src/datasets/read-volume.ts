@@ -104,6 +104,8 @@ export interface ImageFacts {
   readonly bytesPerVoxel: number;
   /** How many 3-D volumes the file holds. */
   readonly volumes: number;
+  /** As DICOM names it ("CT", "MR"); absent for files that do not say it. */
+  readonly modality?: string;
 }
 
 /** A file of one chunk lies whole in memory of the library's own; then the axes are exchanged: three times in all. */

@@ -39,6 +39,7 @@ export class MaskVolume implements Volume<Uint8Array> {
     return host().countMask(this.packed);
   }
 
+  /** Millilitres of a voxel, also where the axes are sheared (gantry tilt). */
   get voxelMl(): number {
     return voxelVolumeMm3(this) / 1000;
   }

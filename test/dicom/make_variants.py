@@ -265,6 +265,10 @@ for name in os.listdir(os.path.join(out, "unknown-syntax")):
     open(path, "wb").write(content.replace(old, new, 1))
 
 
+# Rows run the other way, so that the normal does too: slices sort in reverse order.
+series("flipped", lambda ds, z: setattr(ds, "ImageOrientationPatient", [float(v) for v in [*-ROW, *COLUMN]]))
+
+
 # Enhanced multi-frame, frames in any order, one file.
 def enhanced(folder, order, change=lambda ds: None):
     ds = instance(0, generate_uid())

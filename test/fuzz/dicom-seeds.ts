@@ -242,6 +242,9 @@ function structures(): DicomSeed {
   );
 }
 
+/** The library that decodes frames encodes them too. */
+type Encoders = Readonly<Record<string, (context: unknown) => { getEncodedBuffer(): Uint8Array }>>;
+
 export async function makeDicomSeeds(): Promise<DicomSeeds> {
   const { native, Context } = await frameCodecs();
   const all = Array.from({ length: slices }, (_, z) => z);
@@ -253,7 +256,12 @@ export async function makeDicomSeeds(): Promise<DicomSeeds> {
         ...{ pixelRepresentation: 1, planarConfiguration: 0, photometricInterpretation: 'MONOCHROME2' },
         decodedBuffer: pixelBytes(z),
       });
-      return slice(z, syntax, [], fragments(Uint8Array.from(native[encoder](context).getEncodedBuffer()!)));
+      return slice(
+        z,
+        syntax,
+        [],
+        fragments(Uint8Array.from((native as unknown as Encoders)[encoder]!(context).getEncodedBuffer())),
+      );
     }),
   );
   return {

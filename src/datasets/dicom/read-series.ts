@@ -91,14 +91,14 @@ export async function readPlaced(
   return { volume: { data, ...geometryOf(placed.grid, path) }, slope, intercept, placed: { ...placed, notices } };
 }
 
-/** Geometry, and bytes of memory per voxel. */
+/** Geometry, modality, and bytes of memory per voxel. */
 export function placedFacts(
-  { grid }: PlacedSeries,
+  { grid, series }: PlacedSeries,
   path: string,
-): { readonly geometry: Geometry; readonly bytesPerVoxel: number } {
+): { readonly geometry: Geometry; readonly bytesPerVoxel: number; readonly modality: string } {
   const bits = Math.max(...grid.frames.map(({ instance }) => instance.pixels.bitsAllocated));
   // Slices with scales of their own become float32.
-  return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8) };
+  return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8), modality: series.modality };
 }
 
 function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
