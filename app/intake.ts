@@ -1,5 +1,5 @@
 import { parseModel } from '../src/checkpoints/model-file.js';
-import { type DicomFile, dicomStartBytes, isDicom } from '../src/datasets/dicom/elements.js';
+import { type DicomFile, dicomStartBytes, isDicom, withMeta } from '../src/datasets/dicom/elements.js';
 import { type PlacedSeries, placeChosen, readPlaced } from '../src/datasets/dicom/placed.js';
 import { type DicomContents, readContents, type Series } from '../src/datasets/dicom/series.js';
 import { isZip, zipFiles } from '../src/datasets/dicom/zip.js';
@@ -92,7 +92,7 @@ export class Given {
       name,
       facts: `${modality} · ${columns} × ${rows} × ${frames.length}${number === undefined ? '' : ` · series ${number}`}`,
       read: async () => {
-        const { placed, ...unscaled } = await readPlaced(placeChosen(contents, series), name);
+        const { placed, ...unscaled } = await readPlaced(placeChosen(series, contents), name);
         return { ...unscaled, placed, name, modality, notices: placed.notices };
       },
     };
@@ -115,8 +115,11 @@ function baseName(path: string): string {
 
 /** A file as the readers take it; a zip file as the files in it. */
 export async function unpacked({ name, blob }: GivenFile): Promise<DicomFile[]> {
-  const part = async (most?: number) => new Uint8Array(await blob.slice(0, most).arrayBuffer());
-  const start = await part(dicomStartBytes);
-  if (isZip(start) && !isDicom(start)) return zipFiles(name, await part());
-  return [{ name, start: async () => start, bytes: () => part() }];
+  const range = async (start: number, length: number) =>
+    new Uint8Array(await blob.slice(start, start + length).arrayBuffer());
+  const start = await range(0, dicomStartBytes);
+  const whole = () => range(0, blob.size);
+  if (isZip(start) && !isDicom(start)) return zipFiles(name, await whole());
+  const head = async (most: number) => ({ bytes: await range(0, most), sizeBytes: blob.size });
+  return [withMeta({ name, head, range, bytes: whole })];
 }

@@ -1,5 +1,5 @@
 import { loadModelBytes, type ParsedModel } from '../src/checkpoints/model-file.js';
-import { provideDicomLibraries } from '../src/datasets/dicom/library.js';
+import { provideCodecs } from '../src/datasets/dicom/library.js';
 import { checkFinite } from '../src/datasets/finite.js';
 import { labelBytes } from '../src/datasets/label-values.js';
 import { readVolumeBytes } from '../src/datasets/nifti-bytes.js';
@@ -57,13 +57,9 @@ export class Session {
 
   constructor() {
     // Fetched now, so that compressed images can be read when the network has gone.
-    const wasm = fetch('dcmjs-native-codecs.wasm').then(async (response) => URL.createObjectURL(await response.blob()));
-    wasm.catch(() => undefined);
-    provideDicomLibraries({
-      dcmjs: () => import('dcmjs'),
-      codecs: () => import('dcmjs-codecs'),
-      codecsWasm: () => wasm,
-    });
+    const decoders = fetch('dicom-codecs.wasm').then((response) => response.arrayBuffer());
+    decoders.catch(() => undefined);
+    provideCodecs(() => decoders);
   }
 
   /** Answers one call of the page. @throws VersemiError, whose sentence is shown */

@@ -60,6 +60,17 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export {
+  type ExportedOnnx,
+  exportOnnx,
+  type OnnxDescription,
+  type OnnxExportOptions,
+  onnxOf,
+} from './exchange/export-onnx.js';
+export { type ImportedWeights, type ImportOptions, importWeights } from './exchange/import-weights.js';
+export { pytorchSafetensors } from './exchange/pytorch-export.js';
+export type { AxisOrder } from './exchange/pytorch-layout.js';
+export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';
 export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
 export { disagreement } from './inference/disagreement.js';
 export {
@@ -82,7 +93,18 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export {
+  type FitField,
+  fitFields,
+  type Misfit,
+  misfitText,
+  noTaskFits,
+  type ScanToFit,
+  type TaskFit,
+  taskFits,
+} from './inference/fit.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
+export { type MaskIntensity, maskIntensities } from './inference/measure.js';
 export {
   type PredictOptions,
   type PredictProgress,
@@ -119,6 +141,7 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { intensityOf, type ScanFacts } from './preprocessing/scan-facts.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';

@@ -20,9 +20,12 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   serve: async () => (await import('./serve.js')).addServe,
   compare: async () => (await import('./compare.js')).addCompare,
   report: async () => (await import('./report.js')).addReport,
+  export: async () => (await import('./export.js')).addExport,
+  import: async () => (await import('./import.js')).addImport,
   info: async () => (await import('./info.js')).addInfo,
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
+  'build-addon': async () => (await import('./build-addon.js')).addBuildAddon,
 };
 
 const program = new Command('versemi')

@@ -17,11 +17,12 @@ export interface PlacedSeries {
 /**
  * Places the slices of a series.
  * @param contents what the series was found among
+ * @param first notices that come before those of the series
  * @throws VERSEMI_VOLUME_INVALID when its slices make no volume
  */
-export function placeChosen(contents: DicomContents, series: Series): PlacedSeries {
-  const notices: string[] = [];
+export function placeChosen(series: Series, contents: DicomContents, first: readonly string[] = []): PlacedSeries {
   const grid = gridOf(series);
+  const notices = [...first];
   if (contents.repeated.length > 0)
     notices.push(`${contents.repeated.length} files repeat an image of another file and are left out`);
   if (contents.refused.length > 0)
@@ -37,11 +38,7 @@ export function placeChosen(contents: DicomContents, series: Series): PlacedSeri
   return { series, grid, contents, notices };
 }
 
-/**
- * The voxels of a placed series in stored orientation, and all that a user should know of how it was read.
- * @param path what error sentences call the place of the files
- * @throws errors of the pixels
- */
+/** The voxels of a placed series in stored orientation: no header is read again. @throws errors of the pixels */
 export async function readPlaced(
   placed: PlacedSeries,
   path: string,
@@ -54,7 +51,16 @@ export async function readPlaced(
   return { volume: { data, ...geometryOf(placed.grid, path) }, slope, intercept, placed: { ...placed, notices } };
 }
 
-/** @param file what error sentences call the place of the files */
-export function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
+/** Geometry, modality, and bytes of memory per voxel. */
+export function placedFacts(
+  { grid, series }: PlacedSeries,
+  path: string,
+): { readonly geometry: Geometry; readonly bytesPerVoxel: number; readonly modality: string } {
+  const bits = Math.max(...grid.frames.map(({ instance }) => instance.pixels.bitsAllocated));
+  // Slices with scales of their own become float32.
+  return { geometry: geometryOf(grid, path), bytesPerVoxel: Math.max(4, bits / 8), modality: series.modality };
+}
+
+function geometryOf({ sizeVoxels, affine }: Grid, file: string): Geometry & { readonly file: string } {
   return { sizeVoxels, affine, spacingMm: columnNorms(affine), file };
 }
