@@ -56,6 +56,15 @@ export const errorTable = {
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
   TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },
+  // the server of `versemi serve`
+  ADDRESS_IN_USE: { kind: 'io', title: 'An address is in use' },
+  REQUEST_INVALID: { kind: 'input', title: 'A request is not valid' },
+  REQUEST_DENIED: { kind: 'input', title: 'A request is not allowed' },
+  REQUEST_TOO_LARGE: { kind: 'input', title: 'A request is too large' },
+  REQUEST_UNKNOWN: { kind: 'input', title: 'The server has nothing under this name' },
+  LABEL_EXISTS: { kind: 'input', title: 'A case has a label already' },
+  NOT_OFFERED: { kind: 'input', title: 'The server does not offer this' },
+  SERVER_BUSY: { kind: 'input', title: 'The server has too much to do' },
   // the caller's signal, Ctrl-C
   ABORTED: { kind: 'interrupted', title: 'The call was aborted' },
   // our own fault

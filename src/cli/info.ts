@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { readModel } from '../checkpoints/files.js';
-import type { ModelHistory } from '../checkpoints/metadata.js';
+import type { ModelHistory, ModelImport } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
@@ -96,6 +96,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],
+        ...(provenance.imported === undefined ? [] : [['imported', importText(provenance.imported)]]),
         ...licences.map((licence, i) => [i === 0 ? 'data and terms' : '', licence]),
       ]),
       '',
@@ -135,6 +136,10 @@ function weightsIn({ plan, networks }: ParsedModel): string {
 function stepOf({ plan, history }: ParsedModel): string {
   const all = totalSteps(plan.training);
   return history.steps === all ? `step ${all}, the last of the run` : `step ${history.steps} of ${all}`;
+}
+
+function importText({ file, parts }: ModelImport): string {
+  return parts === 'whole' ? `all weights of ${file}` : `encoder and decoder of ${file}; the head is not trained`;
 }
 
 /** What the weights in the file reached, and whether another step of the run was better. */

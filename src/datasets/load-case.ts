@@ -79,8 +79,12 @@ export async function scanFacts(file: string, options: ReadVolumeOptions = {}): 
   return { geometry: canonicalGeometry(geometry), ...facts };
 }
 
-/** Where the image of a case is, and how it is read. */
-function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolumeOptions & { readonly file: string } {
+/** Where the image of a case is, and how it is read. @param channel index of the modality */
+export function imageOf(
+  dataset: Dataset,
+  files: CaseFiles,
+  channel: number,
+): ReadVolumeOptions & { readonly file: string } {
   return {
     file: files.channels?.[channel] ?? files.image,
     // Modalities in files of their own are one volume each.
@@ -123,6 +127,19 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
   const data = labelBytes(volume.data, { slope, intercept }, file);
+  requireKnownLabels(dataset, data, file);
+  return { ...volume, data };
+}
+
+/**
+ * @param data values of a label map
+ * @throws VERSEMI_LABEL_INVALID naming values that the dataset does not name
+ */
+export function requireKnownLabels(
+  dataset: Pick<Dataset, 'labels' | 'labelsDeclared' | 'ignoredLabel'>,
+  data: Uint8Array,
+  file: string,
+): void {
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
   const meant = [...known, dataset.ignoredLabel];
@@ -139,5 +156,4 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
       remedy: 'Name the values in dataset.json, or mend the label file.',
     });
   }
-  return { ...volume, data };
 }

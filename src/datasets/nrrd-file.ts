@@ -7,12 +7,12 @@ import { datatypeName } from './voxel-arrays.js';
 export interface WriteNrrdOptions {
   /** Pairs of key and value that other programs look for, e.g. those of 3D Slicer's segmentations. */
   readonly pairs?: Readonly<Record<string, string>>;
-  /** 1 (fast, the default) to 9 (small). */
+  /** 1 (fast, the default) to 9 (small); 0: the voxels as they are, `encoding: raw`. */
   readonly compressionLevel?: number;
 }
 
 /**
- * Writes a volume as one NRRD file (.nrrd), gzip inside, positions in LPS as 3D Slicer and ITK write them. The file appears whole or
+ * Writes a volume as one NRRD file (.nrrd), positions in LPS as 3D Slicer and ITK write them. The file appears whole or
  * not at all; its folder is made when it is missing.
  * @throws VERSEMI_VOLUME_INVALID, VERSEMI_FORMAT_UNSUPPORTED (the name's ending), VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
@@ -28,13 +28,15 @@ export async function writeNrrd(
       remedy: 'Rename the output.',
     });
   checkWritable(volume);
-  const { header, tail } = encodeNrrd(volume, options.pairs ?? {});
-  await writeParts(file, tail, options.compressionLevel ?? 1, header);
+  const { pairs = {}, compressionLevel = 1 } = options;
+  const { header, tail } = encodeNrrd(volume, pairs, compressionLevel === 0 ? 'raw' : 'gzip');
+  await writeParts(file, tail, compressionLevel === 0 ? undefined : compressionLevel, header);
 }
 
 function encodeNrrd(
   volume: Volume | SlabbedVolume,
   pairs: Readonly<Record<string, string>>,
+  encoding: 'gzip' | 'raw',
 ): { readonly header: Uint8Array; readonly tail: Iterable<Uint8Array> } {
   const voxels = 'slabs' in volume ? volume.type : volume.data;
   const type = nrrdType(datatypeName(voxels));
@@ -52,7 +54,7 @@ function encodeNrrd(
     `space directions: ${[0, 1, 2].map(vector).join(' ')}`,
     'kinds: domain domain domain',
     'endian: little',
-    'encoding: gzip',
+    `encoding: ${encoding}`,
     `space origin: ${vector(3)}`,
     ...Object.entries(pairs).map(([key, value]) => `${escaped(key)}:=${escaped(value)}`),
   ];

@@ -61,7 +61,7 @@ t.test('the table names every field of a plan, once, with what the help needs', 
   };
   const { augmentation } = parsePlan(minimal());
   const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true };
-  const plan = parsePlan(minimal({}, { augmentation, ...optional }));
+  const plan = parsePlan(minimal({}, { augmentation, split: { fold: [0, 5] }, ...optional }));
   walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, writtenAs: 1 })) }, '');
   t.same(
     planFields.map((row) => row.name),
