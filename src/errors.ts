@@ -40,6 +40,7 @@ export const errorTable = {
   GEOMETRY_MISMATCH: { kind: 'input', title: 'An image and its label do not lie in the same space' },
   DATASET_INVALID: { kind: 'input', title: 'A dataset description is not valid' },
   MODALITY_MISSING: { kind: 'input', title: 'A modality of a case is missing' },
+  SCAN_UNLIKE_DATASETS: { kind: 'input', title: 'No task of the model fits a scan' },
   SPLIT_INVALID: { kind: 'input', title: 'A split is not valid' },
   // plans
   PLAN_INVALID: { kind: 'plan', title: 'A plan is not valid' },

@@ -93,7 +93,18 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export {
+  type FitField,
+  fitFields,
+  type Misfit,
+  misfitText,
+  noTaskFits,
+  type ScanToFit,
+  type TaskFit,
+  taskFits,
+} from './inference/fit.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
+export { type MaskIntensity, maskIntensities } from './inference/measure.js';
 export {
   type PredictOptions,
   type PredictProgress,
@@ -130,6 +141,7 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { intensityOf, type ScanFacts } from './preprocessing/scan-facts.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';

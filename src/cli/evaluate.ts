@@ -30,7 +30,7 @@ export function addEvaluate(program: Command): void {
     .argument('<model>', 'a model file, or the folder of a run')
     .requiredOption(
       '--data <folder...>',
-      "datasets (Decathlon, nnU-Net, HDF5 or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
+      "datasets (Decathlon, nnU-Net, HDF5, DICOM or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
     )
     .option('--dataset <name>', 'the same as --data NAME=FOLDER, for one folder')
     .addOption(
@@ -89,6 +89,8 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
+        for (const { opened } of datasets)
+          for (const text of opened.remarks ?? []) terminal.note(`${opened.name}: ${text}`);
         const cases: EvaluatedCase[] = [];
         const failures = new Failures(datasets.reduce((sum, { cases }) => sum + cases.length, 0));
         const failed: { id: string; dataset: string; message: string }[] = [];

@@ -4,6 +4,7 @@ import type { ModelHistory, ModelImport } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
+import { ranges } from '../inference/fit.js';
 import { seriesHelp, weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
@@ -114,6 +115,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ],
       ),
       '',
+      ...scansOf(plan),
       cases === undefined
         ? 'The model has no record of the cases that it was trained on.'
         : formatTable(
@@ -126,6 +128,22 @@ async function modelInfo(file: string, terminal: Terminal) {
     ].join('\n'),
   );
   return { file, tasks, plan, preprocessing, networks, history, provenance, ...(cases === undefined ? {} : { cases }) };
+}
+
+/** What the scans of the datasets were like, where the model records it: what `predict` compares a scan with. */
+function scansOf({ datasets }: ParsedModel['plan']): string[] {
+  const rows = datasets.flatMap(({ name, scans }) => (scans === undefined ? [] : [{ name, ...scans }]));
+  if (rows.length === 0) return ['The model does not record what its scans were like.', ''];
+  const shown = (triples: (typeof rows)[number]['spacingMm']) => (triples === undefined ? '–' : ranges(...triples));
+  return [
+    formatTable(
+      ['scans of', 'number', 'modality', 'spacing (mm)', 'field of view (mm)'],
+      rows.map(({ name, cases, modality, spacingMm, extentMm }) => [
+        ...[name, String(cases), modality ?? '–', shown(spacingMm), shown(extentMm)],
+      ]),
+    ),
+    '',
+  ];
 }
 
 function weightsIn({ plan, networks }: ParsedModel): string {

@@ -14,7 +14,7 @@ export function addPlan(program: Command): void {
   const command = program
     .command('plan')
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
-    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images)')
+    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM)')
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
@@ -131,6 +131,7 @@ Only the labels of the labelled cases are looked at.`,
       unlabeled: dataset.unlabeledCases,
       validation: dataset.validationCases,
       leftOut: dataset.leftOut,
+      ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     }));
     terminal.printJson({ file: options.out, plan, datasets, explanations });
   });

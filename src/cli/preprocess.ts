@@ -24,7 +24,10 @@ The cache is keyed by the content of the files and the settings: what did not ch
     const plan = await readPlan(planFile);
     const started = performance.now();
     const counts = new Map<string, { cases: number; labeled: number; cached: number; voxels: number }>();
-    for await (const event of preprocessCases(plan, { cacheFolder: options.cache })) {
+    for await (const event of preprocessCases(plan, {
+      cacheFolder: options.cache,
+      onRemark: (text) => terminal.note(text),
+    })) {
       const { dataset, id, sizeVoxels, label } = event.case;
       const count = counts.get(dataset) ?? { cases: 0, labeled: 0, cached: 0, voxels: 0 };
       counts.set(dataset, {

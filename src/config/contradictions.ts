@@ -117,6 +117,23 @@ function* preprocessing(plan: Plan): Generator<Contradiction> {
   }
 }
 
+function* scans(plan: Plan): Generator<Contradiction> {
+  for (const [index, { scans }] of plan.datasets.entries()) {
+    for (const field of ['spacingMm', 'extentMm', 'percentile005', 'percentile995'] as const) {
+      const range = scans?.[field];
+      if (range === undefined) continue;
+      const [low, high] = range.map((end) => [end].flat()) as [number[], number[]];
+      if (low.every((value, axis) => value <= high[axis]!)) continue;
+      yield {
+        fields: [`datasets[${index}].scans.${field}[0]`, `datasets[${index}].scans.${field}[1]`],
+        expected: 'low <= high',
+        found: JSON.stringify(range),
+        remedy: 'Exchange the two, or leave scans out: training records them.',
+      };
+    }
+  }
+}
+
 function* network(plan: Plan): Generator<Contradiction> {
   const { levels, convolutions } = plan.network;
   if (convolutions.length !== levels) {
@@ -287,6 +304,7 @@ export function contradictions(plan: Plan): Contradiction[] {
     ...names(plan),
     ...splits(plan),
     ...preprocessing(plan),
+    ...scans(plan),
     ...network(plan),
     ...training(plan),
     ...sampling(plan),

@@ -40,6 +40,8 @@ export interface PreprocessOptions {
   readonly workers?: number;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: PreprocessEvent) => void;
+  /** Told what a person should know of a dataset, once, before its first case. */
+  readonly onRemark?: (text: string) => void;
 }
 
 /** The cases of a run, in the order of the plan and of its splits. */
@@ -56,7 +58,7 @@ export const defaultCacheFolder = '.versemi-cache';
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
-  const jobs = await listJobs(plan, roles);
+  const jobs = await listJobs(plan, roles, options.onRemark);
   const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
@@ -91,11 +93,16 @@ export async function preprocessDatasets(plan: Plan, options: PreprocessOptions 
   return data;
 }
 
-async function listJobs(plan: Plan, roles: readonly CaseRole[]): Promise<{ role: CaseRole; job: CaseJob }[]> {
+async function listJobs(
+  plan: Plan,
+  roles: readonly CaseRole[],
+  onRemark?: (text: string) => void,
+): Promise<{ role: CaseRole; job: CaseJob }[]> {
   const jobs: { role: CaseRole; job: CaseJob }[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
+    for (const text of dataset.remarks ?? []) onRemark?.(`${entry.name}: ${text}`);
     const split = resolveSplit(dataset, entry, plan.seed);
     for (const role of roles) {
       for (const files of split[role]) {
