@@ -36,7 +36,7 @@ Examples:
         expected: 'a build that ends well',
         found: signal === null ? 'what is said above' : `the signal ${signal}`,
         remedy:
-          'Do what is said above and run this again; until then the addon of the package serves, or --device wasm.',
+          'Do what is said above and run this again; until then the addon of the package serves, or the device wasm.',
       });
     });
 }

@@ -22,7 +22,7 @@ import { packageRoot } from '../../src/root.js';
 t.setTimeout(900_000); // Compiles an addon and checks all types, on a machine that does other things too.
 // Not below this clone, whose packages would be found from there.
 const folder = mkdtempSync(join(tmpdir(), 'versemi-package-'));
-t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 const consumer = join(folder, 'consumer');
 mkdirSync(consumer);
 const platform = `${process.platform}-${process.arch}`;
@@ -264,8 +264,10 @@ console.log(doors.map((door) => typeof door).join(' '));
 });
 
 t.test('it shares tensors, gradients and types with a copy of TF.js of the user', withTime, async (t) => {
-  symlinkSync(join(packageRoot, 'node_modules', '@tensorflow'), join(consumer, 'node_modules', '@tensorflow'), 'dir');
-  t.teardown(() => rmSync(join(consumer, 'node_modules', '@tensorflow')));
+  // With the types of its dependency, as npm would bring them.
+  mkdirSync(join(consumer, 'node_modules', '@types'));
+  for (const name of ['@tensorflow', '@types/long'])
+    symlinkSync(join(packageRoot, 'node_modules', name), join(consumer, 'node_modules', name), 'dir');
   const core = "import * as tf from '@tensorflow/tfjs-core';";
   const cpu = "import '@tensorflow/tfjs-backend-cpu';";
   const own = "import * as versemi from 'versemi/tfjs';";
