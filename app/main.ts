@@ -2,9 +2,9 @@ import { WorkerClient, WorkerError } from './client.js';
 import { act, button, byId, clearError, download, element, input, say, select, showError } from './dom.js';
 import { chosenFiles, droppedFiles } from './given-files.js';
 import { wireKeys } from './keys.js';
-import type { GivenFile, ModelEntry, OpenedScan, SavedFile, ScanEntry } from './protocol.js';
+import type { GivenFile, ModelEntry, NamedMask, OpenedScan, SavedFile, ScanEntry } from './protocol.js';
 import { type SaveFormat, saveFormats } from './protocol.js';
-import { saveLabel, serverCases, serverImage, serverInfo, serverModel, serverModels } from './server.js';
+import { labelOf, saveLabel, serverDataset, serverImage, serverInfo, serverModel, serverModels } from './server.js';
 import { Structures } from './structures.js';
 import { Viewer } from './viewer.js';
 
@@ -270,9 +270,9 @@ function masksToSave() {
   });
 }
 
-async function files(format: SaveFormat) {
+async function files(format: SaveFormat, masks: readonly NamedMask[] = masksToSave()) {
   const model = models.find(({ id }) => String(id) === select('models').value)?.name ?? 'versemi';
-  return client.call('save', { format, model, masks: masksToSave(), deidentify: input('deidentify').checked });
+  return client.call('save', { format, model, masks, deidentify: input('deidentify').checked });
 }
 
 async function save(): Promise<void> {
@@ -283,15 +283,33 @@ async function save(): Promise<void> {
 }
 
 async function saveIntoDataset(): Promise<void> {
-  const [{ bytes }] = (await files('labels')) as readonly [SavedFile];
-  const names = Object.fromEntries(structures.tasks.map((task, i) => [i + 1, task]));
+  const { labels } = await serverDataset();
+  const masks = masksToSave();
+  const known = masks.flatMap((mask) => {
+    const label = labelOf(mask.task, labels);
+    return label === undefined ? [] : [{ mask, label }];
+  });
+  if (known.length === 0) {
+    const names = Object.entries(labels).flatMap(([value, name]) => (value === '0' ? [] : [name]));
+    throw new Error(
+      `None of these structures is a label of the dataset, which has: ${names.join(', ')}. Predict such a structure, or save the masks as files.`,
+    );
+  }
+  const [{ bytes }] = (await files(
+    'labels',
+    known.map(({ mask }) => mask),
+  )) as readonly [SavedFile];
+  const names = Object.fromEntries(known.map(({ label }, i) => [i + 1, label]));
   await saveLabel(openCase!, bytes, { names, replace: input('replace').checked });
-  say(`Saved as the label of ${openCase}.`);
+  const left = masks.length - known.length;
+  say(
+    `Saved as the label of ${openCase}.${left === 0 ? '' : ` Left out, as the dataset does not name ${left === 1 ? 'it' : 'them'}: ${counted(left, 'structure')}.`}`,
+  );
   await listCases();
 }
 
 async function listCases(): Promise<void> {
-  const cases = await serverCases();
+  const { cases } = await serverDataset();
   select('cases').replaceChildren(
     element('option', { value: '' }, 'Open a case…'),
     ...cases.map(({ id, labeled }) => element('option', { value: id }, labeled ? `${id} (labelled)` : id)),

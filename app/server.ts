@@ -49,10 +49,26 @@ export interface ServerCase {
   readonly labeled: boolean;
 }
 
-export async function serverCases(): Promise<readonly ServerCase[]> {
+export interface ServerDataset {
+  readonly cases: readonly ServerCase[];
+  /** Value -> name of the label, 0 the background. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export async function serverDataset(): Promise<ServerDataset> {
   const response = await ask('api/cases');
   if (!response.ok) throw await failure(response);
-  return ((await response.json()) as { cases: ServerCase[] }).cases;
+  return (await response.json()) as ServerDataset;
+}
+
+/** The dataset's label that a structure is: names of tasks are written with hyphens, those of labels in any way. */
+export function labelOf(task: string, labels: ServerDataset['labels']): string | undefined {
+  const plain = (name: string) =>
+    name
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}]+/gu, ' ')
+      .trim();
+  return Object.entries(labels).find(([value, label]) => value !== '0' && plain(label) === plain(task))?.[1];
 }
 
 /** The image of a case, and the name of its file where the server says it. */

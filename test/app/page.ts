@@ -59,9 +59,15 @@ export interface OpenedPage {
 
 let browser: Promise<Browser> | undefined;
 
-/** Opens the page at the size of a small laptop; it is closed with the test. */
+/** Opens the page of dist/app at the size of a small laptop; it is closed with the test. */
 export async function openPage(t: Test, { isolated = true } = {}): Promise<OpenedPage> {
   const server = await serve(isolated);
+  t.teardown(() => server.close());
+  return openAddress(t, server.url);
+}
+
+/** Opens the page of a server; it is closed with the test. */
+export async function openAddress(t: Test, url: string): Promise<OpenedPage> {
   // As root, in a container, Chromium has no sandbox to give; SwiftShader draws where there is no graphics card.
   browser ??= browserType.launch({
     executablePath: executable!,
@@ -76,13 +82,10 @@ export async function openPage(t: Test, { isolated = true } = {}): Promise<Opene
   page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
   });
-  t.teardown(async () => {
-    await context.close();
-    server.close();
-  });
-  await page.goto(server.url);
+  t.teardown(() => context.close());
+  await page.goto(url);
   await page.waitForSelector('body[data-ready]');
-  return { page, url: server.url, requests, faults };
+  return { page, url, requests, faults };
 }
 
 export async function closeBrowser(): Promise<void> {
