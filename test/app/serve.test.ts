@@ -30,7 +30,8 @@ t.test('a case is labelled', { skip: noPage }, async (t) => {
   });
   const { page, requests } = await openAddress(t, address);
   await page.waitForSelector('#tasks:not([hidden])', { timeout: 60_000 });
-  t.equal(await page.locator('#cases option').count(), 3);
+  await page.waitForFunction(() => document.querySelectorAll('#cases option').length > 0);
+  t.equal(await page.locator('#cases option').count(), 3, 'two cases, and the line that asks for one');
   await page.selectOption('#cases', 'mr-atrium_002');
   await waitForStatus(page, /voxels of/);
   await chooseTasks(page, ['left-atrium', 'hippocampus']);
