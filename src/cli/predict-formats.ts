@@ -3,7 +3,7 @@ import { InvalidArgumentError } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import type { LabelledMask } from '../datasets/dicom/derived.js';
-import type { PlacedSeries } from '../datasets/dicom/read-series.js';
+import type { PlacedSeries } from '../datasets/dicom/placed.js';
 import { encodeSegmentation } from '../datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../datasets/dicom/write-structures.js';
 import { writeNrrd } from '../datasets/nrrd-file.js';

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
-import type { PlacedSeries } from '../datasets/dicom/read-series.js';
+import type { PlacedSeries } from '../datasets/dicom/placed.js';
 import { openScan } from '../datasets/load-case.js';
 import type { ImageFacts } from '../datasets/read-volume.js';
 import { findScans, type ScanFiles } from '../datasets/scan-files.js';

@@ -9,7 +9,7 @@ import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { DicomFile } from './dicom/elements.js';
 import { drawLabels, structureKey } from './dicom/label-objects.js';
-import { type PlacedSeries, placedFacts } from './dicom/read-series.js';
+import { type PlacedSeries, placedFacts } from './dicom/placed.js';
 import { filesNamed } from './dicom/sources.js';
 import { checkFinite } from './finite.js';
 import { labelBytes } from './label-values.js';

@@ -1,9 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import type { Code } from '../../config/facts-schema.js';
 import type { Affine, Triple } from '../../volume/volume.js';
 import { parseHeader, type TagName } from './elements.js';
 import { dicomLibrary } from './library.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 import { instancesOf } from './series.js';
 
 /** What is written of one task. */
@@ -37,9 +36,12 @@ export interface DerivedOptions {
 /** A data set by keywords, as dcmjs takes it. */
 export type Natural = Record<string, unknown>;
 
-/** A new UID from a random UUID (PS3.5, B.2). */
+/** A new UID from a random UUID (PS3.5, B.2). Pages without a secure context have no `crypto.randomUUID`, so the bits are set here. */
 export function newUid(): string {
-  return `2.25.${BigInt(`0x${randomUUID().replaceAll('-', '')}`)}`;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return `2.25.${bytes.reduce((value, byte) => value * 256n + BigInt(byte), 0n)}`;
 }
 
 const patientFields = [

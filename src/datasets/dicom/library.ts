@@ -41,8 +41,16 @@ interface Codecs {
 
 let codecs: Promise<Codecs> | undefined;
 
+let provided: (() => Promise<ArrayBuffer>) | undefined;
+
+/** Tells a page whose script is one bundle how it gets dicom-codecs.wasm. Called before the first compressed image is read. */
+export function provideCodecs(bytes: () => Promise<ArrayBuffer>): void {
+  provided = bytes;
+}
+
 /** The decoders' WebAssembly, which lies beside their code. */
 async function codecBytes(): Promise<ArrayBuffer | Uint8Array> {
+  if (provided !== undefined) return provided();
   const file = new URL('../../third-party/dicom-codecs.wasm', import.meta.url);
   if (isNode()) return nodeModule('node:fs').readFileSync(file);
   return (await fetch(file)).arrayBuffer();

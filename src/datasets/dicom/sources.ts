@@ -1,17 +1,11 @@
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unzipSync } from 'fflate';
-import { VersemiError } from '../../errors.js';
 import { readError, withRegularFile } from '../../regular-file.js';
-import { largestRatio, readRange } from '../files.js';
-import { type DicomFile, dicomStartBytes, fileOfBytes, headBytes, isDicom, withMeta } from './elements.js';
+import { readRange } from '../files.js';
+import { type DicomFile, dicomStartBytes, headBytes, isDicom, withMeta } from './elements.js';
 import { readObject } from './instance.js';
-
-/** More files than any study has: a folder that was chosen by mistake. */
-const mostFiles = 100_000;
-/** What is kept of a zip file in memory. */
-const mostZipBytes = 4 * 2 ** 30;
+import { isZip, mostFiles, tooMany, zipFiles } from './zip.js';
 
 /** A DICOM file in a folder. */
 function fileAt(path: string): DicomFile {
@@ -89,10 +83,6 @@ async function visibleEntries(folder: string): Promise<Dirent[]> {
   return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function isZip(start: Uint8Array): boolean {
-  return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
-}
-
 /**
  * The files that a path stands for: those of a folder and of the folders in it, those in a zip file, or the file itself. Hidden files are left
  * out.
@@ -149,45 +139,4 @@ async function isFile(path: string): Promise<boolean> {
     (facts) => facts.isFile(),
     () => false,
   );
-}
-
-function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
-  let total = 0;
-  let count = 0;
-  let entries: Record<string, Uint8Array>;
-  try {
-    entries = unzipSync(bytes, {
-      filter: ({ name, size, originalSize }) => {
-        if (name.endsWith('/') || name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'))
-          return false;
-        total += originalSize;
-        if (++count > mostFiles || total > mostZipBytes || originalSize > largestRatio * (size + 64))
-          throw tooMany(path, `${count} files of ${total} bytes and more`);
-        return true;
-      },
-    });
-  } catch (error) {
-    if (error instanceof VersemiError) throw error;
-    throw new VersemiError(
-      'FILE_CORRUPT',
-      {
-        file: path,
-        expected: 'a zip file',
-        found: error instanceof Error ? error.message : 'an error of the reader',
-        remedy: 'Unpack the file with another program, and give the folder.',
-      },
-      error,
-    );
-  }
-  const names = Object.keys(entries).sort();
-  return names.map((name) => fileOfBytes(`${path}/${name}`, entries[name]!));
-}
-
-function tooMany(path: string, found: string): VersemiError {
-  return new VersemiError('FORMAT_UNSUPPORTED', {
-    file: path,
-    expected: `at most ${mostFiles} files, of a zip file at most ${mostZipBytes} bytes`,
-    found,
-    remedy: 'Give the folder of one study; unpack a large zip file first.',
-  });
 }

@@ -12,7 +12,7 @@ import {
   newUid,
   references,
 } from './derived.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 
 const code = (value: string, scheme: string, meaning: string) => codeItem({ scheme, value, meaning });
 

@@ -11,7 +11,7 @@ import {
   newUid,
   references,
 } from './derived.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 
 /**
  * A structure set (RTSTRUCT, PS3.3, A.19) with one region per mask, whose outlines run along the edges of voxels. Holes are joined to their
