@@ -2,10 +2,13 @@ import { readdirSync } from 'node:fs';
 import { join, sep } from 'node:path';
 import { getMimeType } from 'hono/utils/mime';
 import { VersemiError } from '../errors.js';
+import { packageRoot } from '../root.js';
 import { type App, fileAnswer } from './answers.js';
 import { hasToken, pagePolicy } from './guard.js';
 
 /** The page: files of one folder, by the names that they had when the server began. */
+
+const decoders = 'dicom-codecs.wasm';
 
 /**
  * Names of files of the page -> paths, with forward slashes. What a client asks for is looked up here and never becomes a path.
@@ -28,7 +31,9 @@ export function pageFiles(folder: string): Map<string, string> {
       remedy: 'In a clone, run npm run build:app first; an installed package that lacks it must be installed again.',
     });
   }
-  return new Map(names.map((name) => [name, join(folder, name)]));
+  // The package holds these decoders once, for programs and pages.
+  const shared: [string, string] = [decoders, join(packageRoot, 'dist', 'src', 'third-party', decoders)];
+  return new Map([shared, ...names.map((name): [string, string] => [name, join(folder, name)])]);
 }
 
 /** Serves the page at `/`, for those who have the token, and its files. */

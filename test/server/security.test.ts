@@ -50,6 +50,9 @@ t.test('headers that isolate the page', async (t) => {
   t.match(page, /worker-src 'self' blob:/);
   t.match((await ask(server, '/app.js')).headers['content-type'], /javascript/);
   t.equal((await ask(server, '/api/info')).headers['cache-control'], 'no-store');
+  const decoders = await ask(server, '/dicom-codecs.wasm');
+  t.match(decoders.headers['content-type'], /wasm/, 'the page needs no copy of the decoders');
+  t.same(decoders.bytes.subarray(0, 4), Buffer.from('\0asm'));
 });
 
 t.test('the API asks for the token, in a header or in the address', async (t) => {
