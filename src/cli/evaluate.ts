@@ -18,7 +18,7 @@ import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
+import { addInference, inferenceArguments, memoryLine, modelFileOf, type WeightsArgument, weightsOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -67,8 +67,9 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
     async (modelPath: string, options) => {
       const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
       const { device, settings: deviceSettings } = await chooseDevice(options, terminal);
-      const file = modelFileOf(modelPath);
-      const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
+      const which: WeightsArgument = options.weights ?? {};
+      const file = modelFileOf(modelPath, which.checkpoint);
+      const model = await loadModel(file, which.network === undefined ? {} : { network: which.network });
       const settings = {
         ...inferenceArguments(options),
         toleranceMm: options.tolerance,
@@ -84,7 +85,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         terminal.note(`${options.out} is held by ${owner}: watching for ${seconds} s whether that one still lives.`);
       const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation', { onWatch });
       try {
-        const weights = weightsOf(model, options.weights);
+        const weights = weightsOf(model, which.network);
         const folders = dataFolders(options.data, options.dataset, model);
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);

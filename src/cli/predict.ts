@@ -19,6 +19,7 @@ import {
   inferenceArguments,
   memoryLine,
   modelFileOf,
+  type WeightsArgument,
   seriesHelp,
   weightsOf,
 } from './inference-options.js';
@@ -133,12 +134,13 @@ twice; the masks are the same, bit for bit.`,
       ...{ keys: options.keys, filesOutside, eachFile, except: folder, series: options.series },
     });
     const { device, settings } = await chooseDevice(options, terminal);
+    const which: WeightsArgument = options.weights ?? {};
     const model = await loadModel(
-      modelFileOf(modelFile),
-      options.weights === undefined ? {} : { network: options.weights },
+      modelFileOf(modelFile, which.checkpoint),
+      which.network === undefined ? {} : { network: which.network },
     );
     try {
-      weightsOf(model, options.weights);
+      weightsOf(model, which.network);
       const { indices: tasks, forced } = askedTasks(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
       const outputs: OutputNames = {
