@@ -7,6 +7,7 @@ import { VersemiError } from '../errors.js';
 import { defaultMemoryBytes } from '../preprocessing/budget.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, methodRow } from '../preprocessing/methods.js';
+import { makePlan } from '../preprocessing/planning.js';
 import { makeTimedPlan, overnightHours } from '../training/timed-plan.js';
 import { chooseDevice } from './device.js';
 import { addShared, list, positiveInteger, positiveNumber, positiveTriple, wholeNumber } from './options.js';
@@ -141,21 +142,26 @@ versemi train would take.`,
           terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
       },
     );
-    terminal.print(inventory(fingerprint));
-    const chosen = options.gflops === undefined ? await chooseDevice(options, terminal) : undefined;
-    const { plan, explanations, time } = await makeTimedPlan(fingerprint, {
+    const planning = {
       name: options.name ?? basename(options.out).replace(/\.json$/, ''),
       seed: options.seed,
-      hours: options.paper === true ? null : options.hours,
-      onProgress: (text) => terminal.status(text),
       ...given(options.method, (method) => ({ method })),
       ...given(options.memory, (GiB) => ({ deviceMemoryBytes: GiB * 2 ** 30 })),
-      ...given(options.gflops, (gflopsPerSecond) => ({ gflopsPerSecond })),
       ...given(options.spacing, (spacingMm) => ({ spacingMm })),
       ...given(options.patch, (patchSizeVoxels) => ({ patchSizeVoxels })),
       ...given(options.width, (baseWidth) => ({ baseWidth })),
       ...given(options.augmentation, (augmentation) => ({ augmentation })),
       ...given(options.mergeLabels, (names) => ({ mergeLabels: names.includes('all') ? true : names })),
+    };
+    makePlan(fingerprint, planning); // what cannot be planned is told before anything is printed and timed
+    terminal.print(inventory(fingerprint));
+    const chosen = options.gflops === undefined ? await chooseDevice(options, terminal) : undefined;
+    const hours = options.paper === true ? null : (options.hours as number);
+    const { plan, explanations, time } = await makeTimedPlan(fingerprint, {
+      ...planning,
+      hours,
+      onProgress: (text) => terminal.status(text),
+      ...given(options.gflops, (gflopsPerSecond) => ({ gflopsPerSecond })),
     });
     await writePlan(options.out, plan);
     terminal.print('\nThe plan, and why');
@@ -163,7 +169,7 @@ versemi train would take.`,
     for (const { field, value, reason } of explanations.filter((one) => !/^datasets\[\d+\]$/.test(one.field)))
       terminal.print(`${field} = ${value}\n    ${reason}`);
     const device = chosen?.device.description;
-    terminal.print(`\n${costText(plan, time, { hours: options.paper === true ? null : options.hours, device })}`);
+    terminal.print(`\n${costText(plan, time, { hours, device })}`);
     terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
     const datasets = fingerprint.datasets.map((dataset) => ({
       name: dataset.name,

@@ -42,7 +42,7 @@ export function assertNewRun(folder: string, resuming: boolean): void {
     found: resuming ? `${found} without a checkpoint` : found,
     remedy: resuming
       ? 'Put the checkpoint back, or begin anew in another folder: this one is left as it is.'
-      : `Go on with that run: versemi train PLAN --out ${folder} --resume; or choose another folder.`,
+      : `Resume that run (versemi train PLAN --out ${folder} --resume), or choose another folder.`,
   });
 }
 
