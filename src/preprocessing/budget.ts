@@ -262,9 +262,8 @@ export function fitPatch(
   return patch;
 }
 
-/** With a limit on time: a coarser spacing for datasets of which a patch would see too little. */
-function coarsened(dataset: DatasetFingerprint, spacing: Spacing, patch: Numbers3, options: PlanningOptions): Spacing {
-  if (options.minutes === undefined || options.spacingMm !== undefined) return spacing;
+/** A coarser spacing for datasets of which a patch would see too little. */
+function coarsened(dataset: DatasetFingerprint, spacing: Spacing, patch: Numbers3): Spacing {
   const spacingMm = spacing.spacingMm.slice() as Numbers3;
   while (coverageOf(dataset, spacingMm, patch) < leastCoverage) {
     // The finest axes first: they carry detail that the others cannot match.
@@ -285,7 +284,11 @@ function finish(
 ): Budget {
   const { minutes, gflopsPerSecond = 100, speedNote = 'assumed', validationShare = 0 } = options;
   const { deviceMemoryBytes = defaultMemoryBytes } = options;
-  const spacings = fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch, options));
+  // Where memory or the paper keep the patch small, more time would not make it larger: the spacing stays.
+  const kept = limit !== 'time' || options.spacingMm !== undefined;
+  const spacings = kept
+    ? medianSpacings
+    : fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch));
   const voxels = patch[0] * patch[1] * patch[2];
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
   const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);

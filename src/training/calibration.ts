@@ -14,7 +14,7 @@ const trialCases = 2;
 /** Memory that is tried next where a step did not fit, as a share of that before. */
 const lessMemory = 0.7;
 /** A step that does not fit this has another reason. */
-const leastMemoryBytes = 2 ** 28;
+const leastMemoryBytes = 2 ** 20;
 /** Of the small network by which a first speed is found. */
 const rough = { patchSizeVoxels: [32, 32, 32] as Numbers3, baseWidth: 8, seconds: 3 };
 
@@ -22,6 +22,13 @@ const rough = { patchSizeVoxels: [32, 32, 32] as Numbers3, baseWidth: 8, seconds
 function withVolumes(plan: Plan, fingerprint: Fingerprint): Plan {
   const fit = casesBytes(plan, fingerprint) <= plan.training.deviceVolumesMiB * 2 ** 20;
   return fit ? plan : { ...plan, training: { ...plan.training, deviceVolumesMiB: 0 } };
+}
+
+/** Whether a step of two plans costs the same. */
+export function sameSizes(a: Plan, b: Plan): boolean {
+  const sizes = ({ patchSizeVoxels, network, training }: Plan) =>
+    JSON.stringify([patchSizeVoxels, network, training.labeledBatchSize, training.unlabeledBatchSize]);
+  return sizes(a) === sizes(b);
 }
 
 /** Times real steps of plans for the same datasets, with a few of their cases. */
@@ -82,8 +89,11 @@ export class Calibration {
         });
         return { plan, steps };
       } catch (error) {
-        if (!isVersemiError(error, 'DEVICE_OUT_OF_MEMORY') || this.memoryBytes < leastMemoryBytes) throw error;
-        this.memoryBytes *= lessMemory;
+        if (!isVersemiError(error, 'DEVICE_OUT_OF_MEMORY')) throw error;
+        do {
+          this.memoryBytes *= lessMemory;
+          if (this.memoryBytes < leastMemoryBytes) throw error;
+        } while (sameSizes(plan, makePlan(this.fingerprint, { ...this.options, ...changes }).plan));
       }
     }
   }

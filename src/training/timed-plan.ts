@@ -6,7 +6,7 @@ import type { Fingerprint } from '../preprocessing/fingerprint.js';
 import { type Explanation, makePlan, type PlanningResult } from '../preprocessing/planning.js';
 import { preprocessingWorkers } from '../preprocessing/preprocess-datasets.js';
 import { currentDevice } from '../tfjs/index.js';
-import { Calibration } from './calibration.js';
+import { Calibration, sameSizes } from './calibration.js';
 import { casesBytes, estimatedSeconds, speedOf, timedSeconds, validationCount, validationWindows } from './planned-cost.js';
 import type { StepTimes } from './trial.js';
 
@@ -131,13 +131,6 @@ async function measure(
     }
     sizing = speed;
   }
-}
-
-/** Whether a step of two plans costs the same. */
-function sameSizes(a: Plan, b: Plan): boolean {
-  const sizes = ({ patchSizeVoxels, network, training }: Plan) =>
-    JSON.stringify([patchSizeVoxels, network, training.labeledBatchSize, training.unlabeledBatchSize]);
-  return sizes(a) === sizes(b);
 }
 
 function caseCount({ datasets }: Fingerprint): number {
