@@ -2,12 +2,14 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
+import type { CohortCase } from '../cohort/cohort.js';
 import type { PlacedSeries } from '../datasets/dicom/read-series.js';
 import { openScan, scanFacts } from '../datasets/load-case.js';
 import { findScans, type ScanFiles } from '../datasets/scan-files.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
-import { type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
+import { inferenceSettings, type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
+import { addCohort, cohortLine, modelHash, openCohort, supervised, tellEarlierFailures } from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import {
@@ -32,6 +34,7 @@ import {
 } from './predict-formats.js';
 import {
   datasetsOfMaps,
+  labelNamesFile,
   type MadeMask,
   type OutputNames,
   outputsOf,
@@ -92,6 +95,7 @@ Examples:
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
+  $ versemi predict model.safetensors cohort/ --out out --manifest out/manifest.jsonl --part 3/8 --timeout 600
 
 A scan that cannot be read or segmented does not end the others: what failed is listed at the end, and the exit code is 3.
 Names lose the number of a modality: ID_0000.nii.gz gives ID_TASK.nii.gz. Hidden files are passed over.
@@ -103,11 +107,13 @@ With --max-memory the memory that a scan will take is printed before its voxels 
 twice; the masks are the same, bit for bit.`,
     );
   addInference(command);
+  addCohort(command);
   addShared(
     command,
     ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
+    if (await supervised(options, terminal)) return;
     const { filesOutside, eachFile, out: folder } = options;
     const found = await findScans(inputs, { keys: options.keys, filesOutside, eachFile, except: folder });
     const { device, settings } = await chooseDevice(options, terminal);
@@ -119,6 +125,7 @@ twice; the masks are the same, bit for bit.`,
       weightsOf(model, options.weights);
       const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
+      const inference = inferenceArguments(options);
       const outputs: OutputNames = {
         folder,
         tasks: names,
@@ -134,60 +141,57 @@ twice; the masks are the same, bit for bit.`,
         remarks.push(text);
         terminal.note(text);
       };
+      const cohort = await openCohort<ScanResult, ScanFiles & CohortCase>(scans.map(caseOfScan), options, terminal, {
+        ...{ command: 'predict', device: device.description, what: 'scans' },
+        settings: [
+          await modelHash(options, model.file),
+          outputs,
+          inferenceSettings(model, inference),
+          ...settingsOf(options),
+          settings,
+        ],
+      });
       const todo = options.skipExisting
-        ? scans.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
-        : scans;
-      if (todo.length < scans.length) terminal.note(`${scans.length - todo.length} of ${scans.length} scans are done.`);
+        ? cohort.todo.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
+        : cohort.todo;
+      if (todo.length < cohort.todo.length)
+        terminal.note(`${cohort.todo.length - todo.length} of ${cohort.todo.length} scans are done.`);
 
       const processBytes = process.memoryUsage().rss;
-      const inference = inferenceArguments(options);
-      const rows: ReturnType<typeof describe>[] = [];
-      const maps: WrittenMap[] = [];
-      const objects: WrittenObject[] = [];
-      const failures = new Failures(todo.length);
+      const results = new Map(cohort.done);
+      const failures = new Failures(todo.length + cohort.done.size + cohort.failed.length);
+      tellEarlierFailures(cohort, failures);
       try {
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const [index, scan] of todo.entries()) {
             const started = performance.now();
             const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
-            const result = await failures.guard(scan.image, () => predictScan(scan, label, started, signal));
-            if (result === undefined) {
-              terminal.note(`${label}: failed`);
-              continue;
-            }
-            const { made, series } = result;
-            const perTask = outputs.formats.filter(isPerTask);
-            for (const { input, prediction } of made) {
-              for (const format of perTask) {
-                const output = taskFile(folder, scan.id, prediction.task, format);
-                await writeTask(output, format, prediction);
-                rows.push(describe(input, output, prediction));
-              }
-            }
-            if (series !== undefined) {
-              const predictions = made.map(({ prediction }) => prediction);
-              const how = { model: model.plan.name, deidentify: options.deidentify === true, remark };
-              const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
-              objects.push(...written);
-              if (perTask.length === 0)
-                for (const { input, prediction } of made) rows.push(describe(input, written[0]?.output, prediction));
-            }
-            if (options.labelMap) {
-              const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
-              maps.push(...written);
-              for (const { output, contestedVoxels } of written)
-                if (contestedVoxels > 0)
-                  remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
-            }
-            terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
+            const result = await failures.guard(scan.image, () =>
+              cohort.attempt(scan, async () => {
+                const made = await writeScan(scan, await predictScan(scan, label, started, signal));
+                return { result: made, outputs: filesOf(made) };
+              }),
+            );
+            if (result !== undefined) results.set(scan.id, result);
+            terminal.note(
+              `${label}: ${result === undefined ? 'failed' : formatDuration((performance.now() - started) / 1000)}`,
+            );
           }
         });
       } finally {
-        // Also when a full disk or Ctrl-C ends the call: what was written is told.
+        // Also when a full disk or Ctrl-C ends the call: what was written is told, in the order of the scans.
+        const told = scans.flatMap(({ id }) => results.get(id) ?? []);
+        const rows = told.flatMap(({ predictions }) => predictions);
+        const maps = told.flatMap(({ labelMaps }) => labelMaps);
+        const objects = told.flatMap((result) => result.objects);
         if (rows.length > 0 || failures.list.length > 0 || todo.length === 0) {
-          if (rows.length > 0) terminal.print(maskTable(rows));
-          for (const { output } of [...maps, ...objects]) terminal.print(output);
+          // Of a cohort the manifest is the list.
+          if (options.manifest !== undefined) terminal.print(cohortLine(results.size, failures, options));
+          else {
+            if (rows.length > 0) terminal.print(maskTable(rows));
+            for (const { output } of [...maps, ...objects]) terminal.print(output);
+          }
           terminal.printJson({
             ...{ model: modelFile, device: device.description, settings, predictions: rows },
             ...(options.labelMap ? { labelMaps: maps } : {}),
@@ -197,6 +201,35 @@ twice; the masks are the same, bit for bit.`,
         }
       }
       failures.tell('scans');
+
+      async function writeScan(scan: ScanFiles, { made, series }: Awaited<ReturnType<typeof predictScan>>) {
+        const result: ScanResult = { predictions: [], labelMaps: [], objects: [] };
+        const perTask = outputs.formats.filter(isPerTask);
+        for (const { input, prediction } of made) {
+          for (const format of perTask) {
+            const output = taskFile(folder, scan.id, prediction.task, format);
+            await writeTask(output, format, prediction);
+            result.predictions.push(describe(input, output, prediction));
+          }
+        }
+        if (series !== undefined) {
+          const predictions = made.map(({ prediction }) => prediction);
+          const how = { model: model.plan.name, deidentify: options.deidentify === true, remark };
+          const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
+          result.objects.push(...written);
+          if (perTask.length === 0)
+            for (const { input, prediction } of made)
+              result.predictions.push(describe(input, written[0]?.output, prediction));
+        }
+        if (options.labelMap) {
+          const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
+          result.labelMaps.push(...written);
+          for (const { output, contestedVoxels } of written)
+            if (contestedVoxels > 0)
+              remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
+        }
+        return result;
+      }
 
       async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
         const made: MadeMask[] = [];
@@ -239,6 +272,32 @@ function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
     labelMaps: plan.datasets.map(({ name }) => name),
     formats: maskFormats,
   };
+}
+
+/** What is told of a scan. */
+interface ScanResult {
+  readonly predictions: ReturnType<typeof describe>[];
+  readonly labelMaps: WrittenMap[];
+  readonly objects: WrittenObject[];
+}
+
+/** Every file that was written of a scan. */
+function filesOf({ predictions, labelMaps, objects }: ScanResult): string[] {
+  const maps = labelMaps.map(({ output }) => output);
+  const files = [...predictions, ...objects].flatMap(({ output }) => output ?? []);
+  return [...new Set([...files, ...maps, ...maps.map(labelNamesFile)])];
+}
+
+function caseOfScan(scan: ScanFiles): ScanFiles & CohortCase {
+  const { id, image, modalityFiles, modalities, spacingMm } = scan;
+  const inputs = [...(modalityFiles?.values() ?? [image])];
+  return { ...scan, key: id, inputs, settings: [modalities ?? null, spacingMm ?? null] };
+}
+
+/** Options that decide what is read and written. */
+function settingsOf(options: Record<string, unknown>): unknown[] {
+  const names = ['weights', 'channel', 'spacing', 'keys', 'series', 'deidentify', 'eachFile'];
+  return names.map((name) => options[name] ?? null);
 }
 
 function maskTable(rows: readonly ReturnType<typeof describe>[]): string {

@@ -25,8 +25,13 @@ export async function contentKeys(dataset: Dataset, files: CaseFiles, channel: n
 }
 
 async function digest(file: string): Promise<string> {
+  return digestOf(await partsOf(file));
+}
+
+/** SHA-256 of what files hold, one behind the other, in hexadecimal digits. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */
+export async function digestOf(files: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const part of await partsOf(file)) {
+  for (const part of files) {
     await withRegularFile(part, async ({ handle }) => {
       const stream = handle.createReadStream({ start: 0, highWaterMark: 1 << 20, autoClose: false });
       for await (const chunk of stream) hash.update(chunk as Uint8Array);
@@ -36,7 +41,7 @@ async function digest(file: string): Promise<string> {
 }
 
 /** An image file and the files beside it that hold its voxels. */
-async function partsOf(file: string): Promise<string[]> {
+export async function partsOf(file: string): Promise<string[]> {
   if (isRaster(file)) return filesOfRaster(file);
   const voxels = file.replace(/\.hdr(\.gz)?$/i, '.img$1');
   return voxels !== file && existsSync(voxels) ? [file, voxels] : [file];
