@@ -1,6 +1,7 @@
-// Builds the native addon with cmake-js: package.json's "install" script. Without CMake or a C++ compiler it says what is
-// missing, what that means and how to get it, and succeeds: WebAssembly serves. Downloads nothing: the Node-API headers
-// come from the npm package node-api-headers (a dependency of cmake-js, chosen by "binary.napi_versions" in package.json).
+// Builds the native addon with cmake-js: package.json's "install" script, and `versemi build-addon`. Without CMake, a C++ compiler
+// or cmake-js and node-addon-api (npm packages that a clone has and an installed package has not) it says what is missing, what that
+// means and how to get it, and succeeds: WebAssembly serves. Downloads nothing: the Node-API headers come from the npm package
+// node-api-headers (a dependency of cmake-js, chosen by "binary.napi_versions" in package.json).
 //   VERSEMI_SKIP_ADDON=1     do not build
 //   VERSEMI_CUDA=0           leave the CUDA device out where nvcc is found
 //   VERSEMI_CUDA_ARCHITECTURES=all   build it for every architecture; or a list such as 80-real;90a-real (default: that of the
@@ -9,7 +10,7 @@
 //   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -53,9 +54,36 @@ function works(program) {
   return spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
+/** The npm packages that only a build needs, as far as they are not beside this package or above it. */
+function missingPackages() {
+  const require = createRequire(import.meta.url);
+  const { devDependencies } = require('../package.json');
+  return ['cmake-js', 'node-addon-api']
+    .filter((name) => {
+      try {
+        require.resolve(`${name}/package.json`);
+        return false;
+      } catch {
+        return true;
+      }
+    })
+    .map((name) => `${name}@${/\d+/.exec(devDependencies[name])[0]}`);
+}
+
+/** Where an installed package is not a person's own, as one that an administrator has installed. */
+function isReadOnly() {
+  try {
+    accessSync(root, constants.W_OK);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 /** Why no build can be tried, or null. */
 function missing() {
   if (!existsSync(join(root, 'CMakeLists.txt'))) return 'CMakeLists.txt is not part of this package';
+  if (isReadOnly()) return `the folder ${root} cannot be written`;
   if (!works('cmake')) return 'CMake was not found';
   if (process.platform === 'win32') return null; // cmake-js looks for Visual Studio
   if (process.env.CXX)
@@ -91,37 +119,43 @@ function essence(output) {
   return best.length > 0 ? best.slice(0, 3) : lines.slice(-3);
 }
 
-function giveUp(reason, output = '') {
+function giveUp(reason, remedy, output = '') {
   const required = isSet('VERSEMI_REQUIRE_ADDON');
   const lines = required ? output.trimEnd().split('\n').slice(-40) : essence(output);
   if (output !== '') console.error(lines.map((line) => `  ${line.trim()}`).join('\n'));
   console.error(`versemi: the native addon was not built: ${reason}.`);
-  if (required) {
-    console.error('versemi: VERSEMI_REQUIRE_ADDON is set, so this is an error.');
-    process.exit(1);
-  }
+  if (!required)
+    console.error(
+      'versemi: everything works without it on WebAssembly (--device wasm), training at a fraction of the speed.',
+    );
   console.error(
-    'versemi: everything works without it on WebAssembly (--device wasm), training at a fraction of the speed.',
+    `versemi: to get it, ${remedy}, then run: ${isClone ? 'node native/install.mjs' : 'npx versemi build-addon'}`,
   );
-  const skipped = isSet('VERSEMI_SKIP_ADDON');
-  const remedy = skipped ? 'unset VERSEMI_SKIP_ADDON' : `install ${packages[process.platform] ?? packages.linux}`;
-  console.error(`versemi: to get it, ${remedy}, then run: node ${fileURLToPath(import.meta.url)}`);
-  process.exit(0);
+  process.exit(required ? 1 : 0);
 }
 
-if (isSet('VERSEMI_SKIP_ADDON')) giveUp('VERSEMI_SKIP_ADDON is set');
 // In a clone that has made prebuilds the sources count: they may be newer.
 const isClone = existsSync(join(root, 'native', 'test'));
+const installCompiler = `install ${packages[process.platform] ?? packages.linux}`;
+if (isSet('VERSEMI_SKIP_ADDON')) giveUp('VERSEMI_SKIP_ADDON is set', 'unset VERSEMI_SKIP_ADDON');
 if (existsSync(prebuilt) && !isClone && !isSet('VERSEMI_BUILD_ADDON')) {
   const description = describeAddon(prebuilt);
   if (description.status === 0) {
     console.log(`versemi: native addon of the package: ${description.stdout.trim()}`);
-    console.log('versemi: to build one from source instead (CUDA needs that), set VERSEMI_BUILD_ADDON=1.');
+    console.log('versemi: to build one from source instead (CUDA needs that): npx versemi build-addon');
     process.exit(0);
   }
 }
 const reason = missing();
-if (reason !== null) giveUp(reason);
+if (reason !== null) giveUp(reason, isReadOnly() ? 'take the rights of its owner' : installCompiler);
+const absent = missingPackages();
+if (absent.length > 0)
+  giveUp(
+    `the npm packages that only a build needs are not installed (${absent.join(', ')})`,
+    isClone
+      ? 'run npm install --ignore-scripts'
+      : `run npm install ${absent.join(' ')} where versemi was installed (with -g if it was)`,
+  );
 const sameSettings = existsSync(settingsFile) && readFileSync(settingsFile, 'utf8') === settings;
 const newest = existsSync(target) && statSync(target).mtimeMs > newestSource();
 if (sameSettings && newest && describeAddon().status === 0) {
@@ -129,35 +163,36 @@ if (sameSettings && newest && describeAddon().status === 0) {
   process.exit(0);
 }
 const start = performance.now();
-let build;
-try {
-  // 'compile' configures a new build folder alone: another choice must be told to one that exists.
-  const tell = !sameSettings && existsSync(join(root, 'build', 'CMakeCache.txt'));
-  const configured = tell ? cmakeJs('configure', cudaChoice) : { ok: true };
-  build = configured.ok ? cmakeJs('compile', cudaChoice) : configured;
-  // A build folder configured without cmake-js (for the C++ tests) has no addon in it.
-  if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cudaChoice);
-  // A CUDA compiler that does not get on with this system must not cost the CPU device.
-  if (!build.ok && cudaChoice === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
-    const withoutCuda = cmakeJs('rebuild', 'OFF');
-    if (withoutCuda.ok) {
-      console.error(
-        essence(build.output)
-          .map((line) => `  ${line.trim()}`)
-          .join('\n'),
-      );
-      console.error('versemi: the CUDA device was not built (see above); the addon has the CPU device.');
-      console.error('versemi: to leave CUDA out from the start, set VERSEMI_CUDA=0.');
-      build = withoutCuda;
-    }
+console.log('versemi: building the native addon from source; this takes minutes.');
+// 'compile' configures a new build folder alone: another choice must be told to one that exists.
+const tell = !sameSettings && existsSync(join(root, 'build', 'CMakeCache.txt'));
+const configured = tell ? cmakeJs('configure', cudaChoice) : { ok: true };
+let build = configured.ok ? cmakeJs('compile', cudaChoice) : configured;
+// A build folder configured without cmake-js (for the C++ tests) has no addon in it.
+if (build.ok && !existsSync(target)) build = cmakeJs('rebuild', cudaChoice);
+// A CUDA compiler that does not get on with this system must not cost the CPU device.
+if (!build.ok && cudaChoice === 'AUTO' && !isSet('VERSEMI_REQUIRE_ADDON')) {
+  const withoutCuda = cmakeJs('rebuild', 'OFF');
+  if (withoutCuda.ok) {
+    console.error(
+      essence(build.output)
+        .map((line) => `  ${line.trim()}`)
+        .join('\n'),
+    );
+    console.error('versemi: the CUDA device was not built (see above); the addon has the CPU device.');
+    console.error('versemi: to leave CUDA out from the start, set VERSEMI_CUDA=0.');
+    build = withoutCuda;
   }
-} catch (error) {
-  giveUp(`cmake-js was not found (${error.code})`);
 }
-if (!build.ok) giveUp('compiling it failed (see above; the full output: npx cmake-js compile)', build.output);
+if (!build.ok)
+  giveUp('compiling it failed (see above)', `${installCompiler}, or mend what the compiler says`, build.output);
 const description = describeAddon();
 if (description.status !== 0)
-  giveUp('it was compiled, but Node cannot load it (see above)', description.stderr || `signal ${description.signal}`);
+  giveUp(
+    'it was compiled, but Node cannot load it (see above)',
+    installCompiler,
+    description.stderr || `signal ${description.signal}`,
+  );
 writeFileSync(settingsFile, settings);
 console.log(
   `versemi: native addon built in ${((performance.now() - start) / 1000).toFixed(0)} s: ${description.stdout.trim()}`,

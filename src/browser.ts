@@ -14,6 +14,17 @@ export { loadModelBytes, type NetworkChoice, type ParsedModel, parseModel } from
 export { encodeNifti, type OpenScanBytesOptions, openScanBytes } from './datasets/nifti-bytes.js';
 export { type ErrorCode, type ErrorDetails, errorTable, isVersemiError, VersemiError } from './errors.js';
 export {
+  type FitField,
+  fitFields,
+  type Misfit,
+  misfitText,
+  noTaskFits,
+  type ScanToFit,
+  type TaskFit,
+  taskFits,
+} from './inference/fit.js';
+export { type MaskIntensity, maskIntensities } from './inference/measure.js';
+export {
   type PredictOptions,
   type PredictProgress,
   predictVolume,
@@ -34,6 +45,7 @@ export {
 } from './metrics/segmentation-metrics.js';
 export { type CaseResult, type MetricSummary, type Summary, summarize, summarizeValues } from './metrics/summary.js';
 export type { VersemiNetwork } from './model/network.js';
+export { intensityOf, type ScanFacts } from './preprocessing/scan-facts.js';
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';
 export { type Scan, scanOf, volumeOf } from './scans/scan.js';

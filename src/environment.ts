@@ -144,7 +144,8 @@ export const environmentTable = [
   },
   {
     name: 'VERSEMI_BUILD_ADDON',
-    effect: '1: npm install builds the native addon even where the package brings one for this system',
+    effect:
+      '1: npm install builds the native addon even where the package brings one for this system, as versemi build-addon does',
     values: '`1`',
     default: 'the one of the package is used where it loads',
     readers: ['install'],
@@ -165,14 +166,14 @@ export const environmentTable = [
   },
   {
     name: 'VERSEMI_CUDA',
-    effect: '0: npm install leaves the device cuda out where nvcc is found',
+    effect: '0: a build of the native addon leaves the device cuda out where nvcc is found',
     values: '`0`',
     default: 'built where nvcc is found',
     readers: ['install'],
   },
   {
     name: 'VERSEMI_CUDA_ARCHITECTURES',
-    effect: 'architectures that npm install compiles the device cuda for',
+    effect: 'architectures that a build of the native addon compiles the device cuda for',
     values: '`all`, or a list such as `80-real;90a-real`',
     default: 'that of the GPU found, else 80 with PTX',
     readers: ['install', 'tests'],

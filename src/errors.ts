@@ -40,6 +40,7 @@ export const errorTable = {
   GEOMETRY_MISMATCH: { kind: 'input', title: 'An image and its label do not lie in the same space' },
   DATASET_INVALID: { kind: 'input', title: 'A dataset description is not valid' },
   MODALITY_MISSING: { kind: 'input', title: 'A modality of a case is missing' },
+  SCAN_UNLIKE_DATASETS: { kind: 'input', title: 'No task of the model fits a scan' },
   SPLIT_INVALID: { kind: 'input', title: 'A split is not valid' },
   // plans
   PLAN_INVALID: { kind: 'plan', title: 'A plan is not valid' },
@@ -59,6 +60,15 @@ export const errorTable = {
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
   TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },
+  // the server of `versemi serve`
+  ADDRESS_IN_USE: { kind: 'io', title: 'An address is in use' },
+  REQUEST_INVALID: { kind: 'input', title: 'A request is not valid' },
+  REQUEST_DENIED: { kind: 'input', title: 'A request is not allowed' },
+  REQUEST_TOO_LARGE: { kind: 'input', title: 'A request is too large' },
+  REQUEST_UNKNOWN: { kind: 'input', title: 'The server has nothing under this name' },
+  LABEL_EXISTS: { kind: 'input', title: 'A case has a label already' },
+  NOT_OFFERED: { kind: 'input', title: 'The server does not offer this' },
+  SERVER_BUSY: { kind: 'input', title: 'The server has too much to do' },
   // the caller's signal, Ctrl-C
   ABORTED: { kind: 'interrupted', title: 'The call was aborted' },
   // our own fault

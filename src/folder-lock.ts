@@ -6,7 +6,7 @@ import { hostname } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { z } from 'zod';
+import { z } from '#zod';
 import { patiently, temporaryIn, writeError } from './atomic-file.js';
 import { VersemiError } from './errors.js';
 

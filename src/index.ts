@@ -48,6 +48,7 @@ export {
   type WriteNiftiOptions,
   writeNifti,
 } from './datasets/read-volume.js';
+export { type SavedLabel, type SaveLabelOptions, saveLabel } from './datasets/save-label.js';
 export {
   type ChannelChoice,
   type FindScansOptions,
@@ -59,7 +60,19 @@ export {
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
 export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
+export {
+  type ExportedOnnx,
+  exportOnnx,
+  type OnnxDescription,
+  type OnnxExportOptions,
+  onnxOf,
+} from './exchange/export-onnx.js';
+export { type ImportedWeights, type ImportOptions, importWeights } from './exchange/import-weights.js';
+export { pytorchSafetensors } from './exchange/pytorch-export.js';
+export type { AxisOrder } from './exchange/pytorch-layout.js';
+export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';
 export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
+export { disagreement } from './inference/disagreement.js';
 export {
   type CaseOutcome,
   type EvaluatedCase,
@@ -80,7 +93,18 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export {
+  type FitField,
+  fitFields,
+  type Misfit,
+  misfitText,
+  noTaskFits,
+  type ScanToFit,
+  type TaskFit,
+  taskFits,
+} from './inference/fit.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
+export { type MaskIntensity, maskIntensities } from './inference/measure.js';
 export {
   type PredictOptions,
   type PredictProgress,
@@ -117,6 +141,7 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export { intensityOf, type ScanFacts } from './preprocessing/scan-facts.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
@@ -125,6 +150,7 @@ export { type RunReportOptions, runReport, writeRunReport } from './reports/run-
 export { toCanonical, toStored } from './scans/canonical.js';
 export { MaskVolume } from './scans/mask-volume.js';
 export { type Scan, scanOf, volumeOf } from './scans/scan.js';
+export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
 export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';

@@ -139,6 +139,8 @@ function written(value: unknown, mostCharacters: number, levels: number): string
   if (!isContainer(value)) return String(value);
   if (levels === 0) return '...';
   const inner = (one: unknown) => written(one, mostCharacters, levels - 1);
+  // All entries of a large array of bytes would fill the memory before the first are taken.
+  if (ArrayBuffer.isView(value)) return `${value.byteLength} bytes`;
   if (Array.isArray(value)) return `[${value.slice(0, mostEntries).map(inner).join(',')}]`;
   const entries = Object.entries(value).slice(0, mostEntries);
   return `{${entries.map(([key, one]) => `${inner(key)}:${inner(one)}`).join(',')}}`;

@@ -98,6 +98,8 @@ export class RandomStream {
 
   /** Uniform integer in [0, bound), without bias; 1 <= bound <= 2^32. */
   integer(bound: number): number {
+    // No number is below 0 or below none: the search for one would not end.
+    if (!(bound >= 1 && bound <= 0x100000000)) throw new RangeError(`no integer in [0, ${bound})`);
     const limit = 0x100000000 - (0x100000000 % bound);
     for (;;) {
       const value = this.uint32();

@@ -1,7 +1,11 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
+import { onnxInterface, onnxNetwork } from '../exchange/onnx-network.js';
 import { VersemiNetwork } from '../model/network.js';
 import { RandomStream, streams } from '../random.js';
+import { packageVersion } from '../root.js';
 import { conv3dNormRelu } from '../tfjs/index.js';
 import { batchCase } from './batch.js';
 import { evaluationCase } from './evaluation.js';
@@ -34,19 +38,34 @@ export const benchCases: readonly BenchCase[] = [
   {
     name: 'vnet-forward',
     flops: networkFlops,
-    prepare: ({ patch, runs, peers, chosen: { name, threads } }) => {
+    prepare: async ({ patch, runs, peers, chosen: { name, threads } }) => {
       const { network, image } = setUp(patch);
       const [kind, packageName] = name === 'cpu' ? ['node', 'onnxruntime-node'] : ['web', 'onnxruntime-web'];
+      const folder = await mkdtemp(join(tmpdir(), 'versemi-forward-'));
+      const file = join(folder, 'network.onnx');
+      const exported = onnxNetwork(network.config, await network.values(), {
+        prompts: [0],
+        dtype: 'float32',
+        withoutTransposed: false,
+      });
+      await writeFile(
+        file,
+        exported.graph.model({
+          ...onnxInterface(exported, network.config, [0]),
+          ...{ producer: { name: 'versemi', version: packageVersion() }, description: '', metadata: {} },
+        }),
+      );
       return {
-        peers: [nodePeer(peers, packageName!, 'onnxruntime.mjs', [kind!, threads, runs, patch])],
+        peers: [nodePeer(peers, packageName!, 'onnxruntime.mjs', [kind!, threads, runs, patch, file])],
         run: async () => {
           const logits = tf.tidy(() => network.logits(network.trunk(image), [[0]], 'moving'));
           await logits.data();
           logits.dispose();
         },
-        dispose: () => {
+        dispose: async () => {
           network.dispose();
           image.dispose();
+          await rm(folder, { recursive: true });
         },
       };
     },

@@ -8,6 +8,7 @@ import { parsePlan } from '../config/plan.js';
 import { openDataset } from '../datasets/dataset.js';
 import { caseFacts, openCase } from '../datasets/load-case.js';
 import { writeNifti } from '../datasets/read-volume.js';
+import { onnxOf } from '../exchange/export-onnx.js';
 import { type EvaluatedCase, evaluateCase } from '../inference/evaluate.js';
 import { taskIndices } from '../inference/segmenter.js';
 import { bufferSpecs, type NetworkConfig, networkConfig, parameterSpecs } from '../model/layers.js';
@@ -97,7 +98,9 @@ export const evaluationCase: BenchCase = {
     let found: EvaluatedCase | undefined;
     let voxels = 0;
     const { image, label } = files;
-    const network = { weights, task: tasks[0], patch: [patch, patch, patch], overlap, threads, node: process.execPath };
+    const exported = join(folder, 'model.onnx');
+    await writeFile(exported, onnxOf(model, exported, { tasks: [task] }).parts);
+    const network = { model: exported, patch: [patch, patch, patch], overlap, threads, node: process.execPath };
     const peerSettings = { image, label, labels, spacingMm, out: join(folder, 'peer.nii.gz'), runs, ...network };
     const installed = existsSync(join(peers, 'node_modules', 'onnxruntime-node'));
     return {

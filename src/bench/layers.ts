@@ -6,7 +6,7 @@ import {
   engine,
   type Tensor,
   type Tensor5D,
-} from '@tensorflow/tfjs-core';
+} from '#tfjs';
 import { levelWidth, type NetworkConfig } from '../model/layers.js';
 import { conv3dNormRelu } from '../tfjs/index.js';
 import type { Triple } from '../volume/volume.js';

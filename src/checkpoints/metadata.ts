@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { isVersemiError, VersemiError } from '../errors.js';
 import { parseJson } from '../json-text.js';
@@ -19,6 +19,18 @@ export interface ValidationSummary {
   readonly perTask: Readonly<Record<string, number>>;
 }
 
+/** Weights of another program's network. */
+export interface ModelImport {
+  /** Name of their file, without its folder. */
+  readonly file: string;
+  /** SHA-256 of that file. */
+  readonly sha256: string;
+  /** Program whose names the file has: the released VerSemi, or the V-Net of UA-MT and SSL4MIS. */
+  readonly layout: 'versemi' | 'vnet';
+  /** whole: every parameter; trunk: encoder and decoder alone, so that the model must be trained before it is of use. */
+  readonly parts: 'whole' | 'trunk';
+}
+
 /** How a model came to be. */
 export interface ModelHistory {
   /** Steps trained. */
@@ -35,6 +47,8 @@ export interface ModelProvenance {
   readonly versions: Readonly<Record<string, string>>;
   /** Training data and the terms that they come with. */
   readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
+  /** Weights of another program that became this model; absent where versemi trained it. */
+  readonly imported?: ModelImport;
   /** The model with whose weights the run began; absent where it began at random. */
   readonly initial?: {
     /** Name of its file. */
@@ -73,6 +87,14 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
+  imported: z
+    .object({
+      file: z.string(),
+      sha256: z.string(),
+      layout: z.enum(['versemi', 'vnet']),
+      parts: z.enum(['whole', 'trunk']),
+    })
+    .exactOptional(),
   initial: z
     .object({
       model: z.string(),

@@ -6,6 +6,8 @@ const free = [
   /^datasets\[\d+\]\.path$/,
   /^training\.(workers|recomputedLevels|deviceVolumesMiB|validateEverySteps|checkpointEverySteps)$/,
   /^inference\./,
+  /^datasets\[\d+\]\.scans$/,
+  /^tasks\[\d+\]\.(code|category|color)$/,
 ];
 
 export interface PlanDifference {

@@ -8,9 +8,14 @@ import { VersemiError } from '../errors.js';
 import { parseJson, shown } from '../json-text.js';
 import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from './half.js';
 
-export type SafetensorsDtype = 'F32' | 'F16' | 'BF16';
+const bytesPerElement = { F32: 4, F16: 2, BF16: 2, F64: 8, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 } as const;
 
-const bytesPerElement: Record<SafetensorsDtype, number> = { F32: 4, F16: 2, BF16: 2 };
+export type SafetensorsDtype = keyof typeof bytesPerElement;
+
+/** What the tensors of our own files are. */
+const ownDtypes: readonly SafetensorsDtype[] = ['F32', 'F16', 'BF16'];
+/** What tensors of other programs may be, counters beside the weights included. */
+export const foreignDtypes = Object.keys(bytesPerElement) as readonly SafetensorsDtype[];
 
 /** Longer headers are refused, as by the reference implementation, so that a damaged length cannot exhaust the memory. */
 const headerBytesMaximum = 100_000_000;
@@ -32,7 +37,7 @@ export interface TensorToStore {
   readonly name: string;
   readonly shape: readonly number[];
   readonly data: Float32Array;
-  readonly dtype: SafetensorsDtype;
+  readonly dtype: 'F32' | 'F16' | 'BF16';
 }
 
 const remedy = 'Copy or download the file again, or give another file.';
@@ -44,9 +49,14 @@ function invalid(file: string | undefined, field: string, expected: string, foun
 /**
  * Parses and checks a whole file.
  * @param file name for error sentences
+ * @param dtypes that tensors may have; default: those of our own files
  * @throws VERSEMI_MODEL_INVALID naming the header entry that is truncated, overlapping, oversized or unknown
  */
-export function parseSafetensors(bytes: Uint8Array, file?: string): SafetensorsFile {
+export function parseSafetensors(
+  bytes: Uint8Array,
+  file?: string,
+  dtypes: readonly SafetensorsDtype[] = ownDtypes,
+): SafetensorsFile {
   if (bytes.byteLength < 8) throw invalid(file, 'header length', 'at least 8 bytes', `${bytes.byteLength} bytes`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerBytes = view.getUint32(0, true) + view.getUint32(4, true) * 2 ** 32;
@@ -61,7 +71,7 @@ export function parseSafetensors(bytes: Uint8Array, file?: string): SafetensorsF
   for (const [name, entry] of Object.entries(header)) {
     if (name === '__metadata__') metadata = parseMetadata(entry, file);
     else {
-      const { dtype, shape, begin, end } = parseEntry(name, entry, data.byteLength, file);
+      const { dtype, shape, begin, end } = parseEntry(name, entry, data.byteLength, dtypes, file);
       entries.push({ name, tensor: { dtype, shape, bytes: data.subarray(begin, end) }, begin, end });
     }
   }
@@ -95,11 +105,18 @@ function parseMetadata(entry: unknown, file: string | undefined): Record<string,
   return entry as Record<string, string>;
 }
 
-function parseEntry(name: string, entry: unknown, dataBytes: number, file: string | undefined) {
+function parseEntry(
+  name: string,
+  entry: unknown,
+  dataBytes: number,
+  dtypes: readonly SafetensorsDtype[],
+  file: string | undefined,
+) {
   if (!isRecord(entry)) throw invalid(file, name, 'an object', typeof entry);
-  const { dtype, shape, data_offsets: offsets } = entry;
-  if (dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
-    throw invalid(file, `${name}.dtype`, 'F32, F16 or BF16', shown(dtype));
+  const { shape, data_offsets: offsets } = entry;
+  const dtype = dtypes.find((known) => known === entry.dtype);
+  if (dtype === undefined)
+    throw invalid(file, `${name}.dtype`, dtypes.join(', ').replace(/, (?=[^,]*$)/, ' or '), shown(entry.dtype));
   if (!Array.isArray(shape) || !shape.every(isSize))
     throw invalid(file, `${name}.shape`, 'a list of sizes', shown(shape));
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
@@ -110,7 +127,7 @@ function parseEntry(name: string, entry: unknown, dataBytes: number, file: strin
   const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
   if (bytes !== end - begin)
     throw invalid(file, `${name}.data_offsets`, `${bytes} bytes for ${dtype} [${shape}]`, `${end - begin} bytes`);
-  return { dtype: dtype as SafetensorsDtype, shape: shape as number[], begin, end };
+  return { dtype, shape: shape as number[], begin, end };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
@@ -121,10 +138,15 @@ function isSize(value: unknown): value is number {
   return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
-/** The elements of a tensor as float32: a copy, whatever the alignment of the bytes (hosts are little-endian). */
+/**
+ * The elements of a tensor of floating-point numbers as float32: a copy, whatever the alignment of the bytes (hosts are little-endian).
+ * @throws VERSEMI_INTERNAL for a tensor of whole numbers
+ */
 export function tensorValues({ dtype, bytes }: SafetensorsTensor): Float32Array {
   const copy = new Uint8Array(bytes).buffer; // slice() of a Node Buffer would be a view of the same memory
   if (dtype === 'F32') return new Float32Array(copy);
+  if (dtype === 'F64') return Float32Array.from(new Float64Array(copy));
+  if (dtype !== 'F16' && dtype !== 'BF16') throw new VersemiError('INTERNAL', { field: dtype, found: 'no weights' });
   return fromHalf(new Uint16Array(copy), dtype === 'F16' ? float16Value : bfloat16Value);
 }
 

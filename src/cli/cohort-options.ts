@@ -101,6 +101,17 @@ export async function supervised(options: CohortArguments, terminal: Terminal): 
   return true;
 }
 
+/** @throws VERSEMI_USAGE where an option is given that does in another way what a manifest does */
+export function requireNoManifest({ manifest }: CohortArguments, option: string): void {
+  if (manifest === undefined) return;
+  throw new VersemiError('USAGE', {
+    field: `--manifest and ${option}`,
+    expected: 'one of the two',
+    found: 'both',
+    remedy: `Leave ${option} out: with a manifest, what is there and has not changed is passed over.`,
+  });
+}
+
 /** What there is to do of a cohort, said to the person, with what has failed already. */
 export async function openCohort<T, C extends CohortCase>(
   cases: readonly C[],

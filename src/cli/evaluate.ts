@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import { type LoadedModel, loadModel } from '../checkpoints/files.js';
 import type { CohortCase } from '../cohort/cohort.js';
+import { inputsOfCase } from '../cohort/inputs.js';
 import { fileOfPart, type Part } from '../cohort/parts.js';
 import { writeNifti } from '../datasets/read-volume.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
@@ -34,7 +35,7 @@ export function addEvaluate(program: Command): void {
     .argument('<model>', 'a model file, or the folder of a run')
     .requiredOption(
       '--data <folder...>',
-      "datasets (Decathlon, nnU-Net, HDF5 or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
+      "datasets (Decathlon, nnU-Net, HDF5, DICOM or images with labels), by their own names or as NAME=FOLDER: what the model's plan calls them",
     )
     .option('--dataset <name>', 'the same as --data NAME=FOLDER, for one folder')
     .addOption(
@@ -100,6 +101,8 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
+        for (const { opened } of datasets)
+          for (const text of opened.remarks ?? []) terminal.note(`${opened.name}: ${text}`);
         const all = datasets.flatMap((selected) => selected.cases.map((files) => caseOf(selected.opened, files)));
         const cohort = await openCohort<EvaluatedCase[], EvaluationCase>(all, options, terminal, {
           ...{ command: 'evaluate', device: device.description, what: 'cases' },
@@ -208,10 +211,9 @@ interface EvaluationCase extends CohortCase {
 }
 
 function caseOf({ name, spacingMm, keys, labels, ignoredLabel }: Dataset, files: CaseFiles): EvaluationCase {
-  const { id, image, channels, label } = files;
-  const inputs = [...(channels ?? [image]), ...(label === undefined ? [] : [label])];
-  const settings = [spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null];
-  return { id, dataset: name, key: `${name}/${id}`, inputs, settings };
+  const { id, series } = files;
+  const settings = [spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null, series ?? null];
+  return { id, dataset: name, key: `${name}/${id}`, ...inputsOfCase(files), settings };
 }
 
 /** What one part holds while it writes: the parts of an evaluation share its folder. */

@@ -53,12 +53,19 @@ export function memoryLine(label: string, estimate: MemoryEstimate): string {
 /**
  * The weights that a loaded model computes with.
  * @param chosen on the command line
- * @throws VERSEMI_MODEL_INVALID when the file does not hold them
+ * @throws VERSEMI_MODEL_INVALID when the file does not hold them, or the model is a trunk that was never trained
  */
 export function weightsOf(
-  { file, plan, history, networks }: LoadedModel,
+  { file, plan, history, networks, provenance }: Omit<LoadedModel, 'network'>,
   chosen: NetworkChoice = plan.inference.network,
 ): NonNullable<Evaluation['weights']> {
+  if (provenance.imported?.parts === 'trunk')
+    throw new VersemiError('MODEL_INVALID', {
+      file,
+      expected: 'a trained model',
+      found: `a trunk of ${provenance.imported.file}, whose head is not trained`,
+      remedy: 'Train it first: versemi train PLAN --init MODEL --out RUN.',
+    });
   // A file with one set of weights has those that its plan wants.
   if (networks.includes('ema') || chosen === plan.inference.network) return { step: history.steps, network: chosen };
   throw new VersemiError('MODEL_INVALID', {

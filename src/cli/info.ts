@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { readModel } from '../checkpoints/files.js';
-import type { ModelHistory } from '../checkpoints/metadata.js';
+import type { ModelHistory, ModelImport } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
+import { ranges } from '../inference/fit.js';
 import { seriesHelp, weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, type Terminal } from './terminal.js';
@@ -96,6 +97,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],
+        ...(provenance.imported === undefined ? [] : [['imported', importText(provenance.imported)]]),
         ...licences.map((licence, i) => [i === 0 ? 'data and terms' : '', licence]),
       ]),
       '',
@@ -113,6 +115,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ],
       ),
       '',
+      ...scansOf(plan),
       cases === undefined
         ? 'The model has no record of the cases that it was trained on.'
         : formatTable(
@@ -127,6 +130,22 @@ async function modelInfo(file: string, terminal: Terminal) {
   return { file, tasks, plan, preprocessing, networks, history, provenance, ...(cases === undefined ? {} : { cases }) };
 }
 
+/** What the scans of the datasets were like, where the model records it: what `predict` compares a scan with. */
+function scansOf({ datasets }: ParsedModel['plan']): string[] {
+  const rows = datasets.flatMap(({ name, scans }) => (scans === undefined ? [] : [{ name, ...scans }]));
+  if (rows.length === 0) return ['The model does not record what its scans were like.', ''];
+  const shown = (triples: (typeof rows)[number]['spacingMm']) => (triples === undefined ? '–' : ranges(...triples));
+  return [
+    formatTable(
+      ['scans of', 'number', 'modality', 'spacing (mm)', 'field of view (mm)'],
+      rows.map(({ name, cases, modality, spacingMm, extentMm }) => [
+        ...[name, String(cases), modality ?? '–', shown(spacingMm), shown(extentMm)],
+      ]),
+    ),
+    '',
+  ];
+}
+
 function weightsIn({ plan, networks }: ParsedModel): string {
   // A file with one set of weights has those that its plan wants.
   return (networks.length > 1 ? networks : [plan.inference.network]).map((one) => weightsNames[one]).join(' and ');
@@ -135,6 +154,10 @@ function weightsIn({ plan, networks }: ParsedModel): string {
 function stepOf({ plan, history }: ParsedModel): string {
   const all = totalSteps(plan.training);
   return history.steps === all ? `step ${all}, the last of the run` : `step ${history.steps} of ${all}`;
+}
+
+function importText({ file, parts }: ModelImport): string {
+  return parts === 'whole' ? `all weights of ${file}` : `encoder and decoder of ${file}; the head is not trained`;
 }
 
 /** What the weights in the file reached, and whether another step of the run was better. */

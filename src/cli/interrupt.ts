@@ -52,11 +52,12 @@ export function pipeClosed(): void {
 
 // Without a listener Node opens its debugger, to everybody on the machine. (--disable-sigusr1 is unknown to older versions.)
 process.on('SIGUSR1', () => ask('SIGUSR1'));
-// Before that line, while Node itself starts, nobody can listen: a signal of that time has opened it, or is about to.
-// (Some builds of Node have no debugger at all.)
+// Before that line, while Node itself starts, nobody can listen: a signal of that time opens the debugger, at once or when a thread
+// of Node comes to it, which takes a while on a busy machine. (Where the debugger's port is taken, Node tells standard error that
+// it did not open, and this program nothing: that signal is lost. Some builds of Node have no debugger at all.)
 const inspector = process.features.inspector ? await import('node:inspector') : undefined;
 // Whoever asks Node for the debugger, or for a program that opens it (as editors do), keeps it.
-const asked = /--inspect|--require|--import|(^|\s)-r\b/;
+const asked = /--inspect(-brk|-wait)?(=|\s|$)|--require|--import|(^|\s)-r\b/;
 if (![...process.execArgv, environment('NODE_OPTIONS') ?? ''].some((option) => asked.test(option))) {
   const shut = () => {
     if (inspector?.url() === undefined) return;
@@ -65,7 +66,7 @@ if (![...process.execArgv, environment('NODE_OPTIONS') ?? ''].some((option) => a
   };
   shut();
   setImmediate(shut);
-  setTimeout(shut, 100).unref();
+  setInterval(shut, 100).unref();
 }
 // A file larger than `ulimit -f` is then a failed write, not the end of the process.
 process.on('SIGXFSZ', () => {});

@@ -18,11 +18,15 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   evaluate: async () => (await import('./evaluate.js')).addEvaluate,
   predict: async () => (await import('./predict.js')).addPredict,
   merge: async () => (await import('./merge.js')).addMerge,
+  serve: async () => (await import('./serve.js')).addServe,
   compare: async () => (await import('./compare.js')).addCompare,
   report: async () => (await import('./report.js')).addReport,
+  export: async () => (await import('./export.js')).addExport,
+  import: async () => (await import('./import.js')).addImport,
   info: async () => (await import('./info.js')).addInfo,
   selftest: async () => (await import('./selftest.js')).addSelftest,
   bench: async () => (await import('./bench.js')).addBench,
+  'build-addon': async () => (await import('./build-addon.js')).addBuildAddon,
 };
 
 const program = new Command('versemi')
@@ -64,9 +68,29 @@ for (const name of needed) (await commands[name]!())(program);
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
 
+/** What a person sees who types nothing but the name of the program. */
+const firstSteps = `versemi segments 3-D scans, and trains the networks that do.
+
+Segment scans in a page that opens in your browser; no scan leaves the machine:
+  $ versemi serve model.safetensors --open
+
+The same from the command line, from NIfTI, NRRD, MetaImage or DICOM:
+  $ versemi predict model.safetensors scan.nii.gz --out out
+
+Train a network of your own on folders of scans, a few of them labelled:
+  $ versemi plan data/spleen data/atrium --out plan.json
+  $ versemi train plan.json --out runs/first
+
+Look at a file first:            versemi info FILE
+All commands and options:        versemi --help, versemi COMMAND --help
+`;
+
 watchStreams();
 try {
-  await program.parseAsync();
+  if (process.argv.length <= 2) {
+    process.stderr.write(firstSteps);
+    process.exitCode = exitCodes.usage;
+  } else await program.parseAsync();
   await assertPrinted();
 } catch (error) {
   process.exitCode = report(error);

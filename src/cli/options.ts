@@ -38,6 +38,13 @@ export const shared = {
     ).argParser(keys),
   filesOutside: () =>
     new Option('--files-outside', 'dataset.json may name files outside of its folder (absolute paths, ../)'),
+  axes: () =>
+    new Option(
+      '--axes <order>',
+      'order of the spatial axes that the PyTorch network sees: xyz as arrays of h5py and nibabel, zyx as those of SimpleITK',
+    )
+      .choices(['xyz', 'zyx'])
+      .default('xyz'),
   json: () => new Option('--json', 'print the result as JSON'),
   quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
 } as const;

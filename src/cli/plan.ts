@@ -14,7 +14,7 @@ export function addPlan(program: Command): void {
   const command = program
     .command('plan')
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
-    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images)')
+    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM)')
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
@@ -23,6 +23,12 @@ export function addPlan(program: Command): void {
       new Option('--validation <n>', 'labelled cases per dataset set apart for choosing a model')
         .argParser(wholeNumber)
         .default(0),
+    )
+    .addOption(
+      new Option(
+        '--folds <n>',
+        'cross-validation: deal the labelled cases into folds, see versemi train --fold',
+      ).argParser(wholeNumber),
     )
     .addOption(
       new Option(
@@ -57,6 +63,7 @@ Examples:
   $ versemi plan data/spleen data/atrium --out plan.json
   $ versemi plan data/spleen --labeled labeled10 --validation 4 --minutes 30
   $ versemi plan data/atrium --method ua-mt --out ua-mt.json
+  $ versemi plan data/atrium --folds 5
   $ versemi plan --fields
 
 Only the labels of the labelled cases are looked at.`,
@@ -78,7 +85,15 @@ Only the labels of the labelled cases are looked at.`,
         remedy: 'Choose another --out, or overwrite it with --force.',
       });
     }
-    const split = { labeled: options.labeled, validation: options.validation };
+    const { labeled, validation, folds } = options;
+    if (folds !== undefined && (folds < 2 || validation > 0))
+      throw new VersemiError('USAGE', {
+        field: '--folds',
+        expected: 'two folds or more, without --validation',
+        found: folds < 2 ? String(folds) : `--validation ${validation}`,
+        remedy: 'The cases of one fold are the validation cases of the others.',
+      });
+    const split = { labeled, validation, ...(folds === undefined ? {} : { fold: [0, folds] as [number, number] }) };
     const fingerprint = await fingerprintDatasets(
       folders.map((path) => ({
         path: resolve(path),
@@ -116,6 +131,7 @@ Only the labels of the labelled cases are looked at.`,
       unlabeled: dataset.unlabeledCases,
       validation: dataset.validationCases,
       leftOut: dataset.leftOut,
+      ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     }));
     terminal.printJson({ file: options.out, plan, datasets, explanations });
   });

@@ -1,17 +1,20 @@
 import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type PlacedSeries, placeSeries } from '../datasets/dicom/read-series.js';
+import type { Plan } from '../config/plan.js';
+import type { LabelledMask } from '../datasets/dicom/derived.js';
+import type { PlacedSeries } from '../datasets/dicom/placed.js';
 import { encodeSegmentation } from '../datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../datasets/dicom/write-structures.js';
 import { writeNrrd } from '../datasets/nrrd-file.js';
-import { isDicomPath, writeNifti } from '../datasets/read-volume.js';
+import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
 import type { TaskPrediction } from '../inference/predict.js';
 import { palette } from '../reports/plots.js';
 import { packageVersion } from '../root.js';
 import type { Triple } from '../volume/volume.js';
+import type { Source } from './predict-scans.js';
 
 /** What masks are written as: a file per task, or a DICOM object with all tasks of a scan. */
 export const maskFormats = ['nifti', 'nrrd', 'seg', 'rtstruct'] as const;
@@ -55,13 +58,12 @@ export async function writeTask(file: string, format: MaskFormat, { mask }: Task
  * @returns undefined where no DICOM object is asked for
  * @throws VERSEMI_FORMAT_UNSUPPORTED when the scan is no DICOM series
  */
-export async function seriesFor(
+export function seriesFor(
   formats: readonly MaskFormat[],
-  file: string,
-  series: string | undefined,
-): Promise<PlacedSeries | undefined> {
+  { file, options: { placed } }: Source,
+): PlacedSeries | undefined {
   if (formats.every(isPerTask)) return undefined;
-  if (await isDicomPath(file)) return placeSeries(file, series);
+  if (placed !== undefined) return placed;
   throw new VersemiError('FORMAT_UNSUPPORTED', {
     file,
     field: '--format',
@@ -83,10 +85,10 @@ export async function writeObjects(
   source: PlacedSeries,
   predictions: readonly TaskPrediction[],
   place: { readonly folder: string; readonly id: string },
-  { model, deidentify, remark }: { model: string; deidentify: boolean; remark: (text: string) => void },
+  { plan, deidentify, remark }: { plan: Plan; deidentify: boolean; remark: (text: string) => void },
 ): Promise<WrittenObject[]> {
-  const masks = predictions.map(({ task, mask }, i) => ({ name: task, data: mask.data, colour: colourOf(i) }));
-  const options = { model, version: packageVersion(), deidentify };
+  const masks = predictions.map(({ task, mask }) => ({ name: task, data: mask.data, ...identityOf(plan, task) }));
+  const options = { model: plan.name, version: packageVersion(), deidentify };
   const written: WrittenObject[] = [];
   for (const format of formats.filter((each) => !isPerTask(each))) {
     const output = objectFile(place.folder, place.id, format);
@@ -106,7 +108,15 @@ export async function writeObjects(
   return written;
 }
 
-function colourOf(index: number): Triple {
-  const hex = palette[index % palette.length]!;
-  return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)) as unknown as Triple;
+/** What a plan says of a task to other programs; without a colour its place in the plan decides, whatever else is predicted. */
+function identityOf(plan: Plan, name: string): Pick<LabelledMask, 'colour' | 'code' | 'category'> {
+  const found = plan.tasks.findIndex((task) => task.name === name);
+  const place = found < 0 ? plan.tasks.length : found;
+  const { color, code, category } = plan.tasks[found] ?? {};
+  const hex = color ?? palette[place % palette.length]!;
+  return {
+    colour: [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)) as unknown as Triple,
+    ...(code === undefined ? {} : { code }),
+    ...(category === undefined ? {} : { category }),
+  };
 }

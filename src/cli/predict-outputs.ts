@@ -7,7 +7,9 @@ import type { ScanFiles } from '../datasets/scan-files.js';
 import type { LeftOut } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
+import type { TaskFit } from '../inference/fit.js';
 import { labelMaps, paintedTasks, requireValues } from '../inference/label-map.js';
+import type { MaskIntensity } from '../inference/measure.js';
 import type { TaskPrediction } from '../inference/predict.js';
 import { syntheticTaskName } from '../inference/segmenter.js';
 import { isPerTask, type MaskFormat, objectFile, taskFile } from './predict-formats.js';
@@ -65,10 +67,12 @@ export function datasetsOfMaps(plan: Plan, tasks: readonly string[]): string[] {
   return datasets;
 }
 
-/** A mask, and the file that was segmented. */
+/** A mask, the file that was segmented, and how alike it is to what the task was trained on. */
 export interface MadeMask {
   readonly input: string;
   readonly prediction: TaskPrediction;
+  readonly intensity: MaskIntensity | null;
+  readonly fit: TaskFit;
 }
 
 /** A label map that was written. */
@@ -180,7 +184,7 @@ export function requireOwnOutputs(scans: readonly ScanFiles[], names: OutputName
 }
 
 /** Path without links, also of a file that is not there yet. */
-function place(file: string): string {
+export function place(file: string): string {
   const path = resolve(file);
   if (existsSync(path)) return realpathSync(path);
   const folder = dirname(path);

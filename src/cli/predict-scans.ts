@@ -1,6 +1,6 @@
 import { isHdf5 } from '../datasets/case-files.js';
 import { scanFacts } from '../datasets/load-case.js';
-import type { ReadVolumeOptions } from '../datasets/read-volume.js';
+import { type ReadVolumeOptions, seriesOf } from '../datasets/read-volume.js';
 import { type ChannelChoice, type ScanFiles, scanSource } from '../datasets/scan-files.js';
 import type { LeftOut } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
@@ -54,6 +54,9 @@ export async function sourcesOf(
     return { file, options: { ...options, ...hdf5, ...dicom }, tasks: ofGroup };
   });
   const { file, options } = sources[0]!;
+  // A DICOM series is one volume; its headers are read here, once for everything that asks for them.
+  const placed = await seriesOf(file, options);
+  if (placed !== undefined) return [{ file, options: { ...options, placed }, tasks }];
   const several = sources.length > 1 && sources.every((source) => source.file === file);
   if (isHdf5(file) || (!several && options.channelOfSeveral === undefined))
     return several ? [{ file, options, tasks }] : sources;

@@ -3,13 +3,28 @@ import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
 import type { CohortCase } from '../cohort/cohort.js';
-import type { PlacedSeries } from '../datasets/dicom/read-series.js';
-import { openScan, scanFacts } from '../datasets/load-case.js';
+import { seriesFiles } from '../cohort/inputs.js';
+import { fileOfPart } from '../cohort/parts.js';
+import type { PlacedSeries } from '../datasets/dicom/placed.js';
+import { openScan } from '../datasets/load-case.js';
+import type { ImageFacts } from '../datasets/read-volume.js';
 import { findScans, type ScanFiles } from '../datasets/scan-files.js';
+import { noTaskFits, type TaskFit } from '../inference/fit.js';
+import { maskIntensities } from '../inference/measure.js';
 import { estimateMemory } from '../inference/memory.js';
-import { type PredictProgress, predictVolume, type TaskPrediction } from '../inference/predict.js';
-import { inferenceSettings, type Segmenter, syntheticTaskName, taskIndices, taskName } from '../inference/segmenter.js';
-import { addCohort, cohortLine, modelHash, openCohort, supervised, tellEarlierFailures } from './cohort-options.js';
+import { type PredictProgress, predictVolume } from '../inference/predict.js';
+import { inferenceSettings, type Segmenter, syntheticTaskName, taskName } from '../inference/segmenter.js';
+import type { TaskVolume } from '../reports/volumes.js';
+import {
+  addCohort,
+  cohortLine,
+  modelHash,
+  openCohort,
+  partOf,
+  requireNoManifest,
+  supervised,
+  tellEarlierFailures,
+} from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import {
@@ -22,6 +37,7 @@ import {
 } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveTriple } from './options.js';
+import { askedTasks, fitLines, type JudgedSource, judgeSource, unrecordedLine } from './predict-fit.js';
 import {
   formatList,
   isPerTask,
@@ -44,6 +60,7 @@ import {
   writeLabelMaps,
 } from './predict-outputs.js';
 import { leftOutLines, remarksOn, requireSpacingUsed, sourcesOf } from './predict-scans.js';
+import { requireOwnTables, volumeRow, volumesFile, writeVolumes } from './predict-volumes.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
 
 export function addPredict(program: Command): void {
@@ -51,12 +68,16 @@ export function addPredict(program: Command): void {
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
     .argument('<model>', 'a model file, or the folder of a run')
-    .argument('<input...>', 'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images)')
+    .argument(
+      '<input...>',
+      'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images, DICOM)',
+    )
     .requiredOption('--out <folder>', 'where the masks go: NAME_TASK.nii.gz, or as --format says')
     .addOption(
-      new Option('--task <names>', 'only these tasks, comma-separated (default: all that the model knows)').argParser(
-        list,
-      ),
+      new Option(
+        '--task <names>',
+        'only these tasks, comma-separated; all: every task (default: those whose training data the scan is like)',
+      ).argParser(list),
     )
     .addOption(
       new Option(
@@ -68,6 +89,12 @@ export function addPredict(program: Command): void {
     )
     .option('--deidentify', 'DICOM objects: leave names, numbers and dates of the patient out (UIDs stay)')
     .option('--label-map', 'write a label map too, per dataset of the model: NAME_DATASET-labels.nii.gz and .json')
+    .addOption(
+      new Option(
+        '--volumes <file>',
+        'write voxels, ml and intensities per scan and task to FILE.csv or FILE.json; for both, give it twice',
+      ).argParser(volumesFile),
+    )
     .addOption(
       new Option(
         '--channel <which>',
@@ -88,6 +115,7 @@ export function addPredict(program: Command): void {
 Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
+  $ versemi predict model.safetensors scans/ --out out --task all --volumes out/volumes.csv
   $ versemi predict model.safetensors data/Task01_BrainTumour --out out --channel FLAIR --label-map
   $ versemi predict model.safetensors study/ --out out --series "thin slices" --format seg,rtstruct
   $ versemi predict model.safetensors case.h5 --out out --spacing 0.625 --keys img,mask
@@ -96,6 +124,9 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
   $ versemi predict model.safetensors cohort/ --out out --manifest out/manifest.jsonl --part 3/8 --timeout 600
+
+A scan is compared with those of each task's dataset: modality, spacing, field of view and, where their scale counts,
+intensities. Tasks that it is unlike are passed over and named; a task that --task names is predicted all the same.
 
 A scan that cannot be read or segmented does not end the others: what failed is listed at the end, and the exit code is 3.
 Names lose the number of a modality: ID_0000.nii.gz gives ID_TASK.nii.gz. Hidden files are passed over.
@@ -113,9 +144,12 @@ twice; the masks are the same, bit for bit.`,
     ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
+    if (options.skipExisting) requireNoManifest(options, '--skip-existing');
     if (await supervised(options, terminal)) return;
     const { filesOutside, eachFile, out: folder } = options;
-    const found = await findScans(inputs, { keys: options.keys, filesOutside, eachFile, except: folder });
+    const found = await findScans(inputs, {
+      ...{ keys: options.keys, filesOutside, eachFile, except: folder, series: options.series },
+    });
     const { device, settings } = await chooseDevice(options, terminal);
     const model = await loadModel(
       modelFileOf(modelFile),
@@ -123,7 +157,7 @@ twice; the masks are the same, bit for bit.`,
     );
     try {
       weightsOf(model, options.weights);
-      const tasks = taskIndices(model, options.task); // an unknown task is an error before the first scan is read
+      const { indices: tasks, forced } = askedTasks(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
       const inference = inferenceArguments(options);
       const outputs: OutputNames = {
@@ -134,8 +168,14 @@ twice; the masks are the same, bit for bit.`,
       };
       const { scans, leftOut } = await withoutEarlierOutputs(found.scans, everyOutput(model, folder));
       requireOwnOutputs(scans, outputs);
+      const tables: string[] = (options.volumes ?? []).map((file: string) => fileOfPart(file, partOf(options)));
+      requireOwnTables(tables, scans, outputs, options.skipExisting === true);
       requireSpacingUsed(scans, options.spacing);
-      const remarks = [...leftOutLines([...found.leftOut, ...leftOut]), ...remarksOn(scans, options)];
+      const remarks = [
+        ...leftOutLines([...found.leftOut, ...leftOut]),
+        ...remarksOn(scans, options),
+        ...unrecordedLine(model, tasks),
+      ];
       for (const text of remarks) terminal.note(text);
       const remark = (text: string) => {
         remarks.push(text);
@@ -144,11 +184,8 @@ twice; the masks are the same, bit for bit.`,
       const cohort = await openCohort<ScanResult, ScanFiles & CohortCase>(scans.map(caseOfScan), options, terminal, {
         ...{ command: 'predict', device: device.description, what: 'scans' },
         settings: [
-          await modelHash(options, model.file),
-          outputs,
-          inferenceSettings(model, inference),
-          ...settingsOf(options),
-          settings,
+          ...[await modelHash(options, model.file), outputs, forced, inferenceSettings(model, inference)],
+          ...[settingsOf(options), settings],
         ],
       });
       const todo = options.skipExisting
@@ -159,41 +196,55 @@ twice; the masks are the same, bit for bit.`,
 
       const processBytes = process.memoryUsage().rss;
       const results = new Map(cohort.done);
+      const passedOver: PassedOver[] = [...cohort.done.values()].flatMap((result) => result.passedOver);
       const failures = new Failures(todo.length + cohort.done.size + cohort.failed.length);
       tellEarlierFailures(cohort, failures);
+      let whole = false;
       try {
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const [index, scan] of todo.entries()) {
             const started = performance.now();
-            const name = scan.modalityFiles === undefined ? basename(scan.image) : scan.id;
+            const isFile = scan.modalityFiles === undefined && scan.series === undefined;
+            const name = isFile ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
-            const result = await failures.guard(scan.image, () =>
-              cohort.attempt(scan, async () => {
-                const made = await writeScan(scan, await predictScan(scan, label, started, signal));
-                return { result: made, outputs: filesOf(made) };
-              }),
+            const passedBefore = passedOver.length;
+            const result = await failures.guard(
+              scan.series === undefined ? scan.image : `${scan.image} (${scan.id})`,
+              () =>
+                cohort.attempt(scan, async () => {
+                  passedOver.length = passedBefore;
+                  const written = await writeScan(scan, await predictScan(scan, label, started, signal));
+                  const made: ScanResult = { ...written, passedOver: passedOver.slice(passedBefore) };
+                  return { result: made, outputs: filesOf(made) };
+                }),
             );
             if (result !== undefined) results.set(scan.id, result);
-            terminal.note(
-              `${label}: ${result === undefined ? 'failed' : formatDuration((performance.now() - started) / 1000)}`,
-            );
+            const took = formatDuration((performance.now() - started) / 1000);
+            const said = result === undefined ? 'failed' : result.predictions.length === 0 ? 'done before' : took;
+            terminal.note(`${label}: ${said}`);
           }
         });
+        whole = true;
       } finally {
         // Also when a full disk or Ctrl-C ends the call: what was written is told, in the order of the scans.
         const told = scans.flatMap(({ id }) => results.get(id) ?? []);
         const rows = told.flatMap(({ predictions }) => predictions);
+        const volumes = told.flatMap((result) => result.volumes);
         const maps = told.flatMap(({ labelMaps }) => labelMaps);
         const objects = told.flatMap((result) => result.objects);
-        if (rows.length > 0 || failures.list.length > 0 || todo.length === 0) {
+        if (whole || rows.length > 0 || failures.list.length > 0) {
+          // A table of an earlier call stays where there is nothing to put in its place.
+          const written = volumes.length > 0 ? tables : [];
+          await writeVolumes(written, volumes);
           // Of a cohort the manifest is the list.
           if (options.manifest !== undefined) terminal.print(cohortLine(results.size, failures, options));
           else {
             if (rows.length > 0) terminal.print(maskTable(rows));
             for (const { output } of [...maps, ...objects]) terminal.print(output);
           }
+          for (const file of written) terminal.print(file);
           terminal.printJson({
-            ...{ model: modelFile, device: device.description, settings, predictions: rows },
+            ...{ model: modelFile, device: device.description, settings, predictions: rows, passedOver },
             ...(options.labelMap ? { labelMaps: maps } : {}),
             ...(objects.length > 0 ? { objects } : {}),
             ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },
@@ -203,60 +254,86 @@ twice; the masks are the same, bit for bit.`,
       failures.tell('scans');
 
       async function writeScan(scan: ScanFiles, { made, series }: Awaited<ReturnType<typeof predictScan>>) {
-        const result: ScanResult = { predictions: [], labelMaps: [], objects: [] };
+        const result = { predictions: [] as Row[], volumes: [] as TaskVolume[] };
+        let [objects, labelMaps]: [WrittenObject[], WrittenMap[]] = [[], []];
+        if (made.length === 0) return { ...result, objects, labelMaps };
         const perTask = outputs.formats.filter(isPerTask);
-        for (const { input, prediction } of made) {
+        for (const one of made) {
           for (const format of perTask) {
-            const output = taskFile(folder, scan.id, prediction.task, format);
-            await writeTask(output, format, prediction);
-            result.predictions.push(describe(input, output, prediction));
+            const output = taskFile(folder, scan.id, one.prediction.task, format);
+            await writeTask(output, format, one.prediction);
+            result.predictions.push(describe(one, output));
           }
         }
         if (series !== undefined) {
           const predictions = made.map(({ prediction }) => prediction);
-          const how = { model: model.plan.name, deidentify: options.deidentify === true, remark };
-          const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
-          result.objects.push(...written);
-          if (perTask.length === 0)
-            for (const { input, prediction } of made)
-              result.predictions.push(describe(input, written[0]?.output, prediction));
+          const how = { plan: model.plan, deidentify: options.deidentify === true, remark };
+          objects = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
+          if (perTask.length === 0) result.predictions.push(...made.map((one) => describe(one, objects[0]?.output)));
         }
         if (options.labelMap) {
-          const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
-          result.labelMaps.push(...written);
-          for (const { output, contestedVoxels } of written)
+          labelMaps = await writeLabelMaps(model.plan, made, outputs, scan.id);
+          for (const { output, contestedVoxels } of labelMaps)
             if (contestedVoxels > 0)
               remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
         }
-        return result;
+        for (const { input, prediction, intensity } of made)
+          result.volumes.push(volumeRow(scan.id, input, prediction, intensity));
+        return { ...result, objects, labelMaps };
       }
 
       async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
-        const made: MadeMask[] = [];
         let series: PlacedSeries | undefined;
-        for (const source of await sourcesOf(model, scan, tasks, options, remark)) {
-          series = await seriesFor(outputs.formats, source.file, options.series);
+        const judged: (JudgedSource & { readonly strips: number })[] = [];
+        const sources = await sourcesOf(model, scan, tasks, options, remark);
+        for (const source of sources) {
+          series = seriesFor(outputs.formats, source);
           let strips = 1;
-          if (options.maxMemory !== undefined) {
+          const estimate = (facts: ImageFacts, left: readonly number[]) => {
+            if (options.maxMemory === undefined) return;
             const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
-            const estimate = estimateMemory(model, await scanFacts(source.file, source.options), source.tasks, memory);
-            terminal.note(memoryLine(label, estimate));
-            strips = estimate.strips;
-          }
-          const predictions = await predictVolume(
-            model,
-            await openScan(source.file, { ...source.options, onNotice: remark }),
-            {
-              ...inference,
-              tasks: source.tasks.map((index) => taskName(model, index)),
-              strips,
-              signal,
-              onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
-            },
-          );
-          made.push(...predictions.map((prediction) => ({ input: source.file, prediction })));
+            const estimated = estimateMemory(model, facts, left, memory);
+            terminal.note(memoryLine(label, estimated));
+            strips = estimated.strips;
+          };
+          const { scan: read, ...one } = await judgeSource(model, source, forced, estimate, remark);
+          // Of several volumes one is in memory at a time.
+          judged.push({ ...one, ...(read === undefined || sources.length > 1 ? {} : { scan: read }), strips });
+        }
+        const fits = judged.flatMap((one) => one.fits);
+        for (const { source, fits: ofSource } of forced ? [] : judged)
+          for (const { task, dataset, misfits } of ofSource)
+            if (misfits.length > 0) passedOver.push({ input: source.file, task, dataset, misfits });
+        const kept = judged.flatMap((one) => one.tasks.map((index) => taskName(model, index)));
+        if (kept.length === 0) throw noTaskFits(scan.image, fits);
+        for (const line of fitLines(label, fits, forced)) remark(line);
+        const made: MadeMask[] = [];
+        if (options.skipExisting && outputsOf(outputsFor(kept), scan.id).every((file) => existsSync(file)))
+          return { made, series };
+        for (const { source, tasks: ofSource, strips, scan: read } of judged) {
+          if (ofSource.length === 0) continue;
+          const image = read ?? (await openScan(source.file, source.options));
+          const predictions = await predictVolume(model, image, {
+            ...inference,
+            tasks: ofSource.map((index) => taskName(model, index)),
+            strips,
+            signal,
+            onProgress: (progress) => terminal.status(statusLine(label, progress, started)),
+          });
+          const intensities = maskIntensities(image, predictions);
+          for (const [i, prediction] of predictions.entries())
+            made.push({
+              ...{ input: source.file, prediction, intensity: intensities[i]! },
+              fit: fits.find(({ task }) => task === prediction.task)!,
+            });
         }
         return { made, series };
+      }
+
+      /** The outputs of a scan of which not all tasks are predicted. */
+      function outputsFor(names: readonly string[]): OutputNames {
+        const labelMaps = options.labelMap ? datasetsOfMaps(model.plan, names) : [];
+        return { ...outputs, tasks: names, labelMaps };
       }
     } finally {
       model.network.dispose();
@@ -274,11 +351,16 @@ function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
   };
 }
 
+type Row = ReturnType<typeof describe>;
+type PassedOver = { readonly input: string } & Omit<TaskFit, 'unchecked'>;
+
 /** What is told of a scan. */
 interface ScanResult {
-  readonly predictions: ReturnType<typeof describe>[];
-  readonly labelMaps: WrittenMap[];
-  readonly objects: WrittenObject[];
+  readonly predictions: readonly Row[];
+  readonly volumes: readonly TaskVolume[];
+  readonly passedOver: readonly PassedOver[];
+  readonly labelMaps: readonly WrittenMap[];
+  readonly objects: readonly WrittenObject[];
 }
 
 /** Every file that was written of a scan. */
@@ -289,9 +371,15 @@ function filesOf({ predictions, labelMaps, objects }: ScanResult): string[] {
 }
 
 function caseOfScan(scan: ScanFiles): ScanFiles & CohortCase {
-  const { id, image, modalityFiles, modalities, spacingMm } = scan;
+  const { id, image, modalityFiles, modalities, spacingMm, series } = scan;
   const inputs = [...(modalityFiles?.values() ?? [image])];
-  return { ...scan, key: id, inputs, settings: [modalities ?? null, spacingMm ?? null] };
+  return {
+    ...scan,
+    ...seriesFiles(series),
+    key: id,
+    inputs,
+    settings: [modalities ?? null, spacingMm ?? null, series ?? null],
+  };
 }
 
 /** Options that decide what is read and written. */
@@ -300,15 +388,20 @@ function settingsOf(options: Record<string, unknown>): unknown[] {
   return names.map((name) => options[name] ?? null);
 }
 
-function maskTable(rows: readonly ReturnType<typeof describe>[]): string {
+function maskTable(rows: readonly Row[]): string {
   return formatTable(
-    ['mask', 'task', 'voxels', 'volume (ml)'],
-    rows.map((row) => [row.output ?? '–', row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)]),
+    ['mask', 'task', 'voxels', 'volume (ml)', 'mean intensity'],
+    rows.map((row) => [
+      ...[row.output ?? '–', row.task, String(row.foregroundVoxels), row.volumeMl.toFixed(2)],
+      row.intensity === null ? '–' : String(Number(row.intensity.mean.toPrecision(4))),
+    ]),
   );
 }
 
-function describe(input: string, output: string | undefined, { task, foregroundVoxels, volumeMl }: TaskPrediction) {
-  return { input, output, task, foregroundVoxels, volumeMl };
+function describe({ input, prediction, intensity, fit }: MadeMask, output: string | undefined) {
+  const { task, foregroundVoxels, volumeMl } = prediction;
+  const { misfits, unchecked } = fit;
+  return { input, output, task, foregroundVoxels, volumeMl, intensity, misfits, unchecked };
 }
 
 function statusLine(

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import type { Cohort, CohortCase } from '../cohort/cohort.js';
+import { inputsOfCase } from '../cohort/inputs.js';
 import { readPlan } from '../config/read-plan.js';
 import { throwIfAborted } from '../errors.js';
 import {
@@ -71,6 +72,7 @@ other; several parts on one machine make several at a time.`,
           if (result !== undefined) results.set(key, result);
           return made;
         },
+        onRemark: (text) => terminal.note(text),
         signal,
       });
       for await (const { case: one, index, total } of events)
@@ -112,11 +114,10 @@ interface PlanCase extends PlannedCase, CohortCase {}
 
 function caseOfPlan({ role, job }: PlannedCase): PlanCase {
   const { dataset, name, files, channel, settings } = job;
-  const inputs = [...(files.channels ?? [files.image]), ...(files.label === undefined ? [] : [files.label])];
   const { spacingMm, keys, labels, ignoredLabel } = dataset;
   return {
-    ...{ role, job, inputs, key: `${name}/${files.id}` },
-    settings: [channel, settings, spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null],
+    ...{ role, job, key: `${name}/${files.id}`, ...inputsOfCase(files) },
+    settings: [channel, settings, spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null, files.series ?? null],
   };
 }
 

@@ -35,6 +35,11 @@ export function addTrain(program: Command): void {
         "steps of the whole run instead of the plan's; with --resume also those of a run that has ended, which then goes on",
       ).argParser(positiveInteger),
     )
+    .addOption(
+      new Option('--fold <n>', 'of a plan with folds (versemi plan --folds): the one for validation, from 0').argParser(
+        wholeNumber,
+      ),
+    )
     .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
     .addOption(
       new Option('--every <n>', 'without a terminal: print a line every n steps')
@@ -50,6 +55,7 @@ Examples:
   $ versemi train plan.json --out runs/first --resume --steps 40000
   $ versemi train plan.json --out runs/baseline --mode supervised
   $ versemi train new-tasks.json --init runs/first --out runs/tuned
+  $ versemi train plan.json --fold 0 --out runs/fold-0
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
@@ -70,6 +76,7 @@ killed: on another host or in another container it is watched for a minute wheth
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
+      if (options.fold !== undefined) setFold(plan, options.fold);
       if (options.steps !== undefined) setSteps(plan, options.steps);
       await interruptible(terminal, 'Finishing the step and writing a checkpoint', async (signal) => {
         const events = train(plan, {
@@ -110,6 +117,20 @@ function setSteps({ training }: Plan, steps: number): void {
       remedy: 'Ask for more steps, or make the first stage of the plan shorter (training.stage1Steps).',
     });
   training[last] = steps - first;
+}
+
+/** @throws VERSEMI_USAGE where a dataset of the plan has no such fold */
+function setFold({ datasets }: Plan, index: number): void {
+  for (const { name, split } of datasets) {
+    if (split.fold === undefined || index >= split.fold[1])
+      throw new VersemiError('USAGE', {
+        field: '--fold',
+        expected: split.fold === undefined ? `a plan with folds of "${name}"` : `0 to ${split.fold[1] - 1}`,
+        found: String(index),
+        remedy: 'Make the plan with versemi plan --folds, or set datasets[].split.fold in it.',
+      });
+    split.fold = [index, split.fold[1]];
+  }
 }
 
 /** Shows events: a bar on a terminal, else a line every `every` steps. */

@@ -17,10 +17,14 @@ import { forgetPeakMemory, peakMemoryBytes } from './peak-memory.js';
 import { failedLine } from './supervise.js';
 import { startAnewCode, type WorkerLink, workerLink } from './worker-link.js';
 
-/** A case of a cohort: its name, unlike that of every other, and the files and folders that are read of it, the image first. */
+/** A case of a cohort. */
 export interface CohortCase {
+  /** Its name, unlike that of every other. */
   readonly key: string;
+  /** What a person knows it by, the image first: files, and folders or zip files of DICOM images. */
   readonly inputs: readonly string[];
+  /** The files that are read, where they are not all that `inputs` hold: one series of a folder of several. */
+  readonly files?: readonly string[];
   /** What decides, of this case alone, what is computed: plain data. */
   readonly settings?: unknown;
 }
@@ -109,7 +113,7 @@ export class Cohort<T, C extends CohortCase> {
       const now = last?.run === link.run;
       if (
         last?.state === 'done' &&
-        (now || (resume && (await isUnchanged(last, settingsHash(options, one), one.inputs))))
+        (now || (resume && (await isUnchanged(last, settingsHash(options, one), filesOf(one)))))
       ) {
         done.set(one.key, last.result as T);
         continue;
@@ -156,8 +160,8 @@ export class Cohort<T, C extends CohortCase> {
     try {
       forgetPeakMemory();
       // Looked at before it is read: what changes later is then seen by the next run.
-      const state = await inputState(one.inputs);
-      const sha256 = await inputHash(one.inputs);
+      const state = await inputState(filesOf(one));
+      const sha256 = await inputHash(filesOf(one));
       facts = { ...facts, input: { ...facts.input, state, sha256 } };
       const { result, outputs } = await work();
       const line: CaseLine = {
@@ -227,11 +231,15 @@ async function casesOf<C extends CohortCase>(
   const costed: (C & { readonly cost: number })[] = [];
   for (let i = 0; i < cases.length; i += readAtOnce) {
     const some = cases.slice(i, i + readAtOnce);
-    const costs = await Promise.all(some.map(({ inputs }) => voxelsExpected(inputs[0]!)));
+    const costs = await Promise.all(some.map(({ inputs, files }) => voxelsExpected(files ?? [inputs[0]!])));
     costed.push(...some.map((one, at) => ({ ...one, cost: costs[at]! })));
   }
   const keys = new Set(casesOfPart(costed, part).map(({ key }) => key));
   return cases.filter(({ key }) => keys.has(key));
+}
+
+function filesOf({ inputs, files }: CohortCase): readonly string[] {
+  return files ?? inputs;
 }
 
 function settingsHash({ command, settings }: CohortOptions, one?: CohortCase): string {

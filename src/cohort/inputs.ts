@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHdf5, isImage } from '../datasets/case-files.js';
 import { isRaster } from '../datasets/raster.js';
 import { imageFacts } from '../datasets/read-volume.js';
+import type { CaseFiles } from '../datasets/types.js';
 import { digestOf, partsOf } from '../preprocessing/content-key.js';
 import { readError } from '../regular-file.js';
 
@@ -32,6 +34,21 @@ async function filesBehind(inputs: readonly string[]): Promise<string[]> {
     files.push(...inside.sort((a, b) => (a < b ? -1 : 1)));
   }
   return files;
+}
+
+/** The files of a DICOM series, and others beside them; undefined where its images lie in a zip file, which is then the input. */
+export function seriesFiles(
+  series: { readonly files: readonly string[] } | undefined,
+  ...others: readonly string[]
+): { readonly files?: readonly string[] } {
+  if (series === undefined || !series.files.every((file) => existsSync(file))) return {};
+  return { files: [...series.files, ...others] };
+}
+
+/** What is read of a case of a dataset: its image and its label, the image first. */
+export function inputsOfCase({ image, channels, label, series }: CaseFiles) {
+  const labels = label === undefined || label === image ? [] : [label];
+  return { inputs: [...(channels ?? [image]), ...labels], ...seriesFiles(series, ...labels) };
 }
 
 /** @param inputs files and folders @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */
@@ -66,16 +83,24 @@ const usualBytesPerVoxel = 2;
 /**
  * Voxels of a scan, as what it is expected to cost: by the header of NIfTI, NRRD and MetaImage; of DICOM and HDF5, whose headers are
  * costly to read, and of what cannot be read, by the size of the files, at two bytes per voxel. 0 where there is no file.
+ * @param files of the image
  */
-export async function voxelsExpected(image: string): Promise<number> {
+export async function voxelsExpected(files: readonly string[]): Promise<number> {
+  const [image] = files;
   try {
-    if (!isHdf5(image) && (isImage(image) || isRaster(image)) && (await stat(image)).isFile()) {
+    if (
+      image !== undefined &&
+      files.length === 1 &&
+      !isHdf5(image) &&
+      (isImage(image) || isRaster(image)) &&
+      (await stat(image)).isFile()
+    ) {
       const { sizeVoxels } = (await imageFacts(image)).geometry;
       return sizeVoxels[0] * sizeVoxels[1] * sizeVoxels[2];
     }
   } catch {
     // By its size, as below.
   }
-  const { bytes } = await inputState([image]).catch(() => ({ bytes: 0 }));
+  const { bytes } = await inputState(files).catch(() => ({ bytes: 0 }));
   return Math.ceil(bytes / usualBytesPerVoxel);
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { z } from 'zod';
+import { z } from '#zod';
 import { type ErrorCode, errorTable, VersemiError } from '../errors.js';
 import { parseJson, shown } from '../json-text.js';
 import { readWholeFile } from '../regular-file.js';

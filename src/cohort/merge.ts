@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { summarize } from '../metrics/summary.js';
@@ -49,7 +49,7 @@ export function mergeInputs(paths: readonly string[]): MergeInputs {
       file: unknown,
       expected: 'a manifest (.jsonl), an evaluation (.json), or a folder of them',
       found: 'another name',
-      remedy: 'Name the files that --manifest and --out of versemi evaluate have written.',
+      remedy: 'Name the manifests of the parts, or the evaluations that versemi evaluate has written of each.',
     });
   const unique = [...new Set(files)];
   return {
@@ -82,7 +82,7 @@ function requireParts(
   if (missing.length > 0)
     throw refuse(
       `no part ${missing.slice(0, 10).join(', ')}${missing.length > 10 ? ` and ${missing.length - 10} more` : ''}`,
-      'Wait for these parts, or run them: --part I/N of the command that made the others.',
+      'Wait for these parts, or run them: --part I/N of versemi predict, evaluate or preprocess.',
     );
 }
 
@@ -100,7 +100,7 @@ export function mergeManifests(files: readonly string[]): MergedCase[] {
         file,
         expected: 'a manifest, which begins with a line about its cohort',
         found: 'no such line',
-        remedy: 'Name the file that --manifest has written, or run that part again.',
+        remedy: 'Name a manifest that a command has written, or run that part again.',
       });
     const { part, names, command, settings } = cohort;
     parts.push({

@@ -116,7 +116,7 @@ class Supervisor {
           file: facts.input.files[0] ?? facts.key,
           expected: `at most ${this.options.timeoutSeconds} s`,
           found: 'more',
-          remedy: 'Look at the scan with versemi info, or allow more time (--timeout).',
+          remedy: 'Look at the scan, or allow more time (--timeout of versemi predict, evaluate or preprocess).',
         })
       : new VersemiError('CASE_DIED', {
           file: facts.input.files[0] ?? facts.key,

@@ -68,6 +68,21 @@ function* splits(plan: Plan): Generator<Contradiction> {
           : 'Add a task of this dataset, or set labeled to [].',
       };
     }
+    const { fold, validation } = split;
+    if (fold !== undefined && fold[0] >= fold[1])
+      yield {
+        fields: [`${at}.fold`],
+        expected: `an index below ${fold[1]}`,
+        found: String(fold[0]),
+        remedy: 'Folds count from 0.',
+      };
+    if (fold !== undefined && (Array.isArray(validation) ? validation.length : validation) !== 0)
+      yield {
+        fields: [`${at}.fold`, `${at}.validation`],
+        expected: 'validation 0, since the fold says which cases are for validation',
+        found: JSON.stringify(validation),
+        remedy: 'Set validation to 0, or leave fold out.',
+      };
     const roles = ['labeled', 'validation', 'unlabeled'] as const;
     for (const [i, first] of roles.entries()) {
       for (const second of roles.slice(i + 1)) {
@@ -97,6 +112,23 @@ function* preprocessing(plan: Plan): Generator<Contradiction> {
         expected: 'low < high',
         found: `[${window.join(', ')}]`,
         remedy: 'Exchange the two numbers.',
+      };
+    }
+  }
+}
+
+function* scans(plan: Plan): Generator<Contradiction> {
+  for (const [index, { scans }] of plan.datasets.entries()) {
+    for (const field of ['spacingMm', 'extentMm', 'percentile005', 'percentile995'] as const) {
+      const range = scans?.[field];
+      if (range === undefined) continue;
+      const [low, high] = range.map((end) => [end].flat()) as [number[], number[]];
+      if (low.every((value, axis) => value <= high[axis]!)) continue;
+      yield {
+        fields: [`datasets[${index}].scans.${field}[0]`, `datasets[${index}].scans.${field}[1]`],
+        expected: 'low <= high',
+        found: JSON.stringify(range),
+        remedy: 'Exchange the two, or leave scans out: training records them.',
       };
     }
   }
@@ -272,6 +304,7 @@ export function contradictions(plan: Plan): Contradiction[] {
     ...names(plan),
     ...splits(plan),
     ...preprocessing(plan),
+    ...scans(plan),
     ...network(plan),
     ...training(plan),
     ...sampling(plan),

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 
 /** What the help, the documentation and the error sentences say about one field of a plan. */
 export interface FieldNotes {
@@ -94,17 +94,30 @@ export function flag(spec: Spec<boolean>): z.ZodType<boolean> {
   return field(z.boolean(), 'true or false', spec);
 }
 
-/** A flag that may be left out of a plan, and is then left out of what is made of it. */
+/** A field that may be left out of a plan, and is then left out of what is made of it. */
+export function optionalField<S extends z.ZodType>(
+  schema: S,
+  range: string,
+  notes: Omit<FieldNotes, 'range' | 'default'>,
+): z.ZodOptional<S> {
+  const complete = schema.optional() as unknown as z.ZodOptional<S>;
+  fieldNotes.add(complete, { range, ...notes });
+  return complete;
+}
+
 export function optionalFlag({ explanation }: Spec<boolean>): z.ZodOptional<z.ZodBoolean> {
-  const schema = z.boolean().optional();
-  fieldNotes.add(schema, { range: 'true or false', explanation });
-  return schema;
+  return optionalField(z.boolean(), 'true or false', { explanation });
 }
 
 export function optionalInteger({ range: [low, high], explanation }: NumberSpec<number>): z.ZodOptional<z.ZodNumber> {
-  const schema = z.int().gte(low).lte(high).optional();
-  fieldNotes.add(schema, { range: `an integer in [${low}, ${high}]`, explanation });
-  return schema;
+  return optionalField(z.int().gte(low).lte(high), `an integer in [${low}, ${high}]`, { explanation });
+}
+
+/** One of `count` parts of a whole: [index, count]. */
+export function optionalPart({ explanation }: Spec<[number, number]>) {
+  return optionalField(z.tuple([z.int().gte(0), z.int().gte(2)]), '[index, count], 0 <= index < count', {
+    explanation,
+  });
 }
 
 export function choice<const T extends readonly [string, ...string[]]>(

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 import { choice, field, flag, integer, real } from './fields.js';
 
 const ratio = { range: [0, 1], open: 'both' } as const;

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import { shown } from '../json-text.js';
 import { contradictions } from './contradictions.js';

@@ -1,4 +1,5 @@
-import { z } from 'zod';
+import { z } from '#zod';
+import { scans, taskNames } from './facts-schema.js';
 import {
   choice,
   field,
@@ -9,6 +10,7 @@ import {
   integerTriple,
   optionalFlag,
   optionalInteger,
+  optionalPart,
   overrides,
   real,
   realOrNull,
@@ -51,6 +53,10 @@ const split = z.strictObject({
         'Cases for choosing a model. A count is drawn by the seed from the cases that have label files but are not in `labeled`.',
     },
   ),
+  fold: optionalPart({
+    explanation:
+      'Cross-validation: the cases of `labeled` are dealt into `count` folds, the same for every seed; those of the fold `index` are for validation, the others train; left out: no folds.',
+  }),
   unlabeled: field(
     z.union([z.string().min(1), ids]),
     "'rest', 'none', a name in the split file, or a list of case ids",
@@ -145,7 +151,7 @@ const dataset = z.strictObject({
   path: field(z.string().min(1), 'a path', {
     explanation: 'Folder of the dataset; relative to the plan file.',
   }),
-  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5', 'images'], {
+  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5', 'images', 'dicom'], {
     default: 'auto',
     explanation: 'How the folder is organised; auto: found out from its files.',
   }),
@@ -168,6 +174,7 @@ const dataset = z.strictObject({
   split: split.prefault(allDefaults),
   preprocessing,
   augmentation: overrides('augmentation', augmentation.shape).optional(),
+  scans,
 });
 
 const task = z.strictObject({
@@ -183,6 +190,7 @@ const task = z.strictObject({
     explanation:
       "Value of the task in a label map (nnU-Net's regions_class_order); left out: its smallest label that no task of fewer labels has.",
   }),
+  ...taskNames,
 });
 
 /** Convolutions per level when the plan does not say: the paper's V-Net, its last number repeated for deeper networks. */

@@ -7,7 +7,9 @@ import { readError } from '../regular-file.js';
 import { hdf5Names, requireName } from './case-files.js';
 import { readDecathlon } from './decathlon.js';
 import { type Description, readDescription } from './description.js';
-import { readHdf5Folder, readImageFolder } from './folders.js';
+import { readDicomDataset } from './dicom/dataset.js';
+import { holdsDicom } from './dicom/sources.js';
+import { holdsImages, readHdf5Folder, readImageFolder } from './folders.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import { readNnunet } from './nnunet.js';
 import type { CaseFiles, Dataset, DatasetCases, DatasetFormat } from './types.js';
@@ -37,7 +39,7 @@ export function openPlanDataset({
 
 /**
  * Opens a dataset: a folder in the form of the Medical Segmentation Decathlon or nnU-Net (both with dataset.json), a
- * folder of HDF5 cases, or a folder of images. Only names are looked at here; every file that is named must exist.
+ * folder of HDF5 cases, a folder of images, or DICOM series. Only names are looked at here, and headers of DICOM files; every file that is named must exist.
  * @param path the folder, or its dataset.json
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_DATASET_INVALID, VERSEMI_MODALITY_MISSING
  */
@@ -90,6 +92,7 @@ async function readCases(
 ): Promise<DatasetCases> {
   if (format === 'hdf5') return readHdf5Folder(folder, keys, lenient);
   if (format === 'images') return readImageFolder(folder);
+  if (format === 'dicom') return readDicomDataset(folder, description, lenient);
   if (description === undefined) {
     throw new VersemiError('DATASET_INVALID', {
       file: folder,
@@ -113,7 +116,8 @@ async function detect(folder: string, description: Description | undefined): Pro
     return 'decathlon';
   }
   if (description !== undefined && existsSync(join(folder, 'imagesTr'))) return 'nnunet';
-  return (await hdf5Names(folder)).names.length > 0 ? 'hdf5' : 'images';
+  if ((await hdf5Names(folder)).names.length > 0) return 'hdf5';
+  return !(await holdsImages(folder)) && (await holdsDicom(folder)) ? 'dicom' : 'images';
 }
 
 function checkIds(cases: readonly CaseFiles[], folder: string): void {

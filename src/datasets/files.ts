@@ -4,6 +4,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGunzip, createUnzip } from 'node:zlib';
 import { VersemiError } from '../errors.js';
 import { withRegularFile } from '../regular-file.js';
+import { largestRatio } from './deflate-bound.js';
 import { inflateMembers } from './gzip-members.js';
 
 /** Bytes asked of the system at a time: one call reads less than 2 GiB. */
@@ -52,8 +53,6 @@ export interface Capacity {
  */
 export type BytesOfUse = (start: Uint8Array, capacity: Capacity) => number;
 
-/** What deflate can reach. */
-export const largestRatio = 1032;
 /** First bytes of a file, enough for every header, compressed or not. */
 const startBytes = 8192;
 /** Files up to this size are inflated at once, which takes less time than a stream. */

@@ -97,8 +97,15 @@ export async function readImageFolder(folder: string): Promise<DatasetCases> {
     return { cases, test: [], leftOut: await labelsLeftOver(join(folder, `labels${suffix}`), cases) };
   }
   const names = await volumeNames(folder);
-  if (names.length === 0) throw empty(folder, 'a dataset.json, HDF5 files or NIfTI files');
+  if (names.length === 0) throw empty(folder, 'a dataset.json, HDF5 files, NIfTI files or DICOM series');
   return { cases: names.map((name) => ({ id: caseId(name), image: join(folder, name) })), test: [] };
+}
+
+/** Whether {@link readImageFolder} finds a case. */
+export async function holdsImages(folder: string): Promise<boolean> {
+  for (const images of ['images', 'imagesTr', '.'])
+    if ((await volumeNames(join(folder, images))).length > 0) return true;
+  return false;
 }
 
 function empty(folder: string, expected: string): VersemiError {

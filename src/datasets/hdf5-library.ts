@@ -114,10 +114,8 @@ class Instance {
   }
 
   static async create(): Promise<Instance> {
-    // The package exports one instance only; what makes instances lies beside it. This is the build for browsers, whose
-    // file system is in memory, and which reaches no file of the machine.
-    const factory = new URL('./hdf5_util.js', import.meta.resolve('h5wasm')).href;
-    const { default: make } = (await import(factory)) as {
+    // What makes instances: the library's build for browsers, whose file system is in memory.
+    const { default: make } = (await import('#hdf5')) as {
       default: (options: object) => Promise<Hdf5Module>;
     };
     const silent = () => {};

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { turnedVolume } from '../scans/canonical.js';
 import { type Scan, scanOf, volumeOf } from '../scans/scan.js';
@@ -5,9 +7,20 @@ import { turnOnto } from '../volume/geometry.js';
 import { canonicalGeometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import type { DicomFile } from './dicom/elements.js';
+import { drawLabels, structureKey } from './dicom/label-objects.js';
+import { type PlacedSeries, placedFacts } from './dicom/placed.js';
+import { filesNamed } from './dicom/sources.js';
 import { checkFinite } from './finite.js';
 import { labelBytes } from './label-values.js';
-import { type ImageFacts, imageFacts, type ReadVolumeOptions, readUnscaled } from './read-volume.js';
+import {
+  type ImageFacts,
+  imageFacts,
+  isDicomPath,
+  type ReadVolumeOptions,
+  readUnscaled,
+  seriesOf,
+} from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
 export interface LoadCaseOptions {
@@ -33,9 +46,14 @@ export async function openCase(
   options: LoadCaseOptions = {},
 ): Promise<LoadedCase<Scan>> {
   const channel = channelIndex(dataset, options.channel ?? 0);
+  const { file, ...how } = imageOf(dataset, files, channel);
+  const placed = await seriesOf(file, how);
   const [image, label] = await Promise.all([
-    openImage(dataset, files, channel),
-    files.label === undefined ? undefined : loadLabel(dataset, files.label),
+    openScan(file, {
+      ...how,
+      ...(placed === undefined ? {} : { placed }),
+    }),
+    files.label === undefined ? undefined : loadLabel(dataset, files.label, placed && { file, placed }),
   ]);
   if (label === undefined) return { id: files.id, image };
   const { axes, flipped } = turnOnto(image, label);
@@ -79,20 +97,20 @@ export async function scanFacts(file: string, options: ReadVolumeOptions = {}): 
   return { geometry: canonicalGeometry(geometry), ...facts };
 }
 
-/** Where the image of a case is, and how it is read. */
-function imageOf(dataset: Dataset, files: CaseFiles, channel: number): ReadVolumeOptions & { readonly file: string } {
+/** Where the image of a case is, and how it is read. @param channel index of the modality */
+export function imageOf(
+  dataset: Dataset,
+  files: CaseFiles,
+  channel: number,
+): ReadVolumeOptions & { readonly file: string } {
   return {
     file: files.channels?.[channel] ?? files.image,
     // Modalities in files of their own are one volume each.
     channel: files.channels === undefined ? channel : 0,
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
     ...(dataset.keys === undefined ? {} : { key: dataset.keys.image }),
+    ...(files.series === undefined ? {} : { seriesFiles: files.series }),
   };
-}
-
-async function openImage(dataset: Dataset, files: CaseFiles, channel: number): Promise<Scan> {
-  const { file, ...how } = imageOf(dataset, files, channel);
-  return openScan(file, how);
 }
 
 /**
@@ -113,16 +131,42 @@ export async function loadScan(file: string, options: ReadVolumeOptions = {}): P
 }
 
 /**
- * Reads a label map in stored orientation as bytes.
+ * Reads a label map in stored orientation as bytes; outlines and segments of DICOM are drawn on the voxels of their images.
+ * @param images the series that a label is drawn on, where the image is DICOM
  * @throws VERSEMI_LABEL_INVALID naming values that are not whole numbers from 0 to 255, or that the dataset does not name
  */
-export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<Uint8Array>> {
+export async function loadLabel(
+  dataset: Dataset,
+  file: string,
+  images?: { readonly file: string; readonly placed: PlacedSeries },
+): Promise<Volume<Uint8Array>> {
+  if (images !== undefined) {
+    const object = await labelObjectAt(file, images.file);
+    if (object !== undefined) {
+      const { geometry } = placedFacts(images.placed, images.file);
+      const data = await drawLabels(object, geometry, structureValues(dataset), dataset.labelsOrdered ?? true);
+      return { ...geometry, file, data };
+    }
+  }
   const { volume, slope, intercept } = await readUnscaled(file, {
     role: 'label',
     ...(dataset.keys === undefined ? {} : { key: dataset.keys.label }),
     ...(dataset.spacingMm === undefined ? {} : { spacingMm: dataset.spacingMm }),
   });
   const data = labelBytes(volume.data, { slope, intercept }, file);
+  requireKnownLabels(dataset, data, file);
+  return { ...volume, data };
+}
+
+/**
+ * @param data values of a label map
+ * @throws VERSEMI_LABEL_INVALID naming values that the dataset does not name
+ */
+export function requireKnownLabels(
+  dataset: Pick<Dataset, 'labels' | 'labelsDeclared' | 'ignoredLabel'>,
+  data: Uint8Array,
+  file: string,
+): void {
   const counts = host().labelCounts(data);
   const known = Object.keys(dataset.labels).map(Number);
   const meant = [...known, dataset.ignoredLabel];
@@ -139,5 +183,21 @@ export async function loadLabel(dataset: Dataset, file: string): Promise<Volume<
       remedy: 'Name the values in dataset.json, or mend the label file.',
     });
   }
-  return { ...volume, data };
+}
+
+/** The file of a structure set or a segmentation; undefined for a label map of another format. */
+async function labelObjectAt(file: string, images: string): Promise<DicomFile | undefined> {
+  const inside = file.startsWith(`${images}/`) && !existsSync(file);
+  if (!inside && !(await isDicomPath(file))) return undefined;
+  const [object] = await filesNamed(inside ? images : dirname(file), [file]);
+  return object;
+}
+
+/** Label values by the names of structures. */
+function structureValues({ labels, ignoredLabel }: Dataset): ReadonlyMap<string, number> {
+  const named = Object.entries(labels).filter(([value]) => value !== '0');
+  return new Map([
+    ...named.map(([value, name]): [string, number] => [structureKey(name), Number(value)]),
+    ...(ignoredLabel === undefined ? [] : [['ignore', ignoredLabel] as const]),
+  ]);
 }

@@ -5,10 +5,11 @@
 import { VersemiError } from '../errors.js';
 import { type Scan, scanOf } from '../scans/scan.js';
 import type { Volume } from '../volume/volume.js';
+import { largestRatio } from './deflate-bound.js';
 import { checkFinite } from './finite.js';
 import { encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 import { parseNiftiHeader } from './nifti-header.js';
-import { neededBytes, parseUnscaled, tooFewBytes } from './nifti-read.js';
+import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
 
 export interface OpenScanBytesOptions {
   /** Name for error sentences; default `scan.nii`. */
@@ -19,8 +20,6 @@ export interface OpenScanBytesOptions {
 
 /** Bytes of a header of either version with the four that follow it. */
 const longestHeaderBytes = 544;
-/** Deflate gives at most this many bytes for one. */
-const mostInflation = 1032;
 
 /**
  * Reads a scan from the bytes of a .nii or .nii.gz file, for `predictVolume`. Its voxels stay as they are in the file.
@@ -28,12 +27,18 @@ const mostInflation = 1032;
  *   VERSEMI_MODALITY_MISSING (no such channel), VERSEMI_VOXELS_NOT_FINITE
  */
 export async function openScanBytes(bytes: Uint8Array, options: OpenScanBytesOptions = {}): Promise<Scan> {
-  const { name = 'scan.nii', channel } = options;
-  const inflated = bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflate(bytes, name) : bytes;
-  const { volume, slope, intercept } = parseUnscaled(inflated, name, channel === undefined ? {} : { channel });
+  const { name = 'scan.nii' } = options;
+  const { volume, slope, intercept } = await readVolumeBytes(bytes, options);
   const scan = scanOf(volume, { slope, intercept });
   checkFinite(scan, volume, name);
   return scan;
+}
+
+/** The voxels as stored, in stored orientation, of the bytes of a .nii or .nii.gz file. @throws as {@link openScanBytes}, values unchecked */
+export async function readVolumeBytes(bytes: Uint8Array, options: OpenScanBytesOptions = {}): Promise<UnscaledVolume> {
+  const { name = 'scan.nii', channel } = options;
+  const inflated = bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflate(bytes, name) : bytes;
+  return parseUnscaled(inflated, name, channel === undefined ? {} : { channel });
 }
 
 /**
@@ -50,7 +55,14 @@ export async function encodeNifti(
   const voxels = 'slabs' in volume ? [...volume.slabs()].map(voxelBytes) : [voxelBytes(volume.data)];
   const parts = [header, ...voxels] as Uint8Array<ArrayBuffer>[];
   if (!gzip) return joined(parts);
-  return collect(new Blob(parts).stream().pipeThrough(new CompressionStream('gzip')));
+  return gzipped(parts);
+}
+
+/** One gzip member of all parts. @param before comes first, as it is */
+export async function gzipped(parts: readonly Uint8Array[], before?: Uint8Array): Promise<Uint8Array> {
+  const blob = new Blob(parts as Uint8Array<ArrayBuffer>[]);
+  const member = await collect(blob.stream().pipeThrough(new CompressionStream('gzip')));
+  return before === undefined ? member : joined([before, member]);
 }
 
 /** Inflates as much as the header in the first bytes asks for. */
@@ -59,11 +71,11 @@ async function inflate(bytes: Uint8Array, name: string): Promise<Uint8Array> {
   const wanted = (start: Uint8Array): number => {
     const header = parseNiftiHeader(start, name);
     const needed = neededBytes(header);
-    if (needed > bytes.length * mostInflation)
+    if (needed > bytes.length * largestRatio)
       throw tooFewBytes(
         header,
         name,
-        `${bytes.length} bytes of gzip, which hold at most ${bytes.length * mostInflation}`,
+        `${bytes.length} bytes of gzip, which hold at most ${bytes.length * largestRatio}`,
       );
     return needed;
   };

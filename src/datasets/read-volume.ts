@@ -4,7 +4,8 @@ import { columnNorms, orientationCode } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Affine, Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { isHdf5 } from './case-files.js';
-import { dicomFacts, readDicom } from './dicom/read-series.js';
+import { type PlacedSeries, placedFacts, readPlaced } from './dicom/placed.js';
+import { placeSeries, type SeriesFiles } from './dicom/read-series.js';
 import { describeSeries } from './dicom/series.js';
 import { mayBeDicom } from './dicom/sources.js';
 import { type Capacity, readInflated, readStart } from './files.js';
@@ -38,6 +39,10 @@ export interface ReadVolumeOptions {
   readonly spacingMm?: Triple;
   /** DICOM: which series, by its number in the list of all, its UID or a part of its description; default: the only one. */
   readonly series?: string;
+  /** DICOM: the files of one series, found before; instead of `series`. */
+  readonly seriesFiles?: SeriesFiles;
+  /** DICOM: the series as `placeSeries` found it, so that no header is read again; instead of `series`. */
+  readonly placed?: PlacedSeries;
   /** Told what a person should know of how the voxels were read (DICOM: tilted slices, padding, copies). */
   readonly onNotice?: (text: string) => void;
 }
@@ -48,6 +53,19 @@ const namedEnding = /\.(nii|hdr|img)(\.gz)?$/i;
 /** Whether a path is read as DICOM: a folder, a zip file or a file of any name with the mark of DICOM. */
 export async function isDicomPath(path: string): Promise<boolean> {
   return !namedEnding.test(path) && mayBeDicom(path);
+}
+
+/**
+ * The series that a path stands for; undefined where it is no DICOM.
+ * @throws as `placeSeries`
+ */
+export async function seriesOf(
+  file: string,
+  { series, seriesFiles, placed }: Pick<ReadVolumeOptions, 'series' | 'seriesFiles' | 'placed'>,
+): Promise<PlacedSeries | undefined> {
+  if (placed !== undefined) return placed;
+  if (seriesFiles !== undefined) return placeSeries(file, seriesFiles);
+  return (await isDicomPath(file)) ? placeSeries(file, series) : undefined;
 }
 
 /**
@@ -64,8 +82,9 @@ export async function readVolume(file: string, options: ReadVolumeOptions = {}):
 export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
   if (isHdf5(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
   if (isRaster(file)) return readRaster(file, options);
-  if (await isDicomPath(file)) {
-    const { placed, ...unscaled } = await readDicom(file, options.series);
+  const series = await seriesOf(file, options);
+  if (series !== undefined) {
+    const { placed, ...unscaled } = await readPlaced(series, file);
     for (const notice of placed.notices) options.onNotice?.(`${file}: ${notice}`);
     return unscaled;
   }
@@ -86,6 +105,8 @@ export interface ImageFacts {
   readonly bytesPerVoxel: number;
   /** How many 3-D volumes the file holds. */
   readonly volumes: number;
+  /** As DICOM names it ("CT", "MR"); absent for files that do not say it. */
+  readonly modality?: string;
 }
 
 /** A file of one chunk lies whole in memory of the library's own; then the axes are exchanged: three times in all. */
@@ -98,7 +119,8 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel, volumes: 1 };
   }
   if (isRaster(file)) return rasterFacts(file);
-  if (await isDicomPath(file)) return { ...(await dicomFacts(file, options.series)), volumes: 1 };
+  const series = await seriesOf(file, options);
+  if (series !== undefined) return { ...placedFacts(series, file), volumes: 1 };
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
   const headerFile = pair === null ? file : beside(file.slice(0, pair.index), 'hdr', file, pair);
   const { start, capacity } = await readStart(headerFile);
@@ -142,8 +164,9 @@ export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, '
     const { affine, datatype, shape } = header;
     return { ...describe(sizeVoxels, affine), datatype, ...statistics(voxels, 1, 0), shape };
   }
-  if (await isDicomPath(file)) {
-    const { volume, slope, intercept, placed } = await readDicom(file, options.series);
+  const found = await seriesOf(file, options);
+  if (found !== undefined) {
+    const { volume, slope, intercept, placed } = await readPlaced(found, file);
     for (const notice of placed.notices) options.onNotice?.(notice);
     const { data, sizeVoxels, affine } = volume;
     const series = describeSeries(placed.series);

@@ -7,7 +7,8 @@ import type { Triple } from '../volume/volume.js';
 import { caseId, entriesOf, hdf5Names, isHdf5, isImage, volumeNames } from './case-files.js';
 import { openDataset } from './dataset.js';
 import { type Description, readDescription } from './description.js';
-import { holdsDicomImage } from './dicom/sources.js';
+import type { SeriesFiles } from './dicom/read-series.js';
+import { holdsDicom, holdsDicomImage } from './dicom/sources.js';
 import { readHdf5Folder } from './folders.js';
 import { type Hdf5Keys, keysOf } from './hdf5-keys.js';
 import type { ReadVolumeOptions } from './read-volume.js';
@@ -25,6 +26,8 @@ export interface ScanFiles {
   readonly modalities?: readonly string[];
   /** Spacing of a file that stores none (HDF5), from dataset.json. */
   readonly spacingMm?: Triple;
+  /** DICOM: which files in `image` are the scan. */
+  readonly series?: SeriesFiles;
 }
 
 export interface FoundScans {
@@ -39,6 +42,8 @@ export interface FindScansOptions {
   readonly filesOutside?: boolean | undefined;
   /** True: names that end with _0000, _0001 ... are scans of their own, no modalities of one. Default false. */
   readonly eachFile?: boolean | undefined;
+  /** DICOM: the series that is wanted of each folder; default: all are scans where the folder is a dataset. */
+  readonly series?: string | undefined;
   /** Folder that is passed over where it lies in a folder of scans: that of the outputs. */
   readonly except?: string | undefined;
 }
@@ -67,7 +72,9 @@ export async function findScans(paths: readonly string[], options: FindScansOpti
   }
   scans.push(...(await namedScans(named, options)));
   // A file that is named, and lies in a folder that is named too, is one scan.
-  const byFile = new Map(scans.map((scan) => [resolve(scan.image), scan]));
+  const byFile = new Map(
+    scans.map((scan) => [`${resolve(scan.image)}|${scan.series?.uid ?? ''}|${scan.series?.stack ?? 0}`, scan]),
+  );
   return { scans: [...byFile.values()], leftOut };
 }
 
@@ -100,7 +107,7 @@ function withoutLabels(leftOut: readonly LeftOut[]): LeftOut[] {
   return leftOut.filter(({ file }) => !/^labels/.test(basename(dirname(file))));
 }
 
-function scanOfCase({ modalities, spacingMm }: Dataset, { id, image, channels }: CaseFiles): ScanFiles {
+function scanOfCase({ modalities, spacingMm }: Dataset, { id, image, channels, series }: CaseFiles): ScanFiles {
   return {
     id,
     image,
@@ -108,6 +115,7 @@ function scanOfCase({ modalities, spacingMm }: Dataset, { id, image, channels }:
     // Where a dataset has one modality, its name says nothing about which volume of a file to take.
     ...(modalities.length > 1 ? { modalities } : {}),
     ...(spacingMm === undefined ? {} : { spacingMm }),
+    ...(series === undefined ? {} : { series }),
   };
 }
 
@@ -130,8 +138,8 @@ async function scansIn(folder: string, options: FindScansOptions): Promise<Found
   scans.push(...(await hdf5Scans(folder, options, leftOut)));
   const nested = await nestedScans(folders, scans.length > 0, options);
   if (scans.length === 0 && nested.scans.length === 0) {
-    const dicom = await dicomScans(folder, folders);
-    if (dicom.length > 0) return { scans: dicom, leftOut: [] };
+    const dicom = await dicomScans(folder, folders, options);
+    if (dicom.scans.length > 0) return dicom;
   }
   return { scans: [...scans, ...nested.scans], leftOut: [...leftOut, ...nested.leftOut] };
 }
@@ -140,15 +148,26 @@ async function scansIn(folder: string, options: FindScansOptions): Promise<Found
 const otherFormats = /\.(mgz|mgh|mnc)$/i;
 
 /**
- * A folder of DICOM images is one scan. So is each folder in a folder that holds none itself; where only one of these does (images
- * beside outlines), the scan has the name of the folder around it.
+ * A folder of DICOM images is one scan. A folder that holds none itself is a dataset, whose cases are the series in it; with `series`, each
+ * folder in it is a scan (where only one of these holds images, the scan has the name of the folder around it).
  */
-async function dicomScans(folder: string, folders: readonly string[]): Promise<ScanFiles[]> {
+async function dicomScans(
+  folder: string,
+  folders: readonly string[],
+  { series }: FindScansOptions,
+): Promise<FoundScans> {
   const named = (name: string, image: string) => ({ id: basename(resolve(name)), image });
-  if (await holdsDicomImage(folder, 0)) return [named(folder, folder)];
+  if (!existsSync(join(folder, 'dataset.json')) && (await holdsDicomImage(folder, 0)))
+    return { scans: [named(folder, folder)], leftOut: [] };
+  if (series === undefined) {
+    if (!(await holdsDicom(folder))) return { scans: [], leftOut: [] };
+    const dataset = await openDataset(folder, { format: 'dicom', lenient: true });
+    return { scans: dataset.cases.map((files) => scanOfCase(dataset, files)), leftOut: dataset.leftOut ?? [] };
+  }
   const found: string[] = [];
   for (const path of folders) if (await holdsDicomImage(path, 3)) found.push(path);
-  return found.length === 1 ? [named(folder, found[0]!)] : found.map((path) => named(path, path));
+  const scans = found.length === 1 ? [named(folder, found[0]!)] : found.map((path) => named(path, path));
+  return { scans, leftOut: [] };
 }
 
 async function hdf5Scans(folder: string, options: FindScansOptions, leftOut: LeftOut[]): Promise<ScanFiles[]> {
@@ -289,14 +308,17 @@ export interface ChannelChoice {
  * @throws VERSEMI_MODALITY_MISSING when the scan has files of its modalities, but not of this one
  */
 export function scanSource(
-  { image, modalityFiles, modalities, spacingMm }: ScanFiles,
+  { image, modalityFiles, modalities, spacingMm, series }: ScanFiles,
   { channel, asked }: ChannelChoice,
 ): { readonly file: string; readonly options: ReadVolumeOptions } {
   const index =
     typeof channel === 'number'
       ? channel
       : (modalities ?? []).findIndex((name) => name.toLowerCase() === channel.toLowerCase());
-  const options = spacingMm === undefined ? {} : { spacingMm };
+  const options = {
+    ...(spacingMm === undefined ? {} : { spacingMm }),
+    ...(series === undefined ? {} : { seriesFiles: series }),
+  };
   const missing = (found: string) =>
     new VersemiError('MODALITY_MISSING', {
       file: image,

@@ -23,6 +23,7 @@ export interface ResolvedSplit {
  * - labeled 'all': every case with a label file, less the validation cases.
  * - validation, a number: that many cases with label files, drawn by `seed` from those that are not in `labeled` (with
  *   labeled 'all' from all of them); the draw does not depend on the order in which the dataset lists its cases.
+ * - fold: the cases of `labeled`, less one fold of them, which is for validation.
  * - unlabeled 'rest': every other case.
  * @throws VERSEMI_SPLIT_INVALID, VERSEMI_FILE_NOT_FOUND (a split file that the plan names)
  */
@@ -31,20 +32,29 @@ export function resolveSplit(
   planDataset: { readonly split: PlanDataset['split'] },
   seed: number,
 ): ResolvedSplit {
-  const { labeled, validation, unlabeled } = planDataset.split;
+  const { labeled, validation, unlabeled, fold } = planDataset.split;
   const lists = new SplitLists(dataset, planDataset.split.file);
   const test = lists.optional('test');
   const has = (files: CaseFiles) => files.label !== undefined;
   const available = dataset.cases.filter((files) => !test.has(files.id));
 
   const named = labeled === 'all' ? undefined : lists.get('labeled', labeled);
-  const candidates = available.filter((files) => has(files) && !named?.has(files.id));
+  const drawn = (count: number) => {
+    const candidates = available.filter((files) => has(files) && !named?.has(files.id));
+    return draw(candidates, count, seed, dataset.folder);
+  };
   const chosen =
-    typeof validation === 'number'
-      ? draw(candidates, validation, seed, dataset.folder)
-      : lists.get('validation', validation);
-  const training =
-    named ?? new Set(available.filter((files) => has(files) && !chosen.has(files.id)).map(({ id }) => id));
+    fold !== undefined
+      ? foldOf(named ?? new Set(available.filter(has).map(({ id }) => id)), fold, dataset.folder)
+      : typeof validation === 'number'
+        ? drawn(validation)
+        : lists.get('validation', validation);
+  const trains = (id: string) => fold === undefined || !chosen.has(id);
+  const training = new Set(
+    named === undefined
+      ? available.filter((files) => has(files) && !chosen.has(files.id)).map(({ id }) => id)
+      : [...named].filter(trains),
+  );
   const rest =
     unlabeled === 'none'
       ? new Set<string>()
@@ -153,6 +163,20 @@ function draw(candidates: readonly CaseFiles[], count: number, seed: number, fol
   }
   const ids = candidates.map(({ id }) => id).sort((a, b) => (a < b ? -1 : 1));
   return new Set(new RandomStream(seed, streams.split).shuffled(ids).slice(0, count));
+}
+
+/** One of the folds into which cases are dealt; a function of their ids alone, whatever the seed of a run and the order of the cases. */
+function foldOf(cases: ReadonlySet<string>, [index, count]: readonly [number, number], folder: string) {
+  if (cases.size < count)
+    throw new VersemiError('SPLIT_INVALID', {
+      file: folder,
+      field: 'fold',
+      expected: `at least ${count} labelled cases for ${count} folds`,
+      found: String(cases.size),
+      remedy: 'Ask for fewer folds, or label more cases.',
+    });
+  const ids = new RandomStream(0, streams.split).shuffled([...cases].sort((a, b) => (a < b ? -1 : 1)));
+  return new Set(ids.filter((_, i) => i % count === index));
 }
 
 function requireDisjoint(roles: Readonly<Record<string, ReadonlySet<string>>>, folder: string): void {

@@ -1,9 +1,10 @@
 import type { Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
+import type { SeriesFiles } from './dicom/read-series.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import type { Region } from './label-meanings.js';
 
-export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images';
+export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images' | 'dicom';
 
 /** Where the files of one case are: a case before anything is read. */
 export interface CaseFiles {
@@ -14,6 +15,8 @@ export interface CaseFiles {
   readonly channels?: readonly string[];
   /** Label file; absent for an unlabelled case. The same as `image` in HDF5 files that hold both. */
   readonly label?: string;
+  /** DICOM: which files in `image`, a folder or a zip file, are the case. */
+  readonly series?: SeriesFiles;
 }
 
 export interface Dataset {
@@ -39,6 +42,10 @@ export interface Dataset {
   readonly keys?: Hdf5Keys;
   /** Files in the folder that belong to no case. */
   readonly leftOut?: readonly LeftOut[];
+  /** What a person should know of the cases. */
+  readonly remarks?: readonly string[];
+  /** DICOM: true where dataset.json says which structure lies on which; else structures must not overlap. */
+  readonly labelsOrdered?: boolean;
   readonly description?: string;
   readonly licence?: string;
   readonly reference?: string;
@@ -51,11 +58,9 @@ export interface LeftOut {
 }
 
 /** Cases of a dataset as a reader of one form finds them. */
-export interface DatasetCases {
-  readonly cases: readonly CaseFiles[];
-  readonly test: readonly CaseFiles[];
-  readonly leftOut?: readonly LeftOut[];
-}
+export interface DatasetCases
+  extends Pick<Dataset, 'cases' | 'test' | 'leftOut' | 'remarks' | 'labelsOrdered'>,
+    Partial<Pick<Dataset, 'labels' | 'labelsDeclared' | 'modalities'>> {}
 
 /** How a reader of one form takes what a description says. */
 export interface ReadCasesOptions {

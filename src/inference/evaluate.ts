@@ -7,6 +7,7 @@ import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { targetMask } from '../preprocessing/targets.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
+import { voxelVolumeMm3 } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
@@ -87,6 +88,7 @@ export async function evaluateCase(
     const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
       ...(toleranceMm === undefined ? {} : { toleranceMm }),
       voxels: protocol === 'versemi',
+      voxelMm3: voxelVolumeMm3(label),
     });
     return {
       result: { id, dataset, task, ...metrics },

@@ -31,6 +31,8 @@ export interface PredictProgress extends SegmentProgress {
   /** Passes over the scan: one per way of preprocessing that the tasks need. */
   readonly pass: number;
   readonly passes: number;
+  /** What is found so far, a mask per task on the canonical grid, which later windows go on filling. */
+  readonly masks: readonly PackedMask[];
 }
 
 export interface TaskPrediction {
@@ -108,7 +110,7 @@ export async function* predictTasks(
       const { canonical, stored } = prepared.grid;
       const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
       for await (const progress of fillMasks(model, prepared, tasks, masks, { ...options, strips }))
-        yield { ...progress, tasks: names, pass, passes: groups.length };
+        yield { ...progress, tasks: names, masks, pass, passes: groups.length };
       const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
       const { largestComponent } = inferenceSettings(model, options);
       const kept = largestComponent ? largestComponents(masks) : masks;

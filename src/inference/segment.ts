@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { VersemiNetwork } from '../model/network.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type Rows } from '../wasm/host.js';

@@ -20,7 +20,10 @@ export interface InferenceOptions extends Partial<WindowProtocol> {
 
 export type InferenceSettings = Required<InferenceOptions>;
 
-export function inferenceSettings({ plan }: Segmenter, options: InferenceOptions = {}): InferenceSettings {
+export function inferenceSettings(
+  { plan }: Pick<Segmenter, 'plan'>,
+  options: InferenceOptions = {},
+): InferenceSettings {
   const { inference } = plan;
   const { mirror, largestComponent } =
     options.protocol === 'versemi' ? { mirror: false, largestComponent: false } : inference;
@@ -40,7 +43,7 @@ export const syntheticTaskName = 'any-foreground';
  * Indices of tasks by name; all real tasks when no name is given.
  * @throws VERSEMI_MODEL_TASK_UNKNOWN
  */
-export function taskIndices({ plan }: Segmenter, names?: readonly string[]): number[] {
+export function taskIndices({ plan }: Pick<Segmenter, 'plan'>, names?: readonly string[]): number[] {
   const known = plan.tasks.map((task) => task.name);
   if (names === undefined || names.length === 0) return known.map((_, index) => index);
   return names.map((name) => {
@@ -56,7 +59,7 @@ export function taskIndices({ plan }: Segmenter, names?: readonly string[]): num
 }
 
 /** Name of a task by index; the last one is the synthetic task. */
-export function taskName({ plan }: Segmenter, index: number): string {
+export function taskName({ plan }: Pick<Segmenter, 'plan'>, index: number): string {
   return plan.tasks[index]?.name ?? syntheticTaskName;
 }
 
@@ -68,7 +71,7 @@ export interface TaskGroup {
 }
 
 /** The synthetic task belongs to no dataset: it takes the preprocessing of the first one asked for beside it. */
-export function groupTasks({ plan }: Segmenter, tasks: readonly number[]): TaskGroup[] {
+export function groupTasks({ plan }: Pick<Segmenter, 'plan'>, tasks: readonly number[]): TaskGroup[] {
   const groups = new Map<string, { dataset: string; preprocessing: PreprocessingSettings; tasks: number[] }>();
   const fallback = plan.tasks[tasks.find((index) => index < plan.tasks.length) ?? 0]!.dataset;
   for (const index of tasks) {

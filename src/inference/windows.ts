@@ -41,21 +41,28 @@ export function windowBegins(size: number, patch: number, stride: number, even: 
   return beginsOf(windowsAlong(size, patch, stride, even));
 }
 
+/** Largest step from one window to the next along x, y, z, voxels. */
+export function strideVoxels(
+  patchSizeVoxels: Triple,
+  { protocol, overlap }: Pick<WindowProtocol, 'protocol' | 'overlap'>,
+): Triple {
+  const along = (patch: number, axis: number) =>
+    // A patch below the paper's stride is stepped by its own size: there must be no gap between windows.
+    protocol === 'versemi'
+      ? Math.min(versemiStrideVoxels[axis]!, patch)
+      : Math.max(1, Math.floor(patch * (1 - overlap)));
+  return patchSizeVoxels.map(along) as unknown as Triple;
+}
+
 /** Windows along x, y, z; all windows are their product. The volume is at least as large as the patch. */
 export function axisWindows(
   sizeVoxels: Triple,
   patchSizeVoxels: Triple,
   { protocol, overlap }: WindowProtocol,
 ): readonly [AxisWindows, AxisWindows, AxisWindows] {
-  const along = (axis: 0 | 1 | 2) => {
-    const patch = patchSizeVoxels[axis];
-    // A patch below the paper's stride is stepped by its own size: there must be no gap between windows.
-    const stride =
-      protocol === 'versemi'
-        ? Math.min(versemiStrideVoxels[axis], patch)
-        : Math.max(1, Math.floor(patch * (1 - overlap)));
-    return windowsAlong(sizeVoxels[axis], patch, stride, protocol === 'default');
-  };
+  const strides = strideVoxels(patchSizeVoxels, { protocol, overlap });
+  const along = (axis: 0 | 1 | 2) =>
+    windowsAlong(sizeVoxels[axis], patchSizeVoxels[axis], strides[axis], protocol === 'default');
   return [along(0), along(1), along(2)];
 }
 

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '#tfjs';
 import { type ConsistencyForm, consistency } from './consistency.js';
 import { overlap } from './overlap.js';
 import type { PseudoLabel } from './pseudo-label.js';

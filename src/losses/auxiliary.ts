@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { crossEntropy } from './cross-entropy.js';
 import { dice } from './dice.js';
 import { overlap, type RowGroups } from './overlap.js';

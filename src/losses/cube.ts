@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '#tfjs';
 import { dice } from './dice.js';
 import { overlap } from './overlap.js';
 

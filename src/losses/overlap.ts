@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { overlapSums, overlapSumsOfRows } from '../tfjs/ops/index.js';
 
 /**

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 
 /** What another network found, as a target. Constants: no gradient flows into them. */
 export interface PseudoLabel {

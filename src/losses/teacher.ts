@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { type ConsistencyForm, consistency } from './consistency.js';
 import { overlap, type RowGroups } from './overlap.js';
 import type { PseudoLabel } from './pseudo-label.js';

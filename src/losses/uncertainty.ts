@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 
 /** Keeps the logarithm defined. */
 const smoothing = 1e-6;

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { aggregateMax } from '../tfjs/ops/index.js';
 import { dice } from './dice.js';
 import { overlap } from './overlap.js';

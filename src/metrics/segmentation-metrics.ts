@@ -55,6 +55,8 @@ export interface MetricOptions {
   readonly toleranceMm?: number;
   /** Also measure distances in voxels (spacing 1, 1, 1), as the literature on the left atrium prints them. */
   readonly voxels?: boolean;
+  /** Volume of a voxel; default the product of its edges, which are at right angles where the gantry was not tilted. */
+  readonly voxelMm3?: number;
   /** Default: this thread's host. */
   readonly host?: Host;
 }
@@ -68,7 +70,12 @@ export function segmentationMetrics(
   reference: Uint8Array,
   sizeVoxels: Triple,
   spacingMm: Triple,
-  { toleranceMm = 1, voxels = false, host = sharedHost() }: MetricOptions = {},
+  {
+    toleranceMm = 1,
+    voxels = false,
+    voxelMm3 = spacingMm[0] * spacingMm[1] * spacingMm[2],
+    host = sharedHost(),
+  }: MetricOptions = {},
 ): CaseMetrics {
   if (!spacingMm.every((spacing) => spacing > 0 && Number.isFinite(spacing)))
     throw new VersemiError('VOLUME_INVALID', {
@@ -83,7 +90,7 @@ export function segmentationMetrics(
   const [inMm = null, inVoxels = null] = summaries ?? [];
   const bothEmpty = counts.inA + counts.inB === 0;
   return {
-    ...overlap(counts, (spacingMm[0] * spacingMm[1] * spacingMm[2]) / 1000),
+    ...overlap(counts, voxelMm3 / 1000),
     surfaceDice: surfaceDice(inMm, bothEmpty),
     surfaceDiceToleranceMm: toleranceMm,
     ...distances(inMm, 'Mm'),

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { VersemiError } from '../errors.js';
 import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops/index.js';
 import {

@@ -1,4 +1,4 @@
-import type { Tensor5D } from '@tensorflow/tfjs-core';
+import type { Tensor5D } from '#tfjs';
 import { conv3dNormRelu, recomputed } from '../tfjs/ops/index.js';
 import type { NetworkConfig } from './layers.js';
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { FileHandle } from 'node:fs/promises';
-import { z } from 'zod';
+import { z } from '#zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { parseJson } from '../json-text.js';
 import { withRegularFile } from '../regular-file.js';

@@ -36,6 +36,8 @@ export function cacheFileOf(job: CaseJob, content: ContentKeys, folder: string):
     channel: files.channels === undefined ? channelIndex(dataset, channel) : 0,
     labeled: files.label !== undefined,
     labels: dataset.labelsDeclared ? Object.keys(dataset.labels) : null,
+    // Structures find their values by their names.
+    ...(files.series === undefined ? {} : { names: dataset.labels, ordered: dataset.labelsOrdered ?? true }),
     spacingMm: dataset.spacingMm ?? null,
     ...(dataset.keys === undefined ? {} : { keys: dataset.keys }),
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),

@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import type { SeriesFiles } from '../datasets/dicom/read-series.js';
+import { filesNamed } from '../datasets/dicom/sources.js';
 import { channelIndex } from '../datasets/load-case.js';
 import { filesOfRaster, isRaster } from '../datasets/raster.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
@@ -19,9 +21,33 @@ export interface ContentKeys {
  */
 export async function contentKeys(dataset: Dataset, files: CaseFiles, channel: number | string): Promise<ContentKeys> {
   const file = files.channels?.[channelIndex(dataset, channel)] ?? files.image;
-  const image = await digest(file);
+  const image = files.series === undefined ? await digest(file) : await digestOfSeries(file, files.series);
   if (files.label === undefined) return { image };
-  return { image, label: files.label === file ? image : await digest(files.label) };
+  return { image, label: files.label === file ? image : await digestOfLabel(files.label, file) };
+}
+
+/** Of what the files hold, whatever their names and their order. */
+async function digestOfSeries(path: string, { files, uid, stack }: SeriesFiles): Promise<string> {
+  const digests: string[] = [];
+  for (const file of await filesNamed(path, files))
+    digests.push(
+      createHash('sha256')
+        .update(await file.bytes())
+        .digest('hex'),
+    );
+  return createHash('sha256')
+    .update(JSON.stringify([digests.sort(), uid, stack]))
+    .digest('hex');
+}
+
+/** A label may lie in the zip file of its images. */
+async function digestOfLabel(label: string, image: string): Promise<string> {
+  if (existsSync(label)) return digest(label);
+  const [file] = await filesNamed(image, [label]);
+  if (file === undefined) return digest(label);
+  return createHash('sha256')
+    .update(await file.bytes())
+    .digest('hex');
 }
 
 async function digest(file: string): Promise<string> {

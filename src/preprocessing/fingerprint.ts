@@ -1,4 +1,5 @@
 import { resolve } from 'node:path';
+import type { ScanRanges } from '../config/facts-schema.js';
 import type { PlanDataset } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import type { Region } from '../datasets/label-meanings.js';
@@ -6,8 +7,10 @@ import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset, LeftOut, LoadedCase } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
+import { voxelVolumeMm3 } from '../volume/affine.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { airHu, modalityOf, scanRanges } from './scan-facts.js';
 
 /** A dataset to look at: as much of a plan's entry as is known before there is a plan. */
 export interface DatasetSource {
@@ -64,12 +67,16 @@ export interface DatasetFingerprint {
   readonly split: PlanDataset['split'];
   readonly modality: 'CT' | 'MR';
   readonly modalityReason: string;
+  /** What is recorded of the scans in the plan. */
+  readonly scans: ScanRanges;
   readonly labeledCases: number;
   readonly unlabeledCases: number;
   /** All cases of the dataset, and what lies in its folder and belongs to none. */
   readonly totalCases: number;
   readonly validationCases: number;
   readonly leftOut: readonly LeftOut[];
+  /** What a person should know of the cases. */
+  readonly remarks?: readonly string[];
   /** Where the dataset has regions: each is a task. */
   readonly regions?: readonly Region[];
   readonly ignoredLabel?: number;
@@ -99,8 +106,6 @@ export interface FingerprintOptions {
 
 /** Foreground voxels per case that count for the intensities, as in nnU-Net. */
 const foregroundVoxelsPerCase = 10000;
-/** No modality but CT has values as low as air in Hounsfield units. */
-const lowestMrIntensity = -300;
 
 /**
  * Looks at every dataset: sizes, spacings, intensities, classes. Labels are read of labelled cases only.
@@ -157,6 +162,7 @@ async function fingerprintDataset(
     onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }
   const cases = facts.map(({ fingerprint }) => fingerprint);
+  const declared = dataset.modalities[channelIndex(dataset, channel)]!;
   const samples = facts.flatMap(({ foreground }) => (foreground === undefined ? [] : [foreground]));
   return {
     name,
@@ -166,12 +172,14 @@ async function fingerprintDataset(
     ...(source.filesOutside === undefined ? {} : { filesOutside: source.filesOutside }),
     channel,
     split,
-    ...guessModality(dataset.modalities[channelIndex(dataset, channel)]!, cases),
+    ...guessModality(declared, cases),
+    scans: scanRanges(cases, modalityOf(declared)),
     labeledCases: labeled.length,
     unlabeledCases: unlabeled.length,
     totalCases: dataset.cases.length,
     validationCases: validation.length,
     leftOut: dataset.leftOut ?? [],
+    ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     ...(dataset.regions === undefined ? {} : { regions: dataset.regions }),
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,
@@ -180,7 +188,8 @@ async function fingerprintDataset(
   };
 }
 
-function evenly<T>(items: readonly T[], most: number): T[] {
+/** At most so many of the items, evenly spread. */
+export function evenly<T>(items: readonly T[], most: number): T[] {
   if (items.length <= most) return items.slice();
   return Array.from({ length: most }, (_, i) => items[Math.floor(((i + 0.5) * items.length) / most)]!);
 }
@@ -206,7 +215,7 @@ function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | unde
   if (label === undefined) return { fingerprint, volumesMm3: new Map() };
   const counts = host().labelCounts(label.data);
   const values = Array.from(counts.keys()).filter((value) => value > 0 && value !== ignoredLabel && counts[value]! > 0);
-  const voxelMm3 = image.spacingMm[0] * image.spacingMm[1] * image.spacingMm[2];
+  const voxelMm3 = voxelVolumeMm3(image);
   const foreground = foregroundIntensities(image.data, label.data, values, counts);
   return {
     fingerprint,
@@ -273,12 +282,10 @@ function guessModality(
   declared: string,
   cases: readonly CaseFingerprint[],
 ): Pick<DatasetFingerprint, 'modality' | 'modalityReason'> {
-  if (/\bct\b|computed tomography/i.test(declared))
-    return { modality: 'CT', modalityReason: `the dataset says "${declared}"` };
-  if (/\bmri?\b|magnetic|\bt1|\bt2|flair|adc|dwi|lge|cine/i.test(declared))
-    return { modality: 'MR', modalityReason: `the dataset says "${declared}"` };
+  const said = modalityOf(declared);
+  if (said === 'CT' || said === 'MR') return { modality: said, modalityReason: `the dataset says "${declared}"` };
   const lowest = medianOf(cases.map(({ intensity }) => intensity.min));
-  const modality = lowest <= lowestMrIntensity ? 'CT' : 'MR';
+  const modality = lowest <= airHu ? 'CT' : 'MR';
   return { modality, modalityReason: `the smallest intensity of a case is ${lowest.toPrecision(3)} (median)` };
 }
 

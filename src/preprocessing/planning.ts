@@ -1,5 +1,6 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { anatomyOf } from './anatomy.js';
 import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
 import {
@@ -67,6 +68,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
         ...makeIntensities(dataset, index, explain),
         targets: derivedTargets,
       },
+      scans: dataset.scans,
     };
   });
   const coverage = Math.min(
@@ -143,8 +145,11 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
   const tasks = datasets.flatMap(({ name, classes, regions }): PlanTask[] => {
     if (classes.length === 0) return [];
     const merge = typeof mergeLabels === 'boolean' ? mergeLabels : mergeLabels.includes(name);
-    if (merge || classes.length === 1)
-      return [{ name: planName(name), dataset: name, labels: classes.map(({ value }) => value) }];
+    // Labels that are merged are no longer what the name of one of them says.
+    if (merge || classes.length === 1) {
+      const known = classes.length === 1 ? anatomyOf(classes[0]!.name) : undefined;
+      return [{ name: planName(name), dataset: name, labels: classes.map(({ value }) => value), ...known }];
+    }
     if (regions !== undefined) {
       const found = regions.filter(({ labels }) => classes.some(({ value }) => labels.includes(value)));
       return found.map((region) => ({
@@ -152,9 +157,13 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
         dataset: name,
         labels: [...region.labels],
         ...(region.writtenAs === undefined ? {} : { writtenAs: region.writtenAs }),
+        ...anatomyOf(region.name),
       }));
     }
-    return classes.map((one) => ({ name: planName(`${name}-${one.name}`), dataset: name, labels: [one.value] }));
+    return classes.map((one) => ({
+      ...{ name: planName(`${name}-${one.name}`), dataset: name, labels: [one.value] },
+      ...anatomyOf(one.name),
+    }));
   });
   if (tasks.length === 0) {
     throw new VersemiError('DATASET_INVALID', {
@@ -173,6 +182,13 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
         ? 'one per region, or per label where dataset.json has no regions'
         : 'one per label',
   );
+  const coded = tasks.flatMap(({ name, code }) => (code === undefined ? [] : [`${name}: ${code.meaning}`]));
+  if (coded.length > 0)
+    explain(
+      'tasks[].code',
+      coded,
+      'what the names of the labels mean in SNOMED CT, for DICOM objects; colours likewise',
+    );
   return tasks;
 }
 
@@ -181,7 +197,7 @@ const mostNamedFiles = 5;
 
 /** How many cases there are of each kind, and what belongs to none: what is missing here was not found. */
 function casesOf(dataset: DatasetFingerprint): string {
-  const { totalCases, labeledCases, unlabeledCases, validationCases, leftOut, ignoredLabel } = dataset;
+  const { totalCases, labeledCases, unlabeledCases, validationCases, leftOut, remarks = [], ignoredLabel } = dataset;
   const kinds = [`${labeledCases} labelled`, `${unlabeledCases} unlabelled`, `${validationCases} for validation`];
   const unused = totalCases - labeledCases - unlabeledCases - validationCases;
   if (unused > 0) kinds.push(`${unused} unused`);
@@ -189,7 +205,8 @@ function casesOf(dataset: DatasetFingerprint): string {
   const files = leftOut.slice(0, mostNamedFiles).map(({ file, reason }) => `${file} (${reason})`);
   const more = leftOut.length > files.length ? `, and ${leftOut.length - files.length} more` : '';
   const left = leftOut.length === 0 ? '' : `; ${leftOut.length} left out: ${files.join(', ')}${more}`;
-  return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}`;
+  const said = remarks.map((text) => `; ${text}`).join('');
+  return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}${said}`;
 }
 
 function makeIntensities(

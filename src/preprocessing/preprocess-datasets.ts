@@ -59,6 +59,8 @@ export interface PreprocessOptions {
   readonly attempt?: (one: PlannedCase, work: () => Promise<MadeEntry>) => Promise<MadeEntry | undefined>;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: PreprocessEvent) => void;
+  /** Told what a person should know of a dataset, once, before its first case. */
+  readonly onRemark?: (text: string) => void;
 }
 
 /** The cases of a run, in the order of the plan and of its splits. */
@@ -75,7 +77,7 @@ export const defaultCacheFolder = '.versemi-cache';
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal, attempt = (_, work) => work() } = options;
-  const listed = await listJobs(plan, roles);
+  const listed = await listJobs(plan, roles, options.onRemark);
   const jobs = options.choose === undefined ? listed : await options.choose(listed);
   const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, allowedThreads() - 1)));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
@@ -115,11 +117,16 @@ export async function preprocessDatasets(plan: Plan, options: PreprocessOptions 
   return data;
 }
 
-async function listJobs(plan: Plan, roles: readonly CaseRole[]): Promise<PlannedCase[]> {
+async function listJobs(
+  plan: Plan,
+  roles: readonly CaseRole[],
+  onRemark?: (text: string) => void,
+): Promise<PlannedCase[]> {
   const jobs: PlannedCase[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
+    for (const text of dataset.remarks ?? []) onRemark?.(`${entry.name}: ${text}`);
     const split = resolveSplit(dataset, entry, plan.seed);
     for (const role of roles) {
       for (const files of split[role]) {

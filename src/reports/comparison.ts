@@ -1,7 +1,7 @@
 /** A comparison: runs of several methods and seeds on the same cases, and what their evaluations say. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import { z } from '#zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { type PairedDifference, pairedDifference } from '../metrics/paired.js';

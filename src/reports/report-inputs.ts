@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { z } from 'zod';
+import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { parseJson, shown } from '../json-text.js';

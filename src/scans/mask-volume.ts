@@ -1,3 +1,4 @@
+import { voxelVolumeMm3 } from '../volume/affine.js';
 import { type Geometry, wayBack } from '../volume/orientation.js';
 import type { Affine, HeaderForms, Triple, Volume } from '../volume/volume.js';
 import { host, type PackedMask } from '../wasm/host.js';
@@ -38,8 +39,9 @@ export class MaskVolume implements Volume<Uint8Array> {
     return host().countMask(this.packed);
   }
 
+  /** Millilitres of a voxel, also where the axes are sheared (gantry tilt). */
   get voxelMl(): number {
-    return (this.spacingMm[0] * this.spacingMm[1] * this.spacingMm[2]) / 1000;
+    return voxelVolumeMm3(this) / 1000;
   }
 
   /** On the canonical grid (RAS+). */

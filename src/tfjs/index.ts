@@ -5,8 +5,13 @@
  *     import * as tf from '@tensorflow/tfjs-core';
  *     import { selectDevice } from 'versemi/tfjs';
  *     await selectDevice('auto');
+ *
+ * versemi carries the parts of TF.js that it needs, and shares the engine of that code's copy. Who has no copy takes `tf` from here.
  */
 import './backend/gradients.js';
+
+/** The copy of TF.js's core that versemi carries. */
+export * as tf from '#tfjs';
 
 export { currentDevice } from './backend/backend.js';
 export { type DispatchCounts, dispatchCounts, resetDispatchCounts } from './backend/dispatch-log.js';

@@ -4,11 +4,12 @@ import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { VersemiError } from '../errors.js';
 import type { ContentKeys } from '../preprocessing/content-key.js';
+import { rangesOfDataset } from '../preprocessing/dataset-facts.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { SamplingData } from '../sampling/rows.js';
-import type { CaseEvent } from './events.js';
+import type { CaseEvent, LogEvent } from './events.js';
 
 /** The cases that a run learns from and those that it is validated with. */
 export interface TrainingData extends SamplingData {
@@ -21,24 +22,51 @@ export interface TrainingData extends SamplingData {
 }
 
 /**
- * Opens and preprocesses what a plan needs: no unlabelled cases where no step uses them. Yields each case as it is ready.
+ * Opens and preprocesses what a plan needs: no unlabelled cases where no step uses them. Yields each case as it is ready, and first what a
+ * person should know of the datasets.
  * @throws what `preprocessCases` throws; VERSEMI_ABORTED by `signal`
  */
 export async function* openTrainingData(
   plan: Plan,
   options: Pick<PreprocessOptions, 'cacheFolder' | 'signal'>,
-): AsyncGenerator<CaseEvent, TrainingData> {
+): AsyncGenerator<CaseEvent | LogEvent, TrainingData> {
   const { mode, stage2Steps } = plan.training;
   const unlabeled = mode === 'semi-supervised' && stage2Steps > 0;
   const roles: CaseRole[] = ['labeled', ...(unlabeled ? (['unlabeled'] as const) : []), 'validation'];
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
   const contents = new Map<PreprocessedCase, ContentKeys>();
-  for await (const { role, case: one, content, cached, index, total } of preprocessCases(plan, { ...options, roles })) {
+  const remarks: string[] = [];
+  const onRemark = (text: string) => remarks.push(text);
+  const cases = preprocessCases(plan, { ...options, roles, onRemark });
+  for await (const { role, case: one, content, cached, index, total } of cases) {
+    for (const message of remarks.splice(0)) yield { type: 'log', step: 0, message };
     data[role].push(one);
     contents.set(one, content);
     yield { type: 'case', step: 0, role, dataset: one.dataset, id: one.id, cached, index, total };
   }
   return { ...data, sources: await Promise.all(plan.datasets.map(sourceOf)), contents };
+}
+
+/**
+ * The plan with facts of the scans of every dataset, so that the model can tell which scans it fits. Facts that the plan has, or the
+ * checkpoint from which a run goes on, stay as they are. Cases that came from no file have none.
+ * @throws what reading cases throws; VERSEMI_ABORTED by `signal`
+ */
+export async function withScanFacts(
+  plan: Plan,
+  data: TrainingData,
+  before: Plan | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Plan> {
+  const datasets: Plan['datasets'] = [];
+  for (const [index, entry] of plan.datasets.entries()) {
+    const cases = [...data.labeled, ...data.unlabeled].filter(
+      (one) => one.dataset === entry.name && data.contents?.has(one) === true,
+    );
+    const scans = entry.scans ?? before?.datasets[index]?.scans ?? (await rangesOfDataset(plan, entry, cases, signal));
+    datasets.push({ ...entry, ...(scans === undefined ? {} : { scans }) });
+  }
+  return { ...plan, datasets };
 }
 
 async function sourceOf(entry: Plan['datasets'][number]): Promise<ModelProvenance['data'][number]> {

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import { type Field, fields } from '../sampling/fields.js';
 import { RecipeMaker } from '../sampling/recipe.js';

@@ -1,5 +1,5 @@
 /** What the averaged network finds in the unlabelled images before they are mixed: the targets of L_agree and L_teacher. */
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import type { StepTerms } from '../config/steps.js';
 import { ofPrompt } from '../losses/overlap.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import { comparesWithAverage, type LossTerm, type StepGroup, type StepTerms } from '../config/steps.js';
 import { agreementLoss } from '../losses/agreement.js';

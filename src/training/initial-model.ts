@@ -33,7 +33,8 @@ export async function readInitialModel(file: string, plan: Plan): Promise<Initia
   const bytes = await readModelBytes(file);
   const model = parseModel(bytes, file);
   requireSameNetwork(plan, model, file);
-  const had = model.tasks.map(({ name }) => name);
+  // Of a network that another program trained, and whose trunk alone was taken, the prompts have learned nothing.
+  const had = model.provenance.imported?.parts === 'trunk' ? [] : model.tasks.map(({ name }) => name);
   const [known, added] = [true, false].map((wanted) =>
     plan.tasks.map(({ name }) => name).filter((name) => had.includes(name) === wanted),
   ) as [string[], string[]];

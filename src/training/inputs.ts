@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import { comparesWithAverage, type LossTerm, stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';

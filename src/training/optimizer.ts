@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { optimizerMemory } from '../checkpoints/checkpoint.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';

@@ -1,4 +1,4 @@
-import type * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import type { RowGroups } from '../losses/overlap.js';
 import type { InputSource, StepValues } from './step-data.js';

@@ -1,4 +1,4 @@
-import type { Tensor } from '@tensorflow/tfjs-core';
+import type { Tensor } from '#tfjs';
 import { type FieldName, type FieldPlan, fieldShape, type StepBatch } from '../sampling/fields.js';
 import type { StepPrompts } from '../sampling/recipe.js';
 

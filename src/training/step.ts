@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
 import { comparesWithAverage, type LossTerm, type StepTerms, stepTerms } from '../config/steps.js';
 import { VersemiError } from '../errors.js';

@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { removeTemporaryFiles } from '../atomic-file.js';
 import type { Checkpoint } from '../checkpoints/checkpoint.js';
 import type { ModelProvenance } from '../checkpoints/metadata.js';
@@ -19,6 +19,7 @@ import {
   requireSameCases,
   type TrainingData,
   watchedCases,
+  withScanFacts,
 } from './data.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
@@ -89,18 +90,19 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
 }
 
 async function* trainAlone(
-  plan: Plan,
+  given: Plan,
   options: TrainOptions,
   lock: FolderLock,
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal } = options;
-  const found = options.resume === true ? await lastCheckpoint(runFolder, plan, options.extend === true) : undefined;
+  const found = options.resume === true ? await lastCheckpoint(runFolder, given, options.extend === true) : undefined;
   if (found === undefined) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
   await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
-  const data = options.data ?? (yield* openTrainingData(plan, preprocessing(options)));
+  const data = options.data ?? (yield* openTrainingData(given, preprocessing(options)));
+  const plan = await withScanFacts(given, data, checkpoint?.model.plan, signal);
   requireForeground(plan, data);
   const usedCases = caseRecord(plan, data);
   if (found?.checkpoint.model.cases !== undefined)

@@ -30,6 +30,16 @@ export function determinant(affine: Affine): number {
   );
 }
 
+/** Beyond this, edges of voxels are no longer at right angles by rounding. */
+const shearTolerance = 1e-6;
+
+/** Volume of a voxel: the product of its edges, less where they are not at right angles (a tilted gantry). */
+export function voxelVolumeMm3({ affine, spacingMm }: { readonly affine: Affine; readonly spacingMm: Triple }): number {
+  const box = spacingMm[0] * spacingMm[1] * spacingMm[2];
+  const volume = Math.abs(determinant(affine));
+  return Math.abs(volume - box) > shearTolerance * box ? volume : box;
+}
+
 /** Inverse affine, from millimetres to voxel index; undefined when the 3 x 3 part is singular or not finite. */
 export function invertAffine(affine: Affine): Affine | undefined {
   const at = (row: number, column: number) => affine[4 * row + column]!;

@@ -1,6 +1,7 @@
 // Segmentations and structure sets that are written: read back here, by pydicom, checked by dciodvfy.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,10 +14,32 @@ import { maskOfSegment, readSegmentation } from '../../src/datasets/dicom/segmen
 import { maskOfRoi, readStructureSet } from '../../src/datasets/dicom/structures.js';
 import { cieLab, encodeSegmentation } from '../../src/datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../../src/datasets/dicom/write-structures.js';
+import { codedAnatomy } from '../../src/preprocessing/anatomy.js';
 import { RandomStream, streams } from '../../src/random.js';
 import { scalingAffine } from '../../src/volume/affine.js';
 import { failure } from '../unit/datasets-support.js';
 import { systemPython } from './python.js';
+
+/** As much of dcmjs as a viewer uses. */
+interface DcmjsViewer {
+  readonly data: { readonly DicomMessage: { readFile(bytes: ArrayBuffer): { write(): ArrayBuffer } } };
+  readonly adapters: {
+    readonly Cornerstone: {
+      readonly Segmentation: {
+        generateToolState(
+          imageIds: readonly string[],
+          bytes: ArrayBuffer,
+          metadata: { get(module: string, id: string): unknown },
+        ): {
+          readonly labelmapBufferArray: readonly ArrayBuffer[];
+          readonly segMetadata: {
+            readonly data: readonly { readonly SegmentedPropertyTypeCodeSequence: readonly { CodeValue: string }[] }[];
+          };
+        };
+      };
+    };
+  };
+}
 
 const root = fileURLToPath(new URL('../../../test/dicom/', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'versemi-dicom-out-'));
@@ -81,7 +104,8 @@ function masksFor([columns, rows, slices]: readonly [number, number, number]): L
       ...{
         name: 'ventricle',
         colour: [200, 30, 60] as const,
-        code: { value: '87878005', meaning: 'Left ventricle of heart' },
+        code: { scheme: 'SCT', value: '87878005', meaning: 'Left ventricle' },
+        category: { scheme: 'SCT', value: '123037004', meaning: 'Anatomical Structure' },
       },
       data: make((x, y, z) => z > 1 && z < 6 && x > 2 && x < 15 && y > 3 && !(x > 6 && x < 9 && y > 6 && y < 9)),
     },
@@ -91,7 +115,7 @@ function masksFor([columns, rows, slices]: readonly [number, number, number]): L
 }
 
 t.test('read back, by pydicom, checked by dciodvfy', { skip }, async (t) => {
-  for (const name of ['plain', 'tilted', 'enhanced']) {
+  for (const name of ['plain', 'tilted', 'flipped', 'enhanced']) {
     const { volume, placed } = await readDicom(join(folder, name));
     const masks = masksFor(volume.sizeVoxels);
     const segmentation = await encodeSegmentation(placed, masks, options);
@@ -128,7 +152,20 @@ t.test('read back, by pydicom, checked by dciodvfy', { skip }, async (t) => {
       patient: string[];
       references: number;
       points: number;
+      types: string[][][];
+      regions: string[][][];
     };
+    t.strictSame(facts.types, [
+      [
+        ['123037004', 'SCT', 'Anatomical Structure'],
+        ['87878005', 'SCT', 'Left ventricle'],
+      ],
+      ...[1, 2].map(() => [
+        ['91723000', 'SCT', 'Anatomical Structure'],
+        ['85756007', 'SCT', 'Tissue'],
+      ]),
+    ]);
+    t.strictSame(facts.regions, [[['87878005', 'SCT', 'Left ventricle']], [], []]);
     const plane = volume.sizeVoxels[0] * volume.sizeVoxels[1];
     for (const [i, { data }] of masks.entries()) {
       const found = new Uint8Array(data.length);
@@ -158,5 +195,79 @@ t.test('read back, by pydicom, checked by dciodvfy', { skip }, async (t) => {
   }
   await failure(() => encodeSegmentation(placed, [masks[2]!], options), 'VOLUME_INVALID');
 });
+
+t.test('the viewer adapter that comes with dcmjs puts every voxel in its place', { skip }, async (t) => {
+  const { adapters, data } = createRequire(import.meta.url)('dcmjs') as DcmjsViewer;
+  for (const name of ['plain', 'tilted', 'flipped', 'enhanced']) {
+    const { volume, placed } = await readDicom(join(folder, name));
+    const [columns, rows] = volume.sizeVoxels;
+    const { series, grid } = placed;
+    // What a viewer knows of each image of the series.
+    const metadata = {
+      get(module: string, id: string) {
+        const { instance, orientation, positionMm, spacingMm } = grid.frames[Number.parseInt(id, 10)]!;
+        const known: Record<string, unknown> = {
+          generalSeriesModule: { seriesInstanceUID: series.uid, studyInstanceUID: series.studyUid },
+          sopCommonModule: { sopInstanceUID: instance.sopInstanceUid, sopClassUID: instance.sopClassUid },
+          imagePixelModule: { rows, columns },
+          imagePlaneModule: {
+            ...{ rows, columns, rowCosines: orientation.slice(0, 3), columnCosines: orientation.slice(3) },
+            ...{ imagePositionPatient: positionMm, pixelSpacing: spacingMm },
+            frameOfReferenceUID: instance.frameOfReferenceUid,
+          },
+        };
+        return known[module];
+      },
+    };
+    const masks = masksFor(volume.sizeVoxels);
+    // A voxel of this adapter's label map has one label, so that the masks may not overlap.
+    const apart = masks[1]!.data.map((voxel, i) => (masks[0]!.data[i] === 0 ? voxel : 0));
+    const bytes = await encodeSegmentation(placed, [masks[0]!, { ...masks[1]!, data: apart }], options);
+    const buffer = bytes.slice().buffer;
+    // The adapter finds a frame of an object of several by the end of this name.
+    const ids = grid.frames.map(({ index }, slice) => `${slice}, frame=${index}`);
+    const { labelmapBufferArray, segMetadata } = adapters.Cornerstone.Segmentation.generateToolState(
+      ids,
+      buffer,
+      metadata,
+    );
+    t.equal(labelmapBufferArray.length, 1);
+    t.strictSame(
+      Array.from(new Uint16Array(labelmapBufferArray[0]!)),
+      Array.from(masks[0]!.data, (voxel, i) => voxel + 2 * apart[i]!),
+      name,
+    );
+    t.equal(segMetadata.data[1]!.SegmentedPropertyTypeCodeSequence[0]?.CodeValue, '87878005');
+    // Written again by dcmjs, it still says the same.
+    const parsed = data.DicomMessage.readFile(buffer);
+    const again = await readSegmentation(fileOfBytes('again', new Uint8Array(parsed.write())));
+    for (const [i, wanted] of [masks[0]!.data, apart].entries())
+      t.strictSame(await maskOfSegment(again, i + 1, volume.sizeVoxels, volume.affine), wanted, `${name}, again`);
+  }
+});
+
+t.test(
+  'codes of well-known labels are those of DICOM',
+  { skip: python === undefined && 'python3-pydicom is not here' },
+  (t) => {
+    const program = `
+import json, sys
+from pydicom.sr._concepts_dict import concepts
+print(json.dumps({code: [m for n in concepts["SCT"].values() if code in n for m in [n[code][0]]] for code in sys.argv[1:]}))`;
+    const all = codedAnatomy().flatMap(({ code, category }) => [code, category]);
+    const { stdout, stderr } = spawnSync(python!, ['-W', 'ignore', '-c', program, ...all.map(({ value }) => value)], {
+      encoding: 'utf8',
+    });
+    if (stdout === '') t.comment(stderr);
+    const meanings = JSON.parse(stdout) as Record<string, string[]>;
+    for (const { value, meaning } of all) {
+      // The dictionary has no myocardium as a whole.
+      if (value === '74281007') continue;
+      const known = meanings[value]!.map((text) => text.toLowerCase());
+      t.ok(known.includes(meaning.toLowerCase()), `${value} ${meaning}: ${known.join(', ')}`);
+    }
+    t.end();
+  },
+);
 
 t.test('dciodvfy', { skip: noChecker }, (t) => t.end());

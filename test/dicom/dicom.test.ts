@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { zipSync } from 'fflate';
 import t from 'tap';
-import { dicomFacts, placeSeries, readDicom } from '../../src/datasets/dicom/read-series.js';
+import { placedFacts } from '../../src/datasets/dicom/placed.js';
+import { placeSeries, readDicom } from '../../src/datasets/dicom/read-series.js';
 import { maskOfSegment, readSegmentation } from '../../src/datasets/dicom/segmentation.js';
 import { dicomFiles } from '../../src/datasets/dicom/sources.js';
 import { maskOfRoi, readStructureSet } from '../../src/datasets/dicom/structures.js';
@@ -79,6 +80,12 @@ t.test('one series in many forms', { skip }, async (t) => {
       'deflated',
       'implicit',
       'unsigned-16',
+      'unsigned-12',
+      'jpeg-ls-12',
+      'jpeg-2000-12',
+      'jpeg-lossless-12',
+      'bare-explicit',
+      'bare-implicit',
     ],
     ...[
       'unsigned-12-overlay',
@@ -92,19 +99,21 @@ t.test('one series in many forms', { skip }, async (t) => {
     ],
   ])
     forms[name] = expected();
+  for (const name of ['jpeg-lossless-8', 'jpeg-ls-8', 'rle-8']) forms[name] = forms['unsigned-8']!;
+  forms['signed-8'] = expected((v) => Math.floor(v / 16) + 20);
   forms['scale-per-slice'] = expected((v, _x, _y, z) => Math.floor(v / 2) * (0.5 + z / 4) + z - 3);
   const lowest = Math.min(...expected().filter((_, i) => i % columns >= 2));
   for (const name of ['padding', 'padding-unsigned']) forms[name] = expected((v, x) => (x < 2 ? lowest : v));
   for (const [name, wanted] of Object.entries(forms)) {
     const path = join(folder, name);
     t.strictSame(await values(path), wanted, `${name}: voxels`);
-    const { geometry } = await dicomFacts(path);
+    const { geometry } = placedFacts(await placeSeries(path), path);
     t.strictSame(geometry.sizeVoxels, [columns, rows, slices], `${name}: size`);
     t.ok(near(geometry.affine, affine()), `${name}: affine`);
   }
   t.strictSame(await values(join(folder, 'rounded')), expected());
   t.ok(
-    near((await dicomFacts(join(folder, 'rounded'))).geometry.affine, affine(), 0.06),
+    near((await readDicom(join(folder, 'rounded'))).volume.affine, affine(), 0.06),
     'positions rounded to a tenth of a millimetre',
   );
 });
@@ -119,6 +128,13 @@ t.test('what was noticed is said', { skip }, async (t) => {
   t.match(tilted.placed.notices.join(), /tilted by 11\.3 degrees/);
   t.ok(near(tilted.volume.affine, affine(normal.map((v, i) => v * 2.5 + 0.5 * column[i]!))), 'the sheared affine');
   t.strictSame(Array.from(tilted.volume.data), expected());
+});
+
+t.test('a series of one slice', { skip }, async (t) => {
+  const { volume } = await readDicom(join(folder, 'single'));
+  t.strictSame(volume.sizeVoxels, [columns, rows, 1]);
+  t.strictSame(Array.from(volume.data), expected().slice(4 * columns * rows, 5 * columns * rows));
+  t.ok(Math.abs(volume.spacingMm[2] - 2.5) < 1e-9, 'as thick as the header says');
 });
 
 t.test('a file, a zip file, several series', { skip }, async (t) => {
@@ -162,6 +178,7 @@ t.test('refused', { skip }, async (t) => {
     ['uneven', 'VOLUME_INVALID', /0\.75 mm before or behind/],
     ['beside', 'VOLUME_INVALID', /3 mm beside its place/],
     ['twice', 'VOLUME_INVALID', /two at \(.*again|two at/],
+    ['time', 'VOLUME_INVALID', /two at .*second \d.*Separate what the series holds/s],
     ['cut', 'FILE_TRUNCATED', /\(7FE0,0010\).*672 bytes/],
     ['cut-deflated', 'FILE_CORRUPT', /./],
     ['short-pixels', 'FILE_TRUNCATED', /expected 672 bytes .*, found 632/],
@@ -277,7 +294,7 @@ t.test('folders of scans', { skip }, async (t) => {
   mkdirSync(join(folder, 'patients', 'p1', 'image'), { recursive: true });
   for (const name of readdirSync(join(folder, 'flat')))
     copyFileSync(join(folder, 'flat', name), join(folder, 'patients', 'p1', 'image', name));
-  t.strictSame(await found(join(folder, 'patients')), [['patients', 'patients/p1']]);
+  t.strictSame(await found(join(folder, 'patients')), [['patients', 'patients/p1/image']]);
   mkdirSync(join(folder, 'patients', 'p2'));
   copyFileSync(join(folder, 'enhanced', 'enhanced.dcm'), join(folder, 'patients', 'p2', 'a file'));
   mkdirSync(join(folder, 'patients', 'outlines'));

@@ -84,11 +84,10 @@ os.makedirs(os.path.join(out, "plain", "deeper"))
 shutil.move(os.path.join(out, "plain", "IM05"), os.path.join(out, "plain", "deeper", "of another name.dcm"))
 
 
-def converted(folder, command):
+def converted(folder, command, source="flat"):
     os.makedirs(os.path.join(out, folder))
-    for name in sorted(os.listdir(os.path.join(out, "flat"))):
-        source = os.path.join(out, "flat", name)
-        subprocess.run([*command, source, os.path.join(out, folder, name)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for name in sorted(os.listdir(os.path.join(out, source))):
+        subprocess.run([*command, os.path.join(out, source, name), os.path.join(out, folder, name)], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 series("flat")
@@ -134,6 +133,7 @@ def left(v, ds):
     return ((v.astype(numpy.int64) + 1200) << 4).astype(numpy.uint16)
 
 
+series("signed-8", stored(8, 8, True, lambda v, ds: (v // 16 + 20).astype(numpy.int8)))
 series("unsigned-16", stored(16, 16, False, shifted(30000, numpy.uint16)))
 series("unsigned-12-overlay", stored(16, 12, False, overlay))
 series("signed-12", stored(16, 12, True, signed12))
@@ -149,6 +149,38 @@ def eight(ds, z):
 
 
 series("unsigned-8", eight)
+
+
+series("unsigned-12", stored(16, 12, False, shifted(1200, numpy.uint16)))
+# gdcmconv's JPEG-LS and JPEG 2000 of 12 bits, JPEG lossless of 8 bits, RLE of 32 bits.
+for name, source, option in (
+    ("jpeg-ls-12", "unsigned-12", "--jpegls"),
+    ("jpeg-2000-12", "unsigned-12", "--j2k"),
+    ("jpeg-lossless-12", "unsigned-12", "--jpeg"),
+    ("jpeg-lossless-8", "unsigned-8", "--jpeg"),
+    ("jpeg-ls-8", "unsigned-8", "--jpegls"),
+    ("rle-8", "unsigned-8", "--rle"),
+):
+    converted(name, ["gdcmconv", option], source)
+
+
+def without_meta(folder, source):
+    os.makedirs(os.path.join(out, folder))
+    for name in os.listdir(os.path.join(out, source)):
+        content = open(os.path.join(out, source, name), "rb").read()
+        # The first element of the meta information is its length.
+        start = 144 + int.from_bytes(content[140:144], "little")
+        open(os.path.join(out, folder, name), "wb").write(content[start:])
+
+
+without_meta("bare-explicit", "flat")
+without_meta("bare-implicit", "implicit")
+series("single", slices=[4])
+uid = series("time")
+for z in range(SLICES):
+    ds = instance(z, uid)
+    ds.AcquisitionNumber, ds.PixelData = 2, (value(z) + 5).tobytes()
+    save("time", f"second {z}", ds)
 
 
 def scaled(ds, z):
@@ -231,6 +263,10 @@ for name in os.listdir(os.path.join(out, "unknown-syntax")):
     new = b"1.2.840.10008.1.2.9\0"
     assert content.count(old) >= 1
     open(path, "wb").write(content.replace(old, new, 1))
+
+
+# Rows run the other way, so that the normal does too: slices sort in reverse order.
+series("flipped", lambda ds, z: setattr(ds, "ImageOrientationPatient", [float(v) for v in [*-ROW, *COLUMN]]))
 
 
 # Enhanced multi-frame, frames in any order, one file.

@@ -26,8 +26,14 @@ contours = [c for roi in rt.ROIContourSequence if "ContourSequence" in roi for c
 assert all(len(c.ContourData) == 3 * c.NumberOfContourPoints for c in contours)
 series = rt.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
 assert len(series.ContourImageSequence) == len(seg.ReferencedSeriesSequence[0].ReferencedInstanceSequence)
+def coded(sequence):
+    return [[c.CodeValue, c.CodingSchemeDesignator, c.CodeMeaning] for c in sequence]
+
+
 json.dump(
     {
+        "types": [coded(s.SegmentedPropertyCategoryCodeSequence) + coded(s.SegmentedPropertyTypeCodeSequence) for s in seg.SegmentSequence],
+        "regions": [coded(o.get("RTROIIdentificationCodeSequence", [])) for o in rt.RTROIObservationsSequence],
         "segments": segments,
         "patient": [str(seg.PatientName), seg.PatientID, seg.StudyDate, seg.PatientSex, seg.AccessionNumber],
         "references": len(series.ContourImageSequence),

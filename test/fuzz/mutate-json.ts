@@ -144,6 +144,8 @@ function mutateObject(entries: [string, Node][], random: RandomStream): void {
 /** A good value as text, with faults in its tree, and now and then in its bytes. */
 export function mutatedJson(value: unknown, random: RandomStream): Uint8Array {
   const tree = nodeOf(value);
+  // A single text or number holds no other: all of it is replaced.
+  if (tree.kind === 'raw') return encoded(textOf(oddNode(random)), random);
   for (let faults = few(random); faults > 0; faults--) {
     const target = pick(random, containers(tree));
     if (target.kind === 'list') mutateList(target.items, random);

@@ -1,6 +1,7 @@
 // What is fuzzed: for each kind of input, how files with faults are made and what reads them.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { zipSync } from 'fflate';
 import { loadCheckpoint } from '../../src/checkpoints/checkpoint.js';
 import { readModel } from '../../src/checkpoints/files.js';
 import { readPlan } from '../../src/config/read-plan.js';
@@ -8,15 +9,18 @@ import { openDataset } from '../../src/datasets/dataset.js';
 import { withHdf5Contents } from '../../src/datasets/hdf5.js';
 import { loadCase, openScan, scanFacts } from '../../src/datasets/load-case.js';
 import { imageInfo, readVolume } from '../../src/datasets/read-volume.js';
+import { findScans } from '../../src/datasets/scan-files.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
 import { estimateMemory } from '../../src/inference/memory.js';
 import { readCacheFile } from '../../src/preprocessing/cache-file.js';
+import { contentKeys } from '../../src/preprocessing/content-key.js';
 import { fingerprintDatasets } from '../../src/preprocessing/fingerprint.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
 import type { RandomStream } from '../../src/random.js';
 import { casesFromCsv, casesToCsv } from '../../src/reports/cases-csv.js';
 import { runReport } from '../../src/reports/run-report.js';
 import { assertHarmlessPage } from './checks.js';
+import type { DicomSeed, DicomSeeds } from './dicom-seeds.js';
 import { mutatedBytes, mutatedWords, once, pick } from './mutate.js';
 import { mutatedJson, mutatedJsonLines } from './mutate-json.js';
 import {
@@ -101,6 +105,37 @@ function datasetFiles(random: RandomStream, kind: keyof typeof datasetSeeds, des
     [`imagesTs/d${numbered}.nii`]: image(),
   };
 }
+
+/** A series in one transfer syntax, of which one file, now and then two, have faults. */
+function dicomSeries(random: RandomStream, { series }: DicomSeeds, faults: boolean): Record<string, Uint8Array> {
+  const chosen = pick(random, series);
+  const wrong = faults
+    ? [random.integer(chosen.length), ...(once(random, 4) ? [random.integer(chosen.length)] : [])]
+    : [];
+  return Object.fromEntries(
+    chosen.map((seed, i) => [`IM${i}`, wrong.includes(i) ? mutatedDicom(seed, random) : seed.bytes]),
+  );
+}
+
+function mutatedDicom({ bytes, fields }: DicomSeed, random: RandomStream): Uint8Array {
+  return mutatedBytes(bytes, random, fields);
+}
+
+const within = (folder: string, files: Readonly<Record<string, Uint8Array>>): Files =>
+  Object.fromEntries(Object.entries(files).map(([name, bytes]) => [`${folder}/${name}`, bytes]));
+
+/** Opens what lies in `patients` as a dataset, reads all cases with their labels, and finds the scans in it. */
+const dicomDatasetWays: FuzzedReader['ways'] = [
+  async (folder) => {
+    const dataset = await openDataset(join(folder, 'patients'));
+    for (const files of dataset.cases) {
+      await loadCase(dataset, files).catch(codedOnly);
+      await contentKeys(dataset, files, 0).catch(codedOnly);
+    }
+    return dataset;
+  },
+  (folder) => findScans([join(folder, 'patients')]),
+];
 
 export const readers = {
   nifti: {
@@ -227,6 +262,35 @@ export const readers = {
   csv: {
     files: (random) => ({ 'cases.csv': mutatedBytes(Buffer.from(casesToCsv(evaluationSeed.cases as never)), random) }),
     ways: [async (folder) => casesFromCsv(readFileSync(join(folder, 'cases.csv'), 'utf8'), 'cases.csv')],
+  },
+  dicom: {
+    files: (random, { dicom }) => within('scan', dicomSeries(random, dicom, true)),
+    ways: [...imageWays, (folder) => readVolume(join(folder, 'scan', 'IM0'))],
+  },
+  outlines: {
+    files(random, { dicom }) {
+      const faulty = once(random, 4);
+      const object = once(random, 2) ? dicom.structures : dicom.segmentation;
+      const images = within('patients/a', dicomSeries(random, { ...dicom, series: [dicom.series[0]!] }, faulty));
+      return { ...images, 'patients/a/label': mutatedDicom(object, random) };
+    },
+    ways: dicomDatasetWays,
+  },
+  zip: {
+    files(random, { dicom }) {
+      const series = dicomSeries(random, dicom, once(random, 6));
+      const entries = { ...series, ...(once(random, 2) ? { rs: dicom.structures.bytes } : {}) };
+      // A time of its own would make other bytes at each start.
+      const options = { mtime: new Date(2020, 1, 2), level: once(random, 2) ? 0 : 6 } as const;
+      const bytes = zipSync(entries, options);
+      // Most of what a reader believes stands in the directory at the end.
+      const directory = Math.max(0, bytes.length - 400);
+      const faulty = once(random, 2)
+        ? Buffer.concat([bytes.subarray(0, directory), mutatedBytes(bytes.subarray(directory), random)])
+        : mutatedBytes(bytes, random);
+      return { 'scan.zip': faulty, 'patients/a.zip': faulty };
+    },
+    ways: [...imageWays, ...dicomDatasetWays],
   },
 } satisfies Record<string, FuzzedReader>;
 

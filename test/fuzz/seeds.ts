@@ -12,6 +12,7 @@ import { bufferSpecs, elementCount, networkConfig, parameterCount, parameterSpec
 import { writeCacheFile } from '../../src/preprocessing/cache-file.js';
 import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
 import { niftiBytes } from '../unit/datasets-support.js';
+import { type DicomSeeds, makeDicomSeeds } from './dicom-seeds.js';
 import type { BinaryField } from './mutate.js';
 
 const voxels = Uint8Array.from({ length: 6 * 5 * 4 }, (_, i) => i % 7);
@@ -293,6 +294,7 @@ export interface FileSeeds {
   readonly model: Uint8Array;
   readonly checkpoint: Uint8Array;
   readonly cache: Uint8Array;
+  readonly dicom: DicomSeeds;
 }
 
 /** Seeds that the project's own writers make. */
@@ -340,6 +342,7 @@ export async function makeFileSeeds(): Promise<FileSeeds> {
       model: read('model'),
       checkpoint: read('checkpoint'),
       cache: read('cache'),
+      dicom: await makeDicomSeeds(),
     };
   } finally {
     rmSync(folder, { recursive: true, force: true });

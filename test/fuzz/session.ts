@@ -112,8 +112,10 @@ function ask(child: ChildProcess, question: Question, limits: Limits): Promise<A
       errors = (errors + String(chunk)).slice(-4000);
     });
     child.on('exit', (code, signal) => end(`the process ended (${signal ?? `code ${code}`})\n${errors}`));
+    timer = setTimeout(() => end(`no input was made in ${limits.waitSeconds} s`), 1000 * limits.waitSeconds);
     child.on('message', (message: Answer | string) => {
       if (typeof message !== 'string') return end(message);
+      clearTimeout(timer);
       timer = setTimeout(() => end(`no answer after ${limits.waitSeconds} s`), 1000 * limits.waitSeconds);
     });
     child.send(question);

@@ -16,8 +16,11 @@ const commands = [
   'train',
   'evaluate',
   'predict',
+  'serve',
   'compare',
   'report',
+  'export',
+  'import',
   'info',
   'selftest',
   'bench',
@@ -126,6 +129,12 @@ t.test('plan, preprocess, train', async (t) => {
     json('plan.json').tasks.map(({ name }: { name: string }) => name),
     ['mr-atrium', 'mr-ventricle'],
   );
+  const inFolds = ['mr-atrium', '--labeled', 'labeled', '--folds', '2'];
+  await done('plan', ...inFolds, '--out', 'folds.json', '-q');
+  t.same(json('folds.json').datasets[0].split.fold, [0, 2]);
+  await fails(2, /--folds.*without --validation/s, 'plan', ...inFolds, '--validation', '1', '--out', 'no.json');
+  await fails(2, /--fold\b.*expected 0 to 1, found 2/s, 'train', 'folds.json', '--fold', '2', '--out', 'no');
+  await fails(2, /--fold\b.*a plan with folds/s, 'train', 'plan.json', '--fold', '0', '--out', 'no');
   await fails(2, /--force/, 'plan', ...args, '--out', 'plan.json');
 
   writeTinyPlan('tiny.json', 3);
@@ -266,7 +275,7 @@ t.test('Ctrl-C stops predict and evaluate: exit code 130, no mask, no result', a
   ]);
   for (const { code, stdout, stderr } of [predicted, evaluated]) {
     t.equal(code, 130, stderr);
-    t.match(stderr, /Stopping after this window; Ctrl-C again ends at once\.\nThe call was aborted/);
+    t.match(stderr, /Stopping after this window; Ctrl-C again ends at once\.\n(.*\n)?The call was aborted/);
     t.equal(stdout, '');
   }
   t.notOk(existsSync(join(folder, 'stopped-masks')));

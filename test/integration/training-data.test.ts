@@ -3,12 +3,15 @@ import t from 'tap';
 import { loadModel } from '../../src/checkpoints/files.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
+import { fingerprintDatasets } from '../../src/preprocessing/fingerprint.js';
 import type { TrainingEvent } from '../../src/training/events.js';
 import { train } from '../../src/training/train.js';
 
 const folder = t.testdir();
 const counts = { cases: 4, labeledCases: 1, validationCases: 2, testCases: 0, seed: 3 };
 await makePhantomDataset(`${folder}/la`, 'mr-atrium', counts);
+
+const split = { labeled: 'labeled', validation: 'validation', unlabeled: 'unlabeled' };
 
 function plan(training: Readonly<Record<string, unknown>>) {
   return parsePlan({
@@ -18,7 +21,7 @@ function plan(training: Readonly<Record<string, unknown>>) {
       {
         name: 'la',
         path: `${folder}/la`,
-        split: { labeled: 'labeled', validation: 'validation', unlabeled: 'unlabeled' },
+        split,
         preprocessing: { spacingMm: [8, 8, 8] },
       },
     ],
@@ -64,6 +67,24 @@ t.test('cases are preprocessed, told, cached, and named in the model', async (t)
   const model = await loadModel(end.model);
   t.equal(model.provenance.data[0]?.dataset, 'la');
   t.ok(model.provenance.data[0]?.licence, 'the licence of the data is in the model');
+  const { scans } = model.plan.datasets[0]!;
+  t.match(scans, { cases: 2, modality: 'MR' }, 'what its scans are like, though the plan does not say it');
+  t.strictSame(scans, (await fingerprintDatasets([{ path: `${folder}/la`, split }])).datasets[0]!.scans);
+  model.network.dispose();
+});
+
+t.test('facts of scans that a plan has stay as they are, and a run goes on whether or not it has them', async (t) => {
+  const given = { cases: 9, modality: 'PT' };
+  const [dataset] = plan({}).datasets;
+  const options = { runFolder: `${folder}/given`, cacheFolder: `${folder}/cache`, device: 'wasm' } as const;
+  const planned = { ...plan({}), datasets: [{ ...dataset!, scans: given }] };
+  const abort = new AbortController();
+  for await (const event of train(planned, { ...options, signal: abort.signal }))
+    if (event.type === 'step') abort.abort();
+  for await (const event of train(plan({}), { ...options, resume: true }))
+    if (event.type === 'step') t.equal(event.step, 2);
+  const model = await loadModel(`${folder}/given/model.safetensors`);
+  t.strictSame(model.plan.datasets[0]!.scans, given);
   model.network.dispose();
 });
 

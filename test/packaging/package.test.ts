@@ -1,15 +1,28 @@
 // What `npm install versemi` gives: the tarball in an empty folder, without install scripts, as npm 12 installs dependencies. Its
 // device cpu works, its types resolve, its documents have their files, and CommonJS can require it.
-import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join, posix } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { environmentWithout } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 
-t.setTimeout(280_000);
-const folder = t.testdir();
+t.setTimeout(900_000); // Compiles an addon and checks all types, on a machine that does other things too.
+// Not below this clone, whose packages would be found from there.
+const folder = mkdtempSync(join(tmpdir(), 'versemi-package-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 const consumer = join(folder, 'consumer');
 mkdirSync(consumer);
 const platform = `${process.platform}-${process.arch}`;
@@ -22,9 +35,10 @@ interface Outcome {
 }
 
 /** Runs a program in the consumer's folder, without what the settings of this clone would change. */
-function run(command: string, args: readonly string[], cwd = consumer): Promise<Outcome> {
+function run(command: string, args: readonly string[], cwd = consumer, settings: object = {}): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env: environmentWithout('VERSEMI_ADDON', 'VERSEMI_ISA') });
+    const env = { ...environmentWithout('VERSEMI_ADDON', 'VERSEMI_ISA'), ...settings };
+    const child = spawn(command, args, { cwd, env });
     let [text, stdout] = ['', ''];
     child.stdout.on('data', (chunk) => {
       text += chunk;
@@ -67,6 +81,7 @@ t.test('the tarball holds what its documents name, and no tests', async (t) => {
     [],
   );
   for (const file of [
+    'THIRD_PARTY.txt',
     'dist/src/browser.js',
     'dist/src/browser.d.ts',
     'native/install.mjs',
@@ -91,6 +106,41 @@ t.test('it installs without scripts', withTime, async (t) => {
   t.notOk(existsSync(join(consumer, 'node_modules', 'versemi', 'build')), 'nothing was built');
 });
 
+t.test('it is small: 40 MB with its dependencies, and no tool that only a build needs', withTime, async (t) => {
+  const modules = join(consumer, 'node_modules');
+  let bytes = 0;
+  // As a disk holds it, in blocks.
+  for (const entry of readdirSync(modules, { recursive: true, withFileTypes: true }))
+    if (entry.isFile()) bytes += Math.ceil(statSync(join(entry.parentPath, entry.name)).size / 4096) * 4096;
+  t.ok(bytes < 40e6, `${(bytes / 1e6).toFixed(1)} MB`);
+  const carried = ['@tensorflow', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'];
+  for (const name of [...carried, 'cmake-js', 'node-addon-api', 'typescript', 'esbuild'])
+    t.notOk(existsSync(join(modules, name)), `${name} is not installed`);
+  const licences = readFileSync(join(modules, 'versemi', 'THIRD_PARTY.txt'), 'utf8');
+  for (const name of ['@tensorflow/tfjs-core', ...carried.slice(1), 'core-js-pure', 'pako', 'seedrandom', 'long'])
+    t.match(licences, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+: `, 'm'), `the licence of ${name}`);
+});
+
+/** A gradient through an op of versemi and one of TF.js, and an optimiser, on the WebAssembly device. */
+const differentiate = `
+  await versemi.selectDevice('wasm', { threads: 1 });
+  const [scan, weight] = [tf.ones([1, 4, 4, 4, 1]), tf.ones([3, 3, 3, 1, 2])];
+  const plain = tf.grad((weight) => tf.conv3d(scan, weight, 1, 'same').square().sum())(weight);
+  const fused = tf.grad((weight) => versemi.conv3dNormRelu(scan, weight, null).mul(scan).sum())(weight);
+  const variable = tf.variable(tf.scalar(2));
+  tf.train.sgd(0.1).minimize(() => tf.square(variable));
+  console.log(tf.getBackend(), plain.dataSync()[0], fused.shape.join(), variable.dataSync()[0].toFixed(2), plain instanceof tf.Tensor);`;
+const differentiated = 'versemi-wasm 1024 3,3,3,1,2 1.60 true';
+
+async function checkTfjs(t: Test, name: string, imports: string): Promise<void> {
+  const { text } = await run(process.execPath, ['--input-type=module', '-e', `${imports}\n${differentiate}`]);
+  t.equal(text.trim(), differentiated, `${name}: the result, and no warning`);
+}
+
+t.test('TF.js of the package does without a copy of TF.js', withTime, (t) =>
+  checkTfjs(t, 'no copy', "import * as versemi from 'versemi/tfjs'; const { tf } = versemi;"),
+);
+
 const noAddon = paths.has(`prebuilds/${platform}/versemi.node`)
   ? false
   : `no prebuilds/${platform} in this clone: npm run prebuilds makes it`;
@@ -110,7 +160,51 @@ t.test('the device cpu of the tarball segments a scan', { ...withTime, skip: ski
   t.match((await run(process.execPath, ['-e', loaded])).stdout, /^cpu: /, 'auto takes it');
 });
 
+/** TypeScript over files of the consumer, with every library checked. */
+function check(module: string, moduleResolution: string, files: readonly string[]): Promise<Outcome> {
+  const compilerOptions = {
+    ...{ module, moduleResolution, strict: true, skipLibCheck: false, exactOptionalPropertyTypes: true, noEmit: true },
+    ...{ target: 'es2022', lib: ['es2022', 'dom'] },
+  };
+  writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
+  return run(process.execPath, [join(packageRoot, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', '.']);
+}
+
+/** What the types of TF.js must allow, with a copy of the user's or without one. */
+const tensorText = (imports: string) => `${imports}
+export function block(scan: tf.Tensor5D, weight: tf.Tensor5D): tf.Scalar {
+  const features: tf.Tensor5D = conv3dNormRelu(scan, weight, null, { stride: 2 });
+  return tf.sum(tf.square(features));
+}
+`;
+
+const tools = ['cmake', 'make', 'c++'].filter((tool) => spawnSync(tool, ['--version']).status !== 0);
+const noTools = tools.length > 0 ? `not installed: ${tools.join(', ')}` : process.platform === 'win32' && 'no sh';
+
+t.test('build-addon names the packages that it lacks, and builds with them', { skip: skip || noTools }, async (t) => {
+  const main = join('node_modules', 'versemi', 'dist', 'src', 'cli', 'main.js');
+  const build = (environment: object = {}) => run(process.execPath, [main, 'build-addon'], consumer, environment);
+  const refused = await build();
+  t.equal(refused.code, 6, refused.text);
+  t.match(refused.text, /run npm install cmake-js@\d+ node-addon-api@\d+ .*, then run: npx versemi build-addon/);
+  for (const name of ['cmake-js', 'node-addon-api'])
+    symlinkSync(join(packageRoot, 'node_modules', name), join(consumer, 'node_modules', name), 'dir');
+  // Whether it is built is the question here, not how fast it is: without optimisation it takes a fourth of the time.
+  const launcher = join(folder, 'quick.sh');
+  writeFileSync(
+    launcher,
+    `#!/bin/sh\nfor word; do shift; [ "$word" = -O3 ] && word=-O0; set -- "$@" "$word"; done\nexec "$@"\n`,
+    { mode: 0o755 },
+  );
+  const built = await build({ VERSEMI_CUDA: '0', CMAKE_CXX_COMPILER_LAUNCHER: launcher });
+  t.equal(built.code, 0, built.text);
+  t.ok(existsSync(join(consumer, 'node_modules', 'versemi', 'build', 'Release', 'versemi.node')));
+  const chosen = `import('versemi').then(async (v) => console.log((await v.selectDevice('cpu')).device.description))`;
+  t.match((await run(process.execPath, ['-e', chosen])).stdout, /^CPU, /, 'and is what the device cpu loads');
+});
+
 t.test('its types resolve, with every library checked', withTime, async (t) => {
+  writeFileSync(join(consumer, 'tensors.mts'), tensorText("import { conv3dNormRelu, tf } from 'versemi/tfjs';"));
   const text = `import { evaluateDataset, loadModel, openScan, predictVolume, readPlan, selectDevice, train } from 'versemi';
 import { encodeNifti, loadModelBytes, openScanBytes, type Volume } from 'versemi/browser';
 import { conv3dNormRelu } from 'versemi/tfjs';
@@ -137,27 +231,11 @@ export async function consume(): Promise<number> {
     join(consumer, 'consumer.cts'),
     `import versemi = require('versemi');\nexport const doors: readonly string[] = Object.keys(versemi.errorTable);\n`,
   );
-  const tsc = join(packageRoot, 'node_modules', 'typescript', 'bin', 'tsc');
-  const check = (module: string, moduleResolution: string, files: readonly string[]) => {
-    const compilerOptions = {
-      ...{
-        module,
-        moduleResolution,
-        strict: true,
-        skipLibCheck: false,
-        exactOptionalPropertyTypes: true,
-        noEmit: true,
-      },
-      ...{ target: 'es2022', lib: ['es2022', 'dom'] },
-    };
-    writeFileSync(join(consumer, 'tsconfig.json'), JSON.stringify({ compilerOptions, files }));
-    return run(process.execPath, [tsc, '-p', '.']);
-  };
   for (const [module, resolution] of [
     ['node16', 'node16'],
     ['esnext', 'bundler'],
   ] as const) {
-    const { code, text } = await check(module, resolution, ['consumer.mts']);
+    const { code, text } = await check(module, resolution, ['consumer.mts', 'tensors.mts']);
     t.equal(code, 0, `${resolution}: ${text}`);
   }
   const { stdout } = await check('nodenext', 'nodenext', ['consumer.mts', 'consumer.cts', 'wrong.mts']);
@@ -183,4 +261,25 @@ console.log(doors.map((door) => typeof door).join(' '));
   const refused = can ? await run(process.execPath, ['--no-experimental-require-module', 'require.cjs']) : { text };
   t.match(refused.text, /ERR_REQUIRE_ESM/);
   t.match(readFileSync(join(packageRoot, 'docs', 'installation.md'), 'utf8'), /ERR_REQUIRE_ESM/);
+});
+
+t.test('it shares tensors, gradients and types with a copy of TF.js of the user', withTime, async (t) => {
+  // With the types of its dependency, as npm would bring them.
+  mkdirSync(join(consumer, 'node_modules', '@types'));
+  for (const name of ['@tensorflow', '@types/long'])
+    symlinkSync(join(packageRoot, 'node_modules', name), join(consumer, 'node_modules', name), 'dir');
+  const core = "import * as tf from '@tensorflow/tfjs-core';";
+  const cpu = "import '@tensorflow/tfjs-backend-cpu';";
+  const own = "import * as versemi from 'versemi/tfjs';";
+  await checkTfjs(t, 'the copy first', core + own);
+  await checkTfjs(t, 'versemi first', own + core);
+  await checkTfjs(t, 'the copy and its cpu backend first', core + cpu + own);
+  writeFileSync(join(consumer, 'shared.mts'), tensorText(`${core}\nimport { conv3dNormRelu } from 'versemi/tfjs';`));
+  for (const [module, resolution] of [
+    ['nodenext', 'nodenext'],
+    ['esnext', 'bundler'],
+  ] as const) {
+    const { code, text } = await check(module, resolution, ['shared.mts']);
+    t.equal(code, 0, `${resolution}: ${text}`);
+  }
 });

@@ -200,7 +200,10 @@ t.test('folders without dataset.json', async (t) => {
   const loaded = await loadCase(plain, plain.cases[0]!);
   t.equal(loaded.label, undefined);
   const empty = await writeTree(join(folder, 'empty'), { 'notes.txt': '' });
-  t.match((await failure(() => openDataset(empty), 'DATASET_INVALID')).message, /HDF5 files or NIfTI/);
+  t.match(
+    (await failure(() => openDataset(empty), 'DATASET_INVALID')).message,
+    /HDF5 files, NIfTI files or DICOM series/,
+  );
 });
 
 t.test('folders of HDF5 cases', async (t) => {

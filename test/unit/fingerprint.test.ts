@@ -12,6 +12,7 @@ import {
 } from '../../src/preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
+import { scanRanges } from '../../src/preprocessing/scan-facts.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 const paper = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 };
@@ -42,6 +43,7 @@ function oneDataset(
     split: { file: null, labeled: 'all', validation: 0, unlabeled: 'rest' },
     modality: 'MR',
     modalityReason: 'a test',
+    scans: scanRanges(cases, 'MR'),
     labeledCases: cases.length,
     unlabeledCases: 5,
     totalCases: cases.length + 5,

@@ -60,9 +60,17 @@ t.test('the table names every field of a plan, once, with what the help needs', 
     else t.fail(`${path} is not in the table`);
   };
   const { augmentation } = parsePlan(minimal());
-  const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true };
-  const plan = parsePlan(minimal({}, { augmentation, ...optional }));
-  walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, writtenAs: 1 })) }, '');
+  const triples = [
+    [1, 1, 1],
+    [2, 2, 2],
+  ];
+  const scans = { cases: 1, modality: 'CT', spacingMm: triples, extentMm: triples };
+  const intensities = { percentile005: [0, 1], percentile995: [2, 3] };
+  const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true, split: { fold: [0, 2] } };
+  const plan = parsePlan(minimal({}, { augmentation, ...optional, scans: { ...scans, ...intensities } }));
+  const code = { scheme: 'SCT', value: '10200004', meaning: 'Liver' };
+  const named = { writtenAs: 1, code, category: code, color: '#dd8265' };
+  walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, ...named })) }, '');
   t.same(
     planFields.map((row) => row.name),
     leaves,
@@ -74,6 +82,8 @@ t.test('the table names every field of a plan, once, with what the help needs', 
 });
 
 t.test('what is not valid names the field, what was expected and found', async (t) => {
+  const atrium = { name: 'atrium', dataset: 'la', labels: [1] };
+  const code = { scheme: 'SCT', value: '82471001', meaning: 'Left atrium' };
   const cases: [Json, string, RegExp][] = [
     [minimal({ patchSize: [32, 32, 32] }), 'patchSize', /Did you mean "patchSizeVoxels"/],
     [minimal({ training: { learningrate: 1 } }), 'training.learningrate', /Did you mean "learningRate"/],
@@ -90,6 +100,26 @@ t.test('what is not valid names the field, what was expected and found', async (
     [minimal({}, { preprocessing: {} }), 'datasets[0].preprocessing.spacingMm', /found nothing/],
     [minimal({ seed: 0.5 }), 'seed', /an integer/],
     [minimal({}, { split: { validation: -1 } }), 'datasets[0].split.validation', /a count/],
+    [
+      minimal(
+        {},
+        {
+          scans: {
+            cases: 1,
+            spacingMm: [
+              [0, 1, 1],
+              [1, 1, 1],
+            ],
+          },
+        },
+      ),
+      'datasets[0].scans.spacingMm',
+      /above 0/,
+    ],
+    [minimal({ tasks: [{ ...atrium, color: 'red' }] }), 'tasks[0].color', /#rrggbb/],
+    [minimal({ tasks: [{ ...atrium, code: { ...code, meaning: 'a\\b' } }] }), 'tasks[0].code.meaning', /no backslash/],
+    [minimal({ tasks: [{ ...atrium, code: { ...code, value: '' } }] }), 'tasks[0].code.value', /1 to 16/],
+    [minimal({ tasks: [{ ...atrium, code: { value: '1', meaning: 'x' } }] }), 'tasks[0].code.scheme', /letters/],
   ];
   for (const [json, field, message] of cases) {
     const error = failure(json);
@@ -118,6 +148,30 @@ t.test('contradictions name both fields', async (t) => {
     [
       minimal({ training: { unlabeledBatchSize: 3 }, cutmix: { unlabeledMix: 'unlabeled-pairs' } }),
       'training.unlabeledBatchSize and cutmix.unlabeledMix',
+    ],
+    [
+      minimal({}, { scans: { cases: 2, percentile005: [3, 1] } }),
+      'datasets[0].scans.percentile005[0] and datasets[0].scans.percentile005[1]',
+    ],
+    [
+      minimal(
+        {},
+        {
+          scans: {
+            cases: 2,
+            extentMm: [
+              [1, 1, 2],
+              [1, 2, 1],
+            ],
+          },
+        },
+      ),
+      'datasets[0].scans.extentMm[0] and datasets[0].scans.extentMm[1]',
+    ],
+    [minimal({}, { split: { fold: [2, 2] } }), 'datasets[0].split.fold'],
+    [
+      minimal({}, { split: { fold: [0, 2], validation: 3 } }),
+      'datasets[0].split.fold and datasets[0].split.validation',
     ],
     [minimal({}, { split: { unlabeled: 'none' } }), 'training.stage2Steps and datasets[].split.unlabeled'],
     [minimal({ losses: { confidence: 0.8 } }), 'losses.confidence and losses.teacher and losses.agreement'],

@@ -96,3 +96,9 @@ t.test('noise in WebAssembly is what RandomStream.normal gives', async (t) => {
 function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
+
+t.test('a bound that no number lies below is refused', async (t) => {
+  for (const bound of [0, -1, Number.NaN, 2 ** 32 + 1])
+    t.throws(() => new RandomStream(1, 1).integer(bound), RangeError);
+  t.ok(new RandomStream(1, 1).integer(2 ** 32) >= 0);
+});

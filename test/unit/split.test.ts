@@ -76,6 +76,26 @@ t.test('lists of the split file', async (t) => {
   t.same(names(resolveSplit(data, plan({}), 1).labeled), [1, 2, 3, 4, 5, 6, 7, 8], "'all' leaves test cases out");
 });
 
+t.test('folds: each labelled case is for validation once, whatever the seed and the order', async (t) => {
+  const folder = await writeTree(t.testdir(), { 'splits.json': { ...splits, many: ids.slice(0, 7) } });
+  const fold = (index: number, labeled = 'many', seed = 1, order = ids) => {
+    const split = resolveSplit(dataset(folder, order), plan({ labeled, fold: [index, 3] }), seed);
+    const sorted = (cases: readonly CaseFiles[]) => names(cases).sort((a, b) => a - b);
+    return { labeled: sorted(split.labeled), validation: sorted(split.validation), unlabeled: sorted(split.unlabeled) };
+  };
+  const folds = [0, 1, 2].map((index) => fold(index));
+  t.same(folds.flatMap(({ validation }) => validation).sort(), [1, 2, 3, 4, 5, 6, 7]);
+  for (const [index, { labeled, validation, unlabeled }] of folds.entries()) {
+    t.same([...labeled, ...validation].sort(), [1, 2, 3, 4, 5, 6, 7]);
+    t.same(unlabeled, [8, 11, 12], 'no case of another fold is taken for an unlabelled one');
+    t.same(fold(index, 'many', 7, ids.slice().reverse()), folds[index]);
+  }
+  t.same(folds.map(({ validation }) => validation.length).sort(), [2, 2, 3]);
+  t.same([0, 1, 2].flatMap((index) => fold(index, 'all').validation).sort(), [1, 2, 3, 4, 5, 6, 7, 8]);
+  const error = await failure(() => fold(0, 'few'), 'SPLIT_INVALID');
+  t.match(error.message, /at least 3 labelled cases for 3 folds, found 2/);
+});
+
 t.test('drawn validation cases', async (t) => {
   const folder = await writeTree(t.testdir(), { 'splits.json': splits });
   const draw = (seed: number, order = ids) =>

@@ -51,6 +51,19 @@ t.test('imports go one way', async (t) => {
   t.ok(arrows > 300, `${arrows} imports were found`);
 });
 
+t.test('what src imports by name is installed with the package, or carried inside', async (t) => {
+  const { dependencies, imports } = JSON.parse(read('package.json')) as Record<string, Record<string, unknown>>;
+  for (const file of sources)
+    for (const specifier of importsOf(read(file))) {
+      // versemi's own names stand in examples of docstrings.
+      if (/^(\.|node:|versemi)/.test(specifier) || Object.hasOwn(imports!, specifier)) continue;
+      const name = /^(?:@[\w.-]+\/)?[\w.-]+(?=\/|$)/.exec(specifier)?.[0];
+      if (name === undefined) continue; // the word in a sentence
+      const inExample = file === 'src/tfjs/index.ts' && name === '@tensorflow/tfjs-core';
+      t.ok(Object.hasOwn(dependencies!, name) || inExample, `${file}: ${specifier} (src/third-party bundles packages)`);
+    }
+});
+
 t.test('no file of src imports itself by a detour', async (t) => {
   // Types too: who reads two files that need each other reads both before understanding one.
   const imports = new Map(

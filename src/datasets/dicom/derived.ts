@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
+import type { Code } from '../../config/facts-schema.js';
 import type { Affine, Triple } from '../../volume/volume.js';
-import { parseDicom, type TagName } from './elements.js';
+import { parseHeader, type TagName } from './elements.js';
 import { dicomLibrary } from './library.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 import { instancesOf } from './series.js';
 
 /** What is written of one task. */
@@ -12,8 +12,15 @@ export interface LabelledMask {
   readonly data: Uint8Array;
   /** Red, green, blue, 0 to 255. */
   readonly colour: Triple;
-  /** SNOMED CT code and meaning of what is segmented; a general one where the plan names none. */
-  readonly code?: { readonly value: string; readonly meaning: string };
+  /** Code of what is segmented; a general one where the plan names none. */
+  readonly code?: Code;
+  /** Code of the category of it; an anatomical structure where the plan names none. */
+  readonly category?: Code;
+}
+
+/** A code as an item of a sequence of codes (PS3.3, 8.8). */
+export function codeItem({ scheme, value, meaning }: Code) {
+  return { CodeValue: value, CodingSchemeDesignator: scheme, CodeMeaning: meaning };
 }
 
 export interface DerivedOptions {
@@ -29,9 +36,12 @@ export interface DerivedOptions {
 /** A data set by keywords, as dcmjs takes it. */
 export type Natural = Record<string, unknown>;
 
-/** A new UID from a random UUID (PS3.5, B.2). */
+/** A new UID from a random UUID (PS3.5, B.2). Pages without a secure context have no `crypto.randomUUID`, so the bits are set here. */
 export function newUid(): string {
-  return `2.25.${BigInt(`0x${randomUUID().replaceAll('-', '')}`)}`;
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  return `2.25.${bytes.reduce((value, byte) => value * 256n + BigInt(byte), 0n)}`;
 }
 
 const patientFields = [
@@ -66,7 +76,7 @@ const keywords: Readonly<Record<(typeof patientFields)[number] | (typeof studyFi
 export async function derivedFrom(source: PlacedSeries, options: DerivedOptions): Promise<Natural> {
   const [first] = source.grid.frames;
   const { file, studyUid, frameOfReferenceUid } = first!.instance;
-  const { elements } = await parseDicom(await file.bytes(), file.name);
+  const { elements } = await parseHeader(file);
   const copied = (fields: readonly (keyof typeof keywords)[]) =>
     Object.fromEntries(
       fields.map((name) => [keywords[name], options.deidentify === true ? '' : (elements.text(name) ?? '')]),

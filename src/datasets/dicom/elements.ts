@@ -2,20 +2,111 @@ import { VersemiError } from '../../errors.js';
 import { shown } from '../../json-text.js';
 import type { Triple } from '../../volume/volume.js';
 import { dicomLibrary } from './library.js';
-import { endOfMeta, requireWhole } from './whole.js';
+import { endOfHeader, endOfMeta, MoreBytesNeeded, type PixelElement, requireWhole, transferSyntaxOf } from './whole.js';
 
 /** A DICOM file that was found in a folder, in a zip file or in a browser; it is read when it is needed. */
 export interface DicomFile {
   /** For error sentences, and as part of ids: a path. */
   readonly name: string;
-  /** The first bytes, enough to see whether it is DICOM. */
-  start(): Promise<Uint8Array>;
+  /** The first bytes, at most `most` of them. */
+  head(most: number): Promise<FileHead>;
+  /** Bytes from `start` on, `length` of them or fewer where the file ends. */
+  range(start: number, length: number): Promise<Uint8Array>;
   bytes(): Promise<Uint8Array>;
 }
 
-/** A file whose bytes lie in memory. */
+/** The start of a file. */
+export interface FileHead {
+  readonly bytes: Uint8Array;
+  /** Of the whole file. */
+  readonly sizeBytes: number;
+}
+
+/** A file whose bytes lie in memory, in a buffer of their own or in a part of one. */
 export function fileOfBytes(name: string, bytes: Uint8Array): DicomFile {
-  return { name, start: async () => bytes.subarray(0, dicomStartBytes), bytes: async () => bytes };
+  return withMeta({
+    name,
+    head: async (most) => ({ bytes: bytes.subarray(0, most), sizeBytes: bytes.length }),
+    range: async (start, length) => bytes.subarray(start, start + length),
+    bytes: async () => bytes,
+  });
+}
+
+/**
+ * The same file, with the preamble and the meta information put before its elements where it lacks both, as old archives and research
+ * code write it.
+ */
+export function withMeta(file: DicomFile): DicomFile {
+  let known: Uint8Array | undefined;
+  const prefix = async () => {
+    known ??= missingMeta((await file.head(16)).bytes);
+    return known;
+  };
+  return {
+    name: file.name,
+    head: async (most) => {
+      const head = await file.head(most);
+      known ??= missingMeta(head.bytes);
+      if (known.length === 0) return head;
+      return { bytes: joined(known, head.bytes).subarray(0, most), sizeBytes: known.length + head.sizeBytes };
+    },
+    // Only pixels are read by place, which lie behind the elements.
+    range: async (start, length) => file.range(start - (await prefix()).length, length),
+    bytes: async () => {
+      const before = await prefix();
+      return before.length === 0 ? file.bytes() : joined(before, await file.bytes());
+    },
+  };
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
+}
+
+/** Elements of group 8 with which objects begin. */
+const firstElements = [0x0000, 0x0001, 0x0005, 0x0008, 0x0012, 0x0016];
+
+/** What a file that begins with its elements lacks; nothing for every other file. */
+function missingMeta(start: Uint8Array): Uint8Array {
+  if (start.length < 16 || start[0] !== 8 || start[1] !== 0) return new Uint8Array();
+  const view = new DataView(start.buffer, start.byteOffset, start.byteLength);
+  if (!firstElements.includes(view.getUint16(2, true))) return new Uint8Array();
+  const type = String.fromCharCode(start[4]!, start[5]!);
+  const isExplicit = /^(UL|CS|UI|DA|SH)$/.test(type) && view.getUint16(6, true) <= 128;
+  if (!isExplicit && view.getUint32(4, true) > 128) return new Uint8Array();
+  const syntax = isExplicit ? '1.2.840.10008.1.2.1\0' : '1.2.840.10008.1.2\0';
+  const text = [...syntax].map((letter) => letter.charCodeAt(0));
+  // Its length, then the transfer syntax.
+  const meta = [
+    2,
+    0,
+    0,
+    0,
+    0x55,
+    0x4c,
+    4,
+    0,
+    8 + text.length,
+    0,
+    0,
+    0,
+    2,
+    0,
+    0x10,
+    0,
+    0x55,
+    0x49,
+    text.length,
+    0,
+    ...text,
+  ];
+  const bytes = new Uint8Array(dicomStartBytes + meta.length);
+  bytes.set([0x44, 0x49, 0x43, 0x4d], 128);
+  bytes.set(meta, dicomStartBytes);
+  return bytes;
 }
 
 /** Preamble and mark. */
@@ -24,6 +115,7 @@ export const dicomStartBytes = 132;
 /** Tags, group and element (DICOM PS3.6). */
 export const tags = {
   specificCharacterSet: '00080005',
+  imageType: '00080008',
   sopClassUid: '00080016',
   sopInstanceUid: '00080018',
   studyDate: '00080020',
@@ -209,6 +301,8 @@ const deflated = '1.2.840.10008.1.2.1.99';
 export interface ParsedFile {
   readonly elements: Elements;
   readonly transferSyntax: string;
+  /** Undefined where the object has none. */
+  readonly pixels?: PixelElement;
 }
 
 /** True when the bytes are a DICOM file of its own kind (PS3.10): a preamble and a mark. */
@@ -216,22 +310,61 @@ export function isDicom(start: Uint8Array): boolean {
   return start.length >= dicomStartBytes && String.fromCharCode(...start.subarray(128, 132)) === 'DICM';
 }
 
-/** @throws VERSEMI_FILE_FORMAT when it is no DICOM file; VERSEMI_FILE_CORRUPT when it cannot be parsed */
-export async function parseDicom(bytes: Uint8Array, file: string): Promise<ParsedFile> {
-  if (!isDicom(bytes)) {
-    throw new VersemiError('FILE_FORMAT', {
-      file,
-      expected: 'a DICOM file, with "DICM" at byte 128',
-      found: `${bytes.length} bytes without it`,
-      remedy: 'Leave the file out, or export it again as a DICOM file (PS3.10).',
-    });
+/** Of most files this holds all elements but the pixels. */
+export const headBytes = 1 << 15;
+
+/**
+ * The elements of a file, without its pixels, which are not read.
+ * @param known the start of the file, where it was read already
+ * @throws as {@link parseDicom}; of a file that is cut within compressed pixels, reading these tells
+ */
+export async function parseHeader(file: DicomFile, known?: FileHead): Promise<ParsedFile> {
+  let head = known ?? (await file.head(headBytes));
+  requireDicom(head.bytes, file.name);
+  for (;;) {
+    try {
+      const start = endOfMeta(head.bytes, file.name);
+      if (start > head.bytes.length && head.bytes.length < head.sizeBytes) throw new MoreBytesNeeded(start);
+      const transferSyntax = transferSyntaxOf(head.bytes, start, file.name);
+      // Deflated elements have no places in the file.
+      if (transferSyntax === deflated) return await parseDicom(await file.bytes(), file.name);
+      const { end, pixels } = endOfHeader(head.bytes, head.sizeBytes, start, transferSyntax, file.name);
+      const parsed = await elementsOf(new Uint8Array(head.bytes.subarray(0, end)), file.name);
+      return { ...parsed, ...(pixels === undefined ? {} : { pixels }) };
+    } catch (error) {
+      if (!(error instanceof MoreBytesNeeded)) throw error;
+      head = await file.head(Math.max(error.bytes, 4 * head.bytes.length));
+    }
   }
-  const { DicomMessage } = await dicomLibrary();
+}
+
+/** @throws VERSEMI_FILE_FORMAT when it is no DICOM file; VERSEMI_FILE_CORRUPT, VERSEMI_FILE_TRUNCATED when it cannot be parsed */
+export async function parseDicom(bytes: Uint8Array, file: string): Promise<ParsedFile> {
+  requireDicom(bytes, file);
   // The library keeps to the whole of a buffer.
-  const own = new Uint8Array(bytes).buffer;
+  const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
+  const parsed = await elementsOf(own, file);
+  if (parsed.transferSyntax !== deflated) requireWhole(bytes, endOfMeta(bytes, file), parsed.transferSyntax, file);
+  const name = (['floatPixelData', 'doublePixelData', 'pixelData'] as const).find((each) => parsed.elements.has(each));
+  return { ...parsed, ...(name === undefined ? {} : { pixels: { name } }) };
+}
+
+function requireDicom(start: Uint8Array, file: string): void {
+  if (isDicom(start)) return;
+  throw new VersemiError('FILE_FORMAT', {
+    file,
+    expected: 'a DICOM file, with "DICM" at byte 128',
+    found: `${start.length} bytes without it`,
+    remedy: 'Leave the file out, or export it again as a DICOM file (PS3.10).',
+  });
+}
+
+/** @param bytes all of a buffer */
+async function elementsOf(bytes: Uint8Array, file: string): Promise<ParsedFile> {
+  const { DicomMessage } = await dicomLibrary();
   let parsed: ReturnType<typeof DicomMessage.readFile>;
   try {
-    parsed = DicomMessage.readFile(own, { noCopy: true });
+    parsed = DicomMessage.readFile(bytes.buffer as ArrayBuffer, { noCopy: true });
   } catch (error) {
     throw new VersemiError(
       'FILE_CORRUPT',
@@ -247,11 +380,9 @@ export async function parseDicom(bytes: Uint8Array, file: string): Promise<Parse
   const meta = new Elements(parsed.meta as Record<string, RawElement>, file);
   const syntax = (parsed.meta as Record<string, RawElement>)['00020010']?.Value?.[0];
   if (typeof syntax !== 'string') throw meta.missing('sopClassUid');
-  const transferSyntax = syntax.replace(/\0+$/, '');
-  if (transferSyntax !== deflated) requireWhole(bytes, endOfMeta(bytes, file), transferSyntax, file);
   return {
     elements: new Elements(parsed.dict as Record<string, RawElement>, file),
-    transferSyntax,
+    transferSyntax: syntax.replace(/\0+$/, ''),
   };
 }
 

@@ -1,10 +1,12 @@
 import { VersemiError } from '../../errors.js';
 import type { Triple } from '../../volume/volume.js';
-import { type DicomFile, type Elements, parseDicom, triple } from './elements.js';
+import { type DicomFile, type Elements, type FileHead, type ParsedFile, parseHeader, triple } from './elements.js';
+import type { PixelElement } from './whole.js';
 
 /** How the pixels of an object are stored (PS3.5, 8.1.1; PS3.3, C.7.6.3 and C.7.6.24). */
 export interface PixelFormat {
   readonly transferSyntax: string;
+  readonly element: PixelElement;
   readonly kind: 'integer' | 'float32' | 'float64';
   readonly bitsAllocated: number;
   readonly bitsStored: number;
@@ -43,6 +45,8 @@ export interface Instance {
   readonly seriesDescription?: string;
   readonly seriesNumber?: number;
   readonly instanceNumber?: number;
+  /** True for scouts, on which slices are planned. */
+  readonly isLocalizer: boolean;
   readonly rows: number;
   readonly columns: number;
   readonly numberOfFrames: number;
@@ -53,15 +57,17 @@ export interface Instance {
 export type ObjectKind = 'image' | 'structures' | 'segmentation' | 'other';
 
 const structureSetClass = '1.2.840.10008.5.1.4.1.1.481.3';
-const segmentationClass = '1.2.840.10008.5.1.4.1.1.66.4';
+/** Segmentation, and Label Map Segmentation. */
+const segmentationClasses = ['1.2.840.10008.5.1.4.1.1.66.4', '1.2.840.10008.5.1.4.1.1.66.7'];
 /** Its elements list files of a medium. */
 const directoryClass = '1.2.840.10008.1.3.10';
 
 export function kindOf(elements: Elements): ObjectKind {
   const sopClass = elements.text('sopClassUid');
   if (sopClass === structureSetClass) return 'structures';
-  if (sopClass === segmentationClass) return 'segmentation';
-  if (sopClass === undefined || sopClass === directoryClass) return 'other';
+  if (sopClass === undefined) return 'other';
+  if (segmentationClasses.includes(sopClass)) return 'segmentation';
+  if (sopClass === directoryClass) return 'other';
   return elements.has('rows') && elements.has('columns') ? 'image' : 'other';
 }
 
@@ -82,11 +88,13 @@ export interface ReadObject {
 }
 
 /**
- * Header of an object: an image with the places of its frames, or another object.
+ * Header of an object: an image with the places of its frames, or another object. Its pixels are not read.
+ * @param head the start of the file, where it was read already
  * @throws VERSEMI_FILE_FORMAT, VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED
  */
-export async function readObject(file: DicomFile): Promise<ReadObject> {
-  const { elements, transferSyntax } = await parseDicom(await file.bytes(), file.name);
+export async function readObject(file: DicomFile, head?: FileHead): Promise<ReadObject> {
+  const parsed = await parseHeader(file, head);
+  const { elements } = parsed;
   const kind = kindOf(elements);
   if (kind !== 'image') {
     const own = (name: 'studyUid' | 'seriesUid' | 'seriesDescription' | 'frameOfReferenceUid') => {
@@ -105,12 +113,13 @@ export async function readObject(file: DicomFile): Promise<ReadObject> {
       },
     };
   }
-  const instance = instanceOf(elements, transferSyntax, file);
+  const instance = instanceOf(parsed, file);
   return { image: { instance, frames: framesOf(elements, instance) } };
 }
 
 /** The image of an object, without the places of its frames. */
-export function instanceOf(elements: Elements, transferSyntax: string, file: DicomFile): Instance {
+export function instanceOf(parsed: ParsedFile, file: DicomFile): Instance {
+  const { elements } = parsed;
   const optional = <Key extends string, Value>(key: Key, value: Value | undefined) =>
     (value === undefined ? {} : { [key]: value }) as { readonly [K in Key]?: Value };
   const samples = elements.number('samplesPerPixel') ?? 1;
@@ -133,7 +142,8 @@ export function instanceOf(elements: Elements, transferSyntax: string, file: Dic
     rows: elements.whole('rows', 1, 65535),
     columns: elements.whole('columns', 1, 65535),
     numberOfFrames: elements.has('numberOfFrames') ? elements.whole('numberOfFrames', 1, 1e6) : 1,
-    pixels: pixelFormat(elements, transferSyntax),
+    pixels: pixelFormat(parsed),
+    isLocalizer: elements.values('imageType').some((value) => /^LOCALI[SZ]ER\s*$/i.test(String(value))),
     ...optional('frameOfReferenceUid', elements.text('frameOfReferenceUid')),
     ...optional('seriesDescription', elements.text('seriesDescription')),
     ...optional('seriesNumber', elements.number('seriesNumber')),
@@ -141,7 +151,7 @@ export function instanceOf(elements: Elements, transferSyntax: string, file: Dic
   };
 }
 
-function pixelFormat(elements: Elements, transferSyntax: string): PixelFormat {
+function pixelFormat({ elements, transferSyntax, pixels: element }: ParsedFile): PixelFormat {
   const photometric = elements.text('photometricInterpretation') ?? 'MONOCHROME2';
   if (!/^MONOCHROME[12]$/.test(photometric)) {
     throw new VersemiError('FORMAT_UNSUPPORTED', {
@@ -152,12 +162,13 @@ function pixelFormat(elements: Elements, transferSyntax: string): PixelFormat {
       remedy: 'Leave colour images out.',
     });
   }
-  const float = elements.has('floatPixelData') ? 'float32' : elements.has('doublePixelData') ? 'float64' : undefined;
-  if (float !== undefined) {
-    const bits = float === 'float32' ? 32 : 64;
+  if (element === undefined) throw elements.missing('pixelData');
+  if (element.name !== 'pixelData') {
+    const bits = element.name === 'floatPixelData' ? 32 : 64;
     return {
       transferSyntax,
-      kind: float,
+      element,
+      kind: bits === 32 ? 'float32' : 'float64',
       bitsAllocated: bits,
       bitsStored: bits,
       highBit: bits - 1,
@@ -165,7 +176,6 @@ function pixelFormat(elements: Elements, transferSyntax: string): PixelFormat {
       photometric,
     };
   }
-  if (!elements.has('pixelData')) throw elements.missing('pixelData');
   const bitsAllocated = elements.whole('bitsAllocated', 1, 32);
   if (![8, 16, 32].includes(bitsAllocated)) throw elements.wrong('bitsAllocated', '8, 16 or 32');
   const bitsStored = elements.has('bitsStored') ? elements.whole('bitsStored', 1, bitsAllocated) : bitsAllocated;
@@ -176,6 +186,7 @@ function pixelFormat(elements: Elements, transferSyntax: string): PixelFormat {
   const padding = paddingOf(elements, signed, bitsAllocated);
   return {
     transferSyntax,
+    element,
     kind: 'integer',
     bitsAllocated,
     bitsStored,

@@ -1,14 +1,8 @@
-import type { NativeCodecs as Codecs } from 'dcmjs-codecs';
-import { nodeModule } from '../../node-module.js';
+import { isNode, nodeModule } from '../../node-module.js';
 
 /**
  * The libraries for DICOM, loaded when the first DICOM file is met: dcmjs for elements, dcmjs-codecs for compressed frames.
  */
-
-/** By `require`: dcmjs calls its ES modules .js in a package of CommonJS, which Node before 20.19 cannot import. */
-async function load(name: string): Promise<unknown> {
-  return nodeModule('node:module').createRequire(import.meta.url)(name);
-}
 
 interface DicomMessage {
   readFile(bytes: ArrayBuffer, options: { readonly noCopy: boolean }): { readonly meta: object; readonly dict: object };
@@ -23,28 +17,52 @@ interface Library {
 let library: Promise<Library> | undefined;
 
 export function dicomLibrary(): Promise<Library> {
-  library ??= load('dcmjs').then((module) => {
-    const dcmjs = module as {
-      data: Library;
-      log: { getLogger(name: string): { setLevel(level: string, persist: boolean): void } };
-    };
+  library ??= import('#dicom').then(({ dcmjs }) => {
     // The library writes a line for each element of a form that it guesses; what is wrong is found where a value is used.
     dcmjs.log.getLogger('validation.dcmjs').setLevel('silent', false);
-    return dcmjs.data;
+    return dcmjs.data as Library;
   });
   return library;
 }
 
-let codecs:
-  | Promise<{ readonly native: typeof Codecs; readonly Context: typeof import('dcmjs-codecs').Context }>
-  | undefined;
+interface FrameContext {
+  getDecodedBuffer(): Uint8Array | undefined;
+}
+
+interface Codecs {
+  readonly native: Readonly<
+    Record<
+      'decodeRle' | 'decodeJpeg' | 'decodeJpegLs' | 'decodeJpeg2000' | 'decodeHtJpeg2000',
+      (context: FrameContext) => FrameContext
+    >
+  >;
+  readonly Context: new (frame: object) => FrameContext;
+}
+
+let codecs: Promise<Codecs> | undefined;
+
+let provided: (() => Promise<ArrayBuffer>) | undefined;
+
+/** Tells a page whose script is one bundle how it gets dicom-codecs.wasm. Called before the first compressed image is read. */
+export function provideCodecs(bytes: () => Promise<ArrayBuffer>): void {
+  provided = bytes;
+}
+
+/** The decoders' WebAssembly, which lies beside their code. */
+async function codecBytes(): Promise<ArrayBuffer | Uint8Array> {
+  if (provided !== undefined) return provided();
+  const file = new URL('../../third-party/dicom-codecs.wasm', import.meta.url);
+  if (isNode()) return nodeModule('node:fs').readFileSync(file);
+  return (await fetch(file)).arrayBuffer();
+}
 
 /** Decoders of compressed frames. */
-export function frameCodecs(): NonNullable<typeof codecs> {
-  codecs ??= load('dcmjs-codecs').then(async (module) => {
-    const { NativeCodecs, Context } = module as typeof import('dcmjs-codecs');
+export function frameCodecs(): Promise<Codecs> {
+  codecs ??= import('#dicom').then(async ({ codecs: { NativeCodecs, Context } }) => {
+    // The library looks for the file by eval, which no module and no page with a Content-Security-Policy has.
+    NativeCodecs._getWebAssemblyBytes = codecBytes;
     await NativeCodecs.initializeAsync({ logCodecsInfo: false, logCodecsTrace: false });
-    return { native: NativeCodecs, Context };
+    return { native: NativeCodecs as Codecs['native'], Context };
   });
   return codecs;
 }

@@ -42,7 +42,13 @@ export async function readVoxels({ frames, sizeVoxels }: Grid): Promise<SeriesVo
   const plane = sizeVoxels[0] * sizeVoxels[1];
   const [first] = frames as [Frame];
   const oneScale = frames.every(({ slope, intercept }) => slope === first.slope && intercept === first.intercept);
-  const data = oneScale ? arrayFor(frames, plane * frames.length) : new Float32Array(plane * frames.length);
+  // Sizes are claims: files that cannot hold them are refused before memory is taken.
+  for (const instance of byInstance(frames).keys()) {
+    const { element, transferSyntax } = instance.pixels;
+    if (element.place !== undefined && !Object.hasOwn(compressed, transferSyntax))
+      requirePixels(instance, element.place.lengthBytes);
+  }
+  const data = reserved(frames, plane * frames.length, oneScale);
   const padded = new Map<number, number[]>();
   let lowest = Number.POSITIVE_INFINITY;
   const slices = new Map(frames.map((frame, slice) => [frame, slice]));
@@ -87,6 +93,26 @@ function byInstance(frames: readonly Frame[]): Map<Instance, Frame[]> {
   return result;
 }
 
+/** @throws VERSEMI_FORMAT_UNSUPPORTED when no array is that large */
+function reserved(frames: readonly Frame[], length: number, oneScale: boolean): VoxelArray {
+  try {
+    return oneScale ? arrayFor(frames, length) : new Float32Array(length);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new VersemiError(
+      'FORMAT_UNSUPPORTED',
+      {
+        file: frames[0]!.instance.file.name,
+        field: 'size of the series',
+        expected: 'no more voxels than one array can hold',
+        found: `${length} voxels`,
+        remedy: 'Export a part of the series, or resample it.',
+      },
+      error,
+    );
+  }
+}
+
 /** An array that holds the stored values of all frames, whose formats may differ. */
 function arrayFor(frames: readonly Frame[], length: number): VoxelArray {
   const formats = [...new Set(frames.map(({ instance }) => instance.pixels))];
@@ -108,14 +134,13 @@ type FrameReader = (index: number) => Promise<ArrayLike<number>>;
 
 /** Reads an object's frames, one at a time. */
 export async function openFrames(instance: Instance): Promise<FrameReader> {
-  const { elements, transferSyntax } = await parseDicom(await instance.file.bytes(), instance.file.name);
-  const { pixels, rows, columns } = instance;
+  const { pixels, rows, columns, file } = instance;
+  const { transferSyntax } = pixels;
   const count = rows * columns;
-  const name =
-    pixels.kind === 'integer' ? 'pixelData' : pixels.kind === 'float32' ? 'floatPixelData' : 'doublePixelData';
-  const values = elements.values(name);
   const decoder = Object.hasOwn(compressed, transferSyntax) ? compressed[transferSyntax] : undefined;
   if (decoder !== undefined && pixels.kind === 'integer') {
+    const { elements } = await parseDicom(await file.bytes(), file.name);
+    const values = elements.values('pixelData');
     if (values.length !== instance.numberOfFrames) {
       throw new VersemiError('FILE_TRUNCATED', {
         file: elements.file,
@@ -127,32 +152,48 @@ export async function openFrames(instance: Instance): Promise<FrameReader> {
     }
     return async (index) => {
       const decoded = await decompress(bytesOf(values[index], elements), instance, decoder);
-      return storedValues(decoded, pixels, count, false, elements.file);
+      return storedValues(decoded, pixels, count, false, file.name);
     };
   }
   const isBig = transferSyntax === bigEndian;
   if (!isBig && !littleEndian.includes(transferSyntax)) {
     throw new VersemiError('FORMAT_UNSUPPORTED', {
-      file: elements.file,
+      file: file.name,
       field: 'transfer syntax (0002,0010)',
       expected: 'uncompressed pixels, RLE, JPEG baseline, JPEG lossless, JPEG-LS or JPEG 2000',
       found: transferSyntax,
       remedy: 'Decompress the files, for example with gdcmconv (its option raw) or dcmdjpeg.',
     });
   }
-  const bytes = bytesOf(values[0], elements);
   const frameBytes = (count * pixels.bitsAllocated) / 8;
-  if (bytes.length < frameBytes * instance.numberOfFrames) {
-    throw new VersemiError('FILE_TRUNCATED', {
-      file: elements.file,
-      field: 'pixelData (7FE0,0010)',
-      expected: `${frameBytes * instance.numberOfFrames} bytes (${columns} x ${rows}, ${instance.numberOfFrames} frames of ${pixels.bitsAllocated} bits)`,
-      found: `${bytes.length}`,
-      remedy: 'Copy or export the file again.',
-    });
-  }
-  return async (index) =>
-    storedValues(bytes.subarray(index * frameBytes, (index + 1) * frameBytes), pixels, count, isBig, elements.file);
+  const { place } = pixels.element;
+  const bytes = place === undefined ? await wholePixels(instance) : undefined;
+  requirePixels(instance, bytes?.length ?? place!.lengthBytes);
+  return async (index) => {
+    const frame =
+      bytes?.subarray(index * frameBytes, (index + 1) * frameBytes) ??
+      (await file.range(place!.start + index * frameBytes, frameBytes));
+    return storedValues(frame, pixels, count, isBig, file.name);
+  };
+}
+
+/** @throws VERSEMI_FILE_TRUNCATED when an object has fewer bytes of pixels, uncompressed, than its frames need */
+function requirePixels({ file, pixels, rows, columns, numberOfFrames }: Instance, lengthBytes: number): void {
+  const needed = (rows * columns * numberOfFrames * pixels.bitsAllocated) / 8;
+  if (lengthBytes >= needed) return;
+  throw new VersemiError('FILE_TRUNCATED', {
+    file: file.name,
+    field: 'pixelData (7FE0,0010)',
+    expected: `${needed} bytes (${columns} x ${rows}, ${numberOfFrames} frames of ${pixels.bitsAllocated} bits)`,
+    found: `${lengthBytes}`,
+    remedy: 'Copy or export the file again.',
+  });
+}
+
+/** Pixels that have no place of their own in the file. */
+async function wholePixels({ file, pixels }: Instance): Promise<Uint8Array> {
+  const { elements } = await parseDicom(await file.bytes(), file.name);
+  return bytesOf(elements.values(pixels.element.name)[0], elements);
 }
 
 /** Pixels as the library hands them out. @throws VERSEMI_FILE_FORMAT when they are no bytes */
@@ -214,7 +255,7 @@ function storedValues(
     throw new VersemiError('FILE_TRUNCATED', { ...details, remedy: 'Copy or export the file again.' });
   }
   // A copy, since the bytes may lie at any place.
-  const own = bytes.slice(0, count * width);
+  const own = new Uint8Array(bytes.subarray(0, count * width));
   if (isBig && width > 1) for (let at = 0; at < own.length; at += width) own.subarray(at, at + width).reverse();
   if (kind === 'float32') return new Float32Array(own.buffer);
   if (kind === 'float64') return new Float64Array(own.buffer);

@@ -1,7 +1,7 @@
 import { VersemiError } from '../../errors.js';
 import { invertAffine, multiplyAffines } from '../../volume/affine.js';
 import type { Affine, Triple } from '../../volume/volume.js';
-import { type DicomFile, type Elements, parseDicom, triple } from './elements.js';
+import { type DicomFile, type Elements, type ParsedFile, parseDicom, triple } from './elements.js';
 import { instanceOf } from './instance.js';
 import { bytesOf, openFrames } from './pixels.js';
 
@@ -32,7 +32,8 @@ export interface Segmentation {
 
 /** @throws VERSEMI_FILE_FORMAT, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_TRUNCATED, VERSEMI_FORMAT_UNSUPPORTED */
 export async function readSegmentation(file: DicomFile): Promise<Segmentation> {
-  const { elements, transferSyntax } = await parseDicom(await file.bytes(), file.name);
+  const parsed = await parseDicom(await file.bytes(), file.name);
+  const { elements } = parsed;
   const type = elements.requireText('segmentationType');
   const segments = elements.items('segmentSequence').map((segment) => ({
     number: segment.whole('segmentNumber', 0, 65535),
@@ -44,10 +45,7 @@ export async function readSegmentation(file: DicomFile): Promise<Segmentation> {
   const shared = elements.items('sharedGroups')[0];
   const perFrame = elements.items('perFrameGroups');
   if (perFrame.length !== count) throw elements.wrong('perFrameGroups', `${count} items, one per frame`);
-  const read =
-    type === 'BINARY'
-      ? binaryFrames(elements, rows * columns, count)
-      : await byteFrames(elements, transferSyntax, file, type);
+  const read = type === 'BINARY' ? binaryFrames(elements, rows * columns, count) : await byteFrames(parsed, file, type);
   const frames = perFrame.map((frame, index) => {
     const group = (
       name: 'planePositionSequence' | 'planeOrientationSequence' | 'pixelMeasuresSequence' | 'segmentIdentification',
@@ -92,14 +90,14 @@ function binaryFrames(elements: Elements, pixels: number, count: number): (index
 
 /** Pixels of whole bytes: numbers of segments, or fractions, of which half and more counts as inside. */
 async function byteFrames(
-  elements: Elements,
-  transferSyntax: string,
+  parsed: ParsedFile,
   file: DicomFile,
   type: string,
 ): Promise<(index: number) => Promise<ArrayLike<number>>> {
+  const { elements } = parsed;
   if (type !== 'FRACTIONAL' && type !== 'LABELMAP')
     throw elements.wrong('segmentationType', 'BINARY, FRACTIONAL or LABELMAP');
-  const read = await openFrames(instanceOf(elements, transferSyntax, file));
+  const read = await openFrames(instanceOf(parsed, file));
   if (type === 'LABELMAP') return read;
   const most = elements.whole('maximumFractionalValue', 1, 255);
   return async (index) => Uint8Array.from(await read(index), (value) => (2 * value >= most ? 1 : 0));

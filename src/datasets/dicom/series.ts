@@ -1,5 +1,5 @@
 import { isVersemiError, VersemiError } from '../../errors.js';
-import { type DicomFile, isDicom } from './elements.js';
+import { type DicomFile, headBytes, isDicom } from './elements.js';
 import { type Frame, type Instance, type OtherObject, readObject } from './instance.js';
 
 /** Images of one series that have orientation and size in common: what can be one volume. */
@@ -45,13 +45,14 @@ export async function readContents(files: readonly DicomFile[]): Promise<DicomCo
   const repeated: DicomFile[] = [];
   const seen = new Set<string>();
   for (const file of files) {
-    if (!isDicom(await file.start())) {
+    const head = await file.head(headBytes);
+    if (!isDicom(head.bytes)) {
       notDicom.push(file);
       continue;
     }
     let object: Awaited<ReturnType<typeof readObject>>;
     try {
-      object = await readObject(file);
+      object = await readObject(file, head);
     } catch (error) {
       if (!isVersemiError(error) || damages.has(error.code)) throw error;
       refused.push({ file, error });

@@ -1,23 +1,25 @@
 import type { Dirent } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { unzipSync } from 'fflate';
-import { VersemiError } from '../../errors.js';
 import { readError, withRegularFile } from '../../regular-file.js';
-import { largestRatio, readRange } from '../files.js';
-import { type DicomFile, dicomStartBytes, fileOfBytes, isDicom } from './elements.js';
+import { readRange } from '../files.js';
+import { type DicomFile, dicomStartBytes, headBytes, isDicom, withMeta } from './elements.js';
 import { readObject } from './instance.js';
-
-/** More files than any study has: a folder that was chosen by mistake. */
-const mostFiles = 100_000;
-/** What is kept of a zip file in memory. */
-const mostZipBytes = 4 * 2 ** 30;
+import { isZip, mostFiles, tooMany, zipFiles } from './zip.js';
 
 /** A DICOM file in a folder. */
 function fileAt(path: string): DicomFile {
-  const range = (most: number) =>
-    withRegularFile(path, ({ handle, sizeBytes }) => readRange(handle, 0, Math.min(sizeBytes, most)));
-  return { name: path, start: () => range(dicomStartBytes), bytes: () => range(Number.POSITIVE_INFINITY) };
+  const range = (start: number, most: number) =>
+    withRegularFile(path, async ({ handle, sizeBytes }) => ({
+      bytes: await readRange(handle, start, Math.max(0, Math.min(sizeBytes - start, most))),
+      sizeBytes,
+    }));
+  return withMeta({
+    name: path,
+    head: (most) => range(0, most),
+    range: async (start, length) => (await range(start, length)).bytes,
+    bytes: async () => (await range(0, Number.POSITIVE_INFINITY)).bytes,
+  });
 }
 
 /** True for a path that may stand for DICOM images: a folder, a zip file, a DICOM file. */
@@ -27,8 +29,8 @@ export async function mayBeDicom(path: string): Promise<boolean> {
   });
   if (facts.isDirectory()) return true;
   if (!facts.isFile()) return false;
-  const start = await fileAt(path).start();
-  return isDicom(start) || isZip(start);
+  const { bytes } = await fileAt(path).head(dicomStartBytes);
+  return isDicom(bytes) || isZip(bytes);
 }
 
 /**
@@ -39,13 +41,37 @@ export async function holdsDicomImage(folder: string, depth: number): Promise<bo
   const entries = await visibleEntries(folder);
   for (const entry of entries) {
     const file = fileAt(join(folder, entry.name));
-    if (!entry.isFile() || !isDicom(await file.start())) continue;
-    const object = await readObject(file).catch(() => undefined);
+    const head = entry.isFile() ? await file.head(headBytes) : undefined;
+    if (head === undefined || !isDicom(head.bytes)) continue;
+    const object = await readObject(file, head).catch(() => undefined);
     if (object === undefined || object.image !== undefined) return true;
   }
   if (depth === 0) return false;
   for (const entry of entries)
     if (entry.isDirectory() && (await holdsDicomImage(join(folder, entry.name), depth - 1))) return true;
+  return false;
+}
+
+/**
+ * Whether a folder, or a folder in it, holds a DICOM file or a zip file. Links are followed from the folder itself only, and no more files are
+ * looked at than a study has.
+ */
+export async function holdsDicom(folder: string, seen = { files: 0, isTop: true }): Promise<boolean> {
+  const entries = await visibleEntries(folder);
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    if (!entry.isFile() && !(entry.isSymbolicLink() && (await isFile(path)))) continue;
+    const { bytes } = await fileAt(path).head(dicomStartBytes);
+    if (isDicom(bytes) || isZip(bytes)) return true;
+    if (++seen.files > mostFiles) return false;
+  }
+  const { isTop } = seen;
+  seen.isTop = false;
+  for (const entry of entries) {
+    const path = join(folder, entry.name);
+    const isFolder = entry.isDirectory() || (isTop && entry.isSymbolicLink() && (await isFolderAt(path)));
+    if (isFolder && (await holdsDicom(path, seen))) return true;
+  }
   return false;
 }
 
@@ -55,10 +81,6 @@ async function visibleEntries(folder: string): Promise<Dirent[]> {
     throw readError(error, folder);
   });
   return entries.filter(({ name }) => !name.startsWith('.')).sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function isZip(start: Uint8Array): boolean {
-  return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
 }
 
 /**
@@ -76,7 +98,23 @@ export async function dicomFiles(path: string): Promise<DicomFile[]> {
     return found;
   }
   const file = fileAt(path);
-  return isZip(await file.start()) ? zipFiles(path, await file.bytes()) : [file];
+  return isZip((await file.head(dicomStartBytes)).bytes) ? zipFiles(path, await file.bytes()) : [file];
+}
+
+/**
+ * Files that were found before.
+ * @param path the folder around them, or the zip file that they lie in
+ * @throws as {@link dicomFiles}
+ */
+export async function filesNamed(path: string, names: readonly string[]): Promise<DicomFile[]> {
+  if (!names.every((name) => name.startsWith(`${path}/`)) || !(await isZipFile(path))) return names.map(fileAt);
+  const wanted = new Set(names);
+  return (await dicomFiles(path)).filter(({ name }) => wanted.has(name));
+}
+
+/** True for a regular file that begins as zip files do. */
+export async function isZipFile(path: string): Promise<boolean> {
+  return (await isFile(path)) && isZip((await fileAt(path).head(dicomStartBytes)).bytes);
 }
 
 async function collect(folder: string, found: DicomFile[]): Promise<void> {
@@ -89,50 +127,16 @@ async function collect(folder: string, found: DicomFile[]): Promise<void> {
   }
 }
 
+async function isFolderAt(path: string): Promise<boolean> {
+  return stat(path).then(
+    (facts) => facts.isDirectory(),
+    () => false,
+  );
+}
+
 async function isFile(path: string): Promise<boolean> {
   return stat(path).then(
     (facts) => facts.isFile(),
     () => false,
   );
-}
-
-function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
-  let total = 0;
-  let count = 0;
-  let entries: Record<string, Uint8Array>;
-  try {
-    entries = unzipSync(bytes, {
-      filter: ({ name, size, originalSize }) => {
-        if (name.endsWith('/') || name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'))
-          return false;
-        total += originalSize;
-        if (++count > mostFiles || total > mostZipBytes || originalSize > largestRatio * (size + 64))
-          throw tooMany(path, `${count} files of ${total} bytes and more`);
-        return true;
-      },
-    });
-  } catch (error) {
-    if (error instanceof VersemiError) throw error;
-    throw new VersemiError(
-      'FILE_CORRUPT',
-      {
-        file: path,
-        expected: 'a zip file',
-        found: error instanceof Error ? error.message : 'an error of the reader',
-        remedy: 'Unpack the file with another program, and give the folder.',
-      },
-      error,
-    );
-  }
-  const names = Object.keys(entries).sort();
-  return names.map((name) => fileOfBytes(`${path}/${name}`, entries[name]!));
-}
-
-function tooMany(path: string, found: string): VersemiError {
-  return new VersemiError('FORMAT_UNSUPPORTED', {
-    file: path,
-    expected: `at most ${mostFiles} files, of a zip file at most ${mostZipBytes} bytes`,
-    found,
-    remedy: 'Give the folder of one study; unpack a large zip file first.',
-  });
 }

@@ -1,6 +1,7 @@
 import { VersemiError } from '../../errors.js';
 import type { Triple } from '../../volume/volume.js';
 import {
+  codeItem,
   type DerivedOptions,
   dateTime,
   decimal,
@@ -11,13 +12,9 @@ import {
   newUid,
   references,
 } from './derived.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 
-const code = (CodeValue: string, CodingSchemeDesignator: string, CodeMeaning: string) => ({
-  CodeValue,
-  CodingSchemeDesignator,
-  CodeMeaning,
-});
+const code = (value: string, scheme: string, meaning: string) => codeItem({ scheme, value, meaning });
 
 /**
  * A segmentation (SEG, PS3.3, A.51) with one segment per mask, one bit per voxel; planes without a voxel are left out. Patient data are
@@ -80,15 +77,15 @@ export async function encodeSegmentation(
     PixelRepresentation: 0,
     LossyImageCompression: isLossy(source) ? '01' : '00',
     SegmentationType: 'BINARY',
-    SegmentSequence: masks.map(({ name, colour, code: type }, i) => ({
+    SegmentSequence: masks.map(({ name, colour, code: type, category }, i) => ({
       SegmentNumber: i + 1,
       SegmentLabel: name.slice(0, 64),
       SegmentAlgorithmType: 'AUTOMATIC',
       SegmentAlgorithmName: `versemi ${options.version}`.slice(0, 64),
-      SegmentedPropertyCategoryCodeSequence: [code('91723000', 'SCT', 'Anatomical Structure')],
-      SegmentedPropertyTypeCodeSequence: [
-        type === undefined ? code('85756007', 'SCT', 'Tissue') : code(type.value, 'SCT', type.meaning),
+      SegmentedPropertyCategoryCodeSequence: [
+        category === undefined ? code('91723000', 'SCT', 'Anatomical Structure') : codeItem(category),
       ],
+      SegmentedPropertyTypeCodeSequence: [type === undefined ? code('85756007', 'SCT', 'Tissue') : codeItem(type)],
       RecommendedDisplayCIELabValue: cieLab(colour),
     })),
     DimensionOrganizationSequence: [{ DimensionOrganizationUID: dimensions }],

@@ -1,5 +1,6 @@
 import { outlinesOf } from './contours.js';
 import {
+  codeItem,
   type DerivedOptions,
   dateTime,
   decimal,
@@ -10,7 +11,7 @@ import {
   newUid,
   references,
 } from './derived.js';
-import type { PlacedSeries } from './read-series.js';
+import type { PlacedSeries } from './placed.js';
 
 /**
  * A structure set (RTSTRUCT, PS3.3, A.19) with one region per mask, whose outlines run along the edges of voxels. Holes are joined to their
@@ -90,9 +91,10 @@ export async function encodeStructureSet(
       // A region without a voxel has no sequence of contours.
       ...(contours[i]!.length === 0 ? {} : { ContourSequence: contours[i] }),
     })),
-    RTROIObservationsSequence: masks.map((_mask, i) => ({
+    RTROIObservationsSequence: masks.map(({ code }, i) => ({
       ObservationNumber: i + 1,
       ReferencedROINumber: i + 1,
+      ...(code === undefined ? {} : { RTROIIdentificationCodeSequence: [codeItem(code)] }),
       RTROIInterpretedType: '',
       ROIInterpreter: '',
     })),

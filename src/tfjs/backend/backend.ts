@@ -1,12 +1,4 @@
-import {
-  type backend_util,
-  DataStorage,
-  type DataType,
-  engine,
-  KernelBackend,
-  type TensorInfo,
-  util,
-} from '@tensorflow/tfjs-core';
+import { type backend_util, DataStorage, type DataType, engine, KernelBackend, type TensorInfo, util } from '#tfjs';
 import type { BufferId, Device } from '../devices/device.js';
 import { packAttributes } from '../table/call-check.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';

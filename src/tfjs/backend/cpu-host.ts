@@ -1,5 +1,4 @@
-import '@tensorflow/tfjs-backend-cpu';
-import { findBackend, registerKernel, type TensorInfo } from '@tensorflow/tfjs-core';
+import { registerKernel, type TensorInfo } from '#tfjs';
 import { plainKernels } from '../reference/plain-kernels.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 import { customKernels } from './custom-kernels.js';
@@ -7,7 +6,6 @@ import { type KernelHost, type OutputSpec, sizeOf, type TableKernel } from './ke
 
 /** What is used of TF.js's cpu backend. */
 interface CpuBackend {
-  firstUse: boolean;
   readonly data: { get(dataId: object): { values: Float32Array } };
   makeTensorInfo(shape: readonly number[], dtype: 'float32', values: Float32Array): TensorInfo;
   incRef(dataId: object): void;
@@ -69,8 +67,6 @@ let registered = false;
 export function registerCpuKernels(): void {
   if (registered) return;
   registered = true;
-  // The delegate of a native device need not advertise native devices.
-  (findBackend('cpu') as unknown as CpuBackend).firstUse = false;
   for (const [kernelName, kernel] of Object.entries<TableKernel>(customKernels))
     registerKernel({
       kernelName,

@@ -1,4 +1,4 @@
-import type { TensorInfo } from '@tensorflow/tfjs-core';
+import type { TensorInfo } from '#tfjs';
 import type { Triple } from '../../volume/volume.js';
 import { type AttributeValues, unaryKinds } from '../table/kernel-table.js';
 import { convolutionProblem } from './convolution-problem.js';

@@ -1,6 +1,6 @@
-import { findBackend } from '@tensorflow/tfjs-core';
+import { env, findBackend } from '#tfjs';
 
-/** Backends to delegate to, best first. TF.js's own cpu backend is a dependency and has every kernel. */
+/** Backends to delegate to, best first. TF.js's own cpu backend comes with #tfjs and has every kernel. */
 const names = ['cpu'];
 
 export function delegateNames(): readonly string[] {
@@ -17,7 +17,10 @@ export async function findDelegates(): Promise<string> {
   if (names.includes('tensorflow')) return 'Other kernels run on the backend tensorflow.';
   // Node 23 removed functions that these packages call (tfjs issues 8609, 8746); outside Node they do not exist.
   if (!(major < 23)) return 'Other kernels run on the cpu backend of TF.js.';
+  // These bring a copy of TF.js, which warns of all that is registered already.
+  const isQuiet = env().getBool('PROD');
   for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
+    env().set('PROD', true);
     try {
       await import(name);
       if (findBackend('tensorflow') === null) continue;
@@ -25,6 +28,8 @@ export async function findDelegates(): Promise<string> {
       return `Other kernels run on the backend tensorflow of ${name}.`;
     } catch {
       // Not installed, or installed without its native library: the cpu backend serves.
+    } finally {
+      env().set('PROD', isQuiet);
     }
   }
   return 'Other kernels run on the cpu backend of TF.js.';

@@ -8,7 +8,7 @@ import {
   type NamedTensorInfoMap,
   type Tensor,
   type TensorInfo,
-} from '@tensorflow/tfjs-core';
+} from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import type { VersemiBackend } from './backend.js';
 import { wasOverwritten } from './cpu-host.js';

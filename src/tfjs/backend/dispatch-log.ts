@@ -1,4 +1,4 @@
-import type { NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { NamedTensorInfoMap, TensorInfo } from '#tfjs';
 import { environment } from '../../environment.js';
 import type { RowAnswer } from '../devices/device.js';
 import type { KernelName } from '../table/kernel-table.js';

@@ -1,8 +1,7 @@
 /**
- * Registers the gradients and the chained methods (`tensor.add(...)`) of TF.js, which tfjs-core alone does not do in Node,
- * and the one gradient that exists nowhere in TF.js: that of conv3dTranspose.
+ * Registers the gradients and the chained methods (`tensor.add(...)`) of TF.js, which tfjs-core alone does not do in Node (they
+ * come with #tfjs), and the one gradient that exists nowhere in TF.js: that of conv3dTranspose.
  */
-// The core must be loaded before the bundle, so that the bundle joins its engine.
 import {
   Conv3D,
   Conv3DBackpropFilterV2,
@@ -12,9 +11,8 @@ import {
   engine,
   registerGradient,
   type Tensor,
-} from '@tensorflow/tfjs-core';
-import './generated/gradients.js';
-import type {} from '@tensorflow/tfjs-core/dist/public/chained_ops/register_all_chained_ops.js';
+} from '#tfjs';
+import type {} from '#tfjs-chained';
 
 registerGradient({
   kernelName: Conv3DBackpropInputV2,

@@ -1,4 +1,4 @@
-import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '@tensorflow/tfjs-core';
+import type { NamedAttrMap, NamedTensorInfoMap, TensorInfo } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import type { AttributeValues, KernelName } from '../table/kernel-table.js';
 

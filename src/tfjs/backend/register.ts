@@ -1,4 +1,4 @@
-import { getKernelsForBackend, registerKernel } from '@tensorflow/tfjs-core';
+import { findBackend, getKernelsForBackend, registerKernel } from '#tfjs';
 import type { VersemiBackend } from './backend.js';
 import { registerCpuKernels } from './cpu-host.js';
 import { customKernels } from './custom-kernels.js';
@@ -30,6 +30,8 @@ const registered = new Set<string>();
  */
 export function registerKernels(backendName: string): void {
   registerCpuKernels();
+  // Its kernels are there once it has been asked for. The delegate of a device need not advertise other devices.
+  Object.assign(findBackend('cpu'), { firstUse: false });
   const names = new Set(tableKernels.keys());
   for (const name of delegateNames()) for (const { kernelName } of getKernelsForBackend(name)) names.add(kernelName);
   for (const kernelName of names) {

@@ -1,4 +1,4 @@
-import { engine, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core';
+import { engine, registerBackend, removeBackend, setBackend } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { VersemiBackend } from '../backend/backend.js';
 import { findDelegates } from '../backend/delegate-backends.js';

@@ -8,7 +8,7 @@ import {
   type Tensor1D,
   type Tensor5D,
   zerosLike,
-} from '@tensorflow/tfjs-core';
+} from '#tfjs';
 import type { Triple } from '../../volume/volume.js';
 import { convolutionProblem } from '../backend/convolution-problem.js';
 import { transposedShape } from '../backend/custom-kernels.js';

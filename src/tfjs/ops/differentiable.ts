@@ -1,12 +1,4 @@
-import {
-  engine,
-  type NamedTensorMap,
-  type Scalar,
-  type Tensor,
-  tidy,
-  type Variable,
-  variableGrads,
-} from '@tensorflow/tfjs-core';
+import { engine, type NamedTensorMap, type Scalar, type Tensor, tidy, type Variable, variableGrads } from '#tfjs';
 
 /** Gives backward functions the tensors they share. */
 export interface BackwardContext {

@@ -1,4 +1,4 @@
-import { clone, type Tensor, type Tensor3D, type Tensor4D, type Tensor5D } from '@tensorflow/tfjs-core';
+import { clone, type Tensor, type Tensor3D, type Tensor4D, type Tensor5D } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';

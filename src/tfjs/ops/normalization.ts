@@ -1,4 +1,4 @@
-import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '@tensorflow/tfjs-core';
+import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';

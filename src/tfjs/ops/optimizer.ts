@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D } from '#tfjs';
 import { checkShape, sizeOf } from '../backend/kernel-host.js';
 import { runCustom } from './run.js';
 

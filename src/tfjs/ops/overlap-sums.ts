@@ -1,4 +1,4 @@
-import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor1D, Tensor2D } from '#tfjs';
 import { checkShape } from '../backend/kernel-host.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';

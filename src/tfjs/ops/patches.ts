@@ -1,4 +1,4 @@
-import type { Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
+import type { Tensor1D, Tensor2D, Tensor4D } from '#tfjs';
 import { checkShape } from '../backend/kernel-host.js';
 import { lookupLength, mixRowLength, patchRowLength } from '../table/kernel-table.js';
 import { runCustom } from './run.js';

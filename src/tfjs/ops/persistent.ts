@@ -1,4 +1,4 @@
-import { engine, keep, type Tensor, tensor } from '@tensorflow/tfjs-core';
+import { engine, keep, type Tensor, tensor } from '#tfjs';
 import { VersemiBackend } from '../backend/backend.js';
 
 /**

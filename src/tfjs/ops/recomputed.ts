@@ -1,4 +1,4 @@
-import { clone, engine, type NamedTensorMap, type Tensor } from '@tensorflow/tfjs-core';
+import { clone, engine, type NamedTensorMap, type Tensor } from '#tfjs';
 import { differentiable, freeTape, isRecording, rehearse } from './differentiable.js';
 
 /**

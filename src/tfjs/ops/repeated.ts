@@ -1,4 +1,4 @@
-import { dispose, type TensorContainer } from '@tensorflow/tfjs-core';
+import { dispose, type TensorContainer } from '#tfjs';
 import { currentDevice } from '../backend/backend.js';
 import { NotRecordable, type Recording } from '../devices/device.js';
 

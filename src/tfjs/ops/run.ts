@@ -1,4 +1,4 @@
-import { engine, type NamedAttrMap, type NamedTensorMap, type Tensor } from '@tensorflow/tfjs-core';
+import { engine, type NamedAttrMap, type NamedTensorMap, type Tensor } from '#tfjs';
 import type { CustomKernelName } from '../backend/custom-kernels.js';
 
 /** Runs a kernel of custom-kernels.ts on the current backend; absent optional inputs are undefined. */

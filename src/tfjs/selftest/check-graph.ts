@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { dispatchCounts, resetDispatchCounts } from '../backend/dispatch-log.js';
 import type { Device } from '../devices/device.js';
 import { type CaseResult, throwIfOutOfMemory } from './check-case.js';

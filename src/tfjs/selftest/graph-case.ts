@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { RandomStream, streams } from '../../random.js';
 
 /** A function of tensors, run through TF.js on a versemi backend and on TF.js's own, forward and gradient. */

@@ -1,5 +1,4 @@
-import '@tensorflow/tfjs-backend-cpu';
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import type { Device } from '../devices/device.js';
 import { type CaseResult, checkCase } from './check-case.js';
 import { checkGraph } from './check-graph.js';

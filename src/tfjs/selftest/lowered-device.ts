@@ -1,4 +1,4 @@
-import * as tf from '@tensorflow/tfjs-core';
+import * as tf from '#tfjs';
 import { VersemiBackend } from '../backend/backend.js';
 import { registerKernels } from '../backend/register.js';
 import type { BufferId, Device } from '../devices/device.js';

@@ -1,7 +1,7 @@
 """Evaluation of one case as research code does it, the network served by ONNX Runtime: read with nibabel, normalise, windows with
 Gaussian weights in numpy, metrics with scipy as medpy has them, write with nibabel.
 
-`python3 evaluation.py '{"image": FILE, "label": FILE, "labels": [1], "weights": FILE, "task": 0, "patch": [x, y, z], "overlap": 0.5,
+`python3 evaluation.py '{"image": FILE, "label": FILE, "labels": [1], "model": FILE, "patch": [x, y, z], "overlap": 0.5,
 "spacingMm": [x, y, z], "threads": 2, "runs": 5, "node": PROGRAM, "out": FILE}'` prints {"milliseconds": [...], "results": {...},
 "networkMilliseconds": [...]}. From files to files; imports and the loading of the network do not count, nor does the first run.
 """
@@ -23,7 +23,7 @@ class Server:
     def __init__(self, settings):
         program = Path(__file__).with_name("onnx-server.mjs")
         patch = ",".join(map(str, settings["patch"]))
-        command = [settings["node"], str(program), settings["weights"], patch, str(settings["task"]), str(settings["threads"])]
+        command = [settings["node"], str(program), settings["model"], patch, str(settings["threads"])]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.seconds = 0.0
         if self.process.stdout.readline() != b"ready\n":

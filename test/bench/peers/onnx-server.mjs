@@ -1,12 +1,10 @@
-// Serves a network to another program through pipes: `node onnx-server.mjs WEIGHTS X,Y,Z TASK THREADS`. After the line `ready` on
+// Serves a network to another program through pipes: `node onnx-server.mjs MODEL.onnx X,Y,Z THREADS`. After the line `ready` on
 // stdout each patch that comes on stdin, x * y * z float32 as they lie in memory, is answered by as many probabilities. Ends with stdin.
 import ort from 'onnxruntime-node';
-import { promptableOnnx } from './promptable-onnx.mjs';
 
-const [file, patchText, task, threads] = process.argv.slice(2);
+const [file, patchText, threads] = process.argv.slice(2);
 const patch = patchText.split(',').map(Number);
-const model = promptableOnnx(file, patch, Number(task));
-const session = await ort.InferenceSession.create(model, { intraOpNumThreads: Number(threads), interOpNumThreads: 1 });
+const session = await ort.InferenceSession.create(file, { intraOpNumThreads: Number(threads), interOpNumThreads: 1 });
 const shape = [1, 1, patch[2], patch[1], patch[0]];
 const input = new Float32Array(patch[0] * patch[1] * patch[2]);
 const bytes = new Uint8Array(input.buffer);
@@ -20,7 +18,7 @@ for await (let chunk of process.stdin) {
     chunk = chunk.subarray(part.length);
     if (filled < bytes.length) continue;
     filled = 0;
-    const { y } = await session.run({ x: new ort.Tensor('float32', input, shape) });
+    const { probabilities: y } = await session.run({ image: new ort.Tensor('float32', input, shape) });
     const answer = Buffer.from(y.data.buffer, y.data.byteOffset, y.data.byteLength);
     await new Promise((resolve) => process.stdout.write(answer, resolve));
   }

@@ -1,4 +1,4 @@
-import { backend_util, type NamedAttrMap, type TensorInfo } from '@tensorflow/tfjs-core';
+import { backend_util, type NamedAttrMap, type TensorInfo } from '#tfjs';
 import { type AttributeValues, binaryKinds, unaryKinds } from '../../table/kernel-table.js';
 import { input, type KernelHost, sizeOf, type TableKernel, wrongArgument } from '../kernel-host.js';
 

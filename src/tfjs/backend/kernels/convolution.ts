@@ -1,4 +1,4 @@
-import type { NamedAttrMap } from '@tensorflow/tfjs-core';
+import type { NamedAttrMap } from '#tfjs';
 import type { Triple } from '../../../volume/volume.js';
 import { type ConvolutionProblem, convolutionProblem } from '../convolution-problem.js';
 import { checkShape, input, Refused, type TableKernel } from '../kernel-host.js';

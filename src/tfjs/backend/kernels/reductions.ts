@@ -1,4 +1,4 @@
-import { type TensorInfo, util } from '@tensorflow/tfjs-core';
+import { type TensorInfo, util } from '#tfjs';
 import { reduceKinds } from '../../table/kernel-table.js';
 import { input, type KernelHost, sizeOf, type TableKernel } from '../kernel-host.js';
 

@@ -1,0 +1,46 @@
+// Bundles the page into dist/app: a folder of static files that any web server can hold, under any path.
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { licenceTexts } from '../src/third-party/licences.mjs';
+
+const app = dirname(fileURLToPath(import.meta.url));
+const root = dirname(app);
+const output = join(root, 'dist', 'app');
+const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'));
+
+await rm(output, { recursive: true, force: true });
+await mkdir(output, { recursive: true });
+const { metafile } = await build({
+  absWorkingDir: root,
+  entryPoints: [join(app, 'main.ts'), join(app, 'worker.ts')],
+  outdir: output,
+  bundle: true,
+  format: 'esm',
+  target: 'es2022',
+  minify: true,
+  // The licences are in a file of their own.
+  legalComments: 'none',
+  metafile: true,
+  // An eval of dcmjs-codecs that looks for a file of Node's, which src/datasets/dicom/library.ts replaces.
+  logOverride: { 'direct-eval': 'silent' },
+  define: { VERSEMI_VERSION: JSON.stringify(version) },
+  logLevel: 'warning',
+});
+for (const name of ['index.html', 'style.css']) await copyFile(join(app, name), join(output, name));
+await copyFile(join(root, 'dist', 'src', 'third-party', 'dicom-codecs.wasm'), join(output, 'dicom-codecs.wasm'));
+
+// Whoever serves the folder passes on what is bundled: the licences go with it.
+/** Its package has no text of its licence: app/niivue-licence.txt is that of its repository. */
+const niivue = '@niivue/niivue';
+const packages = new Set();
+for (const input of Object.keys(metafile.inputs)) {
+  const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
+  if (name !== undefined && name !== niivue) packages.add(name);
+}
+const texts = await licenceTexts([...packages], (name) => join(root, 'node_modules', name));
+const carried = texts.map(({ name, version, licence, text }) => `${name} ${version}: ${licence}\n\n${text}\n`);
+const viewer = `${niivue}: BSD-2-Clause\n\n${await readFile(join(app, 'niivue-licence.txt'), 'utf8')}`;
+const own = await Promise.all(['LICENSE', 'THIRD_PARTY.txt'].map((name) => readFile(join(root, name), 'utf8')));
+await writeFile(join(output, 'licences.txt'), [...own, viewer, ...carried].join(`\n${'='.repeat(100)}\n`));

@@ -1,0 +1,127 @@
+/** What the page and its worker say to each other: calls with answers, and reports while a prediction runs. */
+import type { CaseMetrics } from '../src/metrics/segmentation-metrics.js';
+import type { Affine, Triple } from '../src/volume/volume.js';
+
+/** A file that was dropped or chosen; its name is the path in the folder that was dropped. */
+export interface GivenFile {
+  readonly name: string;
+  readonly blob: Blob;
+}
+
+/** A scan that can be opened: a file, or a series of DICOM images. */
+export interface ScanEntry {
+  readonly id: number;
+  readonly name: string;
+  /** Modality, size and other facts, for people. */
+  readonly facts: string;
+}
+
+export interface ModelEntry {
+  readonly id: number;
+  readonly name: string;
+  readonly tasks: readonly { readonly name: string; readonly dataset: string }[];
+}
+
+/** What files were found to be. */
+export interface Intake {
+  readonly scans: readonly ScanEntry[];
+  readonly models: readonly ModelEntry[];
+  /** What a person should know: files that were left out, and why. */
+  readonly notices: readonly string[];
+}
+
+/** A scan on the canonical grid (RAS+), on which the page shows and corrects everything. */
+export interface OpenedScan {
+  readonly sizeVoxels: Triple;
+  readonly spacingMm: Triple;
+  readonly affine: Affine;
+  /** The scan as an uncompressed NIfTI file, for the viewer. */
+  readonly nifti: ArrayBuffer;
+  /** True where the scan is a DICOM series, to whose images SEG and RTSTRUCT can refer. */
+  readonly isDicom: boolean;
+  /** Intensities at the 1st and the 99th percentile of voxels that are not the lowest. */
+  readonly automaticWindow: readonly [number, number];
+  readonly isCt: boolean;
+  readonly notices: readonly string[];
+}
+
+/** Bits of a mask on the canonical grid, as the package keeps them. */
+export interface PackedBits {
+  readonly sizeVoxels: Triple;
+  readonly bits: Uint8Array;
+}
+
+export interface Progress {
+  readonly window: number;
+  readonly windows: number;
+  readonly pass: number;
+  readonly passes: number;
+  /** Masks so far; absent where nothing was added that is worth showing. */
+  readonly preview?: { readonly tasks: readonly string[]; readonly masks: readonly PackedBits[] };
+}
+
+export interface Predicted {
+  readonly task: string;
+  readonly mask: PackedBits;
+}
+
+export interface Measured {
+  readonly voxels: number;
+  readonly volumeMl: number;
+  /** In units of the scan; null where the mask is empty. */
+  readonly meanIntensity: number | null;
+}
+
+export const saveFormats = ['nifti', 'labels', 'nrrd', 'seg', 'rtstruct'] as const;
+export type SaveFormat = (typeof saveFormats)[number];
+
+export interface NamedMask {
+  readonly task: string;
+  readonly colour: Triple;
+  readonly data: Uint8Array;
+}
+
+export interface SavedFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** The calls that the worker answers. Each takes one argument, as it is posted. */
+export interface Calls {
+  take(files: readonly GivenFile[]): Intake;
+  open(id: number): OpenedScan;
+  estimate(wanted: PredictionWanted): { readonly text: string; readonly parts: number };
+  predict(wanted: PredictionWanted): { readonly predictions: readonly Predicted[]; readonly threads: number };
+  cancel(nothing: null): null;
+  measure(mask: Uint8Array): Measured;
+  reference(file: GivenFile): { readonly name: string; readonly labels: readonly number[] };
+  compare(wanted: { readonly mask: Uint8Array; readonly label: number }): CaseMetrics;
+  grow(wanted: GrowWanted): Uint8Array;
+  save(wanted: SaveWanted): readonly SavedFile[];
+}
+
+export interface PredictionWanted {
+  readonly model: number;
+  readonly tasks: readonly string[];
+  readonly maxMemoryBytes: number;
+}
+
+export interface GrowWanted {
+  readonly seed: Triple;
+  /** Voxels join whose value differs from the seed's by at most this, in units of the scan. */
+  readonly tolerance: number;
+  readonly radiusMm: number;
+}
+
+export interface SaveWanted {
+  readonly format: SaveFormat;
+  readonly model: string;
+  readonly masks: readonly NamedMask[];
+  readonly deidentify: boolean;
+}
+
+export type Request = { readonly id: number; readonly call: keyof Calls; readonly argument: unknown };
+export type Reply =
+  | { readonly id: number; readonly result: unknown }
+  | { readonly id: number; readonly error: { readonly message: string; readonly code?: string } }
+  | { readonly id: number; readonly progress: Progress };

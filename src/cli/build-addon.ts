@@ -1,0 +1,42 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { environmentWithout } from '../environment.js';
+import { VersemiError } from '../errors.js';
+import { packageRoot } from '../root.js';
+
+export function addBuildAddon(program: Command): void {
+  program
+    .command('build-addon')
+    .description(
+      'Build the native addon from source on this machine, with CUDA where nvcc is found. It takes the place of the one in the package.',
+    )
+    .addHelpText(
+      'after',
+      `
+It needs a C++17 compiler (GCC or Clang), make, CMake 3.18 or newer, and two npm packages beside versemi, which it names where they
+are missing. VERSEMI_CUDA=0 leaves CUDA out; VERSEMI_CUDA_ARCHITECTURES chooses GPUs (docs/environment.md).
+
+Examples:
+  $ npm install cmake-js@8 node-addon-api@8
+  $ npx versemi build-addon
+  $ npx versemi selftest --device cuda`,
+    )
+    .action(async () => {
+      const script = join(packageRoot, 'native', 'install.mjs');
+      const child = spawn(process.execPath, [script], {
+        stdio: ['ignore', 'inherit', 'inherit'],
+        env: { ...environmentWithout('VERSEMI_SKIP_ADDON'), VERSEMI_BUILD_ADDON: '1', VERSEMI_REQUIRE_ADDON: '1' },
+      });
+      const [code, signal] = await once(child, 'close');
+      if (code === 0) return;
+      throw new VersemiError('DEVICE_UNAVAILABLE', {
+        field: 'the native addon',
+        expected: 'a build that ends well',
+        found: signal === null ? 'what is said above' : `the signal ${signal}`,
+        remedy:
+          'Do what is said above and run this again; until then the addon of the package serves, or the device wasm.',
+      });
+    });
+}

@@ -1,0 +1,223 @@
+import { randomBytes } from 'node:crypto';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { createAdaptorServer } from '@hono/node-server';
+import { Hono } from 'hono';
+import type { OpenDatasetOptions } from '../datasets/dataset.js';
+import { VersemiError } from '../errors.js';
+import type { MemoryOptions } from '../inference/memory.js';
+import { parseJson } from '../json-text.js';
+import { packageRoot, packageVersion } from '../root.js';
+import { type App, errorAnswer, fileAnswer, statusOf } from './answers.js';
+import { ServedDataset } from './cases.js';
+import { guard, isLoopback, requireToken } from './guard.js';
+import { namesOfObject, valuesByName } from './label-names.js';
+import { modelNamed, type ServedModel, servedModels } from './models.js';
+import { folderOf, monaiLabelPaths, serveMonaiLabel } from './monai-label.js';
+import { pageFiles, servePage, unknownPath } from './page.js';
+import { Segmentation } from './segmentation.js';
+import { receiveFile, ScratchFolder } from './uploads.js';
+
+export interface ServerOptions {
+  /** Model files that the page can load and MONAI Label's clients can ask for. */
+  readonly models?: readonly string[];
+  /** Folder of a dataset whose cases are shown and whose labels are saved. */
+  readonly data?: string;
+  readonly dataset?: OpenDatasetOptions;
+  /** Address to listen on; default 127.0.0.1: this machine alone. */
+  readonly host?: string;
+  /** Default 8642; 0: any that is free. */
+  readonly port?: number;
+  /** Present: MONAI Label's REST is served too, without a token. The device must have been selected. */
+  readonly monaiLabel?: MemoryOptions & {
+    /** Origins of viewers on other addresses that may ask, such as `http://localhost:3000`. */
+    readonly allowOrigins?: readonly string[];
+  };
+  /** Most bytes of one request; default 2 GiB. */
+  readonly mostUploadBytes?: number;
+  /** Folder of the page; default: that of the package. */
+  readonly pageFolder?: string;
+  /** Told of defects that a client met. */
+  readonly onDefect?: (error: unknown) => void;
+}
+
+export interface RunningServer {
+  /** What a person opens: with the token. */
+  readonly url: string;
+  /** Address without the token, for clients of MONAI Label. */
+  readonly origin: string;
+  readonly loopback: boolean;
+  readonly models: readonly ServedModel[];
+  /** Name of the dataset. */
+  readonly dataset: string | null;
+  /** Ends all requests, what is computed for them, and removes what clients have sent. */
+  close(): Promise<void>;
+}
+
+export const defaultPort = 8642;
+const mostLogLines = 2000;
+
+/**
+ * Serves the page, its API, and if asked MONAI Label's REST, until it is closed.
+ * @throws VERSEMI_FILE_NOT_FOUND (the page was not built, no such model), VERSEMI_ADDRESS_IN_USE, VERSEMI_IO_FAILED, and what opening
+ *   models and the dataset throws
+ */
+export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
+  const { host = '127.0.0.1', port = defaultPort, monaiLabel } = options;
+  const files = pageFiles(options.pageFolder ?? join(packageRoot, 'dist', 'app'));
+  const models = await servedModels(options.models ?? []);
+  const scratch = new ScratchFolder(options.mostUploadBytes);
+  const closing = new AbortController();
+  const segmentation = monaiLabel === undefined ? undefined : new Segmentation(monaiLabel);
+  try {
+    const dataset = options.data === undefined ? undefined : await ServedDataset.open(options.data, options.dataset);
+    const token = randomBytes(32).toString('base64url');
+    const app: App = new Hono({ strict: false });
+    const log: string[] = [];
+    app.use('*', async (c, next) => {
+      const started = performance.now();
+      await next();
+      if (c.req.raw.method === 'HEAD') await c.res.body?.cancel();
+      // Without what stands behind the question mark: names of cases, the token.
+      const line = `${new Date().toISOString()} ${c.req.method} ${c.req.path} ${c.res.status} ${Math.round(performance.now() - started)} ms`;
+      if (log.push(line) > mostLogLines) log.shift();
+    });
+    const allowOrigins = monaiLabel?.allowOrigins ?? [];
+    const ofMonaiLabel = (path: string) => (monaiLabelPaths as readonly string[]).includes(path.split('/')[1]!);
+    app.use('*', guard({ host, allowOrigins, mayAllow: ofMonaiLabel }));
+    app.onError((error) => {
+      if (statusOf(error) === 500 && !closing.signal.aborted) options.onDefect?.(error);
+      return errorAnswer(error, scratch.path);
+    });
+    serveApi(app, { models, dataset, scratch, token });
+    if (segmentation !== undefined)
+      serveMonaiLabel(app, {
+        ...{ models, dataset, segmentation, scratch, closing: closing.signal },
+        log: (lines) => log.slice(-lines).join('\n'),
+      });
+    servePage(app, files, token);
+    app.notFound((c) => errorAnswer(unknownPath(c.req.method, c.req.path)));
+
+    const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+    const bound = await listen(server, host, port);
+    const shownHost = isAny(host) ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
+    const origin = `http://${shownHost}:${bound.port}`;
+    return {
+      ...{ url: `${origin}/?token=${token}`, origin, loopback: isLoopback(host), models },
+      dataset: dataset?.name ?? null,
+      async close() {
+        closing.abort();
+        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+        server.closeAllConnections();
+        await closed;
+        await segmentation?.close();
+        scratch.dispose();
+      },
+    };
+  } catch (error) {
+    scratch.dispose();
+    throw error;
+  }
+}
+
+interface ApiOptions {
+  readonly models: readonly ServedModel[];
+  readonly dataset: ServedDataset | undefined;
+  readonly scratch: ScratchFolder;
+  readonly token: string;
+}
+
+/** What the page asks for. */
+function serveApi(app: App, { models, dataset, scratch, token }: ApiOptions): void {
+  app.use('/api/*', requireToken(token));
+  app.get('/api/info', (c) => c.json({ version: packageVersion(), dataset: dataset?.name ?? null }));
+  app.get('/api/models', (c) =>
+    c.json(models.map(({ name, bytes, plan }) => ({ name, bytes, tasks: plan.tasks.map((task) => task.name) }))),
+  );
+  app.get('/api/models/:name', (c) => {
+    const { name, file } = modelNamed(models, c.req.param('name'));
+    return fileAnswer({ path: file, name: `${name}.safetensors` });
+  });
+  app.get('/api/cases', async (c) => {
+    const { cases, test, modalities, labels } = await required(dataset).read();
+    return c.json({
+      cases: [
+        ...cases.map(({ id, label }) => ({ id, labeled: label !== undefined, test: false })),
+        ...test.map(({ id, label }) => ({ id, labeled: label !== undefined, test: true })),
+      ],
+      ...{ modalities, labels },
+    });
+  });
+  app.get('/api/cases/:id/image', async (c) =>
+    fileAnswer(
+      await required(dataset).image(c.req.param('id'), c.req.query('channel') ?? '0', () => folderOf(c, scratch)),
+    ),
+  );
+  app.put('/api/labels', async (c) => {
+    const served = required(dataset);
+    const id = c.req.query('case') ?? '';
+    const names = c.req.query('names');
+    const folder = await folderOf(c, scratch);
+    const { path } = await receiveFile(c.env.incoming, folder, scratch.mostBytes);
+    const named =
+      names === undefined
+        ? {}
+        : {
+            datasetValue: valuesByName(
+              await served.read(),
+              models,
+              namesOfObject(parseJson(names, { code: 'REQUEST_INVALID', field: 'names' })),
+            ),
+          };
+    const existing = c.req.query('replace') === '1' ? 'keep' : 'refuse';
+    const saved = await served.save(id, path, { existing, called: 'the label that was sent', ...named });
+    return c.json({ case: id, ...saved });
+  });
+  app.all('/api/*', (c) => {
+    throw unknownPath(c.req.method, c.req.path);
+  });
+}
+
+function required(dataset: ServedDataset | undefined): ServedDataset {
+  if (dataset !== undefined) return dataset;
+  throw new VersemiError('REQUEST_UNKNOWN', {
+    field: 'dataset',
+    found: 'none',
+    remedy: 'Start versemi serve with --data and the folder of a dataset.',
+  });
+}
+
+function isAny(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
+}
+
+/** @throws VERSEMI_ADDRESS_IN_USE, VERSEMI_IO_FAILED */
+function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      const field = `${host}:${port}`;
+      if (error.code === 'EADDRINUSE')
+        reject(
+          new VersemiError(
+            'ADDRESS_IN_USE',
+            { field, remedy: 'End the other program, or choose another --port (0: any that is free).' },
+            error,
+          ),
+        );
+      else
+        reject(
+          new VersemiError(
+            'IO_FAILED',
+            {
+              field,
+              found: error.message,
+              remedy: 'Choose another --host or --port; ports below 1024 are for administrators.',
+            },
+            error,
+          ),
+        );
+    });
+    server.listen(port, host, () => resolve(server.address() as AddressInfo));
+  });
+}
