@@ -45,9 +45,10 @@ export function seriesFiles(
   return { files: [...series.files, ...others] };
 }
 
-/** What is read of a case of a dataset: its image and its label, the image first. */
+/** What is read of a case of a dataset: its image and its label, the image first. A label may lie in the zip file of its images. */
 export function inputsOfCase({ image, channels, label, series }: CaseFiles) {
-  const labels = label === undefined || label === image ? [] : [label];
+  const inside = label === image || (series !== undefined && label !== undefined && !existsSync(label));
+  const labels = label === undefined || inside ? [] : [label];
   return { inputs: [...(channels ?? [image]), ...labels], ...seriesFiles(series, ...labels) };
 }
 

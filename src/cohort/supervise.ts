@@ -30,6 +30,8 @@ export interface SuperviseOptions {
 /** Processes in a row that ended by a defect, each in its first case, before the device is taken to be what is wrong. */
 const mostDefects = 10;
 
+const syncedEveryMs = 1000;
+
 /**
  * Runs the command in a process of its own until it has ended by itself.
  * @returns its exit code
@@ -44,9 +46,11 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   const lock = await lockFolder(lockedFolder, 'a cohort', { onWatch });
   try {
     const file = new AppendedFile(manifest, { keptBytes: readManifest(manifest).wholeBytes });
+    const supervisor = new Supervisor(options, file);
     try {
-      return await new Supervisor(options, file).run();
+      return await supervisor.run();
     } finally {
+      supervisor.stop();
       file.close();
     }
   } finally {
@@ -72,6 +76,10 @@ interface Ended {
 class Supervisor {
   private readonly id = randomUUID();
   private mine: readonly string[] | null = null;
+  private syncing: NodeJS.Timeout | undefined;
+  /** Why lines of the manifest could not be made to last. */
+  private lost: unknown;
+  private endProcess: () => void = () => {};
 
   constructor(
     private readonly options: SuperviseOptions,
@@ -81,6 +89,8 @@ class Supervisor {
   async run(): Promise<number> {
     for (let defects = 0; ; ) {
       const ended = await this.oneProcess();
+      this.sync();
+      if (this.lost !== undefined) throw this.lost;
       if (this.options.signal.aborted) return ended.code ?? 1;
       const { code, signal, inHand } = ended;
       if (inHand !== undefined) this.noteDeath(inHand, ended);
@@ -95,6 +105,11 @@ class Supervisor {
     }
   }
 
+  /** Nothing is written any more. */
+  stop(): void {
+    clearTimeout(this.syncing);
+  }
+
   private died(found: string): VersemiError {
     return new VersemiError('CASE_DIED', {
       file: this.options.manifest,
@@ -104,9 +119,21 @@ class Supervisor {
     });
   }
 
-  private write(line: ManifestLine, sync: boolean): void {
+  /** A line is there at once, also where this process is killed; a loss of power costs the lines of a second at most. */
+  private write(line: ManifestLine): void {
     this.file.append(`${JSON.stringify(line)}\n`);
-    if (sync) this.file.sync();
+    this.syncing ??= setTimeout(() => this.sync(), syncedEveryMs);
+  }
+
+  private sync(): void {
+    clearTimeout(this.syncing);
+    this.syncing = undefined;
+    try {
+      this.file.sync();
+    } catch (error) {
+      this.lost ??= error;
+      this.endProcess();
+    }
   }
 
   private noteDeath(facts: CaseFacts, { code, signal, startedMs, timedOut }: Ended): void {
@@ -126,7 +153,7 @@ class Supervisor {
               : `${signal}${signal === 'SIGKILL' ? ', as the system ends a process that takes too much memory' : ''}`,
           remedy: 'Give the process more memory, or limit what it takes (--max-memory of versemi predict or evaluate).',
         });
-    this.write(failedLine(facts, seconds, error), true);
+    this.write(failedLine(facts, seconds, error));
     this.options.note(`${error.message} A new process goes on.`);
   }
 
@@ -135,6 +162,7 @@ class Supervisor {
     const child = fork(program, args, { stdio: ['inherit', 'inherit', 'inherit', 'ipc'] });
     const onExit = () => child.kill('SIGKILL');
     const onAbort = () => child.kill('SIGTERM');
+    this.endProcess = onExit;
     process.on('exit', onExit);
     abort.addEventListener('abort', onAbort);
     if (abort.aborted) onAbort();
@@ -156,7 +184,7 @@ class Supervisor {
           if (message.type === 'begun') {
             inHand = message.facts;
             startedMs = performance.now();
-            this.write({ type: 'begun', run: this.id, key: message.facts.key }, false);
+            this.write({ type: 'begun', run: this.id, key: message.facts.key });
             if (timeoutSeconds !== undefined)
               timer = setTimeout(() => {
                 timedOut = true;
@@ -166,10 +194,10 @@ class Supervisor {
             settle();
             finishedOne = true;
             doneOne ||= message.line.state === 'done';
-            this.write(message.line, true);
+            this.write(message.line);
           } else if (message.type === 'left') {
             settle();
-            this.write({ type: 'left', run: this.id, key: message.key }, true);
+            this.write({ type: 'left', run: this.id, key: message.key });
           } else if (message.type === 'cohort') this.chosen(message.line);
           else this.answer(child);
         } catch (error) {
@@ -195,7 +223,7 @@ class Supervisor {
   private chosen(line: Extract<WorkerMessage, { type: 'cohort' }>['line']): void {
     if (this.mine !== null) return;
     this.mine = line.mine;
-    this.write({ type: 'cohort', format: 1, run: this.id, created: new Date().toISOString(), ...line }, true);
+    this.write({ type: 'cohort', format: 1, run: this.id, created: new Date().toISOString(), ...line });
   }
 }
 
