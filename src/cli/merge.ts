@@ -74,8 +74,8 @@ function csvOf(cases: readonly MergedCase[]): string {
   const rows = cases.map(({ key, state, line }) => [
     ...[key, state, line?.error?.code ?? '', line?.seconds ?? '', line?.peakMemoryBytes ?? '', line?.attempt ?? ''],
     ...[line?.device ?? '', line?.versions.versemi ?? '', line?.versions.node ?? ''],
-    ...[line?.input.files.join(' ') ?? '', line?.input.sha256 ?? ''],
-    ...[line?.outputs.map(({ file }) => file).join(' ') ?? '', line?.error?.message ?? ''],
+    ...[line?.input.files.join('; ') ?? '', line?.input.sha256 ?? ''],
+    ...[line?.outputs.map(({ file }) => file).join('; ') ?? '', line?.error?.message ?? ''],
   ]);
   return csvText([[...head, 'input', 'sha256', 'outputs', 'message'], ...rows]);
 }

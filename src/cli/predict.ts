@@ -178,7 +178,7 @@ twice; the masks are the same, bit for bit.`,
       ];
       for (const text of remarks) terminal.note(text);
       const remark = (text: string) => {
-        remarks.push(text);
+        if (options.json) remarks.push(text);
         terminal.note(text);
       };
       const cohort = await openCohort<ScanResult, ScanFiles & CohortCase>(scans.map(caseOfScan), options, terminal, {
@@ -195,6 +195,8 @@ twice; the masks are the same, bit for bit.`,
         terminal.note(`${cohort.todo.length - todo.length} of ${cohort.todo.length} scans are done.`);
 
       const processBytes = process.memoryUsage().rss;
+      // Of thousands of scans nothing is kept in memory that nobody is told.
+      const isTold = options.json === true || options.manifest === undefined || tables.length > 0;
       const results = new Map(cohort.done);
       const passedOver: PassedOver[] = [...cohort.done.values()].flatMap((result) => result.passedOver);
       const failures = new Failures(todo.length + cohort.done.size + cohort.failed.length);
@@ -218,7 +220,7 @@ twice; the masks are the same, bit for bit.`,
                   return { result: made, outputs: filesOf(made) };
                 }),
             );
-            if (result !== undefined) results.set(scan.id, result);
+            if (result !== undefined) results.set(scan.id, isTold ? result : untold);
             const took = formatDuration((performance.now() - started) / 1000);
             const said = result === undefined ? 'failed' : result.predictions.length === 0 ? 'done before' : took;
             terminal.note(`${label}: ${said}`);
@@ -362,6 +364,8 @@ interface ScanResult {
   readonly labelMaps: readonly WrittenMap[];
   readonly objects: readonly WrittenObject[];
 }
+
+const untold: ScanResult = { predictions: [], volumes: [], passedOver: [], labelMaps: [], objects: [] };
 
 /** Every file that was written of a scan. */
 function filesOf({ predictions, labelMaps, objects }: ScanResult): string[] {
