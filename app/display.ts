@@ -47,22 +47,3 @@ function fileOf({ data, sizeVoxels, spacingMm, affine }: Volume, slope: number, 
   view.setFloat32(slopeOffset + 4, intercept, true);
   return bytes.buffer;
 }
-
-/** Number of voxels in a canonical mask, and the mean of the scan over them; null where there is none. */
-export function meanIntensity(scan: Scan, mask: Uint8Array): { readonly voxels: number; readonly mean: number | null } {
-  const { slope = 1, intercept = 0 } = scan;
-  const [sizeX, sizeY, sizeZ] = scan.sizeVoxels;
-  const plane = sizeX * sizeY;
-  let [voxels, sum] = [0, 0];
-  for (let z = 0; z < sizeZ; z++) {
-    const part = mask.subarray(z * plane, (z + 1) * plane);
-    if (!part.includes(1)) continue;
-    const values = scan.slices(z, z + 1);
-    for (let i = 0; i < plane; i++) {
-      if (part[i] === 0) continue;
-      voxels++;
-      sum += values[i]!;
-    }
-  }
-  return { voxels, mean: voxels === 0 ? null : (sum / voxels) * slope + intercept };
-}

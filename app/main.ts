@@ -6,7 +6,7 @@ import type { GivenFile, ModelEntry, NamedMask, OpenedScan, SavedFile, ScanEntry
 import { type SaveFormat, saveFormats } from './protocol.js';
 import { labelOf, saveLabel, serverDataset, serverImage, serverInfo, serverModel, serverModels } from './server.js';
 import { Structures } from './structures.js';
-import { Viewer } from './viewer.js';
+import { channels, Viewer } from './viewer.js';
 
 const client = new WorkerClient();
 const viewer = new Viewer(byId<HTMLCanvasElement>('canvas'));
@@ -265,8 +265,7 @@ async function compare(): Promise<void> {
 function masksToSave() {
   return structures.tasks.map((task) => {
     const { colour } = structures.looks.get(task)!;
-    const [r, g, b] = [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16)) as [number, number, number];
-    return { task, colour: [r, g, b] as const, data: structures.editor.masks.get(task)! };
+    return { task, colour: channels(colour), data: structures.editor.masks.get(task)! };
   });
 }
 

@@ -4,16 +4,19 @@ import { checkFinite } from '../src/datasets/finite.js';
 import { labelBytes } from '../src/datasets/label-values.js';
 import { readVolumeBytes } from '../src/datasets/nifti-bytes.js';
 import { VersemiError } from '../src/errors.js';
+import { maskIntensities } from '../src/inference/measure.js';
 import { estimateMemory, explain, formatBytes } from '../src/inference/memory.js';
 import { type PredictProgress, predictVolume } from '../src/inference/predict.js';
 import { taskIndices } from '../src/inference/segmenter.js';
 import { segmentationMetrics } from '../src/metrics/segmentation-metrics.js';
 import type { VersemiNetwork } from '../src/model/network.js';
 import { toCanonical } from '../src/scans/canonical.js';
+import { MaskVolume } from '../src/scans/mask-volume.js';
 import { type Scan, scanOf } from '../src/scans/scan.js';
 import { currentDevice, selectDevice } from '../src/tfjs/index.js';
 import { voxelCount } from '../src/volume/volume.js';
-import { displayBytes, intensitySummary, meanIntensity } from './display.js';
+import { host } from '../src/wasm/host.js';
+import { displayBytes, intensitySummary } from './display.js';
 import { grown } from './grow.js';
 import { Given, type ReadScan, unpacked } from './intake.js';
 import type {
@@ -177,10 +180,11 @@ export class Session {
   }
 
   private measure(mask: Uint8Array): Measured {
-    const { read, scan } = this.current();
-    const { voxels, mean } = meanIntensity(scan, mask);
-    const [x, y, z] = read.volume.spacingMm;
-    return { voxels, volumeMl: (voxels * x * y * z) / 1000, meanIntensity: mean };
+    const { scan } = this.current();
+    const volume = new MaskVolume(scan, host().packMask(mask, scan.sizeVoxels));
+    const [intensity] = maskIntensities(scan, [{ mask: volume }]);
+    const voxels = volume.count();
+    return { voxels, volumeMl: voxels * volume.voxelMl, meanIntensity: intensity?.mean ?? null };
   }
 
   /** @throws VERSEMI_VOLUME_INVALID when the reference lies on another grid than the scan */

@@ -206,7 +206,8 @@ export class Viewer {
   }
 }
 
-function channels(colour: string): [number, number, number] {
+/** Red, green, blue, 0 to 255, of '#rrggbb'. */
+export function channels(colour: string): [number, number, number] {
   return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16)) as [number, number, number];
 }
 

@@ -95,11 +95,11 @@ export async function lockFolder(folder: string, work: string, options: LockOpti
     renewal.unref();
     // Without renewals the folder is held as before on this machine; elsewhere somebody may take it, which `assertHeld` tells.
     renewal.on('error', () => {});
-    const owns = async () => ownerIn(await readFile(file, 'utf8').catch(() => ''))?.token === token;
+    const present = async () => ownerIn(await readFile(file, 'utf8').catch(() => ''));
     return {
       async assertHeld() {
-        if (await owns()) return;
-        const found = ownerIn(await readFile(file, 'utf8').catch(() => ''));
+        const found = await present();
+        if (found?.token === token) return;
         throw inUse(
           folder,
           found === undefined ? `no ${lockFileName}: it has been removed` : nameOf(found),
@@ -110,7 +110,7 @@ export async function lockFolder(folder: string, work: string, options: LockOpti
         held.delete(file);
         await renewal.terminate();
         // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
-        if (await owns()) await patiently(() => rm(file, { force: true })).catch(() => {});
+        if ((await present())?.token === token) await patiently(() => rm(file, { force: true })).catch(() => {});
         await removeMade(folder, made);
       },
     };

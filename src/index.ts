@@ -15,6 +15,8 @@ export {
   plannedRuns,
 } from './bench/comparison.js';
 export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
+// What a page can use too.
+export * from './browser.js';
 export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
 export { type Checkpoint, type CheckpointState, loadCheckpoint, saveCheckpoint } from './checkpoints/checkpoint.js';
 export { type LoadedModel, loadModel, readModel, saveModel } from './checkpoints/files.js';
@@ -37,7 +39,6 @@ export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.j
 export { readPlan, writePlan } from './config/read-plan.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
 export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
-export { encodeNifti, type OpenScanBytesOptions, openScanBytes } from './datasets/nifti-bytes.js';
 export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
 export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
@@ -93,38 +94,7 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
-export {
-  type FitField,
-  fitFields,
-  type Misfit,
-  misfitText,
-  noTaskFits,
-  type ScanToFit,
-  type TaskFit,
-  taskFits,
-} from './inference/fit.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
-export { type MaskIntensity, maskIntensities } from './inference/measure.js';
-export {
-  type PredictOptions,
-  type PredictProgress,
-  predictVolume,
-  predictWindows,
-  type TaskPrediction,
-  type WindowOptions,
-} from './inference/predict.js';
-export { type InferenceOptions, type Segmenter, syntheticTaskName } from './inference/segmenter.js';
-export {
-  type CaseMetrics,
-  type DistanceName,
-  type Distances,
-  diceOf,
-  distanceNames,
-  type MetricOptions,
-  type Overlap,
-  segmentationMetrics,
-} from './metrics/segmentation-metrics.js';
-export { type CaseResult, type MetricSummary, type Summary, summarize, summarizeValues } from './metrics/summary.js';
 export { VersemiNetwork } from './model/network.js';
 export {
   type Fingerprint,
@@ -141,18 +111,12 @@ export {
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
-export { intensityOf, type ScanFacts } from './preprocessing/scan-facts.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
 export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
-export { toCanonical, toStored } from './scans/canonical.js';
-export { MaskVolume } from './scans/mask-volume.js';
-export { type Scan, scanOf, volumeOf } from './scans/scan.js';
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
-export { type DeviceChoice, type SelectedDevice, selectDevice } from './tfjs/index.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';
 export { type TrainOptions, train } from './training/train.js';
-export type { Affine, StoredGeometry, Triple, Volume, VoxelArray } from './volume/volume.js';

@@ -1,4 +1,5 @@
 import type { Plan } from '../config/plan.js';
+import { lastStageSteps } from '../config/steps.js';
 
 /** Fields that may change between two parts of a run: they do not touch the numbers of training. */
 const free = [
@@ -26,11 +27,6 @@ export function planDifference(checkpoint: Plan, plan: Plan, extended = false): 
   const { training } = plan;
   const last = lastStageSteps(training);
   return difference({ ...checkpoint, training: { ...checkpoint.training, [last]: training[last] } }, plan, '');
-}
-
-/** The field that says how long a run is: the steps of its last stage. */
-export function lastStageSteps({ stage2Steps }: Pick<Plan['training'], 'stage2Steps'>): 'stage1Steps' | 'stage2Steps' {
-  return stage2Steps === 0 ? 'stage1Steps' : 'stage2Steps';
 }
 
 function difference(a: unknown, b: unknown, field: string): PlanDifference | undefined {

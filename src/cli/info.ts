@@ -88,12 +88,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ['made', provenance.created],
         ...(initial === undefined
           ? []
-          : [
-              ['began as', `${initial.model} after ${initial.steps} steps, SHA-256 ${initial.sha256}`] as [
-                string,
-                string,
-              ],
-            ]),
+          : [['began as', `${initial.model} after ${initial.steps} steps, SHA-256 ${initial.sha256}`]]),
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],

@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
-import { lastStageSteps } from '../checkpoints/plan-difference.js';
 import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
+import { lastStageSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
 import { deviceOptions } from '../tfjs/index.js';

@@ -37,6 +37,11 @@ export function totalSteps({
   return stage1Steps + stage2Steps;
 }
 
+/** The field that says how long a run is: the steps of its last stage. */
+export function lastStageSteps({ stage2Steps }: Pick<Plan['training'], 'stage2Steps'>): 'stage1Steps' | 'stage2Steps' {
+  return stage2Steps === 0 ? 'stage1Steps' : 'stage2Steps';
+}
+
 /** Stage of a step. Supervised training has one stage only. */
 export function stageOf(step: number, { mode, stage1Steps }: Pick<Plan['training'], 'mode' | 'stage1Steps'>): 1 | 2 {
   return mode === 'supervised' || step < stage1Steps ? 1 : 2;

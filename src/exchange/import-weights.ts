@@ -4,10 +4,12 @@ import { VersemiError } from '../errors.js';
 import { bufferSpecs, initialValues, levelWidth, type NetworkConfig, parameterSpecs } from '../model/layers.js';
 import {
   type AxisOrder,
+  blockName,
   controllerRows,
   fromChannelsFirst,
   headNames,
   headVectors,
+  placesPerConvolution,
   trunkPairs,
 } from './pytorch-layout.js';
 import type { ForeignTensor, StateDict } from './weights-file.js';
@@ -103,7 +105,7 @@ function tensorsOf({ tensors, prefix }: Candidate): Map<string, ForeignTensor> {
     [...stripped].map(([name, tensor]) => {
       const [, block, place, part] = /^(block_[a-z]+)\.conv\.(\d+)\.(weight|bias)$/.exec(name) ?? [];
       const index = [...(places.get(block ?? '') ?? [])].sort((a, b) => a - b).indexOf(Number(place));
-      return [index < 0 ? name : `${block}.conv.${3 * index}.${part}`, tensor];
+      return [index < 0 ? name : `${block}.conv.${placesPerConvolution * index}.${part}`, tensor];
     }),
   );
 }
@@ -118,9 +120,8 @@ function requireSameNetwork(
 ): void {
   const blocks = [...tensors.keys()].filter((name) => /^block_[a-z]+\.conv\.0\.weight$/.test(name)).length;
   const levels = [...tensors.keys()].filter((name) => /^block_[a-z]+_dw\.conv\.0\.weight$/.test(name)).length + 1;
-  const numerals = 'one two three four five six seven eight'.split(' ');
   const convolutions = Array.from({ length: levels }, (_, level) => {
-    const pattern = new RegExp(`^block_${numerals[level]}\\.conv\\.\\d+\\.weight$`);
+    const pattern = new RegExp(`^${blockName(level)}\\.conv\\.\\d+\\.weight$`);
     return [...tensors].filter(([name, { shape }]) => pattern.test(name) && shape.length === 5).length;
   });
   const block = blocks === 2 * levels - 1;

@@ -4,6 +4,7 @@
  */
 
 import { unzipSync } from 'fflate';
+import { isZip } from '../datasets/dicom/zip.js';
 import { VersemiError } from '../errors.js';
 import { invalidPickle, unpickle } from './pickle.js';
 import { storageOf, type TorchStorage, torchGlobals } from './pytorch-tensors.js';
@@ -29,10 +30,6 @@ function unsupported(file: string | undefined, expected: string, found: string, 
     },
     cause,
   );
-}
-
-export function isZip(bytes: Uint8Array): boolean {
-  return bytes[0] === 0x50 && bytes[1] === 0x4b && bytes[2] === 3 && bytes[3] === 4;
 }
 
 /** Whether bytes begin as a pickle of protocol 2 or newer does. */

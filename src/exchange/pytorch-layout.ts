@@ -21,43 +21,43 @@ function tapOrder(side: number, axes: AxisOrder): number[] {
   });
 }
 
+type KernelShape = readonly [number, number, number, number, number];
+
+/** For each element of a kernel [k, k, k, a, b] of ours, its place in [b, a, k, k, k]. */
+function channelsFirst([side, , , a, b]: KernelShape, axes: AxisOrder): Uint32Array {
+  const taps = tapOrder(side, axes);
+  const places = new Uint32Array(taps.length * a * b);
+  for (const [tap, place] of taps.entries())
+    for (let row = 0; row < a; row++)
+      for (let column = 0; column < b; column++)
+        places[(tap * a + row) * b + column] = (column * a + row) * taps.length + place;
+  return places;
+}
+
 /**
  * A kernel [k, k, k, a, b] as PyTorch and ONNX have it: [b, a, k, k, k]. That is [to, from, k, k, k] of a convolution and
  * [from, to, k, k, k] of a transposed one, whose kernel is stored as that of the convolution which it transposes.
  */
-export function toChannelsFirst(
-  values: Float32Array,
-  [side, , , a, b]: readonly [number, number, number, number, number],
-  axes: AxisOrder = 'zyx',
-): Float32Array {
+export function toChannelsFirst(values: Float32Array, shape: KernelShape, axes: AxisOrder = 'zyx'): Float32Array {
   const result = new Float32Array(values.length);
-  const taps = tapOrder(side, axes);
-  for (const [tap, place] of taps.entries())
-    for (let row = 0; row < a; row++)
-      for (let column = 0; column < b; column++)
-        result[(column * a + row) * taps.length + place] = values[(tap * a + row) * b + column]!;
+  for (const [own, place] of channelsFirst(shape, axes).entries()) result[place] = values[own]!;
   return result;
 }
 
 /** The way back of {@link toChannelsFirst}. */
-export function fromChannelsFirst(
-  values: Float32Array,
-  [side, , , a, b]: readonly [number, number, number, number, number],
-  axes: AxisOrder,
-): Float32Array {
-  const result = new Float32Array(values.length);
-  const taps = tapOrder(side, axes);
-  for (const [tap, place] of taps.entries())
-    for (let row = 0; row < a; row++)
-      for (let column = 0; column < b; column++)
-        result[(tap * a + row) * b + column] = values[(column * a + row) * taps.length + place]!;
-  return result;
+export function fromChannelsFirst(values: Float32Array, shape: KernelShape, axes: AxisOrder): Float32Array {
+  return Float32Array.from(channelsFirst(shape, axes), (place) => values[place]!);
 }
 
 const numerals = 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'.split(' ');
 
+/** Name of a block. Blocks are counted along the network: down, the bottleneck, and up again. */
+export function blockName(index: number): string {
+  return `block_${numerals[index]}`;
+}
+
 /** The layers of a block stand in one list with their normalisations and ReLUs: so many places from one convolution to the next. */
-const placesPerConvolution = 3;
+export const placesPerConvolution = 3;
 
 /** Name of a module of the trunk by our name, `encoder.2.1` -> `block_three.conv.3`. */
 function trunkModule(name: string, levels: number): string {
@@ -66,12 +66,10 @@ function trunkModule(name: string, levels: number): string {
     number,
     number,
   ];
-  // The blocks are counted along the network: down, the bottleneck, and up again.
-  const block = (index: number) => `block_${numerals[index]}`;
-  if (kind === 'down') return `${block(level)}_dw.conv.0`;
-  if (kind === 'up') return `${block(2 * levels - 3 - level)}_up.conv.0`;
+  if (kind === 'down') return `${blockName(level)}_dw.conv.0`;
+  if (kind === 'up') return `${blockName(2 * levels - 3 - level)}_up.conv.0`;
   const index = kind === 'encoder' ? level : 2 * levels - 2 - level;
-  return `${block(index)}.conv.${placesPerConvolution * place}`;
+  return `${blockName(index)}.conv.${placesPerConvolution * place}`;
 }
 
 /** A parameter or statistic of ours and what it is called in PyTorch. */

@@ -1,8 +1,9 @@
 /** Files of weights that other programs wrote, as named tensors: PyTorch files and safetensors. */
 
 import { foreignDtypes, parseSafetensors, tensorValues } from '../checkpoints/safetensors.js';
+import { isZip } from '../datasets/dicom/zip.js';
 import { VersemiError } from '../errors.js';
-import { isPickle, isZip, readTorchFile } from './pytorch-file.js';
+import { isPickle, readTorchFile } from './pytorch-file.js';
 import { TorchTensor } from './pytorch-tensors.js';
 
 export interface ForeignTensor {

@@ -52,10 +52,9 @@ const fatHu = -50;
  * @throws VERSEMI_MODEL_TASK_UNKNOWN
  */
 export function taskFits(model: Pick<Segmenter, 'plan'>, scan: ScanToFit, tasks?: readonly string[]): TaskFit[] {
-  const segmenter = model as Segmenter;
   const judged = new Map<string, Pick<TaskFit, 'misfits' | 'unchecked'>>();
-  return taskIndices(segmenter, tasks).map((index) => {
-    const task = taskName(segmenter, index);
+  return taskIndices(model, tasks).map((index) => {
+    const task = taskName(model, index);
     const dataset = model.plan.datasets.find(({ name }) => name === model.plan.tasks[index]?.dataset);
     if (dataset === undefined) return { task, dataset: '', misfits: [], unchecked: [...fitFields] };
     const known = judged.get(dataset.name) ?? judge(dataset, scan);

@@ -108,10 +108,11 @@ async function* trainAlone(
   if (found?.checkpoint.model.cases !== undefined)
     requireSameCases(found.checkpoint.model.cases, usedCases, found.file);
 
-  const initial = await initialModel(plan, options.init, found);
-  const state = startState(plan, checkpoint, initial);
   const firstStep = checkpoint?.step ?? 0;
   const steps = totalSteps(plan.training);
+  if (firstStep > steps) throw tooFewSteps(firstStep, steps);
+  const initial = await initialModel(plan, options.init, found);
+  const state = startState(plan, checkpoint, initial);
   let log: RunLog | undefined;
   let source: StepSource | undefined;
   try {
@@ -143,7 +144,6 @@ async function* trainAlone(
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
-    if (firstStep > steps) throw tooFewSteps(firstStep, steps);
     const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);
     if (before !== steps) {
       const rate = learningRateAt(firstStep, plan.training).toPrecision(3);

@@ -1,52 +1,22 @@
 // The page of dist/app in Chromium: a static server, and what tests do on the page.
 import { existsSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { type Browser, chromium as browserType, type Page } from 'playwright-core';
 import type { Test } from 'tap';
 import { packageRoot } from '../../src/root.js';
+import { chromium, serveFiles } from '../packaging/chromium.js';
 
-const executable = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
 const folder = join(packageRoot, 'dist', 'app');
 
 /** Why these tests are skipped, or false. */
 export const noPage =
-  executable === undefined
+  chromium === undefined
     ? 'no Chromium on this machine'
     : existsSync(join(folder, 'index.html'))
       ? false
       : 'the page is not built (npm run build:app)';
 
 export const exampleModel = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
-
-const types: Readonly<Record<string, string>> = {
-  html: 'text/html',
-  js: 'text/javascript',
-  css: 'text/css',
-  wasm: 'application/wasm',
-};
-
-/** Serves the page under a sub path, as a static host does. @param isolated sends the headers that shared memory asks for */
-function serve(isolated: boolean): Promise<{ readonly url: string; close(): void }> {
-  const server = createServer(({ url = '/' }, response) => {
-    const path = new URL(url, 'http://localhost').pathname.replace(/^\/sub\/path\//, '');
-    const file = join(folder, path === '' ? 'index.html' : path);
-    if (path.includes('..') || !existsSync(file)) return void response.writeHead(404).end();
-    response.writeHead(200, {
-      'Content-Type': types[file.split('.').at(-1)!] ?? 'application/octet-stream',
-      ...(isolated
-        ? { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
-        : {}),
-    });
-    response.end(readFileSync(file));
-  });
-  return new Promise((resolve) =>
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      resolve({ url: `http://127.0.0.1:${port}/sub/path/`, close: () => server.close() });
-    }),
-  );
-}
 
 export interface OpenedPage {
   readonly page: Page;
@@ -61,7 +31,7 @@ let browser: Promise<Browser> | undefined;
 
 /** Opens the page of dist/app at the size of a small laptop; it is closed with the test. */
 export async function openPage(t: Test, { isolated = true } = {}): Promise<OpenedPage> {
-  const server = await serve(isolated);
+  const server = await serveFiles(folder, isolated, '/sub/path/');
   t.teardown(() => server.close());
   return openAddress(t, server.url);
 }
@@ -70,7 +40,7 @@ export async function openPage(t: Test, { isolated = true } = {}): Promise<Opene
 export async function openAddress(t: Test, url: string): Promise<OpenedPage> {
   // As root, in a container, Chromium has no sandbox to give; SwiftShader draws where there is no graphics card.
   browser ??= browserType.launch({
-    executablePath: executable!,
+    executablePath: chromium!,
     args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
   });
   const context = await (await browser).newContext({ viewport: { width: 1366, height: 768 }, acceptDownloads: true });

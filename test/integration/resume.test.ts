@@ -220,10 +220,13 @@ t.test('a finished run is extended: without a schedule it is the longer run, bit
   const again = await trained('short', long, { ...withLonger, extend: true });
   t.equal(stepsOf(again).length, 0, 'the same call again has nothing to do');
   t.notMatch(JSON.stringify(again), /The run has/);
+  const written = () => ['plan.json', 'metrics.jsonl'].map((name) => readFileSync(join(root, 'short', name), 'utf8'));
+  const before = written();
   await t.rejects(trained('short', short, { ...withLonger, extend: true }), {
     code: 'VERSEMI_USAGE',
     details: { field: 'steps', found: '6' },
   });
+  t.same(written(), before, 'what is refused changes nothing');
   const other = tinyPlan({ ...constant, learningRate: 0.5 });
   await t.rejects(trained('short', other, { ...withLonger, extend: true }), {
     code: 'VERSEMI_CHECKPOINT_MISMATCH',

@@ -1,7 +1,6 @@
 // The doors for pages, as somebody's bundler takes them: esbuild and Vite without hints, and the bundle in Chromium, whose masks
 // must be those of Node byte for byte.
-import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import {
@@ -13,6 +12,7 @@ import {
   selectDevice,
 } from '../../src/index.js';
 import { packageRoot } from '../../src/root.js';
+import { chromium, serveFiles } from './chromium.js';
 
 // Two bundlers and a browser, on a machine that does other things too.
 t.setTimeout(280_000);
@@ -101,30 +101,6 @@ t.test('Vite bundles both doors without a warning about versemi', { timeout: 200
   );
 });
 
-const chromium = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-
-/** Serves the folder; `isolated`: as a page that may have shared memory. */
-function serve(isolated: boolean): Promise<{ readonly url: string; close(): void }> {
-  const types: Record<string, string> = { html: 'text/html', js: 'text/javascript' };
-  const server = createServer(({ url = '/' }, response) => {
-    const file = join(folder, new URL(url, 'http://localhost').pathname);
-    if (!existsSync(file)) return void response.writeHead(404).end();
-    response.writeHead(200, {
-      'Content-Type': types[file.split('.').at(-1)!] ?? 'application/octet-stream',
-      ...(isolated
-        ? { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' }
-        : {}),
-    });
-    response.end(readFileSync(file));
-  });
-  return new Promise((resolve) =>
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      resolve({ url: `http://127.0.0.1:${port}`, close: () => server.close() });
-    }),
-  );
-}
-
 interface PageResult {
   readonly threads: number;
   readonly why: string;
@@ -168,12 +144,12 @@ t.test(
         ['scan.nii.gz', bytes],
       ] as const)
         writeFileSync(join(folder, bundle, file), content);
-      const server = await serve(isolated);
+      const server = await serveFiles(folder, isolated);
       try {
         const page = await browser.newPage();
         const errors: string[] = [];
         page.on('pageerror', (error) => errors.push(error.message));
-        await page.goto(`${server.url}/${bundle}/index.html`);
+        await page.goto(`${server.url}${bundle}/index.html`);
         await page.waitForFunction('globalThis.run !== undefined');
         const found = (await page.evaluate(`globalThis.run(${threads})`)) as PageResult;
         t.same(errors, [], `${what}: no error on the page`);
