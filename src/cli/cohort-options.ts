@@ -65,6 +65,12 @@ export function partOf({ part }: CohortArguments): (Part & { readonly from?: str
   return chosen?.count === 1 ? undefined : chosen;
 }
 
+/** What results as JSON say of the part that they are of. */
+export function partIn(options: CohortArguments): { readonly part?: Part } {
+  const part = partOf(options);
+  return part === undefined ? {} : { part: { index: part.index, count: part.count } };
+}
+
 /** The manifest of this process: each part has its own. */
 function manifestOf(options: CohortArguments): string | undefined {
   return options.manifest === undefined ? undefined : fileOfPart(options.manifest, partOf(options));
@@ -127,7 +133,10 @@ export async function openCohort<T, C extends CohortCase>(
   const { mine, todo, done } = cohort;
   if (part !== undefined) {
     const from = part.from === undefined ? '' : ` (by ${part.from}; --part none does everything)`;
-    terminal.note(`Part ${part.index} of ${part.count}${from}: ${mine.length} of ${cases.length} ${what}.`);
+    const text = `Part ${part.index} of ${part.count}${from}: ${mine.length} of ${cases.length} ${what}.`;
+    // Nobody asked for a part that a scheduler's variables give: that must be seen in the log, however quiet it is to be.
+    if (part.from === undefined) terminal.note(text);
+    else terminal.warn(text);
   }
   if (manifest !== undefined && done.size > 0)
     terminal.note(`${manifest}: ${done.size} of ${mine.length} ${what} are done, ${todo.length} are left.`);

@@ -20,6 +20,7 @@ import {
   cohortLine,
   modelHash,
   openCohort,
+  partIn,
   partOf,
   requireNoManifest,
   supervised,
@@ -246,7 +247,8 @@ twice; the masks are the same, bit for bit.`,
           }
           for (const file of written) terminal.print(file);
           terminal.printJson({
-            ...{ model: modelFile, device: device.description, settings, predictions: rows, passedOver },
+            ...{ model: modelFile, device: device.description, settings, ...partIn(options) },
+            ...{ predictions: rows, passedOver },
             ...(options.labelMap ? { labelMaps: maps } : {}),
             ...(objects.length > 0 ? { objects } : {}),
             ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },

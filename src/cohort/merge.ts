@@ -93,6 +93,7 @@ function requireParts(
 export function mergeManifests(files: readonly string[]): MergedCase[] {
   const merged = new Map<string, MergedCase>();
   const parts: { file: string; index: number; count: number; same: string }[] = [];
+  let expected: number | undefined;
   for (const file of files) {
     const { cohort, cases } = readManifest(file);
     if (cohort === undefined)
@@ -103,6 +104,7 @@ export function mergeManifests(files: readonly string[]): MergedCase[] {
         remedy: 'Name a manifest that a command has written, or run that part again.',
       });
     const { part, names, command, settings } = cohort;
+    expected = cohort.cases;
     parts.push({
       file,
       index: part?.index ?? 1,
@@ -127,7 +129,21 @@ export function mergeManifests(files: readonly string[]): MergedCase[] {
       found: `${parts[0]!.file} and ${odd.file}, which differ`,
       remedy: 'Run the parts again alike; what is done and has not changed is passed over.',
     });
+  if (expected !== undefined) requireAll(merged.size, expected);
   return [...merged.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+const runAgain = 'Run the parts again over the same inputs and with the same number of parts.';
+
+/** Parts that were divided while files were still being copied, for example, may leave a case out. @throws VERSEMI_USAGE */
+function requireAll(found: number, expected: number): void {
+  if (found === expected) return;
+  throw new VersemiError('USAGE', {
+    field: 'parts',
+    expected: `${expected} cases, each in one part`,
+    found: `${found} cases`,
+    remedy: runAgain,
+  });
 }
 
 function twoFiles(key: string, one: string, other: string): VersemiError {
@@ -135,7 +151,7 @@ function twoFiles(key: string, one: string, other: string): VersemiError {
     field: 'parts',
     expected: 'each case in one part',
     found: `${key} in ${one} and in ${other}`,
-    remedy: 'Run the parts again over the same inputs and with the same number of parts.',
+    remedy: runAgain,
   });
 }
 
@@ -183,8 +199,15 @@ export function mergeEvaluations(files: readonly string[]): Evaluation {
       if (seen.has(key)) throw twoFiles(`${dataset}/${id}, ${task}`, seen.get(key)!, file);
       seen.set(key, file);
     }
+  const cased = read.flatMap(({ evaluation }) => [...evaluation.cases, ...(evaluation.failures ?? [])]);
+  const { selections } = first!.evaluation;
+  if (selections !== undefined)
+    requireAll(
+      new Set(cased.map(({ dataset, id }) => JSON.stringify([dataset, id]))).size,
+      selections.reduce((sum, { count }) => sum + count, 0),
+    );
   const text = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
-  const order = new Map((first!.evaluation.selections ?? []).map(({ dataset }, i) => [dataset, i]));
+  const order = new Map((selections ?? []).map(({ dataset }, i) => [dataset, i]));
   const cases = read
     .flatMap(({ evaluation }) => evaluation.cases)
     .sort(
