@@ -20,7 +20,16 @@ import { inferenceSettings, taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
-import { addCohort, modelHash, openCohort, partIn, partOf, supervised, tellEarlierFailures } from './cohort-options.js';
+import {
+  addCohort,
+  modelHash,
+  openCohort,
+  partIn,
+  partOf,
+  supervised,
+  tellEarlierFailures,
+  tellFailures,
+} from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
@@ -181,7 +190,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         });
         terminal.print(summaryTable(evaluation.summary, failed.length === 0 ? undefined : new Map(unscored)));
         terminal.printJson(evaluation);
-        failures.tell('cases');
+        tellFailures(failures, 'cases', options, terminal);
 
         /** Overlays and masks of a case. */
         async function writeOutcomes(outcomes: readonly CaseOutcome[]): Promise<string[]> {

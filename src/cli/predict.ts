@@ -25,6 +25,7 @@ import {
   requireNoManifest,
   supervised,
   tellEarlierFailures,
+  tellFailures,
 } from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
@@ -255,7 +256,7 @@ twice; the masks are the same, bit for bit.`,
           });
         }
       }
-      failures.tell('scans');
+      tellFailures(failures, 'scans', options, terminal);
 
       async function writeScan(scan: ScanFiles, { made, series }: Awaited<ReturnType<typeof predictScan>>) {
         const result = { predictions: [] as Row[], volumes: [] as TaskVolume[] };

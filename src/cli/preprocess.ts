@@ -9,7 +9,7 @@ import {
   type PlannedCase,
   preprocessCases,
 } from '../preprocessing/preprocess-datasets.js';
-import { addCohort, openCohort, partIn, supervised, tellEarlierFailures } from './cohort-options.js';
+import { addCohort, openCohort, partIn, supervised, tellEarlierFailures, tellFailures } from './cohort-options.js';
 import { Failures } from './failures.js';
 import { interruptible } from './interrupt.js';
 import { addShared } from './options.js';
@@ -97,7 +97,7 @@ other; several parts on one machine make several at a time.`,
       ...{ cache: options.cache, ...partIn(options), datasets: rows },
       ...(list.length === 0 ? {} : { failures: list }),
     });
-    failures!.tell('cases');
+    tellFailures(failures!, 'cases', options, terminal);
   });
 }
 

@@ -95,6 +95,11 @@ function rankOfStep(): ScheduledPart | undefined {
   return undefined;
 }
 
+/** Whether `mpirun` has started this process, by the variables that say its part. */
+export function isOfMpi(from: ScheduledPart['from']): boolean {
+  return /OMPI_COMM_WORLD_RANK|PMI_RANK/.test(from);
+}
+
 function checked(part: ScheduledPart, field: string): ScheduledPart {
   if (part.index <= part.count) return part;
   throw new VersemiError('USAGE', {

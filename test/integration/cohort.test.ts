@@ -257,6 +257,17 @@ t.test('what cannot be meant is refused', async (t) => {
   t.equal(readManifest(at('empty-4-of-4.jsonl')).cohort?.mine.length, 0);
 });
 
+t.test("below mpirun a bad scan does not end the other ranks' work", async (t) => {
+  await writeScans(at('damaged'), 2);
+  for (const index of [0, 1]) truncateSync(at('damaged', `${scanName(index)}.nii.gz`), 90);
+  const env = { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' };
+  const rank = (...more: string[]) => runVersemi(folder, predictArgs('damaged', 'ranks', '-q', ...more), { env });
+  const { code, stderr } = await rank('--manifest', 'ranks.jsonl');
+  t.equal(code, 0, stderr);
+  t.match(stderr, /VERSEMI_FILE_TRUNCATED.*\nThe exit code is 0, since mpirun/);
+  t.equal((await rank()).code, 3, 'nothing else would tell of it');
+});
+
 t.test('a process that stood still while another took its manifest writes nothing more', async (t) => {
   const manifest = 'stood.jsonl';
   const child = start(predictArgs('many', 'stood', '--manifest', manifest, '-q'));
