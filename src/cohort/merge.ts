@@ -6,6 +6,7 @@ import type { Evaluation } from '../inference/evaluate.js';
 import { summarize } from '../metrics/summary.js';
 import { readJsonFile } from '../regular-file.js';
 import { readEvaluation } from '../reports/report-inputs.js';
+import type { TaskVolume } from '../reports/volumes.js';
 import { type CaseLine, readManifest } from './manifest.js';
 
 /** A case of a joined cohort. */
@@ -152,6 +153,35 @@ function twoFiles(key: string, one: string, other: string): VersemiError {
     expected: 'each case in one part',
     found: `${key} in ${one} and in ${other}`,
     remedy: runAgain,
+  });
+}
+
+const intensity = z.object({ mean: z.number(), standardDeviation: z.number(), min: z.number(), max: z.number() });
+const predicted = z.object({
+  volumes: z.array(
+    z.object({
+      ...{ id: z.string(), input: z.string(), task: z.string() },
+      ...{ voxels: z.int().gte(0), volumeMl: z.number().gte(0), intensity: intensity.nullable() },
+    }),
+  ),
+});
+
+/**
+ * Volumes of all cases that are done, as `predict` notes them, in the order of the cases.
+ * @throws VERSEMI_FILE_CORRUPT where the manifests are of another command
+ */
+export function volumesOf(cases: readonly MergedCase[]): TaskVolume[] {
+  return cases.flatMap(({ key, manifest, line }) => {
+    if (line?.state !== 'done') return [];
+    const found = predicted.safeParse(line.result);
+    if (found.success) return found.data.volumes;
+    throw new VersemiError('FILE_CORRUPT', {
+      file: manifest,
+      field: `${key}, volumes`,
+      expected: 'what versemi predict notes of a case',
+      found: found.error.issues[0]!.message,
+      remedy: 'Leave --volumes of versemi merge out: manifests of other commands have none.',
+    });
   });
 }
 

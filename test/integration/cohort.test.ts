@@ -60,7 +60,7 @@ t.test(
   async (t) => {
     const count = 240;
     await writeScans(at('many'), count);
-    const single = await predict('many', 'single', '-q');
+    const single = await predict('many', 'single', '-q', '--volumes', 'single.csv');
     t.equal(single.code, 0, single.stderr);
     const args = predictArgs('many', 'parts', '--manifest', 'many.jsonl', '-q');
     const parts = [1, 2].map((index) => ({
@@ -115,11 +115,14 @@ t.test(
       ...parts.map(({ manifest }) => manifest),
       '--out',
       'table',
+      '--volumes',
+      'table/volumes.csv',
       '--json',
     ]);
     t.equal(merged.code, 0, merged.stderr);
     t.match(JSON.parse(merged.stdout), { states: { done: count, failed: 0, unfinished: 0, missing: 0 } });
     t.equal(readFileSync(at('table', 'cohort.csv'), 'utf8').trim().split('\n').length, count + 1);
+    t.equal(readFileSync(at('table', 'volumes.csv'), 'utf8'), readFileSync(at('single.csv'), 'utf8'));
   },
 );
 
@@ -304,6 +307,9 @@ t.test('an evaluation in parts, joined, is that of one process; preprocessing go
   }
   const again = await evaluate('--out', 'scores', '--part', '1/2', '--manifest', 'scores/manifest.jsonl');
   t.match(again.stderr, /3 of 3 cases are done, 0 are left/);
+  const wrong = await runVersemi(folder, ['merge', 'scores', '--out', 'scores', '--volumes', 'wrong.csv']);
+  t.equal(wrong.code, 3);
+  t.match(wrong.stderr, /case0, volumes.*versemi predict/);
   const merged = await runVersemi(folder, ['merge', 'scores', '--out', 'scores']);
   t.equal(merged.code, 0, merged.stderr);
   const read = (name: string) => {
