@@ -82,7 +82,8 @@ async function showImage(file: string, key: string | undefined, series: string |
 async function runInfo(folder: string, terminal: Terminal) {
   const run = await readRun(folder);
   terminal.print(`${runText(run)}\n`);
-  const shown = run.checkpoints.find(({ kind }) => kind === 'model') ?? run.checkpoints.find(({ kind }) => kind === 'last');
+  const shown =
+    run.checkpoints.find(({ kind }) => kind === 'model') ?? run.checkpoints.find(({ kind }) => kind === 'last');
   return { run, ...(shown === undefined ? {} : { model: await modelInfo(shown.file, terminal) }) };
 }
 

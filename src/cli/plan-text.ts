@@ -10,11 +10,13 @@ const mostNamedFiles = 20;
 
 /** The cases of each dataset by role, and what was passed over and why. */
 export function inventory({ datasets }: Fingerprint): string {
-  const rows = datasets.map(({ name, modality, totalCases, labeledCases, unlabeledCases, validationCases, leftOut }) => {
-    const unused = totalCases - labeledCases - unlabeledCases - validationCases;
-    const counts = [totalCases, labeledCases, unlabeledCases, validationCases, unused, leftOut.length];
-    return [name, modality, ...counts.map(String)];
-  });
+  const rows = datasets.map(
+    ({ name, modality, totalCases, labeledCases, unlabeledCases, validationCases, leftOut }) => {
+      const unused = totalCases - labeledCases - unlabeledCases - validationCases;
+      const counts = [totalCases, labeledCases, unlabeledCases, validationCases, unused, leftOut.length];
+      return [name, modality, ...counts.map(String)];
+    },
+  );
   const head = ['dataset', 'modality', 'cases', 'labelled', 'unlabelled', 'validation', 'unused', 'passed over'];
   const passed = datasets.flatMap(({ name, leftOut }) => {
     const more = leftOut.length > mostNamedFiles ? [`  and ${leftOut.length - mostNamedFiles} more (all: --json)`] : [];
@@ -35,19 +37,26 @@ export function costText(
   const patch = plan.patchSizeVoxels;
   const lines: [string, string][] = [];
   if (device !== undefined) lines.push(['device', device]);
-  lines.push(['measured', measured === undefined ? `nothing: ${time.gflopsPerSecond} GFLOP/s, as given` : howMeasured(time)]);
+  lines.push([
+    'measured',
+    measured === undefined ? `nothing: ${time.gflopsPerSecond} GFLOP/s, as given` : howMeasured(time),
+  ]);
   for (const { name, preprocessing } of plan.datasets) {
     const mm = patch.map((size, axis) => Number((size * preprocessing.spacingMm[axis]!).toPrecision(3)));
     lines.push(['patch', `${patch.join(' x ')} voxels, ${mm.join(' x ')} mm of ${name}`]);
   }
-  if (measured !== undefined) for (const one of measured.stages) lines.push([`stage ${one.stage}`, stageText(plan, one)]);
+  if (measured !== undefined)
+    for (const one of measured.stages) lines.push([`stage ${one.stage}`, stageText(plan, one)]);
   if (measured?.bytesPeak !== undefined)
     lines.push(['memory', `${gibibytes(measured.bytesPeak)} of the device at the most, measured`]);
   lines.push([measured === undefined ? 'memory' : '', `about ${gibibytes(time.casesBytes)} for the cases`]);
   if (preprocessingSeconds !== undefined)
     lines.push(['before', `preprocessing, about ${formatDuration(preprocessingSeconds)}, once`]);
   const validating = validationSeconds === 0 ? '' : `, of which validation about ${formatDuration(validationSeconds)}`;
-  lines.push(['training', `about ${formatDuration(trainingSeconds)} for ${totalSteps(plan.training).toLocaleString('en')} steps${validating}`]);
+  lines.push([
+    'training',
+    `about ${formatDuration(trainingSeconds)} for ${totalSteps(plan.training).toLocaleString('en')} steps${validating}`,
+  ]);
   const width = Math.max(...lines.map(([name]) => name.length)) + 2;
   const table = lines.map(([name, text]) => `  ${name.padEnd(width)}${text}`).join('\n');
   return `What training takes\n${table}${givenUpText(time, hours)}`;
@@ -55,7 +64,8 @@ export function costText(
 
 function givenUpText({ givenUp, paperSeconds }: PlannedTime, hours: number | null): string {
   if (hours === null) return '\nThe schedule of the paper, as asked.';
-  if (paperSeconds === undefined) return `\nThe schedule of the paper fits ${formatDuration(3600 * hours)}: nothing was given up.`;
+  if (paperSeconds === undefined)
+    return `\nThe schedule of the paper fits ${formatDuration(3600 * hours)}: nothing was given up.`;
   const kept = `--paper keeps it, which takes about ${formatDuration(paperSeconds)} here; --hours gives another time`;
   return `\nGiven up to end in ${formatDuration(3600 * hours)} (${kept}):\n${givenUp.map((text) => `  ${text}`).join('\n')}`;
 }
@@ -72,7 +82,8 @@ function howMeasured({ measured, load = 0 }: PlannedTime): string {
 function stageText({ training }: Plan, { stage, secondsPerStep, waitShare }: StageTime): string {
   const steps =
     training.mode === 'supervised' ? totalSteps(training) : stage === 1 ? training.stage1Steps : training.stage2Steps;
-  const waits = waitShare > 0.1 ? `, ${Math.round(100 * waitShare)} % of it waiting for patches (training.workers)` : '';
+  const waits =
+    waitShare > 0.1 ? `, ${Math.round(100 * waitShare)} % of it waiting for patches (training.workers)` : '';
   return `${steps.toLocaleString('en')} steps of ${seconds(secondsPerStep)}${waits}`;
 }
 

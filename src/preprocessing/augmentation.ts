@@ -70,7 +70,11 @@ export function makeAugmentation(
     const kept = toldApart(tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name));
     const flipped = kept.some(Boolean) ? { flip: kept.map((one) => !one) as Flags } : {};
     if (kept.some(Boolean))
-      explain(`${at}.flip`, flipped.flip, 'names of tasks differ in a direction: mirrored, one would look like the other');
+      explain(
+        `${at}.flip`,
+        flipped.flip,
+        'names of tasks differ in a direction: mirrored, one would look like the other',
+      );
     const flat = augmentation === 'mirrors' ? {} : flattened(dataset, patchSizeVoxels);
     for (const [field, value] of Object.entries(flat))
       explain(`${at}.${field}`, value, 'only in the plane of the slices: voxels or scans are thin across it');

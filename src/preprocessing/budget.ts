@@ -1,7 +1,7 @@
 import type { Plan } from '../config/plan.js';
 import { defaultConvolutions } from '../config/schema.js';
-import { formatDuration } from '../duration-text.js';
 import { forwardPasses, runPasses, trunkPasses } from '../config/steps.js';
+import { formatDuration } from '../duration-text.js';
 import type { Triple } from '../volume/volume.js';
 import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
@@ -166,7 +166,10 @@ function mostVoxels(
   const limits = {
     'the patch of the paper': largestPatchVoxels,
     memory: (memoryShare * deviceMemoryBytes) / (batch * trainingBytesPerVoxel(network, prompts)),
-    time: minutes === undefined ? Number.POSITIVE_INFINITY : (60 * minutes) / (Math.min(paperSteps, fewestSteps(minutes)) * secondsPerVoxel),
+    time:
+      minutes === undefined
+        ? Number.POSITIVE_INFINITY
+        : (60 * minutes) / (Math.min(paperSteps, fewestSteps(minutes)) * secondsPerVoxel),
   };
   const most = Math.min(...Object.values(limits));
   return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };

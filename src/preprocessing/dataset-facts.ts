@@ -38,8 +38,7 @@ export async function rangesOfDataset(
   for (const { label: _, ...image } of evenly(files, readScans)) {
     throwIfAborted(signal, 'training');
     const key = JSON.stringify([entry.path, entry.channel, image.id]);
-    const intensity =
-      known.get(key) ?? intensityOf((await openCase(dataset, image, { channel: entry.channel })).image);
+    const intensity = known.get(key) ?? intensityOf((await openCase(dataset, image, { channel: entry.channel })).image);
     known.set(key, intensity);
     intensities.set(image.id, intensity);
   }

@@ -2,7 +2,15 @@ import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { anatomyOf } from './anatomy.js';
 import { makeAugmentation } from './augmentation.js';
-import { coverageOf, leastCoverage, makeBudget, makeSpacing, medianSize, type PlanningOptions, percent } from './budget.js';
+import {
+  coverageOf,
+  leastCoverage,
+  makeBudget,
+  makeSpacing,
+  medianSize,
+  type PlanningOptions,
+  percent,
+} from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
 import {
   completePlan,

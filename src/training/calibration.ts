@@ -1,10 +1,12 @@
 import type { Plan } from '../config/plan.js';
 import { isVersemiError } from '../errors.js';
-import { type Numbers3, type PlanningOptions, defaultMemoryBytes } from '../preprocessing/budget.js';
+import { allowedMemoryBytes } from '../memory-limit.js';
+import { defaultMemoryBytes, type Numbers3, type PlanningOptions } from '../preprocessing/budget.js';
 import { evenly, type Fingerprint } from '../preprocessing/fingerprint.js';
 import { makePlan } from '../preprocessing/planning.js';
 import { preprocessDatasets } from '../preprocessing/preprocess-datasets.js';
 import type { SamplingData } from '../sampling/rows.js';
+import { currentDevice } from '../tfjs/index.js';
 import { casesBytes, speedOf } from './planned-cost.js';
 import { secondsSince } from './run.js';
 import { type StepTimes, type TrialOptions, timeSteps } from './trial.js';
@@ -15,8 +17,21 @@ const trialCases = 2;
 const lessMemory = 0.7;
 /** A step that does not fit this has another reason. */
 const leastMemoryBytes = 2 ** 20;
+/** WebAssembly addresses 4 GiB; scratch and weights need some of them. */
+const wasmMemoryBytes = 3 * 2 ** 30;
 /** Of the small network by which a first speed is found. */
 const rough = { patchSizeVoxels: [32, 32, 32] as Numbers3, baseWidth: 8, seconds: 3 };
+
+/** Memory for training where nothing is said: half of this machine's, or what WebAssembly can address, where that is less. */
+function memoryHere(): number {
+  const device = currentDevice()?.name;
+  if (device === 'cuda') return defaultMemoryBytes;
+  return Math.min(
+    defaultMemoryBytes,
+    device === 'wasm' ? wasmMemoryBytes : defaultMemoryBytes,
+    allowedMemoryBytes() / 2,
+  );
+}
 
 /** The plan of a trial: patches of a few cases are cut where those of all cases will be. */
 function withVolumes(plan: Plan, fingerprint: Fingerprint): Plan {
@@ -43,7 +58,7 @@ export class Calibration {
     private readonly onProgress: (text: string) => void,
     private readonly signal: AbortSignal | undefined,
   ) {
-    this.memoryBytes = base.deviceMemoryBytes ?? defaultMemoryBytes;
+    this.memoryBytes = base.deviceMemoryBytes ?? memoryHere();
   }
 
   /** How plans are made that fit the memory, as far as is known. */
@@ -62,7 +77,8 @@ export class Calibration {
     const voxels = (size: readonly number[]) => size[0]! * size[1]! * size[2]!;
     const { plan, steps } = await this.time(
       {
-        patchSizeVoxels: voxels(patchSizeVoxels) < voxels(rough.patchSizeVoxels) ? patchSizeVoxels : rough.patchSizeVoxels,
+        patchSizeVoxels:
+          voxels(patchSizeVoxels) < voxels(rough.patchSizeVoxels) ? patchSizeVoxels : rough.patchSizeVoxels,
         baseWidth: Math.min(baseWidth, rough.baseWidth),
       },
       rough.seconds,

@@ -1,4 +1,4 @@
-import { availableParallelism, loadavg } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { type Plan, parsePlan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
 import { type Numbers3, type PlanningOptions, percent } from '../preprocessing/budget.js';
@@ -7,7 +7,14 @@ import { type Explanation, makePlan, type PlanningResult } from '../preprocessin
 import { preprocessingWorkers } from '../preprocessing/preprocess-datasets.js';
 import { currentDevice } from '../tfjs/index.js';
 import { Calibration, sameSizes } from './calibration.js';
-import { casesBytes, estimatedSeconds, speedOf, timedSeconds, validationCount, validationWindows } from './planned-cost.js';
+import {
+  casesBytes,
+  estimatedSeconds,
+  speedOf,
+  timedSeconds,
+  validationCount,
+  validationWindows,
+} from './planned-cost.js';
 import type { StepTimes } from './trial.js';
 
 /** What ends overnight. */
@@ -83,7 +90,8 @@ export async function makeTimedPlan(
     explanations: [...made.explanations, ...validation.explanations],
     time: {
       trainingSeconds:
-        validation.seconds + (measured === undefined ? estimatedSeconds(plan, speed) : timedSeconds(plan, measured.steps)),
+        validation.seconds +
+        (measured === undefined ? estimatedSeconds(plan, speed) : timedSeconds(plan, measured.steps)),
       validationSeconds: validation.seconds,
       gflopsPerSecond: speed,
       ...(measured === undefined
@@ -117,7 +125,7 @@ async function measure(
   onProgress: (text: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<Found> {
-  const load = loadavg()[0]! / availableParallelism();
+  const load = loadavg()[0]! / cpus().length;
   const calibration = new Calibration(fingerprint, base, onProgress, signal);
   let sizing = base.minutes === undefined ? 1 : await calibration.roughSpeed();
   for (let round = 0; ; round++) {

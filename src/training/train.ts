@@ -9,8 +9,8 @@ import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
-import { packageVersion } from '../root.js';
 import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
+import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import {

@@ -136,7 +136,12 @@ t.test('a run that stops half way', async (t) => {
   const before = log();
   for (const line of before) t.match(line, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \S/);
   const text = before.join('\n');
-  for (const words of [/versemi \d.*, plan lists, seed 0/, /Device /, /\d+ of them already in the cache/, /validation Dice/])
+  for (const words of [
+    /versemi \d.*, plan lists, seed 0/,
+    /Device /,
+    /\d+ of them already in the cache/,
+    /validation Dice/,
+  ])
     t.match(text, words);
   t.match(before.at(-1), new RegExp(`Stopped after step ${step}, .*versemi train --resume goes on`));
   await done(...train, '--steps', String(Math.max(22, step + 2)), '--resume');

@@ -99,7 +99,21 @@ await makePhantomDataset(join(folder, 'mr-atrium'), 'mr-atrium', {
   testCases: 1,
   seed: 3,
 });
-await done('plan', 'mr-atrium', '--labeled', 'labeled', '--gflops', '100', '--patch', '16', '--width', '4', '--out', 'plan.json', '-q');
+await done(
+  'plan',
+  'mr-atrium',
+  '--labeled',
+  'labeled',
+  '--gflops',
+  '100',
+  '--patch',
+  '16',
+  '--width',
+  '4',
+  '--out',
+  'plan.json',
+  '-q',
+);
 const plan = JSON.parse(readFileSync(join(folder, 'plan.json'), 'utf8'));
 Object.assign(plan.network, { levels: 2, convolutions: [1, 1] });
 plan.datasets[0].preprocessing.spacingMm = [6, 6, 8];

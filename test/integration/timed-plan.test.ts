@@ -1,7 +1,8 @@
 // Plans that follow from real steps: sizes that fit the memory, hours that are kept, and intensities of scans that are read once.
+
+import { join } from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
-import { join } from 'node:path';
 import { readPlan, writePlan } from '../../src/config/read-plan.js';
 import { totalSteps } from '../../src/config/steps.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
@@ -27,7 +28,11 @@ const { device } = await selectDevice('wasm', { threads: 1 });
 
 t.test('what does not fit the memory of the device is planned smaller', async (t) => {
   const sizes = { baseWidth: 2, hours: null };
-  const plenty = await makeTimedPlan(fingerprint, { ...sizes, deviceMemoryBytes: 2 ** 30, patchSizeVoxels: [32, 32, 32] });
+  const plenty = await makeTimedPlan(fingerprint, {
+    ...sizes,
+    deviceMemoryBytes: 2 ** 30,
+    patchSizeVoxels: [32, 32, 32],
+  });
   const { allocate } = device;
   const limit = plenty.time.measured!.bytesPeak! * 0.6;
   let refused = 0;
@@ -49,7 +54,10 @@ t.test('what does not fit the memory of the device is planned smaller', async (t
   });
   t.ok(refused > 0, 'the first plan did not fit');
   t.ok(time.measured!.bytesPeak! <= limit, `${time.measured!.bytesPeak} bytes`);
-  t.ok(plan.training.labeledBatchSize < plenty.plan.training.labeledBatchSize, `batch ${plan.training.labeledBatchSize}`);
+  t.ok(
+    plan.training.labeledBatchSize < plenty.plan.training.labeledBatchSize,
+    `batch ${plan.training.labeledBatchSize}`,
+  );
   t.equal(tf.memory().numTensors, before, 'nothing is left on the device');
   t.match(said.join('\n'), /^Preprocessing 1 of 4 cases for the timing\n/);
   t.match(said.join('\n'), /Timing steps \(patch 32 x 32 x 32, width 2, batch \d\): stage 2, 2 timed/);
@@ -66,7 +74,10 @@ t.test('hours: steps, and validations that do not take more than a tenth of them
   // A slow machine: each validation would take most of the time with both cases.
   const slow = await makeTimedPlan(fingerprint, { ...given, hours: 0.5, gflopsPerSecond: 0.001 });
   t.equal(slow.plan.training.validationCases, 1);
-  t.match(slow.explanations.find(({ field }) => field === 'training.validationCases')?.reason, /would take \d+ % of the time/);
+  t.match(
+    slow.explanations.find(({ field }) => field === 'training.validationCases')?.reason,
+    /would take \d+ % of the time/,
+  );
   t.equal(slow.time.measured, undefined, 'where the speed is given, nothing is timed');
   const fast = await makeTimedPlan(fingerprint, { ...given, hours: 100, gflopsPerSecond: 1e6 });
   t.equal(fast.plan.training.validationCases, null, 'all');

@@ -102,10 +102,14 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   t.same(lines(folder), JSON.parse(JSON.stringify(events)), 'metrics.jsonl holds the events');
   t.same(JSON.parse(readFileSync(`${folder}/plan.json`, 'utf8')), tinyPlan());
   t.equal(readdirSync(`${folder}/tensorboard`).length, 1);
-  t.same(
-    readdirSync(folder).sort(),
-    ['checkpoints', 'metrics.jsonl', 'model.safetensors', 'plan.json', 'tensorboard', 'train.log'],
-  );
+  t.same(readdirSync(folder).sort(), [
+    'checkpoints',
+    'metrics.jsonl',
+    'model.safetensors',
+    'plan.json',
+    'tensorboard',
+    'train.log',
+  ]);
   t.same(
     readdirSync(`${folder}/checkpoints`).sort(),
     ['best', 'last', 'previous'].map((name) => `${name}.safetensors`),
@@ -173,7 +177,10 @@ t.test('train.log: what people are told, one log for all parts of a run', async 
   const plan = tinyPlan({ checkpointEverySteps: 2, checkpointEveryMinutes: 0 });
   await run(plan, { runFolder, clock }, 2);
   t.match(words()[0], /^versemi \d.*, plan .*, seed \d/);
-  t.match(words().join('\n'), /^Device .*\n4 labelled, 4 unlabelled, 4 validation cases; [\d,]+ parameters; steps 1 to 6$/m);
+  t.match(
+    words().join('\n'),
+    /^Device .*\n4 labelled, 4 unlabelled, 4 validation cases; [\d,]+ parameters; steps 1 to 6$/m,
+  );
   t.ok(words().some((line) => /^1\/6 stage 1, .*, loss /.test(line)));
   t.ok(words().some((line) => /^step 2: validation Dice /.test(line)));
   t.ok(words().includes(`step 2: ${runFiles(runFolder).last} written`));

@@ -12,8 +12,8 @@ import {
 } from '../../src/preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
-import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
 import { scanRanges } from '../../src/preprocessing/scan-facts.js';
+import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 const paper = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 };
@@ -187,10 +187,22 @@ t.test('augmentation: on, but for what would blur a task or fade at the rim of s
   t.same(augmentationOf(slices).own, { rotationDegrees: [0, 0, 30] }, 'thick slices turn in their plane');
   t.same(augmentationOf(single).own, { rotationDegrees: [0, 0, 30], magnification: [1, 1] }, 'a slice alone stays');
   for (const [names, flip] of [
-    [['kidney left', 'kidney right'], [false, true, true]],
-    [['kidney_l', 'kidney_r', 'liver'], [false, true, true]],
-    [['Anterior', 'Posterior'], [true, false, true]],
-    [['upper lobe', 'lower lobe'], [true, true, false]],
+    [
+      ['kidney left', 'kidney right'],
+      [false, true, true],
+    ],
+    [
+      ['kidney_l', 'kidney_r', 'liver'],
+      [false, true, true],
+    ],
+    [
+      ['Anterior', 'Posterior'],
+      [true, false, true],
+    ],
+    [
+      ['upper lobe', 'lower lobe'],
+      [true, true, false],
+    ],
     [['left atrium', 'right kidney'], undefined],
     [['liver', 'spleen'], undefined],
   ] as const)
@@ -209,12 +221,16 @@ t.test('augmentation: on, but for what would blur a task or fade at the rim of s
 
 t.test('time: longer runs have more steps before they have larger patches; validations are paid for', async (t) => {
   const large = oneDataset('large', [oneCase([280, 280, 90], [0.625, 0.625, 0.625])]);
-  const steps = (options: object) => makePlan({ datasets: [large] }, { gflopsPerSecond: 100, ...options }).plan.training;
+  const steps = (options: object) =>
+    makePlan({ datasets: [large] }, { gflopsPerSecond: 100, ...options }).plan.training;
   t.ok(steps({ minutes: 600 }).stage1Steps >= 3100, `${steps({ minutes: 600 }).stage1Steps} steps`);
   const shared = steps({ minutes: 600, validationShare: 0.5 });
   t.ok(Math.abs(shared.stage1Steps / steps({ minutes: 600 }).stage1Steps - 0.5) < 0.01);
   const faster = steps({ minutes: 600, gflopsPerSecond: 200, sizingGflopsPerSecond: 100 });
-  t.ok(Math.abs(faster.stage1Steps / steps({ minutes: 600 }).stage1Steps - 2) < 0.01, 'sizes of one speed, steps of another');
+  t.ok(
+    Math.abs(faster.stage1Steps / steps({ minutes: 600 }).stage1Steps - 2) < 0.01,
+    'sizes of one speed, steps of another',
+  );
 });
 
 t.test('methods: explicit options of one network, at equal trunk passes', async (t) => {
