@@ -3,7 +3,8 @@ import { totalmem } from 'node:os';
 import t from 'tap';
 import { allowedMemoryBytes, groupLimitBytes } from '../../src/memory-limit.js';
 
-const reading = (files: Readonly<Record<string, string>>) => (file: string) => files[file];
+const limit = (groups: string, files: Readonly<Record<string, string>>) =>
+  groupLimitBytes((file) => (file === '/proc/self/cgroup' ? groups : files[file]));
 
 t.test('version 2: the lowest limit of all levels', async (t) => {
   const job = '/system.slice/slurmstepd.scope/job_7';
@@ -12,10 +13,10 @@ t.test('version 2: the lowest limit of all levels', async (t) => {
     [`/sys/fs/cgroup${job}/step_0/memory.max`]: '3000000000\n',
     [`/sys/fs/cgroup${job}/step_0/user/task_0/memory.max`]: 'max\n',
   };
-  t.equal(groupLimitBytes(`0::${job}/step_0/user/task_0\n`, reading(files)), 3e9);
-  t.equal(groupLimitBytes(`0::${job}\n`, reading(files)), 4e9);
-  t.equal(groupLimitBytes('0::/\n', reading({ '/sys/fs/cgroup/memory.max': '5' })), 5, 'in a container');
-  t.equal(groupLimitBytes('0::/elsewhere\n', reading(files)), Number.POSITIVE_INFINITY);
+  t.equal(limit(`0::${job}/step_0/user/task_0\n`, files), 3e9);
+  t.equal(limit(`0::${job}\n`, files), 4e9);
+  t.equal(limit('0::/\n', { '/sys/fs/cgroup/memory.max': '5' }), 5, 'in a container');
+  t.equal(limit('0::/elsewhere\n', files), Number.POSITIVE_INFINITY);
 });
 
 t.test('version 1: of the controller of memory alone', async (t) => {
@@ -24,8 +25,8 @@ t.test('version 1: of the controller of memory alone', async (t) => {
     '/sys/fs/cgroup/memory/memory.limit_in_bytes': '9223372036854771712\n',
     '/sys/fs/cgroup/memory/other/memory.limit_in_bytes': '1\n',
   };
-  t.equal(groupLimitBytes('5:cpu,cpuacct:/other\n4:memory,hugetlb:/job/task\n1:name=systemd:/\n', reading(files)), 2e9);
-  t.equal(groupLimitBytes('', reading(files)), Number.POSITIVE_INFINITY);
+  t.equal(limit('5:cpu,cpuacct:/other\n4:memory,hugetlb:/job/task\n1:name=systemd:/\n', files), 2e9);
+  t.equal(limit('', files), Number.POSITIVE_INFINITY);
 });
 
 t.test('this machine', async (t) => {

@@ -1,3 +1,4 @@
+import { allowedThreads } from '../../allowed-threads.js';
 import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
 import { allowedMemoryBytes } from '../../memory-limit.js';
@@ -19,7 +20,6 @@ import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js
 // Not imported: a bundler for browsers follows select.ts to this file.
 const { existsSync } = nodeModule('node:fs');
 const { createRequire } = nodeModule('node:module');
-const { availableParallelism } = nodeModule('node:os');
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
@@ -212,7 +212,7 @@ function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, na
 
 function threadCount(asked: number | undefined): number {
   const fromEnvironment = environment('VERSEMI_THREADS');
-  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
+  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : allowedThreads());
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new VersemiError('DEVICE_UNAVAILABLE', {
       field: asked === undefined ? 'VERSEMI_THREADS' : 'threads',
