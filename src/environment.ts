@@ -73,6 +73,27 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'OMPI_COMM_WORLD_SIZE',
+    effect: 'set by mpirun of Open MPI: more than 1 makes versemi train one rank of a training over MPI',
+    values: 'a whole number',
+    default: 'one process',
+    readers: ['versemi'],
+  },
+  {
+    name: 'PMI_SIZE',
+    effect: 'set by mpiexec of MPICH and by srun --mpi=pmi2: likewise',
+    values: 'a whole number',
+    default: 'one process',
+    readers: ['versemi'],
+  },
+  {
+    name: 'VERSEMI_RANK_LOST_SECONDS',
+    effect: 'seconds without an answer after which a rank of a training over MPI counts as lost',
+    values: 'a number above 0',
+    default: '60',
+    readers: ['versemi'],
+  },
+  {
     name: 'TERM',
     effect: 'dumb: no status line that is written over and over',
     values: '`dumb`, or anything else',

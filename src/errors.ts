@@ -54,8 +54,11 @@ export const errorTable = {
   DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },
   MEMORY_LIMIT: { kind: 'device', title: 'The memory that is allowed does not suffice' },
   KERNEL_FAILED: { kind: 'device', title: 'A kernel failed' },
+  RANKS_UNAVAILABLE: { kind: 'device', title: 'The ranks of a training cannot be connected' },
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
+  RANKS_DIFFER: { kind: 'training', title: 'The ranks of a training do not have the same' },
+  RANK_LOST: { kind: 'training', title: 'A rank of the training is lost' },
   TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },
   // the server of `versemi serve`
   ADDRESS_IN_USE: { kind: 'io', title: 'An address is in use' },
