@@ -2,13 +2,14 @@ import { type Command, Option } from 'commander';
 import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { lastStageSteps } from '../config/steps.js';
-import { VersemiError } from '../errors.js';
+import { exitCodes, VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
+import { closeRanks, openRanks } from '../ranks/launch.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
 import { modelFileOf } from './inference-options.js';
-import { interruptible } from './interrupt.js';
+import { interruptedExitCode, interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
 
@@ -72,7 +73,10 @@ killed: on another host or in another container it is watched for a minute wheth
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
-      const terminal = createTerminal(options);
+      const ranks = openRanks();
+      // What all ranks would say, rank 0 says.
+      const speaks = ranks.rank === 0;
+      const terminal = createTerminal(speaks ? options : { quiet: true });
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
@@ -86,16 +90,22 @@ killed: on another host or in another container it is watched for a minute wheth
           extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
+          ranks,
           ...deviceOptions(options),
         });
         const show = progress(terminal, options.every);
         let finished = false;
         for await (const event of events) {
-          if (options.json) terminal.printEvent(event);
-          else show(event);
+          if (options.json && speaks) terminal.printEvent(event);
+          else if (speaks) show(event);
           finished = event.type === 'end' && event.reason === 'finished';
         }
+        await closeRanks();
         if (finished) return;
+        if (!speaks) {
+          process.exitCode = interruptedExitCode() ?? exitCodes.interrupted;
+          return;
+        }
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,
