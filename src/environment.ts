@@ -38,6 +38,8 @@ export const environmentTable = [
       ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
       ['PMI_RANK', 'MPICH and other MPI: the number of this process'],
       ['PMI_SIZE', 'MPICH and other MPI: the number of processes'],
+      ['RANK', 'torchrun: the number of this process; a training is not started so, see docs/cluster.md'],
+      ['WORLD_SIZE', 'torchrun: the number of processes'],
       ['JOB_COMPLETION_INDEX', 'Kubernetes Indexed Job: the number of this pod'],
     ] as const
   ).map(
@@ -98,6 +100,13 @@ export const environmentTable = [
     effect: '1: the device cuda waits after each kernel, so that a fault names the operation that caused it',
     values: '`1`',
     default: 'off',
+    readers: ['versemi'],
+  },
+  {
+    name: 'VERSEMI_RANK_LOST_SECONDS',
+    effect: 'seconds without an answer after which a rank of a training over MPI counts as lost',
+    values: 'a number above 0',
+    default: '60',
     readers: ['versemi'],
   },
   {

@@ -1,0 +1,83 @@
+import { type EnvironmentName, environment } from '../environment.js';
+import { VersemiError } from '../errors.js';
+import { type Communicator, solo } from './communicator.js';
+import { openMpi } from './mpi.js';
+
+/** Which of the processes that a launcher has started together this one is. */
+export interface LaunchedRank {
+  /** From 0 to `size` - 1. */
+  readonly rank: number;
+  /** At least 2: a process that was started as the only one is no rank of anything. */
+  readonly size: number;
+  /** The variable that says so. */
+  readonly from: EnvironmentName;
+}
+
+/**
+ * A whole number in an environment variable; undefined where it is absent or empty.
+ * @throws VERSEMI_USAGE naming the variable
+ */
+export function wholeNumberIn(name: EnvironmentName, least: number, remedy: string): number | undefined {
+  const text = environment(name);
+  if (text === undefined) return undefined;
+  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
+  throw new VersemiError('USAGE', {
+    field: name,
+    expected: `a whole number of at least ${least}`,
+    found: text,
+    remedy,
+  });
+}
+
+/**
+ * MPI's own variables come first: below mpirun those of Slurm are of the processes that mpirun has started on each machine. Of Slurm those
+ * of the step count, not SLURM_NTASKS: the script of a job is one process, whatever number of tasks the job may start.
+ */
+const launchers = [
+  ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
+  ['PMI_RANK', 'PMI_SIZE'],
+  ['SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'],
+] as const;
+
+/**
+ * The rank that mpirun, mpiexec or srun has given to this process; undefined where it was started alone.
+ * @param remedy what to do about variables that contradict each other
+ * @throws VERSEMI_USAGE
+ */
+export function launchedRank(remedy: string): LaunchedRank | undefined {
+  for (const [from, ofSize] of launchers) {
+    const rank = wholeNumberIn(from, 0, remedy);
+    const size = wholeNumberIn(ofSize, 1, remedy);
+    if (rank === undefined || size === undefined) continue;
+    if (size === 1) return undefined;
+    if (rank < size) return { rank, size, from };
+    throw new VersemiError('USAGE', { field: from, expected: `a number below ${size}`, found: `${rank}`, remedy });
+  }
+  return undefined;
+}
+
+/**
+ * The communicator of this process: over MPI where mpirun, mpiexec or srun has started more than one rank, else of this process alone.
+ * @throws VERSEMI_RANKS_UNAVAILABLE where they are not connected; VERSEMI_USAGE where variables contradict each other, or where
+ *   something has started several processes that has no MPI
+ */
+export function openRanks(): Communicator {
+  const launched = launchedRank('Start the processes with mpirun or srun, or say --ranks none for a process that trains alone.');
+  if (launched !== undefined) return openMpi(launched.size);
+  refuseTorchrun();
+  return solo;
+}
+
+/** torchrun tells its processes where to meet, and PyTorch connects them: without PyTorch each of them would train alone. */
+function refuseTorchrun(): void {
+  const remedy = 'Unset RANK and WORLD_SIZE, or set them to what they are.';
+  const rank = wholeNumberIn('RANK', 0, remedy);
+  const size = wholeNumberIn('WORLD_SIZE', 1, remedy);
+  if (rank === undefined || size === undefined || size === 1) return;
+  throw new VersemiError('USAGE', {
+    field: 'WORLD_SIZE',
+    expected: 'ranks that MPI connects',
+    found: `rank ${rank} of ${size} by RANK and WORLD_SIZE, as torchrun sets them, and no launcher of MPI`,
+    remedy: `Start the training with mpirun -np ${size} or srun --mpi=pmix in place of torchrun, or say --ranks none for a process that trains alone.`,
+  });
+}
