@@ -34,6 +34,7 @@ export const environmentTable = [
       ['SLURM_ARRAY_TASK_COUNT', 'Slurm array: the number of tasks'],
       ['SLURM_PROCID', 'srun: the number of this task'],
       ['SLURM_STEP_NUM_TASKS', 'srun: the number of tasks of the step'],
+      ['SLURM_MPI_TYPE', 'srun: the interface by which MPI finds its ranks (--mpi)'],
       ['OMPI_COMM_WORLD_RANK', 'Open MPI: the number of this process'],
       ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
       ['PMI_RANK', 'MPICH and other MPI: the number of this process'],

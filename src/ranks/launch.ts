@@ -63,9 +63,24 @@ export function launchedRank(remedy: string): LaunchedRank | undefined {
  */
 export function openRanks(): Communicator {
   const launched = launchedRank('Start the processes with mpirun or srun, or say --ranks none for a process that trains alone.');
-  if (launched !== undefined) return openMpi(launched.size);
+  if (launched !== undefined) {
+    if (launched.from === 'SLURM_PROCID') requireSlurmMpi(launched);
+    return openMpi(launched.size);
+  }
   refuseTorchrun();
   return solo;
+}
+
+/** Open MPI ends a process that srun has started without an interface for MPI, with a page about how MPI is compiled. */
+function requireSlurmMpi({ size }: LaunchedRank): void {
+  if (environment('SLURM_MPI_TYPE') !== undefined) return;
+  throw new VersemiError('RANKS_UNAVAILABLE', {
+    field: 'SLURM_MPI_TYPE',
+    expected: 'an interface for MPI',
+    found: `${size} processes of srun without one`,
+    remedy:
+      'Say srun --mpi=pmix (Open MPI) or srun --mpi=pmi2 (MPICH); srun --mpi=list names those of this Slurm. For processes that train alone say --ranks none.',
+  });
 }
 
 /** torchrun tells its processes where to meet, and PyTorch connects them: without PyTorch each of them would train alone. */
