@@ -18,7 +18,12 @@ export function addTrain(program: Command): void {
     .description('Train a network by a plan: both stages, or supervised. Interrupt with Ctrl-C, go on with --resume.')
     .argument('<plan>', 'plan.json (versemi plan makes one)')
     .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
-    .option('--resume', 'go on from the last checkpoint in the folder')
+    .addOption(
+      new Option(
+        '--resume [auto]',
+        'go on from the last checkpoint in the folder; begin where there is none (auto: the same, as other programs have it)',
+      ).choices(['auto']),
+    )
     .option(
       '--init <model>',
       'begin with the weights of a model (or run): tasks of the same name keep their prompts, new ones are added',
@@ -64,12 +69,16 @@ With --json each event is one line of JSON.
 Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal. A
 job that Slurm warns in time, and that goes on where it was:
   #SBATCH --signal=USR1@300
-  srun versemi train plan.json --out runs/first --resume
+  srun versemi train plan.json --out runs/first --resume auto
   [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
 
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
 killed: on another host or in another container it is watched for a minute whether that one still lives.`,
     );
+  // --resume has always stood before plans, too: what follows it is its value only where that is `auto`.
+  const parse = command.parseOptions.bind(command);
+  command.parseOptions = (args) =>
+    parse(args.map((one, i) => (one === '--resume' && args[i + 1] !== 'auto' ? '--resume=auto' : one)));
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
       const terminal = createTerminal(options);
@@ -82,7 +91,7 @@ killed: on another host or in another container it is watched for a minute wheth
         const events = train(plan, {
           runFolder: options.out,
           device: options.device,
-          resume: options.resume === true,
+          resume: options.resume !== undefined,
           extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
