@@ -53,7 +53,12 @@ mkdirSync(folder, { recursive: true });
 const made = join(folder, `new-${process.pid}.node`);
 const options = ['-std=c++17', '-O2', '-Wall', '-Wextra', '-fPIC', '-shared', '-fvisibility=hidden'];
 // The C++ interface that MPI has given up, in the headers of both implementations, is not used.
-const defines = ['OMPI_SKIP_MPICXX', 'MPICH_SKIP_MPICXX', 'NODE_ADDON_API_DISABLE_DEPRECATED', 'NAPI_DISABLE_CPP_EXCEPTIONS'];
+const defines = [
+  'OMPI_SKIP_MPICXX',
+  'MPICH_SKIP_MPICXX',
+  'NODE_ADDON_API_DISABLE_DEPRECATED',
+  'NAPI_DISABLE_CPP_EXCEPTIONS',
+];
 const includes = [headersOf('node-api-headers', 'include'), headersOf('node-addon-api', '')];
 const build = spawnSync(
   wrapper,
@@ -74,7 +79,8 @@ if (build.status !== 0) {
 }
 renameSync(made, target);
 writeFileSync(settingsFile, settings);
-const check = 'const a=require(process.argv[1]);console.log(`built for ${a.builtFor}, loads ${a.library.split(/[\\r\\n,]/)[0]}`)';
+const check =
+  "const a=require(process.argv[1]);console.log('built for '+a.builtFor+', loads '+a.library.split(/[\\r\\n,]/)[0])";
 const description = spawnSync(process.execPath, ['-e', check, target], { encoding: 'utf8' });
 if (description.status !== 0) {
   console.error(description.stderr.trimEnd());

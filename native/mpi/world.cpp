@@ -49,7 +49,11 @@ void on_termination(int signal, siginfo_t* info, void* context) {
   }
 }
 
+/// Before each wait: whoever began to listen for the signal since then has taken this handler's place.
 void listen_for_termination() {
+  struct sigaction present = {};
+  sigaction(SIGTERM, nullptr, &present);
+  if ((present.sa_flags & SA_SIGINFO) != 0 && present.sa_sigaction == on_termination) return;
   struct sigaction handler = {};
   handler.sa_sigaction = on_termination;
   handler.sa_flags = SA_SIGINFO | SA_RESTART;
@@ -65,7 +69,6 @@ World::World(double lost_seconds) : lost_seconds_(lost_seconds) {
   thread_ = std::thread([this] { run(); });
   std::unique_lock<std::mutex> lock(mutex_);
   done_.wait(lock, [this] { return started_; });
-  if (start_failure_.empty()) listen_for_termination();
 }
 
 std::shared_ptr<Job> World::submit(const std::function<std::unique_ptr<Operation>(const Group&, int)>& make,
@@ -84,6 +87,7 @@ std::shared_ptr<Job> World::submit(const std::function<std::unique_ptr<Operation
 }
 
 void World::wait(Job& job) {
+  listen_for_termination();
   std::unique_lock<std::mutex> lock(mutex_);
   done_.wait(lock, [this, &job] { return job.done || stopped_; });
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import type { Command as Program } from 'commander';
+import type { Communicator } from '../ranks/communicator.js';
 // Nothing else is imported before this has begun to listen to signals.
 import { interruptedExitCode } from './interrupt.js';
 
@@ -85,6 +86,9 @@ Look at a file first:            versemi info FILE
 All commands and options:        versemi --help, versemi COMMAND --help
 `;
 
+/** Longer than ranks that fail alike are apart, shorter than a launcher leaves to the ranks that it ends. */
+const headStartMs = 300;
+
 watchStreams();
 try {
   if (process.argv.length <= 2) {
@@ -93,7 +97,20 @@ try {
   } else await program.parseAsync();
   await assertPrinted();
 } catch (error) {
+  const { openedRanks } = await import('../ranks/launch.js');
+  const ranks = openedRanks();
+  if (ranks !== undefined && ranks.size > 1) await endRanks(error, ranks);
   process.exitCode = report(error);
+}
+
+/** Of a training over several ranks that cannot go on: says which rank fails, and ends all. */
+async function endRanks(error: unknown, ranks: Communicator): Promise<void> {
+  // What fails on all ranks, rank 0 tells for all of them, and ends the others meanwhile.
+  if (ranks.rank > 0) {
+    await new Promise((resolve) => setTimeout(resolve, headStartMs));
+    process.stderr.write(`Rank ${ranks.rank} of ${ranks.size}: `);
+  }
+  ranks.abort(report(error));
 }
 
 function report(error: unknown): number {

@@ -2,13 +2,15 @@ import { type Command, Option } from 'commander';
 import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { lastStageSteps } from '../config/steps.js';
-import { VersemiError } from '../errors.js';
+import { exitCodes, VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
+import { solo } from '../ranks/communicator.js';
+import { closeRanks, openRanks } from '../ranks/launch.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
 import { modelFileOf } from './inference-options.js';
-import { interruptible } from './interrupt.js';
+import { agreeOnExitCode, interruptedExitCode, interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
 
@@ -51,6 +53,14 @@ export function addTrain(program: Command): void {
         .argParser(positiveInteger)
         .default(50),
     )
+    .addOption(
+      new Option(
+        '--ranks <which>',
+        'auto: the processes that mpirun or srun has started compute each step together; none: this one trains alone, whatever has started it',
+      )
+        .choices(['auto', 'none'])
+        .default('auto'),
+    )
     .addHelpText(
       'after',
       `
@@ -63,14 +73,17 @@ Examples:
   $ versemi train plan.json --fold 0 --out runs/fold-0
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
+  $ mpirun -np 4 versemi train plan.json --out runs/first --threads 8
 
 With --json each event is one line of JSON.
 
-Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal. A
-job that Slurm warns in time, and that goes on where it was:
+Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal, on
+all ranks where one of them is asked. A job that Slurm warns in time, and that goes on where it was:
   #SBATCH --signal=USR1@300
-  srun versemi train plan.json --out runs/first --resume auto
+  srun --mpi=pmix versemi train plan.json --out runs/first --resume auto
   [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
+
+Training on several machines (MPI, Slurm): docs/cluster.md.
 
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
 killed: on another host or in another container it is watched for a minute whether that one still lives.`,
@@ -81,7 +94,10 @@ killed: on another host or in another container it is watched for a minute wheth
     parse(args.map((one, i) => (one === '--resume' && args[i + 1] !== 'auto' ? '--resume=auto' : one)));
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
-      const terminal = createTerminal(options);
+      const ranks = options.ranks === 'none' ? solo : openRanks();
+      // What all ranks would say, rank 0 says.
+      const speaks = ranks.rank === 0;
+      const terminal = createTerminal(speaks ? options : { quiet: true });
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
@@ -95,16 +111,24 @@ killed: on another host or in another container it is watched for a minute wheth
           extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
+          ranks,
           ...deviceOptions(options),
         });
         const show = progress(terminal, options.every);
         let finished = false;
         for await (const event of events) {
-          if (options.json) terminal.printEvent(event);
-          else show(event);
+          if (options.json && speaks) terminal.printEvent(event);
+          else if (speaks) show(event);
           finished = event.type === 'end' && event.reason === 'finished';
         }
+        // A launcher looks at the exit code of some rank, and the signal may have come to another one.
+        agreeOnExitCode((await ranks.gather(interruptedExitCode() ?? null)).find((code) => code !== null));
+        await closeRanks();
         if (finished) return;
+        if (!speaks) {
+          process.exitCode = interruptedExitCode() ?? exitCodes.interrupted;
+          return;
+        }
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,

@@ -56,19 +56,40 @@ export function launchedRank(remedy: string): LaunchedRank | undefined {
   return undefined;
 }
 
+let opened: Communicator | undefined;
+
 /**
- * The communicator of this process: over MPI where mpirun, mpiexec or srun has started more than one rank, else of this process alone.
+ * The communicator of this process, opened once: over MPI where mpirun, mpiexec or srun has started more than one rank, else of this
+ * process alone.
  * @throws VERSEMI_RANKS_UNAVAILABLE where they are not connected; VERSEMI_USAGE where variables contradict each other, or where
- *   something has started several processes that has no MPI
+ *   several processes were started by something that has no MPI
  */
 export function openRanks(): Communicator {
-  const launched = launchedRank('Start the processes with mpirun or srun, or say --ranks none for a process that trains alone.');
-  if (launched !== undefined) {
-    if (launched.from === 'SLURM_PROCID') requireSlurmMpi(launched);
-    return openMpi(launched.size);
+  opened ??= connect();
+  return opened;
+}
+
+function connect(): Communicator {
+  const launched = launchedRank(
+    'Start the processes with mpirun or srun, or say --ranks none for a process that trains alone.',
+  );
+  if (launched === undefined) {
+    refuseTorchrun();
+    return solo;
   }
-  refuseTorchrun();
-  return solo;
+  if (launched.from === 'SLURM_PROCID') requireSlurmMpi(launched);
+  return openMpi(launched.size);
+}
+
+/** Says to the launcher that this rank has ended well; every rank calls it. */
+export async function closeRanks(): Promise<void> {
+  await opened?.close();
+  opened = undefined;
+}
+
+/** The communicator that is open: where this process fails, the others must end too. */
+export function openedRanks(): Communicator | undefined {
+  return opened;
 }
 
 /** Open MPI ends a process that srun has started without an interface for MPI, with a page about how MPI is compiled. */

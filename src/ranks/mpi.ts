@@ -86,7 +86,10 @@ export function openMpi(expectedSize?: number): Communicator {
   if (typeof opened === 'string') throw unavailable('that MPI starts', opened);
   const [rank, size, localRank] = opened;
   if (expectedSize !== undefined && size !== expectedSize)
-    throw unavailable(`${expectedSize} ranks, as the launcher has started`, `${size}, as ${firstLine(addon.library)} says`);
+    throw unavailable(
+      `${expectedSize} ranks, as the launcher has started`,
+      `${size}, as ${firstLine(addon.library)} says`,
+    );
   return new MpiCommunicator(addon, rank, size, localRank);
 }
 
@@ -182,7 +185,8 @@ class MpiCommunicator implements Communicator {
       field: `${this.place}, rank ${lostRank < 0 ? this.rank : lostRank} of ${this.size}`,
       expected: 'messages of every rank',
       found: lostRank < 0 ? text : `no answer for ${seconds.toFixed(1)} s${signal}`,
-      remedy: 'Look at what that rank or its host has said last, then go on with --resume, with as many ranks as there are.',
+      remedy:
+        'Look at what that rank or its host has said last, then go on with --resume, with as many ranks as there are.',
     });
   }
 }
