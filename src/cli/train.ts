@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import type { Plan } from '../config/plan.js';
 import { readPlan } from '../config/read-plan.js';
 import { lastStageSteps } from '../config/steps.js';
-import { exitCodes, VersemiError } from '../errors.js';
+import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
 import { solo } from '../ranks/communicator.js';
 import { closeRanks, openRanks } from '../ranks/launch.js';
@@ -121,14 +121,12 @@ killed: on another host or in another container it is watched for a minute wheth
           else if (speaks) show(event);
           finished = event.type === 'end' && event.reason === 'finished';
         }
-        // A launcher looks at the exit code of some rank, and the signal may have come to another one.
+        // The signal may have come to another rank.
         agreeOnExitCode((await ranks.gather(interruptedExitCode() ?? null)).find((code) => code !== null));
         await closeRanks();
         if (finished) return;
-        if (!speaks) {
-          process.exitCode = interruptedExitCode() ?? exitCodes.interrupted;
-          return;
-        }
+        // mpirun ends the others as soon as one rank fails: rank 0 alone tells the launcher, when it has said what there is to say.
+        if (!speaks) return;
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,

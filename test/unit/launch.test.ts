@@ -50,12 +50,21 @@ t.test('what contradicts itself, or has no MPI, is refused', async (t) => {
     [{ RANK: '1', WORLD_SIZE: 'two' }, 'WORLD_SIZE', /VERSEMI_USAGE/],
   ] as const;
   for (const [variables, field, code] of refused)
-    t.throws(() => launchedBy(variables, openRanks), { code, details: { field, remedy: /./ } }, JSON.stringify(variables));
+    t.throws(
+      () => launchedBy(variables, openRanks),
+      { code, details: { field, remedy: /./ } },
+      JSON.stringify(variables),
+    );
   const torchrun = { RANK: '0', WORLD_SIZE: '4' };
   t.throws(() => launchedBy(torchrun, openRanks), { code: 'VERSEMI_USAGE', details: { remedy: /mpirun -np 4/ } });
 });
 
 t.test('a process that was started alone trains alone', async (t) => {
-  for (const variables of [{}, { RANK: '0', WORLD_SIZE: '1' }, { WORLD_SIZE: '4' }, { SLURM_PROCID: '0', SLURM_NTASKS: '2' }])
+  for (const variables of [
+    {},
+    { RANK: '0', WORLD_SIZE: '1' },
+    { WORLD_SIZE: '4' },
+    { SLURM_PROCID: '0', SLURM_NTASKS: '2' },
+  ])
     t.equal(launchedBy(variables, openRanks), solo, JSON.stringify(variables));
 });
