@@ -14,6 +14,7 @@ import {
 } from '../config/steps.js';
 import { networkConfig, parameterCount } from '../model/layers.js';
 import { shareRows } from '../sampling/share.js';
+import { hasGroups } from './row-groups.js';
 
 /** The network between the machines. */
 export interface NetworkLink {
@@ -64,7 +65,7 @@ const sumsOfTerm: Readonly<Record<LossTerm, number>> = {
   dice: 1,
   crossEntropy: 0,
   synthetic: 1,
-  auxiliary: 2,
+  auxiliary: 1,
   unsupervised: 1,
   cube: 1,
   cubeTasks: 1,
@@ -86,7 +87,9 @@ export function sumsPerStep(plan: ScalingPlan, step: number): { readonly small: 
     comparesWithAverage(terms) && plan.losses.teacherStatistics === 'batch'
       ? batchNorms * (1 + plan.losses.noisyPasses)
       : 0;
-  const ofGroups = groups.map((of) => 2 * batchNorms + of.reduce((sum, term) => sum + sumsOfTerm[term], 0));
+  // The auxiliary term is one sum for either cube, where rows have no groups.
+  const ofTerm = (term: LossTerm) => sumsOfTerm[term] + (term === 'auxiliary' && !hasGroups(plan) ? 1 : 0);
+  const ofGroups = groups.map((of) => 2 * batchNorms + of.reduce((sum, term) => sum + ofTerm(term), 0));
   return { small: ofGroups.reduce((sum, one) => sum + one, averaged), gradients: groups.length };
 }
 
