@@ -97,6 +97,13 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'CUDA_VISIBLE_DEVICES',
+    effect: 'GPUs that CUDA shows to the process; of several, each rank of a training takes the one with its number on the machine',
+    values: 'numbers or names, comma-separated',
+    default: 'all',
+    readers: ['versemi'],
+  },
+  {
     name: 'VERSEMI_CUDA_BLOCKING',
     effect: '1: the device cuda waits after each kernel, so that a fault names the operation that caused it',
     values: '`1`',
@@ -216,6 +223,11 @@ export type EnvironmentName = (typeof environmentTable)[number]['name'];
 /** An environment variable; undefined where it is absent or empty, and in a browser. */
 export function environment(name: EnvironmentName): string | undefined {
   return typeof process === 'object' ? process.env?.[name] || undefined : undefined;
+}
+
+/** Sets a variable for what this process loads and starts from now on. */
+export function setEnvironment(name: EnvironmentName, value: string): void {
+  process.env[name] = value;
 }
 
 /** The whole environment without some variables, for a program that is started. */

@@ -5,6 +5,7 @@ import { lastStageSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
 import { solo } from '../ranks/communicator.js';
+import { takeGpuOfRank } from '../ranks/gpu.js';
 import { closeRanks, openRanks } from '../ranks/launch.js';
 import { deviceOptions } from '../tfjs/index.js';
 import type { StepEvent, TrainingEvent } from '../training/events.js';
@@ -95,6 +96,7 @@ killed: on another host or in another container it is watched for a minute wheth
   addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
     async (planFile: string, options) => {
       const ranks = options.ranks === 'none' ? solo : openRanks();
+      if (options.device === 'auto' || options.device === 'cuda') takeGpuOfRank(ranks);
       // What all ranks would say, rank 0 says.
       const speaks = ranks.rank === 0;
       const terminal = createTerminal(speaks ? options : { quiet: true });

@@ -1,5 +1,6 @@
+import { environment } from '../environment.js';
 import { VersemiError } from '../errors.js';
-import { launchedRank, wholeNumberIn } from '../ranks/launch.js';
+import { launchedRank, wholeNumberOf } from '../ranks/launch.js';
 
 /** Which part of a cohort a process works on. */
 export interface Part {
@@ -32,12 +33,12 @@ export function scheduledPart(): ScheduledPart | undefined {
 }
 
 function arrayTask(): ScheduledPart | undefined {
-  const id = wholeNumberIn('SLURM_ARRAY_TASK_ID', 0, remedy);
+  const id = wholeNumberOf('SLURM_ARRAY_TASK_ID', environment('SLURM_ARRAY_TASK_ID'), 0, remedy);
   if (id === undefined) return undefined;
-  const count = wholeNumberIn('SLURM_ARRAY_TASK_COUNT', 1, remedy);
-  const first = wholeNumberIn('SLURM_ARRAY_TASK_MIN', 0, remedy) ?? 0;
-  const last = wholeNumberIn('SLURM_ARRAY_TASK_MAX', 0, remedy);
-  const step = wholeNumberIn('SLURM_ARRAY_TASK_STEP', 1, remedy) ?? 1;
+  const count = wholeNumberOf('SLURM_ARRAY_TASK_COUNT', environment('SLURM_ARRAY_TASK_COUNT'), 1, remedy);
+  const first = wholeNumberOf('SLURM_ARRAY_TASK_MIN', environment('SLURM_ARRAY_TASK_MIN'), 0, remedy) ?? 0;
+  const last = wholeNumberOf('SLURM_ARRAY_TASK_MAX', environment('SLURM_ARRAY_TASK_MAX'), 0, remedy);
+  const step = wholeNumberOf('SLURM_ARRAY_TASK_STEP', environment('SLURM_ARRAY_TASK_STEP'), 1, remedy) ?? 1;
   const index = (id - first) / step + 1;
   const even = last === undefined || count === undefined || (last - first) / step + 1 === count;
   if (count === undefined || !even || !Number.isInteger(index) || index < 1 || index > count)
@@ -51,9 +52,9 @@ function arrayTask(): ScheduledPart | undefined {
 }
 
 function completionIndex(): ScheduledPart | undefined {
-  const index = wholeNumberIn('JOB_COMPLETION_INDEX', 0, remedy);
+  const index = wholeNumberOf('JOB_COMPLETION_INDEX', environment('JOB_COMPLETION_INDEX'), 0, remedy);
   if (index === undefined) return undefined;
-  const count = wholeNumberIn('VERSEMI_PARTS', 1, remedy);
+  const count = wholeNumberOf('VERSEMI_PARTS', environment('VERSEMI_PARTS'), 1, remedy);
   if (count === undefined)
     throw new VersemiError('USAGE', {
       field: 'VERSEMI_PARTS',

@@ -14,11 +14,15 @@ export interface LaunchedRank {
 }
 
 /**
- * A whole number in an environment variable; undefined where it is absent or empty.
+ * The whole number that an environment variable holds; undefined where it is absent or empty.
  * @throws VERSEMI_USAGE naming the variable
  */
-export function wholeNumberIn(name: EnvironmentName, least: number, remedy: string): number | undefined {
-  const text = environment(name);
+export function wholeNumberOf(
+  name: EnvironmentName,
+  text: string | undefined,
+  least: number,
+  remedy: string,
+): number | undefined {
   if (text === undefined) return undefined;
   if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
   throw new VersemiError('USAGE', {
@@ -30,24 +34,22 @@ export function wholeNumberIn(name: EnvironmentName, least: number, remedy: stri
 }
 
 /**
- * MPI's own variables come first: below mpirun those of Slurm are of the processes that mpirun has started on each machine. Of Slurm those
- * of the step count, not SLURM_NTASKS: the script of a job is one process, whatever number of tasks the job may start.
- */
-const launchers = [
-  ['OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE'],
-  ['PMI_RANK', 'PMI_SIZE'],
-  ['SLURM_PROCID', 'SLURM_STEP_NUM_TASKS'],
-] as const;
-
-/**
  * The rank that mpirun, mpiexec or srun has given to this process; undefined where it was started alone.
+ *
+ * MPI's own variables come first: below mpirun those of Slurm are of the processes that mpirun has started on each machine. Of Slurm
+ * those of the step count, not SLURM_NTASKS: the script of a job is one process, whatever number of tasks the job may start.
  * @param remedy what to do about variables that contradict each other
  * @throws VERSEMI_USAGE
  */
 export function launchedRank(remedy: string): LaunchedRank | undefined {
-  for (const [from, ofSize] of launchers) {
-    const rank = wholeNumberIn(from, 0, remedy);
-    const size = wholeNumberIn(ofSize, 1, remedy);
+  const launchers = [
+    ['OMPI_COMM_WORLD_RANK', environment('OMPI_COMM_WORLD_RANK'), environment('OMPI_COMM_WORLD_SIZE')],
+    ['PMI_RANK', environment('PMI_RANK'), environment('PMI_SIZE')],
+    ['SLURM_PROCID', environment('SLURM_PROCID'), environment('SLURM_STEP_NUM_TASKS')],
+  ] as const;
+  for (const [from, ofRank, ofSize] of launchers) {
+    const rank = wholeNumberOf(from, ofRank, 0, remedy);
+    const size = wholeNumberOf(from, ofSize, 1, remedy);
     if (rank === undefined || size === undefined) continue;
     if (size === 1) return undefined;
     if (rank < size) return { rank, size, from };
@@ -107,8 +109,8 @@ function requireSlurmMpi({ size }: LaunchedRank): void {
 /** torchrun tells its processes where to meet, and PyTorch connects them: without PyTorch each of them would train alone. */
 function refuseTorchrun(): void {
   const remedy = 'Unset RANK and WORLD_SIZE, or set them to what they are.';
-  const rank = wholeNumberIn('RANK', 0, remedy);
-  const size = wholeNumberIn('WORLD_SIZE', 1, remedy);
+  const rank = wholeNumberOf('RANK', environment('RANK'), 0, remedy);
+  const size = wholeNumberOf('WORLD_SIZE', environment('WORLD_SIZE'), 1, remedy);
   if (rank === undefined || size === undefined || size === 1) return;
   throw new VersemiError('USAGE', {
     field: 'WORLD_SIZE',

@@ -1,6 +1,7 @@
 // Which rank a process is, by what mpirun, srun and torchrun tell it.
 import t from 'tap';
 import { solo } from '../../src/ranks/communicator.js';
+import { gpuOfRank } from '../../src/ranks/gpu.js';
 import { launchedRank, openRanks } from '../../src/ranks/launch.js';
 
 /** The variables of a launcher alone; what the shell of the test has of them is put back afterwards. */
@@ -67,4 +68,14 @@ t.test('a process that was started alone trains alone', async (t) => {
     { SLURM_PROCID: '0', SLURM_NTASKS: '2' },
   ])
     t.equal(launchedBy(variables, openRanks), solo, JSON.stringify(variables));
+});
+
+t.test('each rank takes the GPU with its number on the machine', async (t) => {
+  t.equal(gpuOfRank(1, undefined, 4), '1');
+  t.equal(gpuOfRank(1, '4,6', 8), '6', 'of those that the process may use');
+  t.equal(gpuOfRank(0, 'GPU-8932,GPU-1f3a', 2), 'GPU-8932');
+  t.equal(gpuOfRank(3, '0', 4), undefined, 'the launcher has chosen');
+  t.equal(gpuOfRank(1, undefined, 0), undefined, 'no GPU: the device says so, where it is asked for');
+  for (const [visible, installed] of [['4,6', 8], [undefined, 1]] as const)
+    t.throws(() => gpuOfRank(2, visible, installed), { code: 'VERSEMI_DEVICE_UNAVAILABLE', details: { remedy: /--device cpu/ } });
 });
