@@ -90,6 +90,13 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'VERSEMI_MPI_ADDON',
+    effect: 'file of the addon for MPI, where it is built and looked for',
+    values: 'a path',
+    default: '`build/mpi/versemi_mpi.node` of the package',
+    readers: ['versemi', 'install'],
+  },
+  {
     name: 'VERSEMI_CUDA_MEMORY_MIB',
     effect: 'memory of the GPU that the device cuda takes at most, where others share it',
     values: 'a number of at least 1, MiB',
@@ -207,6 +214,13 @@ export const environmentTable = [
     effect: 'the C++ compiler of npm install and of the native tests',
     values: 'a command',
     default: 'the one that CMake finds',
+    readers: ['install', 'tests'],
+  },
+  {
+    name: 'MPICXX',
+    effect: 'the C++ compiler of the MPI for which npm install and versemi build-addon --mpi build the addon for MPI',
+    values: 'a command',
+    default: 'mpicxx',
     readers: ['install', 'tests'],
   },
   {

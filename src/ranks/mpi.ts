@@ -1,5 +1,4 @@
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { dlopen } from 'node:process';
 import { environment } from '../environment.js';
@@ -26,7 +25,7 @@ interface MpiAddon {
   close(): void;
 }
 
-const addonFile = `${packageRoot}build/mpi/versemi_mpi.node`;
+const addonFile = environment('VERSEMI_MPI_ADDON') ?? `${packageRoot}build/mpi/versemi_mpi.node`;
 
 /** What is done about an addon that is not there or was built for another MPI. */
 const buildRemedy = 'Build it where the run takes place: npx versemi build-addon --mpi (MPICXX names another mpicxx).';
@@ -53,19 +52,12 @@ function loadMpiAddon(): MpiAddon {
   return module.exports;
 }
 
-/** What the addon was built for and what it runs on, or null where it is not built or does not load. For `versemi build-addon`. */
-export function describeMpi(): string | null {
-  if (!existsSync(addonFile)) return null;
-  try {
-    const { builtFor, library } = createRequire(import.meta.url)(addonFile) as MpiAddon;
-    return `built for ${builtFor}, loaded ${firstLine(library)}`;
-  } catch {
-    return null;
-  }
-}
-
-function firstLine(text: string): string {
-  return text.split(/[\r\n,]/)[0]!.trim();
+/** What a library of MPI says of itself (`Open MPI v4.1.4, package: ...`, `MPICH Version:  4.0.2 ...`), as a name and a version. */
+function shortName(library: string): string {
+  return library
+    .split(/[\r\n,]/)[0]!
+    .replace(/\s+(Version:)?\s*v?/g, ' ')
+    .trim();
 }
 
 /**
@@ -88,7 +80,7 @@ export function openMpi(expectedSize?: number): Communicator {
   if (expectedSize !== undefined && size !== expectedSize)
     throw unavailable(
       `${expectedSize} ranks, as the launcher has started`,
-      `${size}, as ${firstLine(addon.library)} says`,
+      `${size}, as ${shortName(addon.library)} says`,
     );
   return new MpiCommunicator(addon, rank, size, localRank);
 }
@@ -118,7 +110,7 @@ class MpiCommunicator implements Communicator {
     readonly size: number,
     readonly localRank: number,
   ) {
-    this.description = firstLine(addon.library);
+    this.description = shortName(addon.library);
   }
 
   allReduceSum(values: Float32Array): void {

@@ -1,5 +1,9 @@
-// One rank of a training in a process of its own, started by mpirun. Argument: JSON of RankJob. Rank 0 writes what came out to the file.
+// One rank of trainings in a process of its own, started by mpirun. Argument: JSON of a list of RankJob, which are done one after the other.
+// Rank 0 writes what came out to the file of each.
 import { writeFileSync } from 'node:fs';
+import type * as tf from '@tensorflow/tfjs-core';
+import { networkConfig } from '../../src/model/layers.js';
+import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import { selectDevice } from '../../src/tfjs/index.js';
@@ -7,10 +11,7 @@ import { rankPlan } from '../../src/training/ranks.js';
 import { createState, disposeState } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
 import { train } from '../../src/training/train.js';
-import { VersemiNetwork } from '../../src/model/network.js';
-import { networkConfig } from '../../src/model/layers.js';
 import { shapes, tinyPlan } from './training-support.js';
-import * as tf from '@tensorflow/tfjs-core';
 
 /** What a test asks of a training over ranks. */
 export interface RankJob {
@@ -38,10 +39,9 @@ export interface RankResult {
   readonly gradients: readonly Readonly<Record<string, readonly number[]>>[];
 }
 
-const job = JSON.parse(process.argv[2]!) as RankJob;
 const ranks = openRanks();
 try {
-  await run();
+  for (const job of JSON.parse(process.argv[2]!) as RankJob[]) await run(job);
   await closeRanks();
 } catch (error) {
   console.error(`rank ${ranks.rank}: ${(error as Error).message}`);
@@ -49,7 +49,7 @@ try {
   throw error;
 }
 
-async function run(): Promise<void> {
+async function run(job: RankJob): Promise<void> {
   await selectDevice(job.device, { threads: 1 });
   const plan = tinyPlan(job.training, job.rest);
   if (job.differs === ranks.rank) plan.seed++;
@@ -62,12 +62,13 @@ async function run(): Promise<void> {
     await numbers.data();
     const arena = (state.optimizer as unknown as { gradients: tf.Tensor1D }).gradients;
     const values = await arena.data();
+    const byName: Record<string, number[]> = {};
     let at = 0;
-    gradients.push(
-      Object.fromEntries(
-        [...state.network.parameters].map(([name, { size }]) => [name, [...values.slice(at, (at += size))]]),
-      ),
-    );
+    for (const [name, { size }] of state.network.parameters) {
+      byName[name] = [...values.slice(at, at + size)];
+      at += size;
+    }
+    gradients.push(byName);
     free();
     disposeState(state);
   }
