@@ -25,11 +25,9 @@ export function allowedThreads(limits?: ThreadLimits): number {
 
 function limitsHere(): ThreadLimits {
   const { readFileSync } = nodeModule('node:fs');
-  const whole = (text: string | undefined) => (/^[1-9]\d*$/.test(text ?? '') ? Number(text) : undefined);
   return {
     cores: nodeModule('node:os').availableParallelism(),
-    // Of a step or a task; where nobody asked for CPUs per task, what the job has on this machine.
-    allocated: whole(environment('SLURM_CPUS_PER_TASK')) ?? whole(environment('SLURM_CPUS_ON_NODE')),
+    allocated: allocatedBySlurm(),
     read: (file) => {
       try {
         return readFileSync(file, 'utf8');
@@ -38,6 +36,18 @@ function limitsHere(): ThreadLimits {
       }
     },
   };
+}
+
+/** CPUs of this task of Slurm; where nobody asked for CPUs per task, an equal share of what the step or the job has on this machine. */
+function allocatedBySlurm(): number | undefined {
+  const whole = (text: string | undefined) => (/^[1-9]\d*$/.test(text ?? '') ? Number(text) : undefined);
+  const onNode = whole(environment('SLURM_CPUS_ON_NODE'));
+  // Below srun each task of the step is a process; the script of a job is one, whatever number of tasks the job may start.
+  const tasks = whole(environment('SLURM_STEP_NUM_TASKS')) ?? 1;
+  const nodes = whole(environment('SLURM_STEP_NUM_NODES')) ?? 1;
+  return (
+    whole(environment('SLURM_CPUS_PER_TASK')) ?? (onNode === undefined ? undefined : onNode / Math.ceil(tasks / nodes))
+  );
 }
 
 /**

@@ -35,6 +35,7 @@ export const environmentTable = [
       ['SLURM_PROCID', 'srun: the number of this task'],
       ['SLURM_STEP_NUM_TASKS', 'srun: the number of tasks of the step'],
       ['SLURM_MPI_TYPE', 'srun: the interface by which MPI finds its ranks (--mpi)'],
+      ['SLURM_STEP_NUM_NODES', 'srun: the number of machines of the step, which share its tasks'],
       ['OMPI_COMM_WORLD_RANK', 'Open MPI: the number of this process'],
       ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
       ['PMI_RANK', 'MPICH and other MPI: the number of this process'],

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { Cohort, type CohortCase, type CohortOptions } from '../cohort/cohort.js';
-import { fileOfPart, type Part, scheduledPart } from '../cohort/parts.js';
+import { fileOfPart, isOfMpi, type Part, scheduledPart } from '../cohort/parts.js';
 import { supervise } from '../cohort/supervise.js';
 import { workerLink } from '../cohort/worker-link.js';
 import { VersemiError } from '../errors.js';
@@ -63,6 +63,12 @@ function timeoutSeconds(text: string): number {
 export function partOf({ part }: CohortArguments): (Part & { readonly from?: string }) | undefined {
   const chosen = part === undefined ? scheduledPart() : part === 'none' ? undefined : part;
   return chosen?.count === 1 ? undefined : chosen;
+}
+
+/** What results as JSON say of the part that they are of. */
+export function partIn(options: CohortArguments): { readonly part?: Part } {
+  const part = partOf(options);
+  return part === undefined ? {} : { part: { index: part.index, count: part.count } };
 }
 
 /** The manifest of this process: each part has its own. */
@@ -127,7 +133,10 @@ export async function openCohort<T, C extends CohortCase>(
   const { mine, todo, done } = cohort;
   if (part !== undefined) {
     const from = part.from === undefined ? '' : ` (by ${part.from}; --part none does everything)`;
-    terminal.note(`Part ${part.index} of ${part.count}${from}: ${mine.length} of ${cases.length} ${what}.`);
+    const text = `Part ${part.index} of ${part.count}${from}: ${mine.length} of ${cases.length} ${what}.`;
+    // Nobody asked for a part that a scheduler's variables give: that must be seen in the log, however quiet it is to be.
+    if (part.from === undefined) terminal.note(text);
+    else terminal.warn(text);
   }
   if (manifest !== undefined && done.size > 0)
     terminal.note(`${manifest}: ${done.size} of ${mine.length} ${what} are done, ${todo.length} are left.`);
@@ -137,6 +146,18 @@ export async function openCohort<T, C extends CohortCase>(
 /** Adds what failed in processes that are gone to what this process tells at its end. */
 export function tellEarlierFailures({ failed }: Pick<Cohort<unknown, CohortCase>, 'failed'>, failures: Failures): void {
   for (const { key, error } of failed) failures.addPlain(key, error);
+}
+
+/**
+ * Lists what failed, and sets the exit code. `mpirun` ends all ranks where one has another exit code than 0; one bad scan must not end
+ * the others' work, and the manifest tells of it: the exit code is then 0.
+ */
+export function tellFailures(failures: Failures, what: string, options: CohortArguments, terminal: Terminal): void {
+  failures.tell(what);
+  const { from } = partOf(options) ?? {};
+  if (failures.list.length === 0 || options.manifest === undefined || from === undefined || !isOfMpi(from)) return;
+  process.exitCode = 0;
+  terminal.warn('The exit code is 0, since mpirun would end the other ranks: versemi merge tells what failed.');
 }
 
 /** What a cohort's command prints in place of a list of all cases. */

@@ -20,7 +20,16 @@ import { inferenceSettings, taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
-import { addCohort, modelHash, openCohort, partOf, supervised, tellEarlierFailures } from './cohort-options.js';
+import {
+  addCohort,
+  modelHash,
+  openCohort,
+  partIn,
+  partOf,
+  supervised,
+  tellEarlierFailures,
+  tellFailures,
+} from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
@@ -61,7 +70,8 @@ Examples:
   $ versemi evaluate runs/first --data data/spleen atrium=data/new-scans --cases unseen --out runs/first/evaluation
   $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
   $ versemi evaluate runs/first --data data/spleen --device cuda --precision tf32
-  $ versemi evaluate runs/first --data data/spleen --out scores --part 3/8, and when all parts are done: versemi merge scores
+  $ versemi evaluate runs/first --data data/spleen --out scores --part 3/8
+  $ versemi merge scores --out scores
 
 A model remembers the cases it was trained on by name and content: validation, labeled and training (labelled and unlabelled)
 are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
@@ -112,7 +122,6 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             ...[options.out ?? null, options.saveMasks ?? false, datasets.map(({ tasks }) => tasks)],
           ],
         });
-        const todo = new Map(cohort.todo.map((one) => [one.key, one]));
         const results = new Map(cohort.done);
         const failures = new Failures(cohort.mine.length);
         tellEarlierFailures(cohort, failures);
@@ -123,15 +132,16 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const selected of datasets) {
             const started = performance.now();
-            const left = selected.cases.filter((files) => todo.has(caseOf(selected.opened, files).key));
+            const mine = cohort.todo.filter(({ dataset }) => dataset === selected.opened.name);
+            const todo = new Map(mine.map((one) => [one.id, one]));
             const evaluated = evaluateSelected(
               model,
-              { ...selected, cases: left },
+              { ...selected, cases: mine.map((one) => one.case) },
               {
                 ...settings,
                 signal,
                 attempt: async ({ dataset, id }, work) => {
-                  const one = todo.get(`${dataset}/${id}`)!;
+                  const one = todo.get(id)!;
                   const result = await failures.guard(id, () =>
                     cohort.attempt(one, async () => {
                       const outcomes = await work();
@@ -165,7 +175,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             weights,
             selections,
             ...(failed.length === 0 ? {} : { failures: failed }),
-            ...(part === undefined ? {} : { part: { index: part.index, count: part.count } }),
+            ...partIn(options),
           },
           settings,
         );
@@ -180,7 +190,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         });
         terminal.print(summaryTable(evaluation.summary, failed.length === 0 ? undefined : new Map(unscored)));
         terminal.printJson(evaluation);
-        failures.tell('cases');
+        tellFailures(failures, 'cases', options, terminal);
 
         /** Overlays and masks of a case. */
         async function writeOutcomes(outcomes: readonly CaseOutcome[]): Promise<string[]> {
@@ -208,12 +218,14 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
 interface EvaluationCase extends CohortCase {
   readonly id: string;
   readonly dataset: string;
+  /** What is evaluated. */
+  readonly case: CaseFiles;
 }
 
 function caseOf({ name, spacingMm, keys, labels, ignoredLabel }: Dataset, files: CaseFiles): EvaluationCase {
   const { id, series } = files;
   const settings = [spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null, series ?? null];
-  return { id, dataset: name, key: `${name}/${id}`, ...inputsOfCase(files), settings };
+  return { id, dataset: name, case: files, key: `${name}/${id}`, ...inputsOfCase(files), settings };
 }
 
 /** What one part holds while it writes: the parts of an evaluation share its folder. */

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type MergedCase, mergeEvaluations, mergeInputs, mergeManifests } from '../cohort/merge.js';
+import { type MergedCase, mergeEvaluations, mergeInputs, mergeManifests, volumesOf } from '../cohort/merge.js';
 import { exitCodes } from '../errors.js';
 import { csvText } from '../reports/csv.js';
 import { evaluationFileName, writeEvaluation } from '../reports/evaluation-folder.js';
 import { summaryTable } from './evaluate.js';
 import { addShared } from './options.js';
+import { volumesFile, writeVolumes } from './predict-volumes.js';
 import { createTerminal, formatDuration, formatTable } from './terminal.js';
 
 export function addMerge(program: Command): void {
@@ -18,12 +19,18 @@ export function addMerge(program: Command): void {
       'manifests (.jsonl), evaluations (.json), or folders that hold files of parts (NAME-1-of-8.jsonl, evaluation-1-of-8.json)',
     )
     .requiredOption('--out <folder>', `where ${tableName}, ${evaluationFileName} and cases.csv go`)
+    .addOption(
+      new Option(
+        '--volumes <file>',
+        'manifests of predict: write the volumes of all parts to FILE.csv or FILE.json; for both, give it twice',
+      ).argParser(volumesFile),
+    )
     .addHelpText(
       'after',
       `
 Examples:
   $ versemi merge out --out out
-  $ versemi merge manifest-*.jsonl --out table
+  $ versemi merge manifest-*.jsonl --out table --volumes table/volumes.csv
   $ versemi merge scores --out scores && versemi report scores
 
 Parts that are missing, that are there twice, or that are of other cases or options are refused. A case that failed is in the table;
@@ -34,11 +41,16 @@ the exit code is then 3.`,
     const { manifests, evaluations } = mergeInputs(paths);
     const cases = mergeManifests(manifests);
     const evaluation = evaluations.length === 0 ? undefined : mergeEvaluations(evaluations);
+    const volumes = options.volumes === undefined ? [] : volumesOf(cases);
     const table = join(options.out, tableName);
     if (manifests.length > 0) {
       await writeFileAtomic(table, csvOf(cases));
       terminal.print(`${stateTable(cases)}\n${table}`);
       for (const text of differences(cases)) terminal.note(text);
+    }
+    for (const file of options.volumes ?? []) {
+      await writeVolumes([file], volumes);
+      terminal.print(file);
     }
     if (evaluation !== undefined) {
       await writeEvaluation(options.out, evaluation);

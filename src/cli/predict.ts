@@ -20,10 +20,12 @@ import {
   cohortLine,
   modelHash,
   openCohort,
+  partIn,
   partOf,
   requireNoManifest,
   supervised,
   tellEarlierFailures,
+  tellFailures,
 } from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
@@ -246,14 +248,15 @@ twice; the masks are the same, bit for bit.`,
           }
           for (const file of written) terminal.print(file);
           terminal.printJson({
-            ...{ model: modelFile, device: device.description, settings, predictions: rows, passedOver },
+            ...{ model: modelFile, device: device.description, settings, ...partIn(options) },
+            ...{ predictions: rows, passedOver },
             ...(options.labelMap ? { labelMaps: maps } : {}),
             ...(objects.length > 0 ? { objects } : {}),
             ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },
           });
         }
       }
-      failures.tell('scans');
+      tellFailures(failures, 'scans', options, terminal);
 
       async function writeScan(scan: ScanFiles, { made, series }: Awaited<ReturnType<typeof predictScan>>) {
         const result = { predictions: [] as Row[], volumes: [] as TaskVolume[] };

@@ -9,7 +9,7 @@ import {
   type PlannedCase,
   preprocessCases,
 } from '../preprocessing/preprocess-datasets.js';
-import { addCohort, openCohort, supervised, tellEarlierFailures } from './cohort-options.js';
+import { addCohort, openCohort, partIn, supervised, tellEarlierFailures, tellFailures } from './cohort-options.js';
 import { Failures } from './failures.js';
 import { interruptible } from './interrupt.js';
 import { addShared } from './options.js';
@@ -93,8 +93,11 @@ other; several parts on one machine make several at a time.`,
     );
     terminal.note(`In ${options.cache}, ${formatDuration((performance.now() - started) / 1000)}.`);
     const { list } = failures!;
-    terminal.printJson({ cache: options.cache, datasets: rows, ...(list.length === 0 ? {} : { failures: list }) });
-    failures!.tell('cases');
+    terminal.printJson({
+      ...{ cache: options.cache, ...partIn(options), datasets: rows },
+      ...(list.length === 0 ? {} : { failures: list }),
+    });
+    tellFailures(failures!, 'cases', options, terminal);
   });
 }
 

@@ -31,7 +31,8 @@ export interface CohortCase {
 
 export interface CohortOptions {
   readonly command: CohortLine['command'];
-  readonly part: Part | undefined;
+  /** A part that a scheduler has given must have a case: its tasks may each have been given scans of their own. */
+  readonly part: (Part & { readonly from?: string }) | undefined;
   /** Of this part; undefined: nothing is written down. */
   readonly manifest: string | undefined;
   /** False: what the manifest says of earlier runs does not count. */
@@ -85,7 +86,7 @@ export class Cohort<T, C extends CohortCase> {
   /**
    * Finds out what there is to do. Inputs are compared by number, size and time of their files, and by content where these differ.
    * @param cases of the whole cohort
-   * @throws VERSEMI_USAGE where there are fewer cases than parts; VERSEMI_FILE_CORRUPT
+   * @throws VERSEMI_USAGE where a scheduler has given more parts than there are cases; VERSEMI_FILE_CORRUPT
    */
   static async open<T, C extends CohortCase>(cases: readonly C[], options: CohortOptions): Promise<Cohort<T, C>> {
     const { part, manifest, resume, retries, command } = options;
@@ -102,7 +103,14 @@ export class Cohort<T, C extends CohortCase> {
     const keys = mine.map(({ key }) => key);
     await link.send({
       type: 'cohort',
-      line: { command, part: part ?? null, cases: cases.length, names, settings: settingsHash(options), mine: keys },
+      line: {
+        command,
+        part: part === undefined ? null : { index: part.index, count: part.count },
+        cases: cases.length,
+        names,
+        settings: settingsHash(options),
+        mine: keys,
+      },
     });
     const { cases: histories } = readManifest(manifest);
     const todo: C[] = [];
@@ -213,7 +221,7 @@ export class Cohort<T, C extends CohortCase> {
 
 async function casesOf<C extends CohortCase>(
   cases: readonly C[],
-  part: Part | undefined,
+  part: CohortOptions['part'],
   chosen: readonly string[] | null,
 ): Promise<readonly C[]> {
   if (chosen !== null) {
@@ -221,12 +229,12 @@ async function casesOf<C extends CohortCase>(
     return cases.filter(({ key }) => keys.has(key));
   }
   if (part === undefined) return cases;
-  if (cases.length < part.count)
+  if (part.from !== undefined && cases.length < part.count)
     throw new VersemiError('USAGE', {
-      field: `--part ${part.index}/${part.count}`,
+      field: `part ${part.index} of ${part.count}, by ${part.from}`,
       expected: 'at least as many cases as parts',
       found: `${cases.length} cases`,
-      remedy: 'Take fewer parts, or add --part none where this process is to do everything that it was given.',
+      remedy: `Say --part none where this process is to do everything that it was given, or --part ${part.index}/${part.count} where parts may be empty.`,
     });
   const costed: (C & { readonly cost: number })[] = [];
   for (let i = 0; i < cases.length; i += readAtOnce) {

@@ -6,6 +6,7 @@ import type { Evaluation } from '../inference/evaluate.js';
 import { summarize } from '../metrics/summary.js';
 import { readJsonFile } from '../regular-file.js';
 import { readEvaluation } from '../reports/report-inputs.js';
+import type { TaskVolume } from '../reports/volumes.js';
 import { type CaseLine, readManifest } from './manifest.js';
 
 /** A case of a joined cohort. */
@@ -93,6 +94,7 @@ function requireParts(
 export function mergeManifests(files: readonly string[]): MergedCase[] {
   const merged = new Map<string, MergedCase>();
   const parts: { file: string; index: number; count: number; same: string }[] = [];
+  let expected: number | undefined;
   for (const file of files) {
     const { cohort, cases } = readManifest(file);
     if (cohort === undefined)
@@ -103,6 +105,7 @@ export function mergeManifests(files: readonly string[]): MergedCase[] {
         remedy: 'Name a manifest that a command has written, or run that part again.',
       });
     const { part, names, command, settings } = cohort;
+    expected = cohort.cases;
     parts.push({
       file,
       index: part?.index ?? 1,
@@ -127,7 +130,21 @@ export function mergeManifests(files: readonly string[]): MergedCase[] {
       found: `${parts[0]!.file} and ${odd.file}, which differ`,
       remedy: 'Run the parts again alike; what is done and has not changed is passed over.',
     });
+  if (expected !== undefined) requireAll(merged.size, expected);
   return [...merged.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
+}
+
+const runAgain = 'Run the parts again over the same inputs and with the same number of parts.';
+
+/** Parts that were divided while files were still being copied, for example, may leave a case out. @throws VERSEMI_USAGE */
+function requireAll(found: number, expected: number): void {
+  if (found === expected) return;
+  throw new VersemiError('USAGE', {
+    field: 'parts',
+    expected: `${expected} cases, each in one part`,
+    found: `${found} cases`,
+    remedy: runAgain,
+  });
 }
 
 function twoFiles(key: string, one: string, other: string): VersemiError {
@@ -135,7 +152,36 @@ function twoFiles(key: string, one: string, other: string): VersemiError {
     field: 'parts',
     expected: 'each case in one part',
     found: `${key} in ${one} and in ${other}`,
-    remedy: 'Run the parts again over the same inputs and with the same number of parts.',
+    remedy: runAgain,
+  });
+}
+
+const intensity = z.object({ mean: z.number(), standardDeviation: z.number(), min: z.number(), max: z.number() });
+const predicted = z.object({
+  volumes: z.array(
+    z.object({
+      ...{ id: z.string(), input: z.string(), task: z.string() },
+      ...{ voxels: z.int().gte(0), volumeMl: z.number().gte(0), intensity: intensity.nullable() },
+    }),
+  ),
+});
+
+/**
+ * Volumes of all cases that are done, as `predict` notes them, in the order of the cases.
+ * @throws VERSEMI_FILE_CORRUPT where the manifests are of another command
+ */
+export function volumesOf(cases: readonly MergedCase[]): TaskVolume[] {
+  return cases.flatMap(({ key, manifest, line }) => {
+    if (line?.state !== 'done') return [];
+    const found = predicted.safeParse(line.result);
+    if (found.success) return found.data.volumes;
+    throw new VersemiError('FILE_CORRUPT', {
+      file: manifest,
+      field: `${key}, volumes`,
+      expected: 'what versemi predict notes of a case',
+      found: found.error.issues[0]!.message,
+      remedy: 'Leave --volumes of versemi merge out: manifests of other commands have none.',
+    });
   });
 }
 
@@ -183,8 +229,15 @@ export function mergeEvaluations(files: readonly string[]): Evaluation {
       if (seen.has(key)) throw twoFiles(`${dataset}/${id}, ${task}`, seen.get(key)!, file);
       seen.set(key, file);
     }
+  const cased = read.flatMap(({ evaluation }) => [...evaluation.cases, ...(evaluation.failures ?? [])]);
+  const { selections } = first!.evaluation;
+  if (selections !== undefined)
+    requireAll(
+      new Set(cased.map(({ dataset, id }) => JSON.stringify([dataset, id]))).size,
+      selections.reduce((sum, { count }) => sum + count, 0),
+    );
   const text = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
-  const order = new Map((first!.evaluation.selections ?? []).map(({ dataset }, i) => [dataset, i]));
+  const order = new Map((selections ?? []).map(({ dataset }, i) => [dataset, i]));
   const cases = read
     .flatMap(({ evaluation }) => evaluation.cases)
     .sort(

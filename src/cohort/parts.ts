@@ -71,6 +71,11 @@ function rankOfStep(): ScheduledPart | undefined {
   return launched && { index: launched.rank + 1, count: launched.size, from: launched.from };
 }
 
+/** Whether `mpirun` has started this process, by the variables that say its part. */
+export function isOfMpi(from: ScheduledPart['from']): boolean {
+  return /OMPI_COMM_WORLD_RANK|PMI_RANK/.test(from);
+}
+
 function checked(part: ScheduledPart, field: string): ScheduledPart {
   if (part.index <= part.count) return part;
   throw new VersemiError('USAGE', {

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { rmdir } from 'node:fs/promises';
 import { AppendedFile } from '../appended-file.js';
 import { VersemiError } from '../errors.js';
-import { lockFolder } from '../folder-lock.js';
+import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { type CaseFacts, type CaseLine, type ManifestLine, readManifest } from './manifest.js';
 import { type RunMessage, startAnewCode, type WorkerMessage } from './worker-link.js';
 
@@ -32,6 +32,9 @@ const mostDefects = 10;
 
 const syncedEveryMs = 1000;
 
+/** Whoever was suspended for longer may have lost the manifest to another process meanwhile. A lock outlasts a minute without renewal. */
+const heldForMs = 5000;
+
 /**
  * Runs the command in a process of its own until it has ended by itself.
  * @returns its exit code
@@ -46,7 +49,7 @@ export async function supervise(options: SuperviseOptions): Promise<number> {
   const lock = await lockFolder(lockedFolder, 'a cohort', { onWatch });
   try {
     const file = new AppendedFile(manifest, { keptBytes: readManifest(manifest).wholeBytes });
-    const supervisor = new Supervisor(options, file);
+    const supervisor = new Supervisor(options, file, lock);
     try {
       return await supervisor.run();
     } finally {
@@ -80,15 +83,19 @@ class Supervisor {
   /** Why lines of the manifest could not be made to last. */
   private lost: unknown;
   private endProcess: () => void = () => {};
+  /** When the manifest was last known to be held, by a clock that goes on while this process is suspended. */
+  private heldAtMs = Date.now();
 
   constructor(
     private readonly options: SuperviseOptions,
     private readonly file: AppendedFile,
+    private readonly lock: FolderLock,
   ) {}
 
   async run(): Promise<number> {
     for (let defects = 0; ; ) {
       const ended = await this.oneProcess();
+      await this.requireHeld();
       this.sync();
       if (this.lost !== undefined) throw this.lost;
       if (this.options.signal.aborted) return ended.code ?? 1;
@@ -117,6 +124,13 @@ class Supervisor {
       found,
       remedy: 'Run versemi selftest on this machine, and give the process more memory.',
     });
+  }
+
+  /** To be called before lines are written. @throws VERSEMI_FOLDER_IN_USE where another process has taken the manifest */
+  private async requireHeld(): Promise<void> {
+    if (Math.abs(Date.now() - this.heldAtMs) < heldForMs) return;
+    await this.lock.assertHeld();
+    this.heldAtMs = Date.now();
   }
 
   /** A line is there at once, also where this process is killed; a loss of power costs the lines of a second at most. */
@@ -179,34 +193,37 @@ class Supervisor {
         reject(error);
       };
       child.on('error', failed);
+      const onMessage = async (message: WorkerMessage) => {
+        await this.requireHeld();
+        if (message.type === 'begun') {
+          inHand = message.facts;
+          startedMs = performance.now();
+          this.write({ type: 'begun', run: this.id, key: message.facts.key });
+          if (timeoutSeconds !== undefined)
+            timer = setTimeout(() => {
+              timedOut = true;
+              child.kill('SIGKILL');
+            }, timeoutSeconds * 1000);
+        } else if (message.type === 'case') {
+          settle();
+          finishedOne = true;
+          doneOne ||= message.line.state === 'done';
+          this.write(message.line);
+        } else if (message.type === 'left') {
+          settle();
+          this.write({ type: 'left', run: this.id, key: message.key });
+        } else if (message.type === 'cohort') this.chosen(message.line);
+        else this.answer(child);
+      };
+      // One after the other, in the order in which they were sent.
+      let handled: Promise<void> = Promise.resolve();
       child.on('message', (message: WorkerMessage) => {
-        try {
-          if (message.type === 'begun') {
-            inHand = message.facts;
-            startedMs = performance.now();
-            this.write({ type: 'begun', run: this.id, key: message.facts.key });
-            if (timeoutSeconds !== undefined)
-              timer = setTimeout(() => {
-                timedOut = true;
-                child.kill('SIGKILL');
-              }, timeoutSeconds * 1000);
-          } else if (message.type === 'case') {
-            settle();
-            finishedOne = true;
-            doneOne ||= message.line.state === 'done';
-            this.write(message.line);
-          } else if (message.type === 'left') {
-            settle();
-            this.write({ type: 'left', run: this.id, key: message.key });
-          } else if (message.type === 'cohort') this.chosen(message.line);
-          else this.answer(child);
-        } catch (error) {
-          failed(error);
-        }
+        handled = handled.then(() => onMessage(message));
+        handled.catch(failed);
       });
       // After 'exit' and when every message has been read.
       child.on('close', (code, signal) => {
-        resolve({ code, signal, inHand, startedMs, timedOut, finishedOne, doneOne });
+        handled.then(() => resolve({ code, signal, inHand, startedMs, timedOut, finishedOne, doneOne }), failed);
       });
     }).finally(() => {
       clearTimeout(timer);

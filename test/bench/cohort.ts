@@ -1,6 +1,7 @@
 // Throughput of cohorts, from many small scans: node dist/test/bench/cohort.js [scans, default 10000]
 // One process, one process with a manifest, two parts with manifests, and two parts that are killed at random and started again; the
-// masks must be the same, each scan done once, and the memory of a process must not grow with the number of scans.
+// masks must be the same, each scan done once, and the memory of a process must not grow with the number of scans. Time is also told as
+// that of processors (Linux), which other work on the machine changes little: what parts cost more than one process is lost.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -27,16 +28,36 @@ const ended = (child: ChildProcess) =>
     else child.on('close', resolve);
   });
 
-/** Seconds that processes take which run at the same time. */
-async function timed(work: () => Promise<(number | null)[]>): Promise<number> {
-  const started = performance.now();
+interface Took {
+  readonly seconds: number;
+  /** Of all processes together. */
+  readonly processorSeconds: number;
+}
+
+/** Processor time of all children that have ended, and of theirs: proc(5), in hundredths of a second. */
+function childrenSeconds(): number {
+  const fields = readFileSync('/proc/self/stat', 'utf8').split(') ').at(-1)!.split(' ');
+  return (Number(fields[13]) + Number(fields[14])) / 100;
+}
+
+/** What processes take that run at the same time. */
+async function timed(work: () => Promise<(number | null)[]>): Promise<Took> {
+  const [started, before] = [performance.now(), childrenSeconds()];
   const codes = await work();
   if (codes.some((code) => code !== 0)) throw new Error(`exit codes ${codes}`);
-  return (performance.now() - started) / 1000;
+  return { seconds: (performance.now() - started) / 1000, processorSeconds: childrenSeconds() - before };
 }
 
 const part = (index: number, out: string) => ['--part', `${index}/2`, '--manifest', `${out}.jsonl`];
-const both = (out: string) => [1, 2].map((index) => ended(start(out, ...part(index, out))));
+/** Seconds that each part took. */
+const ofParts: number[] = [];
+const both = (out: string) =>
+  [1, 2].map(async (index) => {
+    const started = performance.now();
+    const code = await ended(start(out, ...part(index, out)));
+    ofParts[index - 1] = (performance.now() - started) / 1000;
+    return code;
+  });
 
 /** Runs a part to its end, and kills it on the way, the process that watches and the one that works. */
 async function killedOften(index: number): Promise<number | null> {
@@ -69,18 +90,26 @@ const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[
 try {
   await writeSmallModel(join(folder, 'model.safetensors'));
   await writeScans(join(folder, 'scans'), count);
-  const row = (what: string, seconds: number, rest = '') =>
-    console.log(`${what}: ${seconds.toFixed(1)} s, ${(count / seconds).toFixed(0)} scans per second${rest}`);
+  const row = (what: string, { seconds, processorSeconds }: Took, rest = '') =>
+    console.log(
+      `${what}: ${seconds.toFixed(1)} s, ${(count / seconds).toFixed(0)} scans per second, ${processorSeconds.toFixed(1)} s of processors${rest}`,
+    );
+  const above = (a: number, b: number) => `${((100 * a) / b - 100).toFixed(1)} %`;
   const plain = await timed(async () => [await ended(start('plain'))]);
   row('one process, no manifest', plain);
   const written = await timed(async () => [await ended(start('written', '--manifest', 'written.jsonl'))]);
-  row('one process, manifest', written);
+  row('one process, manifest', written, ` (${above(written.processorSeconds, plain.processorSeconds)} more)`);
   const parts = await timed(() => Promise.all(both('parts')));
-  row(
-    'two parts, manifests',
-    parts,
-    `, ${((100 * parts) / (written / 2) - 100).toFixed(1)} % above half of one process`,
-  );
+  row('two parts, manifests', parts, ` (${above(parts.processorSeconds, written.processorSeconds)} more)`);
+  console.log(`two parts took ${above(parts.seconds, written.seconds / 2)} more than half of the time of one process`);
+  for (const index of [1, 2]) {
+    const inCases = doneIn(`parts-${index}-of-2.jsonl`).reduce((sum, { seconds }) => sum + seconds, 0);
+    const seconds = ofParts[index - 1]!;
+    const outside = seconds - inCases;
+    console.log(
+      `part ${index}: ${seconds.toFixed(1)} s, of which ${outside.toFixed(1)} s (${((100 * outside) / seconds).toFixed(1)} %) outside of scans: starting, listing, ending`,
+    );
+  }
   const killed = await timed(() => Promise.all([killedOften(1), killedOften(2)]));
   row(`two parts, each killed ${kills} times`, killed);
 
@@ -93,11 +122,9 @@ try {
   if (readManifest(join(folder, 'written.jsonl')).cases.size !== count) throw new Error('the manifest lacks scans');
   const peaks = doneIn('written.jsonl').map(({ peakMemoryBytes }) => peakMemoryBytes as number);
   const tenth = Math.ceil(count / 10);
-  const [early, late] = [peaks.slice(tenth, 2 * tenth), peaks.slice(-tenth)].map(median) as [number, number];
-  console.log(
-    `memory, median of the second tenth and of the last: ${Math.round(early / 1e6)}, ${Math.round(late / 1e6)} MB`,
-  );
-  if (late > early * 1.15) throw new Error('memory grows with the number of scans');
+  const megabytes = Array.from({ length: 10 }, (_, i) => median(peaks.slice(i * tenth, (i + 1) * tenth)) / 1e6);
+  console.log(`memory, median per tenth of the scans, MB: ${megabytes.map(Math.round).join(' ')}`);
+  if (megabytes[9]! > megabytes[1]! * 1.15) throw new Error('memory grows with the number of scans');
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

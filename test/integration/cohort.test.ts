@@ -1,11 +1,12 @@
 // Cohorts: parts that are killed at random and go on, bad and blocking scans, what a manifest passes over, joined evaluations.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import t from 'tap';
 import { readManifest } from '../../src/cohort/manifest.js';
 import { writeNifti } from '../../src/datasets/read-volume.js';
+import { lockFileName } from '../../src/folder-lock.js';
 import { scalingAffine } from '../../src/volume/affine.js';
 import { main, runVersemi } from './cli-support.js';
 import { cohortPlan, scanName, writeScan, writeScans, writeSmallModel } from './cohort-support.js';
@@ -59,7 +60,7 @@ t.test(
   async (t) => {
     const count = 240;
     await writeScans(at('many'), count);
-    const single = await predict('many', 'single', '-q');
+    const single = await predict('many', 'single', '-q', '--volumes', 'single.csv');
     t.equal(single.code, 0, single.stderr);
     const args = predictArgs('many', 'parts', '--manifest', 'many.jsonl', '-q');
     const parts = [1, 2].map((index) => ({
@@ -114,11 +115,14 @@ t.test(
       ...parts.map(({ manifest }) => manifest),
       '--out',
       'table',
+      '--volumes',
+      'table/volumes.csv',
       '--json',
     ]);
     t.equal(merged.code, 0, merged.stderr);
     t.match(JSON.parse(merged.stdout), { states: { done: count, failed: 0, unfinished: 0, missing: 0 } });
     t.equal(readFileSync(at('table', 'cohort.csv'), 'utf8').trim().split('\n').length, count + 1);
+    t.equal(readFileSync(at('table', 'volumes.csv'), 'utf8'), readFileSync(at('single.csv'), 'utf8'));
   },
 );
 
@@ -229,9 +233,59 @@ t.test('what cannot be meant is refused', async (t) => {
     t.match(stderr, message);
   };
   await refused(['--part', '4/3'], /Expected I\/N/);
-  await refused(['--part', '1/4'], /at least as many cases as parts.*3 cases.*--part none/);
   await refused(['--timeout', '5'], /--timeout.*--manifest FILE/);
   await refused(['--resume'], /--manifest FILE/);
+
+  // The tasks of an array may each have been given scans of their own; an explicit part may be empty.
+  const env = { OMPI_COMM_WORLD_RANK: '3', OMPI_COMM_WORLD_SIZE: '4' };
+  const scheduled = (...more: string[]) =>
+    runVersemi(folder, predictArgs('few', 'parted', '-q', '--json', ...more), { env });
+  const { code, stderr } = await scheduled();
+  t.equal(code, 2);
+  t.match(stderr, /part 4 of 4, by OMPI_COMM_WORLD_RANK.*at least as many cases as parts.*3 cases.*--part none/);
+  const third = { env: { OMPI_COMM_WORLD_RANK: '2', OMPI_COMM_WORLD_SIZE: '3' } };
+  const one = await runVersemi(folder, predictArgs('few', 'parted', '-q', '--json'), third);
+  t.match(
+    one.stderr,
+    /^Part 3 of 3 \(by OMPI_COMM_WORLD_RANK; --part none does everything\): 1 of 3 scans\.$/m,
+    'with -q',
+  );
+  t.match(JSON.parse(one.stdout), { part: { index: 3, count: 3 }, predictions: { length: 1 } });
+  const all = await scheduled('--part', 'none');
+  t.equal(JSON.parse(all.stdout).predictions.length, 3);
+  t.notOk('part' in JSON.parse(all.stdout));
+  const empty = await scheduled('--part', '4/4', '--manifest', 'empty.jsonl');
+  t.equal(empty.code, 0, empty.stderr);
+  t.match(JSON.parse(empty.stdout), { part: { index: 4, count: 4 }, predictions: [] });
+  t.equal(readManifest(at('empty-4-of-4.jsonl')).cohort?.mine.length, 0);
+});
+
+t.test("below mpirun a bad scan does not end the other ranks' work", async (t) => {
+  await writeScans(at('damaged'), 2);
+  for (const index of [0, 1]) truncateSync(at('damaged', `${scanName(index)}.nii.gz`), 90);
+  const env = { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' };
+  const rank = (...more: string[]) => runVersemi(folder, predictArgs('damaged', 'ranks', '-q', ...more), { env });
+  const { code, stderr } = await rank('--manifest', 'ranks.jsonl');
+  t.equal(code, 0, stderr);
+  t.match(stderr, /VERSEMI_FILE_TRUNCATED.*\nThe exit code is 0, since mpirun/);
+  t.equal((await rank()).code, 3, 'nothing else would tell of it');
+});
+
+t.test('a process that stood still while another took its manifest writes nothing more', async (t) => {
+  const manifest = 'stood.jsonl';
+  const child = start(predictArgs('many', 'stood', '--manifest', manifest, '-q'));
+  await until(() => linesOf(manifest) > 3);
+  child.kill('SIGSTOP');
+  const lock = at(`${manifest}.lock`, lockFileName);
+  const before = linesOf(manifest);
+  // As another host does it after a minute without renewal.
+  writeFileSync(lock, JSON.stringify({ ...JSON.parse(readFileSync(lock, 'utf8')), host: 'other', token: 'other' }));
+  // Longer than a process trusts what it knows of its lock.
+  await setTimeout(6000);
+  child.kill('SIGCONT');
+  t.equal(await ended(child), 8);
+  t.equal(linesOf(manifest), before);
+  t.ok(existsSync(lock), 'the lock of the other one stays');
 });
 
 t.test('an evaluation in parts, joined, is that of one process; preprocessing goes on after a bad case', async (t) => {
@@ -253,6 +307,9 @@ t.test('an evaluation in parts, joined, is that of one process; preprocessing go
   }
   const again = await evaluate('--out', 'scores', '--part', '1/2', '--manifest', 'scores/manifest.jsonl');
   t.match(again.stderr, /3 of 3 cases are done, 0 are left/);
+  const wrong = await runVersemi(folder, ['merge', 'scores', '--out', 'scores', '--volumes', 'wrong.csv']);
+  t.equal(wrong.code, 3);
+  t.match(wrong.stderr, /case0, volumes.*versemi predict/);
   const merged = await runVersemi(folder, ['merge', 'scores', '--out', 'scores']);
   t.equal(merged.code, 0, merged.stderr);
   const read = (name: string) => {

@@ -41,18 +41,20 @@ t.test('parts are disjoint, complete, of equal cost, and the same in whatever or
   t.end();
 });
 
-/** The part by these variables, and no others of a scheduler. */
-function partBy(variables: Record<string, string>) {
+/** What a function gives with these variables, and no others of a scheduler. */
+function withVariables<T>(variables: Record<string, string>, work: () => T): T {
   const kept = { ...process.env };
   try {
     for (const { name, effect } of environmentTable)
       if (/^(Slurm|srun|Open MPI|MPICH|Kubernetes|the number of parts)/.test(effect)) delete process.env[name];
     Object.assign(process.env, variables);
-    return scheduledPart();
+    return work();
   } finally {
     process.env = kept;
   }
 }
+
+const partBy = (variables: Record<string, string>) => withVariables(variables, scheduledPart);
 
 t.test('every scheduler', (t) => {
   t.equal(partBy({}), undefined);
@@ -110,6 +112,12 @@ t.test('threads follow affinity, control groups and Slurm', (t) => {
   t.equal(threads({ ...v1, ...quota('/sys/fs/cgroup/cpu,cpuacct', '300000\n') }), 3);
   t.equal(threads({ ...v1, ...quota('/sys/fs/cgroup/cpu/docker/1', '200000') }), 2);
   t.equal(threads({ ...v1, ...quota('/sys/fs/cgroup/cpu', '-1') }), 64);
+
+  const bySlurm = (variables: Record<string, string>) => withVariables(variables, () => allowedThreads());
+  t.equal(bySlurm({ SLURM_CPUS_PER_TASK: '1', SLURM_CPUS_ON_NODE: '64' }), 1);
+  t.equal(bySlurm({ SLURM_CPUS_ON_NODE: '1' }), 1);
+  const step = { SLURM_CPUS_ON_NODE: '6', SLURM_STEP_NUM_TASKS: '8', SLURM_STEP_NUM_NODES: '2' };
+  t.equal(bySlurm(step), 1, 'the four tasks of a step on this machine share its CPUs');
   t.end();
 });
 
@@ -175,6 +183,12 @@ t.test('joining: parts that are missing, doubled or of something else are refuse
   t.throws(() => mergeManifests([first, second, copy]), { code: 'VERSEMI_USAGE', message: /part 1 in/ });
   const both = write('j/both.jsonl', [cohort(2, 2, ['a'])]);
   t.throws(() => mergeManifests([first, both]), { code: 'VERSEMI_USAGE', message: /a in .* and in/ });
+  const less = write('j/less.jsonl', [cohort(2, 2, [])]);
+  t.throws(
+    () => mergeManifests([first, less]),
+    { code: 'VERSEMI_USAGE', message: /4 cases.*3 cases/ },
+    'one in no part',
+  );
   const other = write('j/other.jsonl', [cohort(2, 2, ['b'], 'another model')]);
   t.throws(() => mergeManifests([first, other]), { code: 'VERSEMI_USAGE', message: /same model and options/ });
   t.throws(() => mergeInputs([at('gone')]), { code: 'VERSEMI_FILE_NOT_FOUND' });
