@@ -12,7 +12,7 @@ import { VersemiError } from './errors.js';
 import type { Renewal } from './lock-renewal.js';
 
 /**
- * One writer per folder: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
+ * One writer per folder, or per piece of work in one: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
  * folder. Whether one on another host or in another container lives, no process number tells (and flock does not work on every
  * network file system); so an owner renews the time of its file, and who wants the folder watches that time for a while.
  */
