@@ -80,6 +80,40 @@ function checkSteps(t: Test, run: string, last: number): void {
   );
 }
 
+t.test('a process of a launcher that is to train alone does so, and plan --ranks reads its steps', async (t) => {
+  writePlan(8);
+  const launched = { ...env, OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' };
+  const versemi = (args: readonly string[]) =>
+    spawnSync(at('bin', 'versemi'), args, { cwd: folder, env: launched, encoding: 'utf8' });
+  const trained = versemi(['train', 'plan.json', '--out', 'runs/alone', '--ranks', 'none', '--threads', '1', '-q']);
+  t.equal(trained.status, 0, trained.stderr);
+  checkSteps(t, 'runs/alone', 8);
+
+  const plan = versemi(['plan', 'plan.json', '--ranks', '6', '--run', 'runs/alone', '--json']);
+  t.equal(plan.status, 0, plan.stderr);
+  const { ranks, batch } = JSON.parse(plan.stdout) as { ranks: Record<string, number>[]; batch: object | null };
+  // Two labelled patches: no more than two ranks can share them.
+  t.same(
+    ranks.map((one) => one.ranks),
+    [1, 2],
+  );
+  const seconds = eventsOf('runs/alone').flatMap(
+    (event) => (event as { secondsPerStep?: number }).secondsPerStep ?? [],
+  );
+  const median = seconds.slice(3).sort((x, y) => x - y)[2]!;
+  t.ok(Math.abs(ranks[0]!.secondsPerStep! / median - 1) < 1e-9, 'the median of what was measured');
+  t.ok(ranks[1]!.efficiency! < 1);
+  t.ok(batch === null || (batch as { efficiency: number }).efficiency >= 0.9);
+  const table = versemi(['plan', 'plan.json', '--ranks', '6', '--run', 'runs/alone']);
+  t.match(table.stdout, /measured in runs\/alone[\s\S]*efficiency[\s\S]*6 /);
+
+  const wide = JSON.parse(readFileSync(at('plan.json'), 'utf8'));
+  writeFileSync(at('wide.json'), JSON.stringify({ ...wide, network: { ...wide.network, baseWidth: 8 } }));
+  const other = versemi(['plan', 'wide.json', '--ranks', '2', '--run', 'runs/alone']);
+  t.equal(other.status, 2);
+  t.match(other.stderr, /VERSEMI_USAGE.*a run of the same plan, found another network/);
+});
+
 const addon = join(packageRoot, 'build', 'mpi', 'versemi_mpi.node');
 const noAddon = existsSync(addon) ? false : 'the addon for MPI is not built';
 const noMpirun = missingCommand('mpirun') || noAddon;

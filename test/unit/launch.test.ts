@@ -76,6 +76,12 @@ t.test('each rank takes the GPU with its number on the machine', async (t) => {
   t.equal(gpuOfRank(0, 'GPU-8932,GPU-1f3a', 2), 'GPU-8932');
   t.equal(gpuOfRank(3, '0', 4), undefined, 'the launcher has chosen');
   t.equal(gpuOfRank(1, undefined, 0), undefined, 'no GPU: the device says so, where it is asked for');
-  for (const [visible, installed] of [['4,6', 8], [undefined, 1]] as const)
-    t.throws(() => gpuOfRank(2, visible, installed), { code: 'VERSEMI_DEVICE_UNAVAILABLE', details: { remedy: /--device cpu/ } });
+  for (const [visible, installed] of [
+    ['4,6', 8],
+    [undefined, 1],
+  ] as const)
+    t.throws(() => gpuOfRank(2, visible, installed), {
+      code: 'VERSEMI_DEVICE_UNAVAILABLE',
+      details: { remedy: /--device cpu/ },
+    });
 });
