@@ -32,7 +32,7 @@ constexpr auto idle = 2ms;
 constexpr auto patience = 1s;
 constexpr auto question_interval = 500ms;
 /// A launcher that ends the other ranks because one has died leaves them about a second.
-constexpr double lost_seconds_when_told_to_end = 0.4;
+constexpr double lost_seconds_when_told_to_end = 0.6;
 constexpr auto question_interval_when_told_to_end = 50ms;
 
 /// Whether SIGTERM has come. The handler that was there before is called as before.

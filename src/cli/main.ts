@@ -86,8 +86,11 @@ Look at a file first:            versemi info FILE
 All commands and options:        versemi --help, versemi COMMAND --help
 `;
 
-/** Longer than ranks that fail alike are apart, shorter than a launcher leaves to the ranks that it ends. */
-const headStartMs = 300;
+/**
+ * Of rank 0 before other ranks say why they fail: longer than ranks that fail alike are apart. After a rank is lost a launcher leaves the
+ * others about a second.
+ */
+const headStartMs = { lost: 150, other: 2000 };
 
 watchStreams();
 try {
@@ -107,7 +110,8 @@ try {
 async function endRanks(error: unknown, ranks: Communicator): Promise<void> {
   // What fails on all ranks, rank 0 tells for all of them, and ends the others meanwhile.
   if (ranks.rank > 0) {
-    await new Promise((resolve) => setTimeout(resolve, headStartMs));
+    const ms = isVersemiError(error, 'RANK_LOST') ? headStartMs.lost : headStartMs.other;
+    await new Promise((resolve) => setTimeout(resolve, ms));
     process.stderr.write(`Rank ${ranks.rank} of ${ranks.size}: `);
   }
   ranks.abort(report(error));

@@ -39,6 +39,8 @@ export interface RankResult {
   readonly gradients: readonly Readonly<Record<string, readonly number[]>>[];
 }
 
+// As the command line, which finishes the step. A launcher sends it to the ranks that are left when one has died.
+process.on('SIGTERM', () => {});
 const ranks = openRanks();
 try {
   for (const job of JSON.parse(process.argv[2]!) as RankJob[]) await run(job);

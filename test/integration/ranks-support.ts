@@ -23,8 +23,13 @@ export const noRanks: string | false =
       ? false
       : 'the addon for MPI is not built (node native/install-mpi.mjs)';
 
-/** More ranks than processors, also as root, where the launcher must be asked for that. */
-const launcherOptions = version?.includes('Open MPI') ? ['--allow-run-as-root', '--oversubscribe'] : [];
+/**
+ * More ranks than processors, also as root, where the launcher must be asked for that; and, for a busy machine, 5 seconds instead of one
+ * for what the other ranks say when one has died.
+ */
+const launcherOptions = version?.includes('Open MPI')
+  ? ['--allow-run-as-root', '--oversubscribe', '--mca', 'odls_base_sigkill_timeout', '5']
+  : [];
 
 export interface RanksOutcome {
   readonly code: number | null;
