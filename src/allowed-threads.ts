@@ -1,3 +1,4 @@
+import { controlGroups, type ReadText, readText } from './control-group.js';
 import { environment } from './environment.js';
 import { isNode, nodeModule } from './node-module.js';
 
@@ -7,8 +8,7 @@ export interface ThreadLimits {
   readonly cores: number;
   /** What a scheduler has allocated to the process; undefined where there is none. */
   readonly allocated: number | undefined;
-  /** The text of a file, undefined where it cannot be read. */
-  readonly read: (file: string) => string | undefined;
+  readonly read: ReadText;
 }
 
 /**
@@ -24,17 +24,10 @@ export function allowedThreads(limits?: ThreadLimits): number {
 }
 
 function limitsHere(): ThreadLimits {
-  const { readFileSync } = nodeModule('node:fs');
   return {
     cores: nodeModule('node:os').availableParallelism(),
     allocated: allocatedBySlurm(),
-    read: (file) => {
-      try {
-        return readFileSync(file, 'utf8');
-      } catch {
-        return undefined;
-      }
-    },
+    read: readText,
   };
 }
 
@@ -50,42 +43,22 @@ function allocatedBySlurm(): number | undefined {
   );
 }
 
-/**
- * Cores by the quota of the control group of this process and of all groups around it; infinite where there is none. In a container
- * that sees the machine's name of its group, but its own folder of groups, the names lead nowhere, and the root is the container's.
- */
-function quotaOf(read: ThreadLimits['read']): number {
-  let cores = Number.POSITIVE_INFINITY;
-  for (const line of (read('/proc/self/cgroup') ?? '').split('\n')) {
-    // "0::/path" is version 2, "4:cpu,cpuacct:/path" version 1.
-    const [, controllers, path] = /^\d+:([^:]*):(\/.*)$/.exec(line) ?? [];
-    if (controllers === undefined || path === undefined) continue;
-    const roots =
-      controllers === ''
-        ? ['/sys/fs/cgroup', '/sys/fs/cgroup/unified']
-        : controllers.split(',').includes('cpu')
-          ? [`/sys/fs/cgroup/${controllers}`, '/sys/fs/cgroup/cpu']
-          : [];
-    for (const root of roots)
-      for (const folder of foldersUpTo(root, path))
-        cores = Math.min(cores, controllers === '' ? quota2(read, folder) : quota1(read, folder));
-  }
-  return cores;
-}
-
-function foldersUpTo(root: string, path: string): string[] {
-  const names = path.split('/').filter((name) => name !== '' && name !== '..');
-  return Array.from({ length: names.length + 1 }, (_, up) => [root, ...names.slice(0, names.length - up)].join('/'));
+/** Cores by the quotas of the control groups round this process; infinite where there is none. */
+function quotaOf(read: ReadText): number {
+  const quotas = controlGroups('cpu', read).map(({ folder, version }) =>
+    (version === 2 ? quota2 : quota1)(read, folder),
+  );
+  return Math.min(Number.POSITIVE_INFINITY, ...quotas);
 }
 
 /** "150000 100000": microseconds of computing per period, and the period; "max 100000": no limit. */
-function quota2(read: ThreadLimits['read'], folder: string): number {
+function quota2(read: ReadText, folder: string): number {
   const [quota, period] = (read(`${folder}/cpu.max`) ?? '').trim().split(/\s+/).map(Number);
   return share(quota, period);
 }
 
 /** A quota of -1 is none. */
-function quota1(read: ThreadLimits['read'], folder: string): number {
+function quota1(read: ReadText, folder: string): number {
   return share(Number(read(`${folder}/cpu.cfs_quota_us`)), Number(read(`${folder}/cpu.cfs_period_us`)));
 }
 

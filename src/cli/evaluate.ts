@@ -32,7 +32,15 @@ import {
 } from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
+import {
+  addInference,
+  inferenceArguments,
+  isTold,
+  memoryLine,
+  memoryOptions,
+  modelFileOf,
+  weightsOf,
+} from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -91,13 +99,11 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       const settings = {
         ...inferenceArguments(options),
         toleranceMm: options.tolerance,
-        ...(options.maxMemory === undefined
-          ? {}
-          : {
-              maxMemoryBytes: options.maxMemory as number,
-              processBytes: process.memoryUsage().rss,
-              onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
-            }),
+        ...memoryOptions(options.maxMemory, device.name),
+        processBytes: process.memoryUsage().rss,
+        onEstimate: (id: string, estimate: MemoryEstimate) => {
+          if (isTold(estimate, options.maxMemory)) terminal.note(memoryLine(id, estimate));
+        },
       };
       const onWatch = (owner: string, seconds: number) =>
         terminal.note(`${options.out} is held by ${owner}: watching for ${seconds} s whether that one still lives.`);

@@ -29,7 +29,7 @@ export const shared = {
   maxMemory: () =>
     new Option(
       '--max-memory <size>',
-      'compute in as many parts as keep the process below this (2GB, 800MB), or refuse',
+      'compute in as many parts as keep the process below this (2GB, 800MB), or refuse (default: 90 % of the memory)',
     ).argParser(byteSize),
   keys: () =>
     new Option(

@@ -13,8 +13,10 @@ export interface RanksOptions {
   readonly ranks: number;
   /** Folder of a run in one process. */
   readonly run?: string;
-  readonly latency: number;
-  readonly bandwidth: number;
+  /** Microseconds. */
+  readonly latency?: number;
+  /** Gbit/s. */
+  readonly bandwidth?: number;
   /** Speed of the device, where no run was measured. */
   readonly gflops: number;
 }
@@ -34,7 +36,8 @@ export async function tellRanks(
   const step = lastStageStep(plan);
   const seconds =
     options.run === undefined ? estimated(plan, step, options.gflops) : await measured(plan, step, options.run);
-  const link = { latencySeconds: options.latency * 1e-6, bytesPerSecond: (options.bandwidth * 1e9) / 8 };
+  const { latency = defaultLink.latencyUs, bandwidth = defaultLink.gigabitsPerSecond } = options;
+  const link = { latencySeconds: latency * 1e-6, bytesPerSecond: (bandwidth * 1e9) / 8 };
   const perRank = plan.training.batchSizeScope === 'rank';
   const { labeledBatchSize, unlabeledBatchSize } = plan.training;
   const rows = counts(options.ranks).flatMap((ranks) => {
@@ -45,7 +48,7 @@ export async function tellRanks(
   const stage = stageOf(step, plan.training);
   const source = options.run === undefined ? `estimated at ${options.gflops} GFLOP/s` : `measured in ${options.run}`;
   terminal.print(`A step of stage ${stage} takes ${time(seconds)} in one process (${source}).`);
-  terminal.print(`Network: ${options.latency} us, ${options.bandwidth} Gbit/s.\n`);
+  terminal.print(`Network: ${latency} us, ${bandwidth} Gbit/s.\n`);
   terminal.print(
     formatTable(
       [

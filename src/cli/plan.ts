@@ -15,7 +15,7 @@ export function addPlan(program: Command): void {
   const command = program
     .command('plan')
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
-    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM)')
+    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM); with --ranks also a plan, which stays as it is')
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
@@ -64,14 +64,16 @@ export function addPlan(program: Command): void {
       'with --ranks: a run of the plan in one process on such a machine, whose steps were measured',
     )
     .addOption(
-      new Option('--latency <us>', 'with --ranks: of a short message between machines, one way, in microseconds')
-        .argParser(positiveNumber)
-        .default(defaultLink.latencyUs),
+      new Option(
+        '--latency <us>',
+        `with --ranks: of a short message between machines, one way, in microseconds (default: ${defaultLink.latencyUs})`,
+      ).argParser(positiveNumber),
     )
     .addOption(
-      new Option('--bandwidth <Gbit/s>', 'with --ranks: of each machine, in each direction')
-        .argParser(positiveNumber)
-        .default(defaultLink.gigabitsPerSecond),
+      new Option(
+        '--bandwidth <Gbit/s>',
+        `with --ranks: of each machine, in each direction (default: ${defaultLink.gigabitsPerSecond})`,
+      ).argParser(positiveNumber),
     )
     .option('--fields', 'print every field of a plan: name, unit, range, default, explanation')
     .addHelpText(
@@ -100,14 +102,14 @@ Only the labels of the labelled cases are looked at.`,
     if (folders.length === 0) {
       throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
     }
-    if (options.ranks === undefined && options.run !== undefined) {
+    const ofRanks = ['run', 'latency', 'bandwidth'].find((name) => options[name] !== undefined);
+    if (options.ranks === undefined && ofRanks !== undefined)
       throw new VersemiError('USAGE', {
-        field: '--run',
+        field: `--${ofRanks}`,
         expected: '--ranks beside it',
         found: 'none',
         remedy: 'Say for how many machines: --ranks 8.',
       });
-    }
     if (options.ranks !== undefined && folders.length === 1 && folders[0]!.endsWith('.json')) {
       await tellRanks(await readPlan(folders[0]!), options, terminal);
       return;

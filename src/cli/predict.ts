@@ -32,7 +32,9 @@ import { Failures } from './failures.js';
 import {
   addInference,
   inferenceArguments,
+  isTold,
   memoryLine,
+  memoryOptions,
   modelFileOf,
   seriesHelp,
   weightsOf,
@@ -136,8 +138,9 @@ Names lose the number of a modality: ID_0000.nii.gz gives ID_TASK.nii.gz. Hidden
 In a label map the values are the dataset's own. A part lies on its whole (fewer labels on more; with regions_class_order, in
 its order); where other masks overlap, the later task of the model is seen, and the number of such voxels is told.
 
-With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed
-twice; the masks are the same, bit for bit.`,
+A scan that would take more than --max-memory (without it: 90 % of what the machine, a container or a job allows) is computed in
+parts, which cost windows that are computed twice; the masks are the same, bit for bit. What does not fit in parts either is refused
+before its voxels are read. With --max-memory the memory that each scan will take is printed.`,
     );
   addInference(command);
   addCohort(command);
@@ -197,8 +200,9 @@ twice; the masks are the same, bit for bit.`,
         terminal.note(`${cohort.todo.length - todo.length} of ${cohort.todo.length} scans are done.`);
 
       const processBytes = process.memoryUsage().rss;
+      const memory = { ...memoryOptions(options.maxMemory, device.name), processBytes };
       // Of thousands of scans nothing is kept in memory that nobody is told.
-      const isTold = options.json === true || options.manifest === undefined || tables.length > 0;
+      const areResultsTold = options.json === true || options.manifest === undefined || tables.length > 0;
       const results = new Map(cohort.done);
       const passedOver: PassedOver[] = [...cohort.done.values()].flatMap((result) => result.passedOver);
       const failures = new Failures(todo.length + cohort.done.size + cohort.failed.length);
@@ -222,7 +226,7 @@ twice; the masks are the same, bit for bit.`,
                   return { result: made, outputs: filesOf(made) };
                 }),
             );
-            if (result !== undefined) results.set(scan.id, isTold ? result : untold);
+            if (result !== undefined) results.set(scan.id, areResultsTold ? result : untold);
             const took = formatDuration((performance.now() - started) / 1000);
             const said = result === undefined ? 'failed' : result.predictions.length === 0 ? 'done before' : took;
             terminal.note(`${label}: ${said}`);
@@ -295,10 +299,8 @@ twice; the masks are the same, bit for bit.`,
           series = seriesFor(outputs.formats, source);
           let strips = 1;
           const estimate = (facts: ImageFacts, left: readonly number[]) => {
-            if (options.maxMemory === undefined) return;
-            const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
-            const estimated = estimateMemory(model, facts, left, memory);
-            terminal.note(memoryLine(label, estimated));
+            const estimated = estimateMemory(model, facts, left, { ...inference, ...memory });
+            if (isTold(estimated, options.maxMemory)) terminal.note(memoryLine(label, estimated));
             strips = estimated.strips;
           };
           const { scan: read, ...one } = await judgeSource(model, source, forced, estimate, remark);
