@@ -20,7 +20,39 @@ export const environmentTable = [
     name: 'VERSEMI_THREADS',
     effect: 'threads of the device, where --threads is not given',
     values: 'a whole number from 1 to 1024',
-    default: 'all cores (wasm: at most 16)',
+    default: 'the cores that the process may use: affinity, quota of its control group, Slurm (wasm: at most 16)',
+    readers: ['versemi'],
+  },
+  ...(
+    [
+      ['SLURM_CPUS_PER_TASK', 'Slurm: CPUs of the task; no more threads than these by default'],
+      ['SLURM_CPUS_ON_NODE', 'Slurm: CPUs of the job on this machine, where the task has none of its own'],
+      ['SLURM_ARRAY_TASK_ID', 'Slurm array: the part that --part takes by default'],
+      ['SLURM_ARRAY_TASK_MIN', 'Slurm array: the lowest number of a task'],
+      ['SLURM_ARRAY_TASK_MAX', 'Slurm array: the highest number of a task'],
+      ['SLURM_ARRAY_TASK_STEP', 'Slurm array: the step between numbers'],
+      ['SLURM_ARRAY_TASK_COUNT', 'Slurm array: the number of tasks'],
+      ['SLURM_PROCID', 'srun: the number of this task'],
+      ['SLURM_STEP_NUM_TASKS', 'srun: the number of tasks of the step'],
+      ['SLURM_MPI_TYPE', 'srun: the interface by which MPI finds its ranks (--mpi)'],
+      ['SLURM_STEP_NUM_NODES', 'srun: the number of machines of the step, which share its tasks'],
+      ['OMPI_COMM_WORLD_RANK', 'Open MPI: the number of this process'],
+      ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
+      ['PMI_RANK', 'MPICH and other MPI: the number of this process'],
+      ['PMI_SIZE', 'MPICH and other MPI: the number of processes'],
+      ['RANK', 'torchrun: the number of this process; a training is not started so, see docs/cluster.md'],
+      ['WORLD_SIZE', 'torchrun: the number of processes'],
+      ['JOB_COMPLETION_INDEX', 'Kubernetes Indexed Job: the number of this pod'],
+    ] as const
+  ).map(
+    ([name, effect]) =>
+      ({ name, effect, values: 'set by the scheduler', default: 'no such scheduler', readers: ['versemi'] }) as const,
+  ),
+  {
+    name: 'VERSEMI_PARTS',
+    effect: 'the number of parts, where the scheduler tells none (Kubernetes: the completions of the job)',
+    values: 'a whole number of at least 1',
+    default: 'what the scheduler says',
     readers: ['versemi'],
   },
   {
@@ -73,24 +105,17 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'CUDA_VISIBLE_DEVICES',
+    effect: 'GPUs that CUDA shows to the process; of several, each rank of a training takes the one with its number on the machine',
+    values: 'numbers or names, comma-separated',
+    default: 'all',
+    readers: ['versemi'],
+  },
+  {
     name: 'VERSEMI_CUDA_BLOCKING',
     effect: '1: the device cuda waits after each kernel, so that a fault names the operation that caused it',
     values: '`1`',
     default: 'off',
-    readers: ['versemi'],
-  },
-  {
-    name: 'OMPI_COMM_WORLD_SIZE',
-    effect: 'set by mpirun of Open MPI: more than 1 makes versemi train one rank of a training over MPI',
-    values: 'a whole number',
-    default: 'one process',
-    readers: ['versemi'],
-  },
-  {
-    name: 'PMI_SIZE',
-    effect: 'set by mpiexec of MPICH and by srun --mpi=pmi2: likewise',
-    values: 'a whole number',
-    default: 'one process',
     readers: ['versemi'],
   },
   {
@@ -213,6 +238,11 @@ export type EnvironmentName = (typeof environmentTable)[number]['name'];
 /** An environment variable; undefined where it is absent or empty, and in a browser. */
 export function environment(name: EnvironmentName): string | undefined {
   return typeof process === 'object' ? process.env?.[name] || undefined : undefined;
+}
+
+/** Sets a variable for what this process loads and starts from now on. */
+export function setEnvironment(name: EnvironmentName, value: string): void {
+  process.env[name] = value;
 }
 
 /** The whole environment without some variables, for a program that is started. */

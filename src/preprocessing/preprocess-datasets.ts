@@ -1,6 +1,6 @@
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { allowedThreads } from '../allowed-threads.js';
 import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
@@ -13,10 +13,23 @@ import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.j
 import { type ContentKeys, contentKeys } from './content-key.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
+import { fillCache, makeOnce } from './shared-cache.js';
 
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
 export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validation'];
+
+/** A case of a plan before it is preprocessed. */
+export interface PlannedCase {
+  readonly role: CaseRole;
+  readonly job: CaseJob;
+}
+
+/** A case that is preprocessed, and where it lies in the cache. */
+export interface MadeEntry extends Pick<PreprocessEvent, 'case' | 'content' | 'cached'> {
+  /** Absent without a cache. */
+  readonly file?: string;
+}
 
 /** One preprocessed case, as it becomes ready. */
 export interface PreprocessEvent {
@@ -38,6 +51,18 @@ export interface PreprocessOptions {
   readonly roles?: readonly CaseRole[];
   /** Worker threads for cases that are not in the cache. Default: one per core but one, at most 8; 0: this thread. */
   readonly workers?: number;
+  /**
+   * The ranks that preprocess these cases into the same cache together, and which of them this process is. Default: alone; the
+   * cache is shared with whoever else writes it also then, but this process waits for each case in its turn.
+   */
+  readonly ranks?: { readonly rank: number; readonly size: number };
+  /** Cases to preprocess, of all that the plan has. Default: all. */
+  readonly choose?: (cases: readonly PlannedCase[]) => Promise<readonly PlannedCase[]>;
+  /**
+   * Does the work on one case, and may give undefined where that fails: the next case then follows. Default: a failure ends all.
+   * Cases are worked on at the same time where there are workers.
+   */
+  readonly attempt?: (one: PlannedCase, work: () => Promise<MadeEntry>) => Promise<MadeEntry | undefined>;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: PreprocessEvent) => void;
   /** Told what a person should know of a dataset, once, before its first case. */
@@ -57,23 +82,47 @@ export const defaultCacheFolder = '.versemi-cache';
  * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_ABORTED by `signal`
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
-  const { roles = caseRoles, signal } = options;
-  const jobs = await listJobs(plan, roles, options.onRemark);
-  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
-  const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
+  const { roles = caseRoles, signal, attempt = (_, work) => work() } = options;
+  const listed = await listJobs(plan, roles, options.onRemark);
+  const jobs = options.choose === undefined ? listed : await options.choose(listed);
+  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, allowedThreads() - 1)));
+  const { cacheFolder = defaultCacheFolder } = options;
+  const folder = cacheFolder === null ? null : resolve(cacheFolder);
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
-  const ahead: Promise<PreparedCase>[] = [];
+  const maker = pool ?? inThisThread;
+  /** Keys that ranks have looked at before the turn of their case. */
+  const known = new Map<CaseJob, ContentKeys>();
+  const contentOf = async (job: CaseJob) => known.get(job) ?? contentKeys(job.dataset, job.files, job.channel);
+  let madeBefore: ReadonlySet<string> = new Set();
+  const ahead: Promise<MadeEntry | undefined>[] = [];
   let begun = 0;
   try {
+    if (options.ranks !== undefined && folder !== null) {
+      const entries = jobs.map(({ job }) => ({
+        file: async () => {
+          const content = await contentOf(job);
+          known.set(job, content);
+          return cacheFileOf(job, content, folder);
+        },
+        make: (file: string) => maker.make({ job, file }),
+      }));
+      madeBefore = await fillCache(entries, options.ranks, Math.max(1, workers), signal);
+    }
     for (const [index, { role }] of jobs.entries()) {
       while (begun < jobs.length && ahead.length <= workers) {
-        const started = prepare(jobs[begun++]!.job, folder === null ? null : resolve(folder), pool);
+        const one = jobs[begun++]!;
+        const work = async () => prepare(one.job, await contentOf(one.job), folder, maker, signal);
+        const started = attempt(one, work);
         started.catch(() => {}); // the error is thrown when the turn of this case comes
         ahead.push(started);
       }
       throwIfAborted(signal, 'preprocessing');
-      yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
+      const made = await ahead.shift()!;
+      if (made === undefined) continue;
+      const { file, ...entry } = made;
+      const cached = entry.cached && !madeBefore.has(file ?? '');
+      yield { role, ...entry, cached, index: index + 1, total: jobs.length };
     }
   } finally {
     await pool?.close();
@@ -97,8 +146,8 @@ async function listJobs(
   plan: Plan,
   roles: readonly CaseRole[],
   onRemark?: (text: string) => void,
-): Promise<{ role: CaseRole; job: CaseJob }[]> {
-  const jobs: { role: CaseRole; job: CaseJob }[] = [];
+): Promise<PlannedCase[]> {
+  const jobs: PlannedCase[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
@@ -133,17 +182,22 @@ function checkLabels(plan: Plan, name: string, dataset: Dataset): void {
   }
 }
 
-type PreparedCase = Pick<PreprocessEvent, 'case' | 'content' | 'cached'>;
-
-async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefined): Promise<PreparedCase> {
-  const content = await contentKeys(job.dataset, job.files, job.channel);
+/** @param folder null: no cache */
+async function prepare(
+  job: CaseJob,
+  content: ContentKeys,
+  folder: string | null,
+  pool: Pick<Pool, 'make'>,
+  signal?: AbortSignal,
+): Promise<MadeEntry> {
   if (folder === null) return { case: await makeCase(job), content, cached: false };
   const file = cacheFileOf(job, content, folder);
   const named = (one: PreprocessedCase): PreprocessedCase => ({ ...one, id: job.files.id, dataset: job.name });
   const hit = await readCacheFile(file);
   // The same content may be known under another name: names are not part of the key.
-  if (hit !== undefined) return { case: named(hit), content, cached: true };
-  await (pool ?? inThisThread).make({ job, file });
+  if (hit !== undefined) return { case: named(hit), content, cached: true, file };
+  const other = await makeOnce(file, () => pool.make({ job, file }), signal);
+  if (other !== undefined) return { case: named(other), content, cached: true, file };
   const made = await readCacheFile(file);
   if (made === undefined) {
     throw new VersemiError('IO_FAILED', {
@@ -153,7 +207,7 @@ async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefin
       remedy: 'Check the disk, or choose another cache folder.',
     });
   }
-  return { case: named(made), content, cached: false };
+  return { case: named(made), content, cached: false, file };
 }
 
 const inThisThread = { make: ({ job, file }: PreprocessRequest) => makeCacheFile(job, file) };

@@ -6,7 +6,7 @@ import type { InputSource, StepValues } from './step-data.js';
 type GroupsPlan = Pick<Plan, 'tasks' | 'training' | 'losses'>;
 
 /** Whether rows of a batch are taken together by groups: where Dice is taken per task, or where repeated prompts must not count. */
-function hasGroups({ training, losses }: GroupsPlan): boolean {
+export function hasGroups({ training, losses }: GroupsPlan): boolean {
   return losses.diceOver === 'task' || training.promptsPerImage === 'each';
 }
 

@@ -4,7 +4,7 @@ import { type ModelMetadata, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
-import type { Communicator } from '../ranks/communicator.js';
+import type { Communicator, Traffic } from '../ranks/communicator.js';
 import { currentDevice } from '../tfjs/index.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
@@ -66,6 +66,7 @@ export class TrainingRun {
     const { training } = this.computed;
     const stage = stageOf(this.step, training);
     this.ranks.at(`step ${this.step + 1}`);
+    const before = this.ranks.traffic();
     const result = await runStep(this.state, this.computed, data, next);
     const secondsPerStep = secondsSince(started.at);
     const etaSeconds = this.pace.add(this.step, secondsPerStep);
@@ -82,6 +83,7 @@ export class TrainingRun {
       waitSeconds: started.waitSeconds,
       etaSeconds,
       ...devicePeak(),
+      ...(this.ranks.size === 1 ? {} : { communication: trafficSince(before, this.ranks.traffic()) }),
     };
   }
 
@@ -143,6 +145,14 @@ export class TrainingRun {
     const { provenance, cases } = this.origin;
     return modelMetadata(this.plan, this.history.history, provenance, cases);
   }
+}
+
+function trafficSince(before: Traffic, now: Traffic): Traffic {
+  return {
+    bytesSent: now.bytesSent - before.bytesSent,
+    calls: now.calls - before.calls,
+    secondsWaited: now.secondsWaited - before.secondsWaited,
+  };
 }
 
 function devicePeak(): { bytesPeak?: number } {

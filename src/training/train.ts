@@ -275,8 +275,12 @@ async function device(options: TrainOptions): Promise<{ backend: string; why: st
   return { backend: tf.getBackend(), why: 'the current backend of TF.js, because it was asked for.' };
 }
 
-function preprocessing({ cacheFolder, signal }: TrainOptions) {
-  return { ...(cacheFolder === undefined ? {} : { cacheFolder }), ...(signal === undefined ? {} : { signal }) };
+function preprocessing({ cacheFolder, signal, ranks }: TrainOptions) {
+  return {
+    ...(cacheFolder === undefined ? {} : { cacheFolder }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(ranks === undefined || ranks.size === 1 ? {} : { ranks }),
+  };
 }
 
 /**
