@@ -47,6 +47,8 @@ export interface ModelProvenance {
   readonly versions: Readonly<Record<string, string>>;
   /** Training data and the terms that they come with. */
   readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
+  /** Ranks that trained it together when it was written; absent: one process. */
+  readonly ranks?: number;
   /** Weights of another program that became this model; absent where versemi trained it. */
   readonly imported?: ModelImport;
   /** The model with whose weights the run began; absent where it began at random. */
@@ -87,6 +89,7 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
+  ranks: z.int().gte(2).exactOptional(),
   imported: z
     .object({
       file: z.string(),
