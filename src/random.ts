@@ -18,6 +18,7 @@ export const streams = {
   noise: 8,
   validation: 9,
   bootstrap: 10,
+  ownAugmentations: 11,
 } as const;
 
 const multiplier0 = 0xd2511f53;

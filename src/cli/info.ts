@@ -25,7 +25,7 @@ Examples:
   $ versemi info study/ --series 2
   $ versemi info runs/first/model.safetensors`,
     );
-  addShared(command, 'keys', 'json', 'quiet').action(async (files: string[], options) => {
+  addShared(command, 'keys', 'parts', 'json', 'quiet').action(async (files: string[], options) => {
     const terminal = createTerminal(options);
     const results = [];
     for (const file of files) {

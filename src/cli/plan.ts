@@ -68,7 +68,7 @@ Examples:
 
 Only the labels of the labelled cases are looked at.`,
     );
-  addShared(command, 'keys', 'filesOutside', 'json', 'quiet').action(async (folders: string[], options) => {
+  addShared(command, 'keys', 'filesOutside', 'parts', 'json', 'quiet').action(async (folders: string[], options) => {
     const terminal = createTerminal(options);
     if (options.fields) {
       terminal.print(fieldTable());
@@ -103,7 +103,8 @@ Only the labels of the labelled cases are looked at.`,
       })),
       {
         seed: options.seed,
-        onEvent: ({ dataset, id, index, total }) =>
+        onNotice: (text) => terminal.note(text),
+        onProgress: ({ dataset, id, index, total }) =>
           terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
       },
     );

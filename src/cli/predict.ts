@@ -125,7 +125,18 @@ twice; the masks are the same, bit for bit.`,
   addInference(command);
   addShared(
     command,
-    ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
+    ...([
+      'keys',
+      'filesOutside',
+      'device',
+      'threads',
+      'exact',
+      'precision',
+      'maxMemory',
+      'parts',
+      'json',
+      'quiet',
+    ] as const),
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
     const { filesOutside, eachFile, out: folder } = options;

@@ -19,14 +19,14 @@ Examples:
 
 The cache is keyed by the content of the files and the settings: what did not change is not done again.`,
     );
-  addShared(command, 'json', 'quiet').action(async (planFile: string, options) => {
+  addShared(command, 'parts', 'json', 'quiet').action(async (planFile: string, options) => {
     const terminal = createTerminal(options);
     const plan = await readPlan(planFile);
     const started = performance.now();
     const counts = new Map<string, { cases: number; labeled: number; cached: number; voxels: number }>();
     for await (const event of preprocessCases(plan, {
       cacheFolder: options.cache,
-      onRemark: (text) => terminal.note(text),
+      onNotice: (text) => terminal.note(text),
     })) {
       const { dataset, id, sizeVoxels, label } = event.case;
       const count = counts.get(dataset) ?? { cases: 0, labeled: 0, cached: 0, voxels: 0 };

@@ -70,7 +70,7 @@ job that Slurm warns in time, and that goes on where it was:
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
 killed: on another host or in another container it is watched for a minute whether that one still lives.`,
     );
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'parts', 'json', 'quiet').action(
     async (planFile: string, options) => {
       const terminal = createTerminal(options);
       const plan = await readPlan(planFile);

@@ -26,6 +26,8 @@ import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
   readonly channel?: number | string;
+  /** Told what a person should know of how the voxels were read, see `readVolume`. */
+  readonly onNotice?: (text: string) => void;
 }
 
 /**
@@ -46,7 +48,8 @@ export async function openCase(
   options: LoadCaseOptions = {},
 ): Promise<LoadedCase<Scan>> {
   const channel = channelIndex(dataset, options.channel ?? 0);
-  const { file, ...how } = imageOf(dataset, files, channel);
+  const { file, ...place } = imageOf(dataset, files, channel);
+  const how = options.onNotice === undefined ? place : { ...place, onNotice: options.onNotice };
   const placed = await seriesOf(file, how);
   const [image, label] = await Promise.all([
     openScan(file, {

@@ -4,7 +4,8 @@ import type { SeriesFiles } from './dicom/read-series.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import type { Region } from './label-meanings.js';
 
-export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images' | 'dicom';
+/** How a folder is organised: `auto`, or the name of a layout, see `layouts.ts`. */
+export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images' | 'dicom' | (string & {});
 
 /** Where the files of one case are: a case before anything is read. */
 export interface CaseFiles {
@@ -22,7 +23,7 @@ export interface CaseFiles {
 export interface Dataset {
   readonly name: string;
   readonly folder: string;
-  readonly format: Exclude<DatasetFormat, 'auto'>;
+  readonly format: DatasetFormat;
   /** Label value -> name, 0 is the background. */
   readonly labels: Readonly<Record<number, string>>;
   /** Voxels with this value of the label map are unknown, and count neither in training nor in metrics. */
@@ -60,7 +61,20 @@ export interface LeftOut {
 /** Cases of a dataset as a reader of one form finds them. */
 export interface DatasetCases
   extends Pick<Dataset, 'cases' | 'test' | 'leftOut' | 'remarks' | 'labelsOrdered'>,
-    Partial<Pick<Dataset, 'labels' | 'labelsDeclared' | 'modalities'>> {}
+    Partial<
+      Pick<
+        Dataset,
+        | 'labels'
+        | 'labelsDeclared'
+        | 'modalities'
+        | 'ignoredLabel'
+        | 'regions'
+        | 'spacingMm'
+        | 'description'
+        | 'licence'
+        | 'reference'
+      >
+    > {}
 
 /** How a reader of one form takes what a description says. */
 export interface ReadCasesOptions {

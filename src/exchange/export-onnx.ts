@@ -9,6 +9,7 @@ import { strideVoxels } from '../inference/windows.js';
 import { networkConfig } from '../model/layers.js';
 import { packageRoot, packageVersion } from '../root.js';
 import { onnxInterface, onnxNames, onnxNetwork } from './onnx-network.js';
+import { requireVersemiNetwork } from './pytorch-layout.js';
 
 export interface OnnxExportOptions {
   /** Names of the tasks that the graph answers, in this order; default: every real task of the model. Not with `promptsAsInput`. */
@@ -52,7 +53,7 @@ export interface OnnxDescription {
   readonly data: ParsedModel['provenance']['data'];
 }
 
-interface OnnxTask {
+export interface OnnxTask {
   readonly name: string;
   /** Labels of the dataset that the task was trained on; absent for the synthetic task. */
   readonly labels?: readonly number[];
@@ -72,7 +73,7 @@ export const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs'] as const;
  * A model as ONNX, and what belongs to it.
  * @param file name of the file to be, for the description
  * @returns the parts of the ONNX file, to be written one after the other, and the description
- * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MODEL_INVALID where float16 has no number near a weight
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_FORMAT_UNSUPPORTED for a network of one's own, VERSEMI_MODEL_INVALID where float16 has no number near a weight
  */
 export function onnxOf(
   model: ParsedModel,
@@ -82,6 +83,7 @@ export function onnxOf(
   const { plan, provenance } = model;
   const { promptsAsInput = false, dtype = 'float32', webgpu = false } = options;
   const config = networkConfig(plan);
+  requireVersemiNetwork(config, file);
   const every = [...plan.tasks.keys(), plan.tasks.length];
   const prompts = promptsAsInput ? every : taskIndices({ plan }, options.tasks);
   const description: OnnxDescription = {

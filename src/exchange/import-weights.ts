@@ -10,6 +10,7 @@ import {
   headNames,
   headVectors,
   placesPerConvolution,
+  requireVersemiNetwork,
   trunkPairs,
 } from './pytorch-layout.js';
 import type { ForeignTensor, StateDict } from './weights-file.js';
@@ -164,6 +165,7 @@ export function importWeights(
   options: ImportOptions,
 ): ImportedWeights {
   const { file, axes, seed } = options;
+  requireVersemiNetwork(config);
   const candidate = chosen(dicts, options);
   const tensors = tensorsOf(candidate);
   const layout: Layout = tensors.has(headNames.controllerWeight) ? 'versemi' : 'vnet';

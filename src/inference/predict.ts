@@ -4,25 +4,22 @@ import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
+import type { VerbOptions } from '../verb-options.js';
 import type { Volume } from '../volume/volume.js';
 import { emptyMask, host, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
 import { type SegmentProgress, segmentSlices, stripOf } from './segment.js';
 import { groupTasks, inferenceSettings, type Segmenter, taskIndices, taskName } from './segmenter.js';
 
-export interface PredictOptions extends WindowOptions {
+export interface PredictOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
   /** Names of tasks; default: every real task of the model. */
   readonly tasks?: readonly string[];
-  /** Called after each window. */
-  readonly onProgress?: (progress: PredictProgress) => void;
 }
 
 /** How the windows of a scan are computed. */
-export interface WindowOptions extends MemoryOptions {
+export interface WindowOptions extends MemoryOptions, Pick<VerbOptions<PredictProgress>, 'signal'> {
   /** Parts that the rows are computed in, as {@link estimateMemory} found; default: what `maxMemoryBytes` asks for. */
   readonly strips?: number;
-  /** Once it is aborted, no further window is computed; all memory is freed, and the call fails with VERSEMI_ABORTED. */
-  readonly signal?: AbortSignal;
 }
 
 export interface PredictProgress extends SegmentProgress {

@@ -99,7 +99,7 @@ export function segmentationMetrics(
 }
 
 /** Voxels of two masks: in both, in A, in B. */
-interface MaskCounts {
+export interface MaskCounts {
   readonly both: number;
   readonly inA: number;
   readonly inB: number;

@@ -7,6 +7,7 @@ import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
+import type { VerbOptions } from '../verb-options.js';
 import { threadsThatFit } from '../wasm/address-space.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
@@ -31,17 +32,13 @@ export interface PreprocessEvent {
   readonly total: number;
 }
 
-export interface PreprocessOptions {
+export interface PreprocessOptions extends VerbOptions<PreprocessEvent> {
   /** Folder of the cache; null: none. Default: `.versemi-cache` in the current folder. */
   readonly cacheFolder?: string | null;
   /** Roles to preprocess. Default: all. */
   readonly roles?: readonly CaseRole[];
   /** Worker threads for cases that are not in the cache. Default: one per core but one, at most 8; 0: this thread. */
   readonly workers?: number;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: PreprocessEvent) => void;
-  /** Told what a person should know of a dataset, once, before its first case. */
-  readonly onRemark?: (text: string) => void;
 }
 
 /** The cases of a run, in the order of the plan and of its splits. */
@@ -58,7 +55,7 @@ export const defaultCacheFolder = '.versemi-cache';
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal } = options;
-  const jobs = await listJobs(plan, roles, options.onRemark);
+  const jobs = await listJobs(plan, roles, options.onNotice);
   const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
@@ -73,7 +70,9 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
         ahead.push(started);
       }
       throwIfAborted(signal, 'preprocessing');
-      yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
+      const event: PreprocessEvent = { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
+      options.onProgress?.(event);
+      yield event;
     }
   } finally {
     await pool?.close();
@@ -86,23 +85,20 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
  */
 export async function preprocessDatasets(plan: Plan, options: PreprocessOptions = {}): Promise<PreprocessedData> {
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
-  for await (const event of preprocessCases(plan, options)) {
-    data[event.role].push(event.case);
-    options.onEvent?.(event);
-  }
+  for await (const event of preprocessCases(plan, options)) data[event.role].push(event.case);
   return data;
 }
 
 async function listJobs(
   plan: Plan,
   roles: readonly CaseRole[],
-  onRemark?: (text: string) => void,
+  onNotice?: (text: string) => void,
 ): Promise<{ role: CaseRole; job: CaseJob }[]> {
   const jobs: { role: CaseRole; job: CaseJob }[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
-    for (const text of dataset.remarks ?? []) onRemark?.(`${entry.name}: ${text}`);
+    for (const text of dataset.remarks ?? []) onNotice?.(`${entry.name}: ${text}`);
     const split = resolveSplit(dataset, entry, plan.seed);
     for (const role of roles) {
       for (const files of split[role]) {

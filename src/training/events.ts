@@ -1,4 +1,4 @@
-import type { LossTerm } from '../config/steps.js';
+import type { LossValues } from '../config/steps.js';
 import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
 
 /** What `train` yields; from `start` on, each also becomes a line of metrics.jsonl. Steps count from 1: the number of steps done. */
@@ -43,7 +43,7 @@ export interface StepEvent {
   readonly step: number;
   readonly stage: 1 | 2;
   /** Terms before their weights, and `total`, their weighted sum. */
-  readonly losses: Readonly<Partial<Record<LossTerm, number>> & { total: number }>;
+  readonly losses: Readonly<LossValues & { total: number }>;
   readonly learningRate: number;
   /** Euclidean norm, before clipping. */
   readonly gradientNorm: number;

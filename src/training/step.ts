@@ -1,6 +1,6 @@
 import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, type LossTerm, type StepTerms, stepTerms } from '../config/steps.js';
+import { comparesWithAverage, type LossTerm, type LossValues, type StepTerms, stepTerms } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
 import { variableGradients } from '../tfjs/ops/index.js';
@@ -24,7 +24,7 @@ export interface TrainingState {
 
 export interface StepResult {
   /** Loss terms before their weights, and `total`, their weighted sum. */
-  readonly losses: Readonly<Partial<Record<LossTerm, number>> & { total: number }>;
+  readonly losses: Readonly<LossValues & { total: number }>;
   readonly learningRate: number;
   /** Euclidean norm of the whole gradient, before clipping. */
   readonly gradientNorm: number;
@@ -82,11 +82,11 @@ export async function runStep(
   const read = await reading;
   free();
   const weights = lossWeights(plan, step);
-  const losses: Partial<Record<LossTerm, number>> = {};
+  const losses: LossValues = {};
   let total = 0;
   for (const [i, name] of names.entries()) {
     losses[name] = read[i]!;
-    total += weights[name] * read[i]!;
+    total += weights[name]! * read[i]!;
     if (!Number.isFinite(read[i])) throw notFinite(step, `loss term ${name}`, read[i]!);
   }
   const gradientNorm = Math.sqrt(read[names.length]!);

@@ -12,6 +12,7 @@ import { VersemiNetwork } from '../model/network.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
+import type { VerbOptions } from '../verb-options.js';
 import {
   caseRecord,
   openTrainingData,
@@ -33,7 +34,7 @@ import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
 
 /** The settings of the device count only where `device` is not `current`. */
-export interface TrainOptions extends DeviceOptions {
+export interface TrainOptions extends DeviceOptions, VerbOptions<TrainingEvent> {
   /** Where everything that the run writes goes. */
   readonly runFolder: string;
   /** Default auto. `current`: TF.js's current backend, whatever it is. */
@@ -45,8 +46,6 @@ export interface TrainOptions extends DeviceOptions {
    * schedule of the new length from the next step on.
    */
   readonly extend?: boolean;
-  /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
-  readonly signal?: AbortSignal;
   /**
    * A model whose weights the run begins with, see `readInitialModel`. A run that goes on from its checkpoint must have begun with
    * the same.
@@ -64,7 +63,8 @@ export interface TrainOptions extends DeviceOptions {
 
 /**
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
- * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
+ * frees everything; what the last checkpoint holds stays. `onProgress` is called with every event, `onNotice` with the text of each that
+ * is a `log`. See `TrainingEvent` for the events and METHOD for the stages.
  * @throws VERSEMI_USAGE when the folder holds another run, or one without a checkpoint that is to go on;
  *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, other cases, or another
  *   initial model), VERSEMI_PLAN_INVALID (a network that is not that of the initial model),
@@ -82,11 +82,18 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   const taken = () => undefined;
   try {
     const message = await Promise.race([watched, taking.then(taken, taken)]);
-    if (message !== undefined) yield { type: 'log', step: 0, message };
-    yield* trainAlone(plan, options, await taking);
+    if (message !== undefined) yield told({ type: 'log', step: 0, message }, options);
+    for await (const event of trainAlone(plan, options, await taking)) yield told(event, options);
   } finally {
     await taking.then((lock) => lock.release(), taken);
   }
+}
+
+/** Passes an event on to whoever listens. */
+function told(event: TrainingEvent, { onProgress, onNotice }: TrainOptions): TrainingEvent {
+  if (event.type === 'log') onNotice?.(event.message);
+  onProgress?.(event);
+  return event;
 }
 
 async function* trainAlone(

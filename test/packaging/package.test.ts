@@ -198,7 +198,15 @@ t.test('build-addon names the packages that it lacks, and builds with them', { s
   );
   const built = await build({ VERSEMI_CUDA: '0', CMAKE_CXX_COMPILER_LAUNCHER: launcher });
   t.equal(built.code, 0, built.text);
-  t.ok(existsSync(join(consumer, 'node_modules', 'versemi', 'build', 'Release', 'versemi.node')));
+  const left = readdirSync(join(consumer, 'node_modules', 'versemi', 'build'), {
+    recursive: true,
+    withFileTypes: true,
+  });
+  t.same(
+    left.flatMap((entry) => (entry.isFile() ? [entry.name] : [])).sort(),
+    ['versemi-settings.json', 'versemi.node'],
+    'nothing of the build is left behind but the addon and with what it was made',
+  );
   const chosen = `import('versemi').then(async (v) => console.log((await v.selectDevice('cpu')).device.description))`;
   t.match((await run(process.execPath, ['-e', chosen])).stdout, /^CPU, /, 'and is what the device cpu loads');
 });
