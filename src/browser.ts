@@ -38,6 +38,7 @@ export {
   explain as explainMemory,
   type MemoryEstimate,
   type MemoryOptions,
+  type ScanFacts as ScanToEstimate,
 } from './inference/memory.js';
 export {
   type PredictOptions,
@@ -82,3 +83,4 @@ export type { VerbOptions } from './verb-options.js';
 export type { Geometry } from './volume/orientation.js';
 export type { Affine, HeaderForms, StoredGeometry, Triple, Volume, VoxelArray } from './volume/volume.js';
 export type { PackedMask } from './wasm/host-mask.js';
+export type { Box } from './wasm/host-volume.js';

@@ -74,6 +74,7 @@ export const errorTable = {
   INTERNAL: { kind: 'internal', title: 'versemi has a defect' },
 } as const satisfies Record<string, { kind: ErrorKind; title: string }>;
 
+/** Codes of errors without the prefix `VERSEMI_`. */
 export type ErrorCode = keyof typeof errorTable;
 
 /** The parts of an error sentence; give every part that is known. */

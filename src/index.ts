@@ -40,15 +40,18 @@ export {
 export { type Plan, type PlanField, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
 export {
+  type BuiltInTerm,
   type LossTerm,
   type LossValues,
+  type OwnTerm,
   type StepGroup,
   type StepTerms,
   stepTerms,
+  type TermsPlan,
   totalSteps,
 } from './config/steps.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
-export type { Description } from './datasets/description.js';
+export type { DescribedCase, Description } from './datasets/description.js';
 export type { PlacedSeries } from './datasets/dicom/placed.js';
 export type { SeriesFiles } from './datasets/dicom/read-series.js';
 export type { ReadVoxels, ReadVoxelsOptions, VolumeFormat } from './datasets/formats.js';
@@ -66,7 +69,13 @@ export {
 } from './datasets/load-case.js';
 export type { DatatypeName } from './datasets/nifti-header.js';
 export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
-export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
+export {
+  makePhantomDataset,
+  type PhantomKind,
+  type PhantomKindName,
+  type PhantomOptions,
+  phantomKinds,
+} from './datasets/phantom.js';
 export {
   type ImageFacts,
   type ImageInfo,
@@ -137,18 +146,23 @@ export {
 export type { TrainedBy } from './inference/evaluation-cases.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
 export { loadParts } from './load-parts.js';
+export type { RowGroups } from './losses/overlap.js';
 export type { OwnLossTerm, TermInputs } from './losses/own-term.js';
 export { supervisedLoss } from './losses/supervised.js';
+export type { PairedDifference } from './metrics/paired.js';
 export { bufferSpecs, networkConfig, parameterSpecs } from './model/layers.js';
 export { VersemiNetwork } from './model/network.js';
 export type { ContentKeys } from './preprocessing/content-key.js';
 export {
+  type CaseFingerprint,
+  type ClassFingerprint,
   type DatasetFingerprint,
   type DatasetSource,
   type Fingerprint,
   type FingerprintOptions,
   type FingerprintProgress,
   fingerprintDatasets,
+  type IntensitySummary,
 } from './preprocessing/fingerprint.js';
 export type { ResampledGrid } from './preprocessing/grid.js';
 export { type Method, methodNames, planForMethod } from './preprocessing/methods.js';
@@ -169,6 +183,7 @@ export {
   type ComparedMethod,
   type ComparedRun,
   type ComparisonSummary,
+  type OverSeeds,
   summarizeComparison,
 } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
@@ -177,7 +192,15 @@ export { type RunReportOptions, runReport, writeRunReport } from './reports/run-
 export type { FieldArrays, FieldName, FieldPlan, StepBatch } from './sampling/fields.js';
 export type { Augmentation, AugmentedPatch } from './sampling/own-augmentations.js';
 export { createPrefetcher, type Prefetcher, type PrefetcherOptions } from './sampling/prefetcher.js';
-export type { StepPrompts, StepRecipe } from './sampling/recipe.js';
+export type {
+  LabeledRecipe,
+  MixRecipe,
+  PatchAugmentation,
+  PatchRecipe,
+  StepPrompts,
+  StepRecipe,
+  UnlabeledRecipe,
+} from './sampling/recipe.js';
 export type { SamplingData } from './sampling/rows.js';
 export { createSampler, type Sampler, type SamplerOptions } from './sampling/sampler.js';
 export type { ServedModel } from './server/models.js';
@@ -187,7 +210,15 @@ export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
 export type { OptimizerState } from './training/optimizer.js';
 export type { Validator } from './training/run.js';
-export { learningRateAt } from './training/schedule.js';
-export { createState, disposeState, runStep, type StepResult, type TrainingState } from './training/step.js';
+export { learningRateAt, type ScheduleSettings } from './training/schedule.js';
+export {
+  createState,
+  disposeState,
+  runStep,
+  type StepResult,
+  type TrainingPlan,
+  type TrainingState,
+} from './training/step.js';
 export { hostStep, type InputSource, type StepData, type StepValues } from './training/step-data.js';
 export { type TrainOptions, train } from './training/train.js';
+export type { PatchBox } from './wasm/host-box.js';

@@ -11,6 +11,7 @@ export interface LossSummary {
   readonly losses: Readonly<Record<string, number>>;
 }
 
+/** One validation of a run: Dice per task and their mean. */
 export interface ValidationSummary {
   readonly step: number;
   /** Mean Dice over the tasks that have validation cases. */
@@ -40,6 +41,7 @@ export interface ModelHistory {
   readonly best: { readonly step: number; readonly mean: number } | null;
 }
 
+/** Where a model comes from: programs, data and their terms, the model or the weights that it began with. */
 export interface ModelProvenance {
   /** ISO 8601. */
   readonly created: string;
@@ -112,6 +114,11 @@ const metadataSchema = z.object({
   cases: caseRecordSchema.exactOptional(),
 });
 
+/**
+ * What a model file says of its model.
+ * @param plan by which it was trained; paths are cut to their last part
+ * @param cases that the run had
+ */
 export function modelMetadata(
   plan: Plan,
   history: ModelHistory,

@@ -426,7 +426,9 @@ export const planSchema = z.strictObject({
 
 /** A complete, checked plan: the single source of a run. */
 export type Plan = z.output<typeof planSchema>;
+/** A dataset of a plan. */
 export type PlanDataset = Plan['datasets'][number];
+/** A task of a plan. */
 export type PlanTask = Plan['tasks'][number];
 export type AugmentationSettings = Plan['augmentation'];
 export type PreprocessingSettings = PlanDataset['preprocessing'];

@@ -18,7 +18,7 @@ export function isOwnTerm(term: string): term is OwnTerm {
 }
 
 /** Names of the loss terms of versemi, as events, reports and plans have them. */
-type BuiltInTerm =
+export type BuiltInTerm =
   | 'dice'
   | 'crossEntropy'
   | 'synthetic'
@@ -29,6 +29,7 @@ type BuiltInTerm =
   | 'agreement'
   | 'teacher';
 
+/** Names of all loss terms, those of one's own included. */
 export type LossTerm = BuiltInTerm | OwnTerm;
 
 /** Numbers by loss term; terms that a step does not have are absent. */
@@ -95,6 +96,11 @@ export function comparesWithAverage({ unlabeled }: StepTerms): boolean {
   return unlabeled.includes('teacher') || unlabeled.includes('agreement');
 }
 
+/**
+ * The loss terms of a step, by the images that go through the network together.
+ * @param step counts from 0
+ * @throws VERSEMI_PART_UNKNOWN for a loss term of one's own that was not added
+ */
 export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number): StepTerms {
   const stage = stageOf(step, training);
   const mixed = training.mode === 'semi-supervised';

@@ -10,6 +10,7 @@ import type { Hdf5Keys } from './hdf5-keys.js';
 import { layoutOf } from './layouts.js';
 import type { CaseFiles, Dataset, DatasetFormat } from './types.js';
 
+/** How a dataset is opened. */
 export interface OpenDatasetOptions {
   /** Default 'auto': found out from the files. */
   readonly format?: DatasetFormat;

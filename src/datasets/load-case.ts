@@ -23,6 +23,7 @@ import {
 } from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
+/** How a case is read. */
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
   readonly channel?: number | string;
@@ -128,7 +129,7 @@ export async function openScan(file: string, options: ReadVolumeOptions = {}): P
   return scan;
 }
 
-/** As {@link openScan}, but as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
+/** As {@link openScan}, but as one float32 volume [z, y, x], canonical (RAS+). @throws as {@link openScan} */
 export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
   return volumeOf(await openScan(file, options));
 }

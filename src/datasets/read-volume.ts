@@ -27,6 +27,7 @@ import { datatypeName } from './voxel-arrays.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
+/** Which volume of a file is read, and how. */
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;

@@ -20,6 +20,7 @@ export interface CaseFiles {
   readonly series?: SeriesFiles;
 }
 
+/** A dataset after its folder has been looked at, and before any voxel is read. */
 export interface Dataset {
   readonly name: string;
   readonly folder: string;
@@ -89,7 +90,7 @@ export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<F
   readonly id: string;
   /** A `Scan`, whose voxels stay as they are in the file, takes less memory than a volume. */
   readonly image: Image;
-  /** On the same voxels as the image; absent for an unlabelled case. */
+  /** Label values [z, y, x], on the same voxels as the image; absent for an unlabelled case. */
   readonly label?: Volume<Uint8Array>;
   /** Voxels of `label` with this value do not count. */
   readonly ignoredLabel?: number;

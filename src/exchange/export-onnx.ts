@@ -11,6 +11,7 @@ import { packageRoot, packageVersion } from '../root.js';
 import { onnxInterface, onnxNames, onnxNetwork } from './onnx-network.js';
 import { requireVersemiNetwork } from './pytorch-layout.js';
 
+/** What the graph takes in and answers, and how its numbers are stored. */
 export interface OnnxExportOptions {
   /** Names of the tasks that the graph answers, in this order; default: every real task of the model. Not with `promptsAsInput`. */
   readonly tasks?: readonly string[];
@@ -53,6 +54,7 @@ export interface OnnxDescription {
   readonly data: ParsedModel['provenance']['data'];
 }
 
+/** One task that the graph answers. */
 export interface OnnxTask {
   readonly name: string;
   /** Labels of the dataset that the task was trained on; absent for the synthetic task. */
@@ -72,7 +74,7 @@ export const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs'] as const;
 /**
  * A model as ONNX, and what belongs to it.
  * @param file name of the file to be, for the description
- * @returns the parts of the ONNX file, to be written one after the other, and the description
+ * @returns the bytes of the ONNX file in parts, to be written one after the other, and the description
  * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_FORMAT_UNSUPPORTED for a network of one's own, VERSEMI_MODEL_INVALID where float16 has no number near a weight
  */
 export function onnxOf(
@@ -146,6 +148,7 @@ function windowsOf({ plan }: ParsedModel): OnnxDescription['windows'] {
   };
 }
 
+/** The files of an export. */
 export interface ExportedOnnx {
   readonly description: OnnxDescription;
   /** What was written. */

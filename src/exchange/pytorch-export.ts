@@ -18,7 +18,7 @@ import {
  * @param axes order of the spatial axes that the PyTorch network will see
  * @param metadata texts of the header
  * @throws VERSEMI_FORMAT_UNSUPPORTED for a network of one's own
- * @returns the parts of the file, to be written one after the other
+ * @returns the bytes of the file in parts, to be written one after the other
  */
 export function pytorchSafetensors(
   config: NetworkConfig,

@@ -11,6 +11,7 @@ import { estimateMemory, type MemoryEstimate } from './memory.js';
 import type { PredictProgress, WindowOptions } from './predict.js';
 import { inferenceSettings, type Segmenter } from './segmenter.js';
 
+/** How the cases of a dataset are segmented and compared. */
 export interface EvaluateCasesOptions
   extends Omit<EvaluateOptions, 'onProgress'>,
     Pick<VerbOptions<CaseProgress>, 'onProgress' | 'onNotice'> {
@@ -26,6 +27,7 @@ export interface EvaluateCasesOptions
   ) => Promise<readonly CaseOutcome[] | undefined>;
 }
 
+/** Which cases and tasks of a dataset are evaluated, and how. */
 export interface EvaluateDatasetOptions extends EvaluateCasesOptions {
   /** What the model's plan calls the dataset; default: that one of its own names that the plan knows. */
   readonly dataset?: string;

@@ -103,7 +103,6 @@ function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
 
 /**
  * Memory that a scan takes, cut into as few strips as fit.
- * @param grid of a scan that is there already: with its crop; default: the plan's spacing over the whole scan
  * @throws VERSEMI_MEMORY_LIMIT when no number of strips fits `maxMemoryBytes`
  */
 export function estimateMemory(

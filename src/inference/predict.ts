@@ -22,6 +22,7 @@ export interface WindowOptions extends MemoryOptions, Pick<VerbOptions<PredictPr
   readonly strips?: number;
 }
 
+/** A window has been computed. */
 export interface PredictProgress extends SegmentProgress {
   /** Names of the tasks that these windows serve. */
   readonly tasks: readonly string[];
@@ -32,6 +33,7 @@ export interface PredictProgress extends SegmentProgress {
   readonly masks: readonly PackedMask[];
 }
 
+/** What was found of one task. */
 export interface TaskPrediction {
   readonly task: string;
   /** 1 = foreground, in the geometry in which the image was stored; its bytes are made when they are asked for. */
@@ -43,7 +45,7 @@ export interface TaskPrediction {
 /**
  * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` the scan is computed in as
  * many parts as keep the process below that limit; the masks are the same, bit for bit.
- * @param image canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
+ * @param image [z, y, x], canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
  * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_ABORTED by `signal`
  */
 export async function predictVolume(
@@ -56,7 +58,7 @@ export async function predictVolume(
 
 /**
  * {@link predictVolume} window by window, for those who decide between two windows whether and when to go on. Leaving the
- * loop frees all memory. The masks are the value that the generator returns.
+ * loop frees all memory. The masks, [z, y, x] each, are the value that the generator returns.
  * @throws as {@link predictVolume}
  */
 export async function* predictWindows(

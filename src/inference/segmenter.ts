@@ -18,6 +18,7 @@ export interface InferenceOptions extends Partial<WindowProtocol> {
   readonly largestComponent?: boolean;
 }
 
+/** How windows are placed, weighed and averaged, every setting given. */
 export type InferenceSettings = Required<InferenceOptions>;
 
 export function inferenceSettings(

@@ -11,7 +11,7 @@ export interface TermInputs {
   readonly image: tf.Tensor5D;
   /** Labelled images: foreground of each prompt's task, values in [0, 1], [n, p, depth, height, width]. */
   readonly target?: tf.Tensor5D;
-  /** Labelled images of data with unknown voxels: 1 where the label is known; only these voxels may count. */
+  /** Labelled images of data with unknown voxels: 1 where the label is known; only these voxels may count; [n, p, depth, height, width]. */
   readonly known?: tf.Tensor5D;
   /** Unlabelled images that are mixed: 1 where the other image of the mix lies, [n, depth, height, width]. */
   readonly partner?: tf.Tensor4D;

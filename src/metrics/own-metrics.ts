@@ -6,6 +6,7 @@ import type { Triple } from '../volume/volume.js';
 export interface MaskPair {
   /** [z, y, x], 1 = foreground; background where the label is unknown. */
   readonly prediction: Uint8Array;
+  /** [z, y, x], likewise. */
   readonly reference: Uint8Array;
   readonly sizeVoxels: Triple;
   /** Edges of a voxel in millimetres. */
@@ -20,7 +21,10 @@ export interface MaskPair {
  * in results as JSON and CSV, and in summaries.
  */
 export interface Metric extends Part {
-  /** @returns a finite number, or null where the metric is undefined: such cases are counted, and are in no mean */
+  /**
+   * Compares two masks.
+   * @returns a finite number, or null where the metric is undefined: such cases are counted, and are in no mean
+   */
   measure(masks: MaskPair): number | null;
 }
 

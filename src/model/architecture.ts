@@ -14,7 +14,7 @@ export interface NetworkTensors {
   /** A parameter or a buffer by the name that the architecture gave it. @throws VERSEMI_PART_INVALID where there is none */
   tensor<T extends Tensor>(name: string): T;
   /**
-   * Averages statistics of a batch into a buffer: moving = 0.9 * moving + 0.1 * factor * newest.
+   * Averages statistics of a batch, of the buffer's shape, into it: moving = 0.9 * moving + 0.1 * factor * newest.
    * @param factor default 1
    */
   follow(name: string, newest: Tensor, factor?: number): void;

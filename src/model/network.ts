@@ -36,9 +36,13 @@ export type NamedValues = ReadonlyMap<string, Float32Array>;
 export interface SegmentationNetwork<Trunk = unknown> {
   /** Trained numbers, for estimates of memory. */
   readonly parameterCount: number;
-  /** @param images [n, depth, height, width, 1], preprocessed */
+  /**
+   * The part that no prompt enters.
+   * @param images [n, depth, height, width, 1], preprocessed
+   */
   trunk(images: tf.Tensor5D): Trunk;
   /**
+   * What depends on the prompts.
    * @param prompts indices of tasks [n][p]; the index behind the last task is the synthetic task
    * @param normalization always `moving`: the statistics that belong to the model
    * @returns logits [n, p, depth, height, width]; above 0 is foreground
@@ -79,10 +83,12 @@ export class VersemiNetwork implements NetworkTensors, SegmentationNetwork<Trunk
     return [...this.parameters.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
   }
 
+  /** A parameter or a buffer by its name. @throws VERSEMI_PART_INVALID where there is none */
   tensor<T extends tf.Tensor>(name: string): T {
     return this.variable(name) as tf.Tensor as T;
   }
 
+  /** Averages statistics of a batch, of the buffer's shape, into it: moving = 0.9 * moving + 0.1 * factor * newest. */
   follow(name: string, newest: tf.Tensor, factor = 1): void {
     const moving = this.variable(name);
     tf.tidy(() =>
@@ -130,7 +136,7 @@ export class VersemiNetwork implements NetworkTensors, SegmentationNetwork<Trunk
     });
   }
 
-  /** Reads all parameters and buffers. */
+  /** Reads all parameters and buffers, each in the shape that `parameterSpecs` states. */
   async values(): Promise<Map<string, Float32Array>> {
     const entries = [...this.parameters, ...this.buffers].map(
       async ([name, variable]) => [name, (await variable.data()) as Float32Array] as const,
@@ -138,12 +144,13 @@ export class VersemiNetwork implements NetworkTensors, SegmentationNetwork<Trunk
     return new Map(await Promise.all(entries));
   }
 
-  /** Overwrites all parameters and buffers. */
+  /** Overwrites all parameters and buffers. @throws VERSEMI_MODEL_INVALID where one is missing or has another size */
   assign(values: NamedValues): void {
     for (const spec of [...parameterSpecs(this.config), ...bufferSpecs(this.config)])
       tf.tidy(() => this.variable(spec.name).assign(tf.tensor(valuesOf(values, spec), [...spec.shape])));
   }
 
+  /** Frees all parameters and buffers. */
   dispose(): void {
     for (const variable of [...this.parameters.values(), ...this.buffers.values()]) variable.dispose();
   }

@@ -21,6 +21,7 @@ export interface NetworkConfig {
   readonly architecture?: string | undefined;
 }
 
+/** The settings of the network of a plan. */
 export function networkConfig(plan: Pick<Plan, 'network' | 'tasks'>): NetworkConfig {
   return { ...plan.network, tasks: plan.tasks.length };
 }
@@ -33,6 +34,7 @@ export function levelWidth({ baseWidth }: NetworkConfig, level: number): number 
 /** How a parameter begins: all ones, all zeros, or uniform in [-1/sqrt(fanIn), 1/sqrt(fanIn)). */
 export type Initialization = { readonly fanIn: number } | 'ones' | 'zeros';
 
+/** Name, shape and initial values of one parameter. */
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];

@@ -13,6 +13,7 @@ export interface WeightSource {
  */
 const noBias = null;
 
+/** What the trunk of versemi's network gives. */
 export interface TrunkOutput {
   /** [n, depth, height, width, baseWidth] */
   readonly features: Tensor5D;

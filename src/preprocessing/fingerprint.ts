@@ -38,6 +38,7 @@ export interface IntensitySummary {
   readonly percentile995: number;
 }
 
+/** Size, spacing and intensities of one case. */
 export interface CaseFingerprint {
   readonly id: string;
   readonly labeled: boolean;
@@ -49,6 +50,7 @@ export interface CaseFingerprint {
   readonly zeroFraction: number;
 }
 
+/** One class of the labelled cases. */
 export interface ClassFingerprint {
   readonly value: number;
   readonly name: string;
@@ -58,6 +60,7 @@ export interface ClassFingerprint {
   readonly medianVolumeMm3: number;
 }
 
+/** What a plan is derived from: sizes, spacings, intensities and classes of one dataset. */
 export interface DatasetFingerprint {
   readonly name: string;
   readonly path: string;
@@ -88,10 +91,12 @@ export interface DatasetFingerprint {
   readonly foreground: IntensitySummary | null;
 }
 
+/** The fingerprints of all datasets of a plan to be. */
 export interface Fingerprint {
   readonly datasets: readonly DatasetFingerprint[];
 }
 
+/** How datasets are looked at. */
 export interface FingerprintOptions extends VerbOptions<FingerprintProgress> {
   readonly seed?: number;
   /** Cases of each role looked at per dataset. Default 200. */

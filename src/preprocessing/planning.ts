@@ -26,6 +26,7 @@ export interface Explanation {
   readonly reason: string;
 }
 
+/** A plan, and why it is as it is. */
 export interface PlanningResult {
   /** Complete: every field explicit. */
   readonly plan: Plan;

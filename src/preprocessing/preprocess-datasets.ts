@@ -15,6 +15,7 @@ import { type ContentKeys, contentKeys } from './content-key.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
 
+/** What a case is for. */
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
 export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validation'];
@@ -32,6 +33,7 @@ export interface PreprocessEvent {
   readonly total: number;
 }
 
+/** How cases are preprocessed, and which. */
 export interface PreprocessOptions extends VerbOptions<PreprocessEvent> {
   /** Folder of the cache; null: none. Default: `.versemi-cache` in the current folder. */
   readonly cacheFolder?: string | null;

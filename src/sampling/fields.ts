@@ -216,6 +216,7 @@ export const fields = {
   },
 } as const satisfies Record<`${StepGroup}.${string}`, Field>;
 
+/** Names of the fields of a step, see `fields`. */
 export type FieldName = keyof typeof fields;
 
 const allFields = Object.entries(fields) as [FieldName, Field][];

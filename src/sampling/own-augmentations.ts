@@ -19,7 +19,10 @@ export interface AugmentedPatch {
  * `augmentation.own`; it runs on the host, in worker threads too.
  */
 export interface Augmentation extends Part {
-  /** @param image [z, y, x], preprocessed intensities, changed in place; every voxel must stay finite */
+  /**
+   * Changes a patch in place.
+   * @param image [z, y, x], preprocessed intensities; every voxel must stay finite
+   */
   change(image: Float32Array, patch: AugmentedPatch): void;
 }
 

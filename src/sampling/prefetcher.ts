@@ -12,6 +12,7 @@ import { RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 import { createSampler, stepBatch } from './sampler.js';
 
+/** How many threads make batches ahead, and how many. */
 export interface PrefetcherOptions {
   /** Worker threads; 0: batches are made when they are asked for, in this thread. Default: training.workers of the plan. */
   readonly workers?: number;
@@ -21,6 +22,7 @@ export interface PrefetcherOptions {
   readonly buffers?: number;
 }
 
+/** Batches that are made ahead. */
 export interface Prefetcher {
   /** As `Sampler.batch`, the same numbers; the steps after it are made ahead. */
   batch(step: number): Promise<StepBatch>;

@@ -24,6 +24,7 @@ export interface CaseEvent {
   readonly total: number;
 }
 
+/** The device is chosen and the data are there: the first step follows. */
 export interface StartEvent {
   readonly type: 'start';
   /** Steps already done: 0, or where a resumed run goes on. */
@@ -38,6 +39,7 @@ export interface StartEvent {
   readonly cases: { readonly labeled: number; readonly unlabeled: number; readonly validation: number };
 }
 
+/** A step has been done. */
 export interface StepEvent {
   readonly type: 'step';
   readonly step: number;
@@ -49,6 +51,7 @@ export interface StepEvent {
   readonly gradientNorm: number;
   /** Labelled and unlabelled patches per second. */
   readonly samplesPerSecond: number;
+  /** Seconds that the step took, waiting included. */
   readonly secondsPerStep: number;
   /** Of these, seconds spent waiting for the batch. */
   readonly waitSeconds: number;
@@ -58,6 +61,7 @@ export interface StepEvent {
   readonly bytesPeak?: number;
 }
 
+/** The validation cases have been segmented and compared. */
 export interface ValidationEvent {
   readonly type: 'validation';
   readonly step: number;
@@ -70,6 +74,7 @@ export interface ValidationEvent {
   readonly seconds: number;
 }
 
+/** A checkpoint has been written. */
 export interface CheckpointEvent {
   readonly type: 'checkpoint';
   readonly step: number;
@@ -78,12 +83,14 @@ export interface CheckpointEvent {
   readonly best: boolean;
 }
 
+/** One sentence that a person should know. */
 export interface LogEvent {
   readonly type: 'log';
   readonly step: number;
   readonly message: string;
 }
 
+/** The last event of a run that ends by itself or by its signal. */
 export interface EndEvent {
   readonly type: 'end';
   readonly step: number;

@@ -22,6 +22,7 @@ export interface TrainingState {
   readonly averageNetwork: VersemiNetwork | undefined;
 }
 
+/** What a step was: its losses, learning rate and gradient. */
 export interface StepResult {
   /** Loss terms before their weights, and `total`, their weighted sum. */
   readonly losses: Readonly<LossValues & { total: number }>;
@@ -30,7 +31,10 @@ export interface StepResult {
   readonly gradientNorm: number;
 }
 
-/** A state to begin with, or to go on with when `saved` is given. */
+/**
+ * A state to begin with, or to go on with when `saved` is given.
+ * @param saved memory of the optimiser and average of the weights, by name, in the shapes of `parameterSpecs`
+ */
 export function createState(
   network: VersemiNetwork,
   { training, losses }: Pick<Plan, 'training' | 'losses'>,
@@ -48,6 +52,7 @@ export function createState(
   return { network, optimizer, average, averageNetwork, program };
 }
 
+/** Frees networks, optimiser and average of a state. */
 export function disposeState({ network, optimizer, average, program, averageNetwork }: TrainingState): void {
   averageNetwork?.dispose();
   program.dispose();
@@ -56,7 +61,8 @@ export function disposeState({ network, optimizer, average, program, averageNetw
   average.dispose();
 }
 
-type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
+/** The part of a plan that a step follows from. */
+export type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
 
 /**
  * Does one step: losses and gradients group by group, the optimiser, moving average. The parameters are unchanged when it throws.

@@ -16,6 +16,7 @@ export type { CaseResult } from './check-case.js';
 /** One table for every device: each row of the kernel table, at the shapes of the network and at odd ones. */
 export const opCases: readonly OpCase[] = [...convolutionCases, ...networkCases, ...tensorCases, ...patchCases];
 
+/** How a device is checked. */
 export interface SelftestOptions extends Omit<VerbOptions<CaseResult>, 'onNotice'> {
   /** Each case on every row that takes it, not only on the one that the device chooses. */
   readonly everyRow?: boolean;
