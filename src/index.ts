@@ -1,6 +1,6 @@
 /**
  * versemi: one promptable 3-D segmentation network over many medical datasets, trained mostly from unlabelled scans.
- * The same verbs as the command line: plan (fingerprintDatasets, makePlan), preprocess (preprocessDatasets), train,
+ * The same verbs as the command line: plan (fingerprintDatasets, makePlan, makeTimedPlan), preprocess (preprocessDatasets), train,
  * evaluate (evaluateDataset), predict (predictVolume), report (writeRunReport), info (imageInfo, readModel), selftest
  * (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
  * are [z, y, x]; lengths are millimetres.
@@ -220,5 +220,13 @@ export {
   type TrainingState,
 } from './training/step.js';
 export { hostStep, type InputSource, type StepData, type StepValues } from './training/step-data.js';
+export {
+  makeTimedPlan,
+  overnightHours,
+  type PlannedTime,
+  type TimedPlanningOptions,
+  type TimedPlanningResult,
+} from './training/timed-plan.js';
 export { type TrainOptions, train } from './training/train.js';
+export { type StageTime, type StepTimes, type TrialOptions, timeSteps } from './training/trial.js';
 export type { PatchBox } from './wasm/host-box.js';
