@@ -10,7 +10,7 @@
 //   VERSEMI_REQUIRE_ADDON=1  fail (exit 1, with the end of the compiler's output) if the addon cannot be built
 
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -134,6 +134,17 @@ function giveUp(reason, remedy, output = '') {
   process.exit(required ? 1 : 0);
 }
 
+/** An installed package is built once: what a second build would use again (objects, a library, files of CMake) goes. */
+function leaveAddonAlone() {
+  const kept = [settingsFile, join(root, 'build', 'Release')];
+  for (const name of readdirSync(join(root, 'build'))) {
+    const path = join(root, 'build', name);
+    if (!kept.includes(path)) rmSync(path, { recursive: true, force: true });
+  }
+  for (const name of readdirSync(join(root, 'build', 'Release')))
+    if (!name.endsWith('.node')) rmSync(join(root, 'build', 'Release', name), { recursive: true, force: true });
+}
+
 // In a clone that has made prebuilds the sources count: they may be newer.
 const isClone = existsSync(join(root, 'native', 'test'));
 const installCompiler = `install ${packages[process.platform] ?? packages.linux}`;
@@ -194,6 +205,7 @@ if (description.status !== 0)
     description.stderr || `signal ${description.signal}`,
   );
 writeFileSync(settingsFile, settings);
+if (!isClone) leaveAddonAlone();
 console.log(
   `versemi: native addon built in ${((performance.now() - start) / 1000).toFixed(0)} s: ${description.stdout.trim()}`,
 );

@@ -45,6 +45,8 @@ export const errorTable = {
   // plans
   PLAN_INVALID: { kind: 'plan', title: 'A plan is not valid' },
   PLAN_CONTRADICTION: { kind: 'plan', title: 'Two settings of a plan contradict each other' },
+  PART_UNKNOWN: { kind: 'plan', title: 'A part has not been added' },
+  PART_INVALID: { kind: 'usage', title: 'A part of your own is not valid' },
   // models and checkpoints
   MODEL_INVALID: { kind: 'model', title: 'A model file is not valid' },
   MODEL_TASK_UNKNOWN: { kind: 'model', title: 'A model does not know a task or a dataset' },
@@ -78,6 +80,7 @@ export const errorTable = {
   INTERNAL: { kind: 'internal', title: 'versemi has a defect' },
 } as const satisfies Record<string, { kind: ErrorKind; title: string }>;
 
+/** Codes of errors without the prefix `VERSEMI_`. */
 export type ErrorCode = keyof typeof errorTable;
 
 /** The parts of an error sentence; give every part that is known. */

@@ -6,6 +6,7 @@
  * are [z, y, x]; lengths are millimetres.
  */
 
+export type { WriteOptions } from './atomic-file.js';
 export { runBench } from './bench/cases.js';
 export {
   type CompareOptions,
@@ -14,7 +15,7 @@ export {
   type PlannedRun,
   plannedRuns,
 } from './bench/comparison.js';
-export type { BenchListener, BenchOptions, BenchRow } from './bench/run.js';
+export type { BenchOptions, BenchProgress, BenchRow } from './bench/run.js';
 // What a page can use too.
 export * from './browser.js';
 export type { DatasetRecord, RecordedCase } from './checkpoints/case-record.js';
@@ -29,19 +30,54 @@ export {
   type ValidationSummary,
 } from './checkpoints/metadata.js';
 export {
+  type EncodeOptions,
   loadModelBytes,
   type NetworkChoice,
   networkOf,
   type ParsedModel,
   parseModel,
 } from './checkpoints/model-file.js';
-export { type Plan, parsePlan, planFields, stringifyPlan } from './config/plan.js';
+export { type Plan, type PlanField, parsePlan, planFields, stringifyPlan } from './config/plan.js';
 export { readPlan, writePlan } from './config/read-plan.js';
-export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
-export { type LoadCaseOptions, loadCase, loadScan, openCase, openScan } from './datasets/load-case.js';
-export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
-export { makePhantomDataset, type PhantomKindName, type PhantomOptions, phantomKinds } from './datasets/phantom.js';
 export {
+  type BuiltInTerm,
+  type LossTerm,
+  type LossValues,
+  type OwnTerm,
+  type StepGroup,
+  type StepTerms,
+  stepTerms,
+  type TermsPlan,
+  totalSteps,
+} from './config/steps.js';
+export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
+export type { DescribedCase, Description } from './datasets/description.js';
+export type { PlacedSeries } from './datasets/dicom/placed.js';
+export type { SeriesFiles } from './datasets/dicom/read-series.js';
+export type { ReadVoxels, ReadVoxelsOptions, VolumeFormat } from './datasets/formats.js';
+export type { Hdf5Keys, Hdf5Role } from './datasets/hdf5-keys.js';
+export type { Region } from './datasets/label-meanings.js';
+export type { DatasetLayout, LayoutOptions } from './datasets/layouts.js';
+export {
+  caseFacts,
+  type LoadCaseOptions,
+  loadCase,
+  loadScan,
+  openCase,
+  openScan,
+  scanFacts,
+} from './datasets/load-case.js';
+export type { DatatypeName } from './datasets/nifti-header.js';
+export { type WriteNrrdOptions, writeNrrd } from './datasets/nrrd-file.js';
+export {
+  makePhantomDataset,
+  type PhantomKind,
+  type PhantomKindName,
+  type PhantomOptions,
+  phantomKinds,
+} from './datasets/phantom.js';
+export {
+  type ImageFacts,
   type ImageInfo,
   imageInfo,
   type ReadVolumeOptions,
@@ -59,20 +95,30 @@ export {
   scanSource,
 } from './datasets/scan-files.js';
 export { type ResolvedSplit, resolveSplit } from './datasets/splits.js';
-export type { CaseFiles, Dataset, DatasetFormat, LoadedCase } from './datasets/types.js';
+export type {
+  CaseFiles,
+  Dataset,
+  DatasetCases,
+  DatasetFormat,
+  LeftOut,
+  LoadedCase,
+  ReadCasesOptions,
+} from './datasets/types.js';
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
 export {
   type ExportedOnnx,
   exportOnnx,
   type OnnxDescription,
   type OnnxExportOptions,
+  type OnnxTask,
   onnxOf,
 } from './exchange/export-onnx.js';
-export { type ImportedWeights, type ImportOptions, importWeights } from './exchange/import-weights.js';
+export { type ImportedWeights, type ImportOptions, importWeights, type Layout } from './exchange/import-weights.js';
 export { pytorchSafetensors } from './exchange/pytorch-export.js';
 export type { AxisOrder } from './exchange/pytorch-layout.js';
 export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';
 export { type CaseSelection, caseSets, selectionNotes } from './inference/case-selection.js';
+export type { DatasetFolder, MatchedDataset } from './inference/dataset-match.js';
 export { disagreement } from './inference/disagreement.js';
 export {
   type CaseOutcome,
@@ -80,11 +126,14 @@ export {
   type EvaluateOptions,
   type Evaluation,
   evaluateCase,
+  type LabeledCase,
   type Validation,
   validate,
 } from './inference/evaluate.js';
 export {
+  type CasePlace,
   type CaseProgress,
+  type EvaluateCasesOptions,
   type EvaluateDatasetOptions,
   type EvaluationFacts,
   type EvaluationProgress,
@@ -94,31 +143,83 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export type { TrainedBy } from './inference/evaluation-cases.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
+export { loadParts } from './load-parts.js';
+export type { RowGroups } from './losses/overlap.js';
+export type { OwnLossTerm, TermInputs } from './losses/own-term.js';
+export { supervisedLoss } from './losses/supervised.js';
+export type { PairedDifference } from './metrics/paired.js';
+export { bufferSpecs, networkConfig, parameterSpecs } from './model/layers.js';
 export { VersemiNetwork } from './model/network.js';
+export type { ContentKeys } from './preprocessing/content-key.js';
 export {
+  type CaseFingerprint,
+  type ClassFingerprint,
+  type DatasetFingerprint,
+  type DatasetSource,
   type Fingerprint,
   type FingerprintOptions,
+  type FingerprintProgress,
   fingerprintDatasets,
+  type IntensitySummary,
 } from './preprocessing/fingerprint.js';
+export type { ResampledGrid } from './preprocessing/grid.js';
 export { type Method, methodNames, planForMethod } from './preprocessing/methods.js';
-export { makePlan, type PlanningOptions, type PlanningResult } from './preprocessing/planning.js';
+export { type Explanation, makePlan, type PlanningOptions, type PlanningResult } from './preprocessing/planning.js';
 export { preprocessCase } from './preprocessing/preprocess-case.js';
 export {
+  type CaseRole,
   type PreprocessEvent,
+  type PreprocessedData,
   type PreprocessOptions,
   preprocessCases,
   preprocessDatasets,
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
+export type { RandomStream } from './random.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
-export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
+export {
+  type ComparedMethod,
+  type ComparedRun,
+  type ComparisonSummary,
+  type OverSeeds,
+  summarizeComparison,
+} from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
 export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
+export type { FieldArrays, FieldName, FieldPlan, StepBatch } from './sampling/fields.js';
+export type { Augmentation, AugmentedPatch } from './sampling/own-augmentations.js';
+export { createPrefetcher, type Prefetcher, type PrefetcherOptions } from './sampling/prefetcher.js';
+export type {
+  LabeledRecipe,
+  MixRecipe,
+  PatchAugmentation,
+  PatchRecipe,
+  StepPrompts,
+  StepRecipe,
+  UnlabeledRecipe,
+} from './sampling/recipe.js';
+export type { SamplingData } from './sampling/rows.js';
+export { createSampler, type Sampler, type SamplerOptions } from './sampling/sampler.js';
+export type { ServedModel } from './server/models.js';
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
-export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
+export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } from './tfjs/selftest/index.js';
+export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
+export type { OptimizerState } from './training/optimizer.js';
+export type { Validator } from './training/run.js';
+export { learningRateAt, type ScheduleSettings } from './training/schedule.js';
+export {
+  createState,
+  disposeState,
+  runStep,
+  type StepResult,
+  type TrainingPlan,
+  type TrainingState,
+} from './training/step.js';
+export { hostStep, type InputSource, type StepData, type StepValues } from './training/step-data.js';
 export {
   makeTimedPlan,
   overnightHours,
@@ -128,3 +229,4 @@ export {
 } from './training/timed-plan.js';
 export { type TrainOptions, train } from './training/train.js';
 export { type StageTime, type StepTimes, type TrialOptions, timeSteps } from './training/trial.js';
+export type { PatchBox } from './wasm/host-box.js';

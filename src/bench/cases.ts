@@ -10,15 +10,7 @@ import { conv3dNormRelu } from '../tfjs/index.js';
 import { batchCase } from './batch.js';
 import { evaluationCase } from './evaluation.js';
 import { metricsCase } from './metrics.js';
-import {
-  type BenchCase,
-  type BenchListener,
-  type BenchOptions,
-  type BenchRow,
-  nodePeer,
-  pythons,
-  timeCases,
-} from './run.js';
+import { type BenchCase, type BenchOptions, type BenchRow, nodePeer, pythons, timeCases } from './run.js';
 
 /** Multiply-adds of the paper's network at 1 x 96^3 (METHOD: network). */
 const networkMultiplyAdds = 29.47e9;
@@ -132,8 +124,8 @@ export const benchCases: readonly BenchCase[] = [
 ];
 
 /** Times every case on the chosen device, and its peer right after it. @throws as `timeCases` */
-export function runBench(options: BenchOptions, listener: BenchListener = {}): AsyncGenerator<BenchRow> {
-  return timeCases(benchCases, options, listener);
+export function runBench(options: BenchOptions): AsyncGenerator<BenchRow> {
+  return timeCases(benchCases, options);
 }
 
 function setUp(patch: number) {

@@ -28,6 +28,7 @@ import { evaluationFileName, writeEvaluation } from '../reports/evaluation-folde
 import type { TrainingEvent } from '../training/events.js';
 import { runFiles } from '../training/run-folder.js';
 import { type TrainOptions, train } from '../training/train.js';
+import type { VerbOptions } from '../verb-options.js';
 
 /** A run and the plan that it trains by, whose cases are named one by one. */
 export interface PlannedRun extends ComparedRun {
@@ -92,7 +93,8 @@ async function withCases(plan: Plan): Promise<Plan> {
 }
 
 export interface CompareOptions
-  extends Pick<TrainOptions, 'device' | 'exact' | 'precision' | 'threads' | 'signal' | 'cacheFolder'> {
+  extends Pick<TrainOptions, 'device' | 'exact' | 'precision' | 'threads' | 'cacheFolder'>,
+    VerbOptions<ComparisonEvent> {
   /** The device, as evaluations name it. */
   readonly facts: Omit<EvaluationFacts, 'model'>;
 }
@@ -106,7 +108,19 @@ export interface CompareOptions
 export async function* compareRuns(
   folder: string,
   runs: readonly PlannedRun[],
-  options: CompareOptions,
+  { onProgress, onNotice, ...options }: CompareOptions,
+): AsyncGenerator<ComparisonEvent, void> {
+  for await (const event of eventsOf(folder, runs, options)) {
+    if (event.type === 'training' && event.event.type === 'log') onNotice?.(event.event.message);
+    onProgress?.(event);
+    yield event;
+  }
+}
+
+async function* eventsOf(
+  folder: string,
+  runs: readonly PlannedRun[],
+  options: Omit<CompareOptions, 'onProgress' | 'onNotice'>,
 ): AsyncGenerator<ComparisonEvent, void> {
   const { facts, ...trainOptions } = options;
   for (const run of runs) await checkPlan(runFolderOf(folder, run), run.plan);

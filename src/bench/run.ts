@@ -3,9 +3,10 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { environmentWithout } from '../environment.js';
-import { VersemiError } from '../errors.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import { type Device, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
+import type { VerbOptions } from '../verb-options.js';
 
 /** One line of `versemi bench`. */
 export interface BenchRow {
@@ -21,7 +22,7 @@ export interface BenchRow {
   readonly peerMilliseconds: number | null;
 }
 
-export interface BenchOptions extends DeviceOptions {
+export interface BenchOptions extends DeviceOptions, VerbOptions<BenchProgress> {
   readonly device: DeviceChoice;
   readonly only?: readonly string[];
   readonly runs: number;
@@ -31,6 +32,14 @@ export interface BenchOptions extends DeviceOptions {
   readonly peers: string;
   /** Folder with the dataset `left-atrium`. */
   readonly data: string;
+}
+
+/** A case begins. */
+export interface BenchProgress {
+  readonly name: string;
+  /** Counts from 1 to total. */
+  readonly index: number;
+  readonly total: number;
 }
 
 /** A program that does the same work, in a process of its own, and prints {@link PeerOutput} as JSON. */
@@ -75,30 +84,20 @@ export interface BenchCase {
   readonly tolerance?: Readonly<Record<string, number>>;
 }
 
-/** What happens beside the rows. */
-export interface BenchListener {
-  /** A case begins. */
-  readonly onCase?: (name: string) => void;
-  /** A case was left out, a peer could not run, or both sides agreed: one sentence. */
-  readonly onNote?: (text: string) => void;
-}
-
 /**
  * Times every case, and its peer right after it.
- * @throws VERSEMI_INTERNAL where a peer that did the same work found something else: times of different work say nothing
+ * @throws VERSEMI_ABORTED by `signal`, between two cases; VERSEMI_INTERNAL where a peer that did the same work found something else: times of different work say nothing
  */
-export async function* timeCases(
-  cases: readonly BenchCase[],
-  options: BenchOptions,
-  { onCase, onNote }: BenchListener = {},
-): AsyncGenerator<BenchRow> {
+export async function* timeCases(cases: readonly BenchCase[], options: BenchOptions): AsyncGenerator<BenchRow> {
+  const { signal, onProgress, onNotice, only } = options;
   const { device } = await selectDevice(options.device, deviceOptions(options));
-  for (const { name, flops, host, prepare, tolerance = {} } of cases) {
-    if (options.only !== undefined && !options.only.includes(name)) continue;
-    onCase?.(name);
+  const chosen = cases.filter(({ name }) => only === undefined || only.includes(name));
+  for (const [i, { name, flops, host, prepare, tolerance = {} }] of chosen.entries()) {
+    throwIfAborted(signal, 'bench');
+    onProgress?.({ name, index: i + 1, total: chosen.length });
     const prepared = await prepare({ ...options, chosen: device });
     if (typeof prepared === 'string') {
-      onNote?.(`${name}: left out, ${prepared}`);
+      onNotice?.(`${name}: left out, ${prepared}`);
       continue;
     }
     const { run, dispose, peers, results } = prepared;
@@ -114,7 +113,7 @@ export async function* timeCases(
       };
       let alone = true;
       for (const peer of peers) {
-        const output = await peerOutput(peer, (text) => onNote?.(`${name}: ${text}`));
+        const output = await peerOutput(peer, (text) => onNotice?.(`${name}: ${text}`));
         if (output === undefined) continue;
         if (output.results !== undefined && results !== undefined) {
           const differing = differences(results(), output.results, tolerance);
@@ -125,7 +124,7 @@ export async function* timeCases(
               found: differing.join('; '),
             });
           const found = Object.entries(output.results).map(shown).join(', ');
-          onNote?.(`${name}: ${peer!.name} found the same: ${found}`);
+          onNotice?.(`${name}: ${peer!.name} found the same: ${found}`);
         }
         alone = false;
         yield { ...row, peer: peer!.name, peerMilliseconds: medianOf(output.milliseconds) };

@@ -43,7 +43,10 @@ export async function loadModel(
   return { ...model, file, network: networkOf(model, options.network) };
 }
 
-/** Reads what a model file says about itself and its tensors, without making a network. */
+/**
+ * Reads what a model file says about itself and its tensors, without making a network.
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED, VERSEMI_MODEL_INVALID
+ */
 export async function readModel(file: string): Promise<ParsedModel> {
   return parseModel(await readModelBytes(file), file);
 }

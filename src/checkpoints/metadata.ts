@@ -67,6 +67,7 @@ type Immutable<T> = T extends object ? { readonly [Key in keyof T]: Immutable<T[
 /** Losses of one stretch of training, averaged over its steps. */
 export type LossSummary = Immutable<z.infer<typeof lossesSchema>>;
 
+/** One validation of a run: Dice per task and their mean. */
 export type ValidationSummary = Immutable<z.infer<typeof validationSchema>>;
 
 /** How a model came to be. */
@@ -75,6 +76,7 @@ export type ModelHistory = Immutable<z.infer<typeof historySchema>>;
 /** Weights of another program's network. */
 export type ModelImport = Immutable<z.infer<typeof importSchema>>;
 
+/** Where a model comes from: programs, data and their terms, the model or the weights that it began with. */
 export type ModelProvenance = Immutable<z.infer<typeof provenanceSchema>>;
 
 /** The JSON text under the key `versemi` of a model file. */
@@ -98,6 +100,11 @@ const metadataSchema = z.object({
   cases: caseRecordSchema.exactOptional(),
 });
 
+/**
+ * What a model file says of its model.
+ * @param plan by which it was trained; paths are cut to their last part
+ * @param cases that the run had
+ */
 export function modelMetadata(
   plan: Plan,
   history: ModelHistory,

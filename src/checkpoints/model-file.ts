@@ -46,6 +46,7 @@ export function modelTensors(
   }));
 }
 
+/** How weights are stored. */
 export interface EncodeOptions {
   /** Default F32. */
   readonly dtype?: 'F32' | 'F16';

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { benchCases, runBench } from '../bench/cases.js';
-import type { BenchRow } from '../bench/run.js';
+import type { BenchProgress, BenchRow } from '../bench/run.js';
 import { type ComparedRow, runTrainingBench, type TrainingArguments } from '../bench/training-peers.js';
 import { environment } from '../environment.js';
 import { packageRoot } from '../root.js';
@@ -55,10 +55,10 @@ metrics-256 and batch-8-8 run on one thread in WebAssembly, whatever the device.
     if (options.training) return benchTraining(options, terminal);
     const rows: BenchRow[] = [];
     const listener = {
-      onCase: (name: string) => terminal.status(`${name} ...`),
-      onNote: (text: string) => terminal.note(text),
+      onProgress: ({ name, index, total }: BenchProgress) => terminal.status(`${index} of ${total}: ${name} ...`),
+      onNotice: (text: string) => terminal.note(text),
     };
-    for await (const row of runBench(options, listener)) {
+    for await (const row of runBench({ ...options, ...listener })) {
       rows.push(row);
       terminal.note(line(row));
     }

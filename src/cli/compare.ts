@@ -50,7 +50,7 @@ Examples:
 
 The validation cases of the plan are the same for all runs; the final model of each is evaluated on them.`,
     );
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'parts', 'json', 'quiet').action(
     async (files: string[], options) => {
       const terminal = createTerminal(options);
       const runs = await plannedRuns(await plansOf(files, options.methods), options.seeds);

@@ -89,7 +89,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
     );
   addInference(command);
   addCohort(command);
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'quiet').action(
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'parts', 'quiet').action(
     async (modelPath: string, options) => {
       const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
       if (await supervised(options, terminal)) return;
@@ -279,13 +279,17 @@ function statusLine({ dataset, id, index, total, window, windows, pass, passes }
  * @param unscored per task, how many cases failed; absent: a column for them is too
  */
 export function summaryTable(summary: Summary, unscored?: ReadonlyMap<string, number>): string {
+  const names = Object.values(summary).flatMap((metrics) => Object.keys(metrics));
+  const ownNames = [...new Set(names)].filter((name) => name.startsWith('own.'));
   const columns = [
     ['Dice', 'dice', 3],
     ['Jaccard', 'jaccard', 3],
     ['95HD pooled (mm)', 'hd95PooledMm', 2],
     ['95HD max (mm)', 'hd95MaxMm', 2],
     ['ASD (mm)', 'asdMm', 2],
+    ['ASSD (mm)', 'assdMm', 2],
     ['surface Dice', 'surfaceDice', 3],
+    ...ownNames.map((name) => [name.slice('own.'.length), name, 3] as const),
   ] as const;
   return formatTable(
     [

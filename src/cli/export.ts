@@ -41,7 +41,7 @@ Examples:
 Then, with onnxruntime alone:
   $ python out/predict_onnx.py out/spleen.onnx scan.nii.gz spleen mask.nii.gz`,
     );
-  addShared(command, 'json', 'quiet').action(async (path: string, options) => {
+  addShared(command, 'parts', 'json', 'quiet').action(async (path: string, options) => {
     const terminal = createTerminal(options);
     requireSense(options);
     const which: WeightsArgument = options.weights ?? {};

@@ -30,7 +30,7 @@ Examples:
   $ versemi info runs/first
   $ versemi info runs/first/model.safetensors`,
     );
-  addShared(command, 'keys', 'json', 'quiet').action(async (files: string[], options) => {
+  addShared(command, 'keys', 'parts', 'json', 'quiet').action(async (files: string[], options) => {
     const terminal = createTerminal(options);
     const results = [];
     for (const file of files) {

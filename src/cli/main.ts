@@ -66,6 +66,10 @@ const needed = Object.hasOwn(commands, asked)
     ? []
     : Object.keys(commands);
 for (const name of needed) (await commands[name]!())(program);
+// Parts of one's own are there before a command reads anything.
+program.hook('preAction', async (_, command) => {
+  for (const file of (command.opts().parts ?? []) as string[]) await (await import('../load-parts.js')).loadParts(file);
+});
 // Failures arrive as exceptions, so that there is one place that turns them into messages and exit codes.
 for (const command of [program, ...program.commands]) command.exitOverride();
 

@@ -45,6 +45,11 @@ export const shared = {
     )
       .choices(['xyz', 'zyx'])
       .default('xyz'),
+  parts: () =>
+    new Option(
+      '--parts <file>',
+      'a module of your own that exports `parts`: readers, augmentations, loss terms, networks, metrics (docs/own-parts.md); it runs with all your rights',
+    ).argParser(list),
   json: () => new Option('--json', 'print the result as JSON'),
   quiet: () => new Option('-q, --quiet', 'print nothing but the result'),
 } as const;

@@ -129,105 +129,115 @@ Examples:
 Only the labels of the labelled cases are looked at. How long training takes follows from real steps that are timed on the device that
 versemi train would take.`,
     );
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'keys', 'filesOutside', 'json', 'quiet').action(
-    async (folders: string[], options) => {
-      const terminal = createTerminal(options);
-      if (options.fields) {
-        terminal.print(fieldTable());
-        terminal.printJson(planFields);
-        return;
-      }
-      if (folders.length === 0) {
-        throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
-      }
-      const ofRanks = ['run', 'latency', 'bandwidth'].find((name) => options[name] !== undefined);
-      if (options.ranks === undefined && ofRanks !== undefined)
-        throw new VersemiError('USAGE', {
-          field: `--${ofRanks}`,
-          expected: '--ranks beside it',
-          found: 'none',
-          remedy: 'Say for how many machines: --ranks 8.',
-        });
-      if (options.ranks !== undefined && folders.length === 1 && folders[0]!.endsWith('.json')) {
-        await tellRanks(await readPlan(folders[0]!), options, terminal);
-        return;
-      }
-      if (existsSync(options.out) && !options.force) {
-        throw new VersemiError('USAGE', {
-          file: options.out,
-          expected: 'a file that does not exist yet',
-          remedy: 'Choose another --out, or overwrite it with --force.',
-        });
-      }
-      const { validation, folds } = options;
-      if (folds !== undefined && (folds < 2 || validation > 0))
-        throw new VersemiError('USAGE', {
-          field: '--folds',
-          expected: 'two folds or more, without --validation',
-          found: folds < 2 ? String(folds) : `--validation ${validation}`,
-          remedy: 'The cases of one fold are the validation cases of the others.',
-        });
-      const sources = folders.map((path) => ({
-        path: resolve(path),
-        ...(options.keys === undefined ? {} : { keys: options.keys }),
-        ...(options.filesOutside === undefined ? {} : { filesOutside: options.filesOutside }),
-      }));
-      const labeled = await labeledLists(sources, options.labeled);
-      const fold = folds === undefined ? {} : { fold: [0, folds] as [number, number] };
-      const fingerprint = await fingerprintDatasets(
-        sources.map((source, index) => ({ ...source, split: { labeled: labeled[index]!, validation, ...fold } })),
-        {
-          seed: options.seed,
-          onEvent: ({ dataset, id, index, total }) =>
-            terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
-        },
-      );
-      const planning = {
-        name: options.name ?? basename(options.out).replace(/\.json$/, ''),
-        seed: options.seed,
-        ...given(options.method, (method) => ({ method })),
-        ...given(options.memory, (GiB) => ({ deviceMemoryBytes: GiB * 2 ** 30 })),
-        ...given(options.spacing, (spacingMm) => ({ spacingMm })),
-        ...given(options.patch, (patchSizeVoxels) => ({ patchSizeVoxels })),
-        ...given(options.width, (baseWidth) => ({ baseWidth })),
-        ...given(options.augmentation, (augmentation) => ({ augmentation })),
-        ...given(options.mergeLabels, (names) => ({ mergeLabels: names.includes('all') ? true : names })),
-      };
-      makePlan(fingerprint, planning); // what cannot be planned is told before anything is printed and timed
-      terminal.print(inventory(fingerprint));
-      const chosen = options.gflops === undefined ? await chooseDevice(options, terminal) : undefined;
-      const hours = options.paper === true ? null : (options.hours as number);
-      const { plan, explanations, time } = await makeTimedPlan(fingerprint, {
-        ...planning,
-        hours,
-        onProgress: (text) => terminal.status(text),
-        ...given(options.gflops, (gflopsPerSecond) => ({ gflopsPerSecond })),
+  addShared(
+    command,
+    'device',
+    'threads',
+    'exact',
+    'precision',
+    'keys',
+    'filesOutside',
+    'parts',
+    'json',
+    'quiet',
+  ).action(async (folders: string[], options) => {
+    const terminal = createTerminal(options);
+    if (options.fields) {
+      terminal.print(fieldTable());
+      terminal.printJson(planFields);
+      return;
+    }
+    if (folders.length === 0) {
+      throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
+    }
+    const ofRanks = ['run', 'latency', 'bandwidth'].find((name) => options[name] !== undefined);
+    if (options.ranks === undefined && ofRanks !== undefined)
+      throw new VersemiError('USAGE', {
+        field: `--${ofRanks}`,
+        expected: '--ranks beside it',
+        found: 'none',
+        remedy: 'Say for how many machines: --ranks 8.',
       });
-      await writePlan(options.out, plan);
-      terminal.print('\nThe plan, and why');
-      // The inventory has said what the datasets are.
-      for (const { field, value, reason } of explanations.filter((one) => !/^datasets\[\d+\]$/.test(one.field)))
-        terminal.print(`${field} = ${value}\n    ${reason}`);
-      const device = chosen?.device.description;
-      terminal.print(`\n${costText(plan, time, { hours, device })}`);
-      terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
-      const datasets = fingerprint.datasets.map((dataset) => ({
-        name: dataset.name,
-        cases: dataset.totalCases,
-        labeled: dataset.labeledCases,
-        unlabeled: dataset.unlabeledCases,
-        validation: dataset.validationCases,
-        leftOut: dataset.leftOut,
-        ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
-      }));
-      const result = {
-        ...{ file: options.out, plan, datasets, explanations, time },
-        ...(chosen === undefined ? {} : { device: chosen.device.description, deviceSettings: chosen.settings }),
-      };
-      if (options.ranks === undefined) terminal.printJson(result);
-      else await tellRanks(plan, options, terminal, result, time.measured?.stages.at(-1)?.secondsPerStep);
-    },
-  );
+    if (options.ranks !== undefined && folders.length === 1 && folders[0]!.endsWith('.json')) {
+      await tellRanks(await readPlan(folders[0]!), options, terminal);
+      return;
+    }
+    if (existsSync(options.out) && !options.force) {
+      throw new VersemiError('USAGE', {
+        file: options.out,
+        expected: 'a file that does not exist yet',
+        remedy: 'Choose another --out, or overwrite it with --force.',
+      });
+    }
+    const { validation, folds } = options;
+    if (folds !== undefined && (folds < 2 || validation > 0))
+      throw new VersemiError('USAGE', {
+        field: '--folds',
+        expected: 'two folds or more, without --validation',
+        found: folds < 2 ? String(folds) : `--validation ${validation}`,
+        remedy: 'The cases of one fold are the validation cases of the others.',
+      });
+    const sources = folders.map((path) => ({
+      path: resolve(path),
+      ...(options.keys === undefined ? {} : { keys: options.keys }),
+      ...(options.filesOutside === undefined ? {} : { filesOutside: options.filesOutside }),
+    }));
+    const labeled = await labeledLists(sources, options.labeled);
+    const fold = folds === undefined ? {} : { fold: [0, folds] as [number, number] };
+    const fingerprint = await fingerprintDatasets(
+      sources.map((source, index) => ({ ...source, split: { labeled: labeled[index]!, validation, ...fold } })),
+      {
+        seed: options.seed,
+        onNotice: (text) => terminal.note(text),
+        onProgress: ({ dataset, id, index, total }) =>
+          terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
+      },
+    );
+    const planning = {
+      name: options.name ?? basename(options.out).replace(/\.json$/, ''),
+      seed: options.seed,
+      ...given(options.method, (method) => ({ method })),
+      ...given(options.memory, (GiB) => ({ deviceMemoryBytes: GiB * 2 ** 30 })),
+      ...given(options.spacing, (spacingMm) => ({ spacingMm })),
+      ...given(options.patch, (patchSizeVoxels) => ({ patchSizeVoxels })),
+      ...given(options.width, (baseWidth) => ({ baseWidth })),
+      ...given(options.augmentation, (augmentation) => ({ augmentation })),
+      ...given(options.mergeLabels, (names) => ({ mergeLabels: names.includes('all') ? true : names })),
+    };
+    makePlan(fingerprint, planning); // what cannot be planned is told before anything is printed and timed
+    terminal.print(inventory(fingerprint));
+    const chosen = options.gflops === undefined ? await chooseDevice(options, terminal) : undefined;
+    const hours = options.paper === true ? null : (options.hours as number);
+    const { plan, explanations, time } = await makeTimedPlan(fingerprint, {
+      ...planning,
+      hours,
+      onProgress: (text) => terminal.status(text),
+      ...given(options.gflops, (gflopsPerSecond) => ({ gflopsPerSecond })),
+    });
+    await writePlan(options.out, plan);
+    terminal.print('\nThe plan, and why');
+    // The inventory has said what the datasets are.
+    for (const { field, value, reason } of explanations.filter((one) => !/^datasets\[\d+\]$/.test(one.field)))
+      terminal.print(`${field} = ${value}\n    ${reason}`);
+    const device = chosen?.device.description;
+    terminal.print(`\n${costText(plan, time, { hours, device })}`);
+    terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
+    const datasets = fingerprint.datasets.map((dataset) => ({
+      name: dataset.name,
+      cases: dataset.totalCases,
+      labeled: dataset.labeledCases,
+      unlabeled: dataset.unlabeledCases,
+      validation: dataset.validationCases,
+      leftOut: dataset.leftOut,
+      ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
+    }));
+    const result = {
+      ...{ file: options.out, plan, datasets, explanations, time },
+      ...(chosen === undefined ? {} : { device: chosen.device.description, deviceSettings: chosen.settings }),
+    };
+    if (options.ranks === undefined) terminal.printJson(result);
+    else await tellRanks(plan, options, terminal, result, time.measured?.stages.at(-1)?.secondsPerStep);
+  });
 }
 
 /** Options of what was given on the command line; none where it was not. */

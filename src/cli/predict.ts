@@ -147,7 +147,18 @@ before its voxels are read. With --max-memory the memory that each scan will tak
   addCohort(command);
   addShared(
     command,
-    ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
+    ...([
+      'keys',
+      'filesOutside',
+      'device',
+      'threads',
+      'exact',
+      'precision',
+      'maxMemory',
+      'parts',
+      'json',
+      'quiet',
+    ] as const),
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
     if (options.skipExisting) requireNoManifest(options, '--skip-existing');

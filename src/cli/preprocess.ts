@@ -34,7 +34,7 @@ does not end the others: what failed is listed at the end, and the exit code is 
 other; several parts on one machine make several at a time.`,
     );
   addCohort(command);
-  addShared(command, 'json', 'quiet').action(async (planFile: string, options) => {
+  addShared(command, 'parts', 'json', 'quiet').action(async (planFile: string, options) => {
     const terminal = createTerminal(options);
     if (await supervised(options, terminal)) return;
     const plan = await readPlan(planFile);
@@ -72,7 +72,7 @@ other; several parts on one machine make several at a time.`,
           if (result !== undefined) results.set(key, result);
           return made;
         },
-        onRemark: (text) => terminal.note(text),
+        onNotice: (text) => terminal.note(text),
         signal,
       });
       for await (const { case: one, index, total } of events)

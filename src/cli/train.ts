@@ -96,7 +96,7 @@ killed: on another host or in another container it is watched for a minute wheth
   const parse = command.parseOptions.bind(command);
   command.parseOptions = (args) =>
     parse(args.map((one, i) => (one === '--resume' && args[i + 1] !== 'auto' ? '--resume=auto' : one)));
-  addShared(command, 'device', 'threads', 'exact', 'precision', 'json', 'quiet').action(
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'parts', 'json', 'quiet').action(
     async (planFile: string, options) => {
       const ranks = options.ranks === 'none' ? solo : openRanks();
       if (options.device === 'auto' || options.device === 'cuda') takeGpuOfRank(ranks);

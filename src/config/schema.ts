@@ -9,6 +9,7 @@ import {
   integerOrNull,
   integerTriple,
   optionalChoice,
+  optionalField,
   optionalFlag,
   optionalInteger,
   optionalPart,
@@ -67,6 +68,9 @@ const split = z.strictObject({
     },
   ),
 });
+
+/** A part of one's own, see `src/parts.ts`; whether it is there, is asked where it is used. */
+const partName = z.string().regex(/^[a-zA-Z][\w-]{0,39}$/);
 
 const preprocessing = z.strictObject({
   spacingMm: realTriple({
@@ -145,6 +149,9 @@ const augmentation = z.strictObject({
     default: 'random',
     explanation: 'Where a patch is cut from an unlabelled image.',
   }),
+  own: optionalField(z.array(partName), 'a list of names of augmentations', {
+    explanation: 'Augmentations of your own that follow those above, in this order (--parts); left out: none.',
+  }),
 });
 
 const dataset = z.strictObject({
@@ -152,10 +159,14 @@ const dataset = z.strictObject({
   path: field(z.string().min(1), 'a path', {
     explanation: 'Folder of the dataset; relative to the plan file.',
   }),
-  format: choice(['auto', 'decathlon', 'nnunet', 'hdf5', 'images', 'dicom'], {
-    default: 'auto',
-    explanation: 'How the folder is organised; auto: found out from its files.',
-  }),
+  format: field(
+    partName,
+    "'auto' or 'decathlon' or 'nnunet' or 'hdf5' or 'images' or 'dicom' or the name of a layout of your own",
+    {
+      default: 'auto',
+      explanation: 'How the folder is organised; auto: found out from its files; a layout of your own: --parts.',
+    },
+  ),
   keys: z
     .strictObject({
       image: field(z.string().min(1), 'a name', { explanation: 'Name of the array of the image in each HDF5 file.' }),
@@ -230,6 +241,10 @@ const network = z
       default: false,
       explanation:
         'Convolutions of the decoder at full resolution, as many as the encoder has there, as other V-Nets have; the paper has none.',
+    }),
+    architecture: optionalField(partName, "'versemi' or the name of a network of your own", {
+      explanation:
+        "A network of your own in place of versemi's (--parts); what it makes of the fields above it decides itself; left out: versemi.",
     }),
   })
   .transform(({ baseWidth, levels, convolutions, ...others }) => ({
@@ -422,7 +437,9 @@ export const planSchema = z.strictObject({
 
 /** A complete, checked plan: the single source of a run. */
 export type Plan = z.output<typeof planSchema>;
+/** A dataset of a plan. */
 export type PlanDataset = Plan['datasets'][number];
+/** A task of a plan. */
 export type PlanTask = Plan['tasks'][number];
 export type AugmentationSettings = Plan['augmentation'];
 export type PreprocessingSettings = PlanDataset['preprocessing'];

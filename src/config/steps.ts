@@ -1,8 +1,24 @@
 /** What a step of a plan consists of. All of it follows from the plan and the number of the step, which counts from 0. */
+import { type Part, PartTable } from '../parts.js';
 import type { Plan } from './schema.js';
 
-/** Names of the loss terms, as events, reports and plans have them. */
-export type LossTerm =
+/** What the terms of a step need to know of a loss term of one's own; the rest says `losses/own-term.ts`. */
+const ownTerms = new PartTable<Part & { readonly group: 'labeled' | 'unlabeled' }>('lossTerms');
+
+/** A loss term of one's own, by the name of the part. */
+export type OwnTerm = `own.${string}`;
+
+/** Whether worker threads know the loss terms of a plan, from which the fields of its steps follow. */
+export function workersKnowTerms({ losses }: Pick<Plan, 'losses'>): boolean {
+  return ownTerms.areInWorkers(Object.keys(losses.own ?? {}));
+}
+
+export function isOwnTerm(term: string): term is OwnTerm {
+  return term.startsWith('own.');
+}
+
+/** Names of the loss terms of versemi, as events, reports and plans have them. */
+export type BuiltInTerm =
   | 'dice'
   | 'crossEntropy'
   | 'synthetic'
@@ -12,6 +28,12 @@ export type LossTerm =
   | 'cubeTasks'
   | 'agreement'
   | 'teacher';
+
+/** Names of all loss terms, those of one's own included. */
+export type LossTerm = BuiltInTerm | OwnTerm;
+
+/** Numbers by loss term; terms that a step does not have are absent. */
+export type LossValues = { [term in BuiltInTerm]?: number } & { [term: OwnTerm]: number };
 
 /** Images that go through the trunk of the network together. */
 export type StepGroup = 'labeled' | 'mixed' | 'unlabeled';
@@ -25,7 +47,15 @@ export interface TermsPlan {
   readonly cutmix: Pick<Plan['cutmix'], 'unlabeledMix'>;
   readonly losses: Pick<
     Plan['losses'],
-    'synthetic' | 'auxiliary' | 'auxiliaryInStage2' | 'unsupervised' | 'cube' | 'cubeTasks' | 'agreement' | 'teacher'
+    | 'synthetic'
+    | 'auxiliary'
+    | 'auxiliaryInStage2'
+    | 'unsupervised'
+    | 'cube'
+    | 'cubeTasks'
+    | 'agreement'
+    | 'teacher'
+    | 'own'
   >;
 }
 
@@ -66,6 +96,11 @@ export function comparesWithAverage({ unlabeled }: StepTerms): boolean {
   return unlabeled.includes('teacher') || unlabeled.includes('agreement');
 }
 
+/**
+ * The loss terms of a step, by the images that go through the network together.
+ * @param step counts from 0
+ * @throws VERSEMI_PART_UNKNOWN for a loss term of one's own that was not added
+ */
 export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number): StepTerms {
   const stage = stageOf(step, training);
   const mixed = training.mode === 'semi-supervised';
@@ -73,17 +108,24 @@ export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number)
   const auxiliary = losses.auxiliary > 0 && (stage === 1 || losses.auxiliaryInStage2);
   const known = mixesWithLabeled(cutmix);
   const only = (...terms: [LossTerm, boolean][]) => terms.filter(([, wanted]) => wanted).map(([name]) => name);
+  const own = (group: StepGroup) =>
+    Object.entries(losses.own ?? {}).flatMap(([name, weight]): OwnTerm[] =>
+      ownTerms.get(name, `losses.own.${name}`).group === group && weight > 0 ? [`own.${name}`] : [],
+    );
   return {
     // Always: these images move the statistics of the batch normalisations.
-    labeled: ['dice', 'crossEntropy'],
+    labeled: ['dice', 'crossEntropy', ...own('labeled')],
     mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
-    unlabeled: only(
-      ['unsupervised', unlabeled && losses.unsupervised > 0],
-      ['cube', unlabeled && known && losses.cube > 0],
-      ['cubeTasks', unlabeled && known && losses.cubeTasks > 0],
-      ['agreement', unlabeled && losses.agreement > 0],
-      ['teacher', unlabeled && losses.teacher > 0],
-    ),
+    unlabeled: [
+      ...only(
+        ['unsupervised', unlabeled && losses.unsupervised > 0],
+        ['cube', unlabeled && known && losses.cube > 0],
+        ['cubeTasks', unlabeled && known && losses.cubeTasks > 0],
+        ['agreement', unlabeled && losses.agreement > 0],
+        ['teacher', unlabeled && losses.teacher > 0],
+      ),
+      ...(unlabeled ? own('unlabeled') : []),
+    ],
   };
 }
 

@@ -4,6 +4,7 @@ import { basename, isAbsolute, join, relative, resolve, sep } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { shown } from '../json-text.js';
 import { readError } from '../regular-file.js';
+import { ownFormat, withoutOwnEnding } from './formats.js';
 import type { CaseFiles, LeftOut } from './types.js';
 
 const volumeEnding = /\.(nii|hdr)(\.gz)?$|\.(nrrd|nhdr|mha|mhd)$/i;
@@ -11,7 +12,7 @@ const endings = /(\.nii|\.hdr|\.img)(\.gz)?$|\.(h5|hdf5|nhdr|mha|mhd)$|(\.seg)?\
 
 /** True for the name of an image file of any format that is read. */
 export function isImage(name: string): boolean {
-  return endings.test(name);
+  return endings.test(name) || ownFormat(name) !== undefined;
 }
 
 export function isHdf5(name: string): boolean {
@@ -20,7 +21,8 @@ export function isHdf5(name: string): boolean {
 
 /** Case id of a file: its name without folder and ending. */
 export function caseId(file: string): string {
-  return basename(file).replace(endings, '');
+  const name = basename(file);
+  return withoutOwnEnding(name) ?? name.replace(endings, '');
 }
 
 /** What lies in a folder, links followed, in order of name; hidden files (macOS "._") are left out. */
@@ -48,7 +50,8 @@ async function isFolder(folder: string, entry: Dirent): Promise<boolean> {
 export async function volumeNames(folder: string): Promise<string[]> {
   if (!existsSync(folder)) return [];
   const entries = await entriesOf(folder);
-  return entries.filter(({ name, isFolder }) => !isFolder && volumeEnding.test(name)).map(({ name }) => name);
+  const isVolume = (name: string) => volumeEnding.test(name) || ownFormat(name) !== undefined;
+  return entries.filter(({ name, isFolder }) => !isFolder && isVolume(name)).map(({ name }) => name);
 }
 
 /** Folder in which SSL4MIS keeps the slices of its volumes once more, as 2-D arrays. */

@@ -4,16 +4,13 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { readError } from '../regular-file.js';
-import { hdf5Names, requireName } from './case-files.js';
-import { readDecathlon } from './decathlon.js';
-import { type Description, readDescription } from './description.js';
-import { readDicomDataset } from './dicom/dataset.js';
-import { holdsDicom } from './dicom/sources.js';
-import { holdsImages, readHdf5Folder, readImageFolder } from './folders.js';
+import { requireName } from './case-files.js';
+import { readDescription } from './description.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
-import { readNnunet } from './nnunet.js';
-import type { CaseFiles, Dataset, DatasetCases, DatasetFormat } from './types.js';
+import { layoutOf } from './layouts.js';
+import type { CaseFiles, Dataset, DatasetFormat } from './types.js';
 
+/** How a dataset is opened. */
 export interface OpenDatasetOptions {
   /** Default 'auto': found out from the files. */
   readonly format?: DatasetFormat;
@@ -39,9 +36,9 @@ export function openPlanDataset({
 
 /**
  * Opens a dataset: a folder in the form of the Medical Segmentation Decathlon or nnU-Net (both with dataset.json), a
- * folder of HDF5 cases, a folder of images, or DICOM series. Only names are looked at here, and headers of DICOM files; every file that is named must exist.
+ * folder of HDF5 cases, a folder of images, DICOM series, or a layout of one's own (`layouts.ts`). Only names are looked at here, and headers of DICOM files; every file that is named must exist.
  * @param path the folder, or its dataset.json
- * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_DATASET_INVALID, VERSEMI_MODALITY_MISSING
+ * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_DATASET_INVALID, VERSEMI_MODALITY_MISSING, VERSEMI_PART_UNKNOWN (a layout)
  */
 export async function openDataset(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
   let info: Stats;
@@ -61,15 +58,19 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
   const folder = resolve(info.isDirectory() ? path : dirname(path));
   const file = info.isDirectory() ? join(folder, 'dataset.json') : resolve(path);
   const description = existsSync(file) ? readDescription(file) : undefined;
-  const format =
-    options.format === undefined || options.format === 'auto' ? await detect(folder, description) : options.format;
-  const content = await readCases(format, folder, description, options);
+  const layout = await layoutOf(options.format ?? 'auto', folder, description);
+  const content = await layout.cases(folder, {
+    ...(description === undefined ? {} : { description }),
+    ...(options.keys === undefined ? {} : { keys: options.keys }),
+    filesOutside: options.filesOutside ?? false,
+    lenient: options.lenient ?? false,
+  });
   checkIds(content.cases, folder);
   checkIds(content.test, folder);
   return {
     name: options.name ?? description?.name ?? basename(folder),
     folder,
-    format,
+    format: layout.name,
     labels: description?.labels ?? { 0: 'background', 1: 'foreground' },
     labelsDeclared: description?.labels !== undefined,
     ...(description?.ignoredLabel === undefined ? {} : { ignoredLabel: description.ignoredLabel }),
@@ -82,42 +83,6 @@ export async function openDataset(path: string, options: OpenDatasetOptions = {}
     ...(description?.licence === undefined ? {} : { licence: description.licence }),
     ...(description?.reference === undefined ? {} : { reference: description.reference }),
   };
-}
-
-async function readCases(
-  format: Dataset['format'],
-  folder: string,
-  description: Description | undefined,
-  { keys, filesOutside = false, lenient = false }: OpenDatasetOptions,
-): Promise<DatasetCases> {
-  if (format === 'hdf5') return readHdf5Folder(folder, keys, lenient);
-  if (format === 'images') return readImageFolder(folder);
-  if (format === 'dicom') return readDicomDataset(folder, description, lenient);
-  if (description === undefined) {
-    throw new VersemiError('DATASET_INVALID', {
-      file: folder,
-      expected: `a dataset.json, as the format ${format} demands`,
-      found: 'none',
-      remedy: 'Add dataset.json, or set `format` of the dataset in the plan to auto.',
-    });
-  }
-  return format === 'nnunet'
-    ? readNnunet(folder, description, { filesOutside, lenient })
-    : readDecathlon(folder, description, { filesOutside, lenient });
-}
-
-async function detect(folder: string, description: Description | undefined): Promise<Dataset['format']> {
-  if (description?.training !== undefined) {
-    // nnU-Net's first version lists imagesTr/a.nii.gz in dataset.json where the files are imagesTr/a_0000.nii.gz.
-    const first = description.training[0];
-    const image = first === undefined ? undefined : resolve(folder, first.image);
-    const numbered = image?.replace(/(\.nii(\.gz)?)$/, '_0000$1');
-    if (image !== undefined && !existsSync(image) && numbered !== image && existsSync(numbered!)) return 'nnunet';
-    return 'decathlon';
-  }
-  if (description !== undefined && existsSync(join(folder, 'imagesTr'))) return 'nnunet';
-  if ((await hdf5Names(folder)).names.length > 0) return 'hdf5';
-  return !(await holdsImages(folder)) && (await holdsDicom(folder)) ? 'dicom' : 'images';
 }
 
 function checkIds(cases: readonly CaseFiles[], folder: string): void {

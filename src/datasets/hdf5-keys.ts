@@ -4,6 +4,7 @@ const usualNames = {
   label: ['label', 'mask', 'seg', 'labels', 'segmentation', 'gt'],
 } as const;
 
+/** What is read of a file: the image or its label map. */
 export type Hdf5Role = keyof typeof usualNames;
 
 /** Names of the arrays of a case, where they are not found by themselves. */

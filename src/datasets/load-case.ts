@@ -23,9 +23,12 @@ import {
 } from './read-volume.js';
 import type { CaseFiles, Dataset, LoadedCase } from './types.js';
 
+/** How a case is read. */
 export interface LoadCaseOptions {
   /** Modality by index or name; default 0. */
   readonly channel?: number | string;
+  /** Told what a person should know of how the voxels were read, see `readVolume`. */
+  readonly onNotice?: (text: string) => void;
 }
 
 /**
@@ -46,7 +49,8 @@ export async function openCase(
   options: LoadCaseOptions = {},
 ): Promise<LoadedCase<Scan>> {
   const channel = channelIndex(dataset, options.channel ?? 0);
-  const { file, ...how } = imageOf(dataset, files, channel);
+  const { file, ...place } = imageOf(dataset, files, channel);
+  const how = options.onNotice === undefined ? place : { ...place, onNotice: options.onNotice };
   const placed = await seriesOf(file, how);
   const [image, label] = await Promise.all([
     openScan(file, {
@@ -125,7 +129,7 @@ export async function openScan(file: string, options: ReadVolumeOptions = {}): P
   return scan;
 }
 
-/** As {@link openScan}, but as one float32 volume, canonical (RAS+). @throws as {@link openScan} */
+/** As {@link openScan}, but as one float32 volume [z, y, x], canonical (RAS+). @throws as {@link openScan} */
 export async function loadScan(file: string, options: ReadVolumeOptions = {}): Promise<Volume<Float32Array>> {
   return volumeOf(await openScan(file, options));
 }

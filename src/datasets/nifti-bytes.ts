@@ -11,6 +11,7 @@ import { encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encod
 import { parseNiftiHeader } from './nifti-header.js';
 import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
 
+/** How the bytes of a scan are read. */
 export interface OpenScanBytesOptions {
   /** Name for error sentences; default `scan.nii`. */
   readonly name?: string;
@@ -44,7 +45,7 @@ export async function readVolumeBytes(bytes: Uint8Array, options: OpenScanBytesO
 /**
  * The bytes of a volume as a NIfTI file, in the geometry of its source where it has one.
  * @param volume a mask of `predictVolume`, or any volume
- * @param options.gzip default true: the bytes of a .nii.gz file
+ * @param options gzip: default true, the bytes of a .nii.gz file; description: text of the header, at most 79 bytes
  * @throws VERSEMI_VOLUME_INVALID when size, data or affine contradict each other
  */
 export async function encodeNifti(

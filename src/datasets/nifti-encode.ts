@@ -19,7 +19,7 @@ export interface EncodeNiftiOptions {
 
 /** A volume whose voxels are made while they are written. */
 export interface SlabbedVolume extends Omit<Volume, 'data' | 'stored'> {
-  /** An empty array of the voxels' type. */
+  /** An empty array of the voxels' type; the voxels themselves come as slabs [z, y, x]. */
   readonly type: VoxelArray;
   /** All voxels, in the order of a volume's `data`. */
   slabs(): Iterable<VoxelArray>;

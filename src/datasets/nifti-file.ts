@@ -6,6 +6,7 @@ import { VersemiError } from '../errors.js';
 import { type Volume, voxelCount } from '../volume/volume.js';
 import { type EncodeNiftiOptions, encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 
+/** How a NIfTI file is written. */
 export interface WriteNiftiOptions {
   /** Free text of at most 79 characters, for the header's `descrip`. */
   readonly description?: string;

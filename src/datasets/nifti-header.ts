@@ -21,6 +21,7 @@ const niftiDatatypes: Readonly<Record<number, { readonly name: DatatypeName; rea
   1280: { name: 'uint64', bytes: 8 },
 };
 
+/** How voxels are stored in a file. */
 export type DatatypeName =
   | 'uint8'
   | 'int8'

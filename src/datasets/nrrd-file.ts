@@ -4,6 +4,7 @@ import type { SlabbedVolume } from './nifti-encode.js';
 import { volumeBytes, writeParts } from './nifti-file.js';
 import { encodeNrrdHeader } from './nrrd-encode.js';
 
+/** How an NRRD file is written. */
 export interface WriteNrrdOptions {
   /** Pairs of key and value that other programs look for, e.g. those of 3D Slicer's segmentations. */
   readonly pairs?: Readonly<Record<string, string>>;

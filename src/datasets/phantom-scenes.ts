@@ -3,11 +3,15 @@ import type { Triple } from '../volume/volume.js';
 import type { Scene, Shape } from './phantom-render.js';
 import { above, clipped, column, ellipsoid, tube } from './phantom-shapes.js';
 
+/** Kinds of phantoms. */
+export type PhantomKindName = 'ct-organ' | 'ct-lesion' | 'mr-ventricle' | 'mr-atrium';
+
 /** What a kind of phantom shows, and how to draw a case of it. */
 export interface PhantomKind {
   readonly description: string;
   readonly modality: 'CT' | 'MRI';
   readonly labels: Readonly<Record<number, string>>;
+  /** @internal */
   readonly draw: (random: RandomStream) => Scene;
 }
 
@@ -261,7 +265,7 @@ function atrium(random: RandomStream): Scene {
 }
 
 /** The kinds of phantoms, in the order of the numbers that seed them: append, never reorder. */
-export const phantomKinds = {
+export const phantomKinds: Readonly<Record<PhantomKindName, PhantomKind>> = {
   'ct-organ': {
     description: 'Phantom of abdominal CT: liver and spleen beside stomach, kidneys, bowel, vessels, spine and ribs',
     modality: 'CT',
@@ -286,6 +290,4 @@ export const phantomKinds = {
     labels: { 0: 'background', 1: 'left atrium' },
     draw: atrium,
   },
-} as const satisfies Record<string, PhantomKind>;
-
-export type PhantomKindName = keyof typeof phantomKinds;
+};

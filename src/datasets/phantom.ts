@@ -8,8 +8,9 @@ import { writeNifti } from './nifti-file.js';
 import { renderScene } from './phantom-render.js';
 import { type PhantomKind, type PhantomKindName, phantomKinds } from './phantom-scenes.js';
 
-export { type PhantomKindName, phantomKinds } from './phantom-scenes.js';
+export { type PhantomKind, type PhantomKindName, phantomKinds } from './phantom-scenes.js';
 
+/** How many cases of which role a dataset of phantoms has. */
 export interface PhantomOptions {
   /** Training cases: labelled, validation and unlabelled ones together. */
   readonly cases: number;

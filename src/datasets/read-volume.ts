@@ -9,6 +9,7 @@ import { placeSeries, type SeriesFiles } from './dicom/read-series.js';
 import { describeSeries } from './dicom/series.js';
 import { mayBeDicom } from './dicom/sources.js';
 import { type Capacity, readInflated, readStart } from './files.js';
+import { ownFormat, type ReadVoxelsOptions, readOwn } from './formats.js';
 import { hdf5Facts, readHdf5 } from './hdf5.js';
 import type { Hdf5Role } from './hdf5-keys.js';
 import { type DatatypeName, type NiftiHeader, parseNiftiHeader } from './nifti-header.js';
@@ -26,6 +27,7 @@ import { datatypeName } from './voxel-arrays.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
 
+/** Which volume of a file is read, and how. */
 export interface ReadVolumeOptions {
   /** HDF5: path of the array; default: the one of `role`, by its usual names. */
   readonly key?: string;
@@ -45,6 +47,11 @@ export interface ReadVolumeOptions {
   readonly placed?: PlacedSeries;
   /** Told what a person should know of how the voxels were read (DICOM: tilted slices, padding, copies). */
   readonly onNotice?: (text: string) => void;
+}
+
+function ownOptions({ role, channel, channelOfSeveral, spacingMm }: ReadVolumeOptions): ReadVoxelsOptions {
+  const which = { role: role ?? 'image', channel: channel ?? channelOfSeveral ?? 0 };
+  return spacingMm === undefined ? which : { ...which, spacingMm };
 }
 
 /** Names that say enough of a format. */
@@ -70,7 +77,8 @@ export async function seriesOf(
 
 /**
  * Reads a volume in stored orientation, the scaling of its header applied: NIfTI (.nii, .hdr with .img, each also .gz; what
- * counts is the content, not whether the name ends with .gz), HDF5, NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd) or DICOM (a folder, a zip file, a file).
+ * counts is the content, not whether the name ends with .gz), HDF5, NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM (a folder, a zip file, a file),
+ * or a format of one's own (`VolumeFormat`).
  * @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_FILE_TRUNCATED, VERSEMI_FILE_CORRUPT, VERSEMI_FILE_FORMAT,
  *   VERSEMI_FORMAT_UNSUPPORTED, VERSEMI_VOLUME_INVALID, VERSEMI_MODALITY_MISSING (no such channel)
  */
@@ -80,6 +88,8 @@ export async function readVolume(file: string, options: ReadVolumeOptions = {}):
 
 /** As {@link readVolume}, voxels as stored: those of a CT are 16-bit integers. @throws as {@link readVolume} */
 export async function readUnscaled(file: string, options: ReadVolumeOptions = {}): Promise<UnscaledVolume> {
+  const own = ownFormat(file);
+  if (own !== undefined) return { volume: await readOwn(own, file, ownOptions(options)), slope: 1, intercept: 0 };
   if (isHdf5(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
   if (isRaster(file)) return readRaster(file, options);
   const series = await seriesOf(file, options);
@@ -114,6 +124,11 @@ const hdf5Copies = 3;
 
 /** Reads a header only. @throws as {@link readVolume}, as far as the header shows it */
 export async function imageFacts(file: string, options: ReadVolumeOptions = {}): Promise<ImageFacts> {
+  const own = ownFormat(file);
+  if (own !== undefined) {
+    const { data, ...geometry } = await readOwn(own, file, ownOptions(options));
+    return { geometry, bytesPerVoxel: data.BYTES_PER_ELEMENT, volumes: 1 };
+  }
   if (isHdf5(file)) {
     const { bytesPerVoxel, ...geometry } = await hdf5Facts(file, options);
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel, volumes: 1 };
@@ -155,6 +170,12 @@ export interface ImageInfo {
 
 /** Geometry, datatype and statistics of an image file. @throws as {@link readVolume} */
 export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, 'channel'> = {}): Promise<ImageInfo> {
+  const own = ownFormat(file);
+  if (own !== undefined) {
+    const { data, sizeVoxels, affine } = await readOwn(own, file, ownOptions(options));
+    const facts = { ...describe(sizeVoxels, affine), datatype: datatypeName(data), ...statistics(data, 1, 0) };
+    return { ...facts, shape: sizeVoxels };
+  }
   if (isHdf5(file)) {
     const { datatype, shape, volume } = await readHdf5(file, options);
     return { ...describe(volume.sizeVoxels, volume.affine), datatype, ...statistics(volume.data, 1, 0), shape };

@@ -29,6 +29,7 @@ export interface SaveLabelOptions {
   readonly called?: string;
 }
 
+/** Where a label has been saved. */
 export interface SavedLabel {
   readonly file: string;
   /** Where the label that was there before stays. */

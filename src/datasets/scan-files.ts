@@ -30,12 +30,14 @@ export interface ScanFiles {
   readonly series?: SeriesFiles;
 }
 
+/** The scans that paths mean, and what was passed over. */
 export interface FoundScans {
   readonly scans: readonly ScanFiles[];
   /** What lies in the folders and is no scan of its own. */
   readonly leftOut: readonly LeftOut[];
 }
 
+/** How paths are taken for scans. */
 export interface FindScansOptions {
   readonly keys?: Hdf5Keys | undefined;
   /** True: dataset.json may name files outside of its folder. Default false. */

@@ -8,6 +8,7 @@ import { RandomStream, streams } from '../random.js';
 import { readJsonObject } from './description.js';
 import type { CaseFiles, Dataset } from './types.js';
 
+/** The cases of a dataset by what they are for. */
 export interface ResolvedSplit {
   /** Cases whose labels train. */
   readonly labeled: readonly CaseFiles[];

@@ -4,7 +4,8 @@ import type { SeriesFiles } from './dicom/read-series.js';
 import type { Hdf5Keys } from './hdf5-keys.js';
 import type { Region } from './label-meanings.js';
 
-export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images' | 'dicom';
+/** How a folder is organised: `auto`, or the name of a layout, see `layouts.ts`. */
+export type DatasetFormat = 'auto' | 'decathlon' | 'nnunet' | 'hdf5' | 'images' | 'dicom' | (string & {});
 
 /** Where the files of one case are: a case before anything is read. */
 export interface CaseFiles {
@@ -19,10 +20,11 @@ export interface CaseFiles {
   readonly series?: SeriesFiles;
 }
 
+/** A dataset after its folder has been looked at, and before any voxel is read. */
 export interface Dataset {
   readonly name: string;
   readonly folder: string;
-  readonly format: Exclude<DatasetFormat, 'auto'>;
+  readonly format: DatasetFormat;
   /** Label value -> name, 0 is the background. */
   readonly labels: Readonly<Record<number, string>>;
   /** Voxels with this value of the label map are unknown, and count neither in training nor in metrics. */
@@ -60,7 +62,20 @@ export interface LeftOut {
 /** Cases of a dataset as a reader of one form finds them. */
 export interface DatasetCases
   extends Pick<Dataset, 'cases' | 'test' | 'leftOut' | 'remarks' | 'labelsOrdered'>,
-    Partial<Pick<Dataset, 'labels' | 'labelsDeclared' | 'modalities'>> {}
+    Partial<
+      Pick<
+        Dataset,
+        | 'labels'
+        | 'labelsDeclared'
+        | 'modalities'
+        | 'ignoredLabel'
+        | 'regions'
+        | 'spacingMm'
+        | 'description'
+        | 'licence'
+        | 'reference'
+      >
+    > {}
 
 /** How a reader of one form takes what a description says. */
 export interface ReadCasesOptions {
@@ -75,7 +90,7 @@ export interface LoadedCase<Image extends Volume<Float32Array> | Scan = Volume<F
   readonly id: string;
   /** A `Scan`, whose voxels stay as they are in the file, takes less memory than a volume. */
   readonly image: Image;
-  /** On the same voxels as the image; absent for an unlabelled case. */
+  /** Label values [z, y, x], on the same voxels as the image; absent for an unlabelled case. */
   readonly label?: Volume<Uint8Array>;
   /** Voxels of `label` with this value do not count. */
   readonly ignoredLabel?: number;

@@ -9,7 +9,9 @@ import { strideVoxels } from '../inference/windows.js';
 import { networkConfig } from '../model/layers.js';
 import { packageRoot, packageVersion } from '../root.js';
 import { onnxInterface, onnxNames, onnxNetwork } from './onnx-network.js';
+import { requireVersemiNetwork } from './pytorch-layout.js';
 
+/** What the graph takes in and answers, and how its numbers are stored. */
 export interface OnnxExportOptions {
   /** Names of the tasks that the graph answers, in this order; default: every real task of the model. Not with `promptsAsInput`. */
   readonly tasks?: readonly string[];
@@ -52,7 +54,8 @@ export interface OnnxDescription {
   readonly data: ParsedModel['provenance']['data'];
 }
 
-interface OnnxTask {
+/** One task that the graph answers. */
+export interface OnnxTask {
   readonly name: string;
   /** Labels of the dataset that the task was trained on; absent for the synthetic task. */
   readonly labels?: readonly number[];
@@ -71,8 +74,8 @@ const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs', 'onnx_volumes.mjs']
 /**
  * A model as ONNX, and what belongs to it.
  * @param file name of the file to be, for the description
- * @returns the parts of the ONNX file, to be written one after the other, and the description
- * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MODEL_INVALID where float16 has no number near a weight
+ * @returns the bytes of the ONNX file in parts, to be written one after the other, and the description
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_FORMAT_UNSUPPORTED for a network of one's own, VERSEMI_MODEL_INVALID where float16 has no number near a weight
  */
 export function onnxOf(
   model: ParsedModel,
@@ -82,6 +85,7 @@ export function onnxOf(
   const { plan, provenance } = model;
   const { promptsAsInput = false, dtype = 'float32', webgpu = false } = options;
   const config = networkConfig(plan);
+  requireVersemiNetwork(config, file);
   const every = [...plan.tasks.keys(), plan.tasks.length];
   const prompts = promptsAsInput ? every : taskIndices({ plan }, options.tasks);
   const description: OnnxDescription = {
@@ -144,6 +148,7 @@ function windowsOf({ plan }: ParsedModel): OnnxDescription['windows'] {
   };
 }
 
+/** The files of an export. */
 export interface ExportedOnnx {
   readonly description: OnnxDescription;
   /** What was written. */

@@ -10,6 +10,7 @@ import {
   headNames,
   headVectors,
   placesPerConvolution,
+  requireVersemiNetwork,
   trunkPairs,
 } from './pytorch-layout.js';
 import type { ForeignTensor, StateDict } from './weights-file.js';
@@ -17,6 +18,7 @@ import type { ForeignTensor, StateDict } from './weights-file.js';
 /** Layouts that are known: the released network of VerSemi, and the V-Net of UA-MT and SSL4MIS. */
 export type Layout = 'versemi' | 'vnet';
 
+/** How a checkpoint is read. */
 export interface ImportOptions {
   readonly file: string;
   /** Order of the spatial axes that the PyTorch network saw. */
@@ -29,12 +31,13 @@ export interface ImportOptions {
   readonly key?: string;
 }
 
+/** Weights of a checkpoint in the names and shapes of versemi, and what was not used. */
 export interface ImportedWeights {
   readonly layout: Layout;
   readonly parts: 'whole' | 'trunk';
   /** Path of the dictionary that was taken. */
   readonly path: string;
-  /** Parameters and buffers by name. */
+  /** Parameters and buffers by name, in the shapes of `parameterSpecs` and `bufferSpecs`. */
   readonly values: Map<string, Float32Array>;
   /** How many tensors of the file were used. */
   readonly used: number;
@@ -172,6 +175,7 @@ export function importWeights(
   options: ImportOptions,
 ): ImportedWeights {
   const { file, axes, seed } = options;
+  requireVersemiNetwork(config);
   const candidate = chosen(dicts, options);
   const tensors = tensorsOf(candidate);
   const layout: Layout = tensors.has(headNames.controllerWeight) ? 'versemi' : 'vnet';

@@ -6,6 +6,7 @@ import {
   controllerRows,
   headNames,
   headVectors,
+  requireVersemiNetwork,
   toChannelsFirst,
   trunkPairs,
 } from './pytorch-layout.js';
@@ -16,7 +17,8 @@ import {
  * @param values parameters and buffers by name
  * @param axes order of the spatial axes that the PyTorch network will see
  * @param metadata texts of the header
- * @returns the parts of the file, to be written one after the other
+ * @throws VERSEMI_FORMAT_UNSUPPORTED for a network of one's own
+ * @returns the bytes of the file in parts, to be written one after the other
  */
 export function pytorchSafetensors(
   config: NetworkConfig,
@@ -24,6 +26,7 @@ export function pytorchSafetensors(
   axes: AxisOrder,
   metadata: Readonly<Record<string, string>>,
 ): Uint8Array[] {
+  requireVersemiNetwork(config);
   const tensors: TensorToStore[] = [];
   const add = (name: string, shape: readonly number[], data: Float32Array) =>
     tensors.push({ name, shape, data, dtype: 'F32' });

@@ -4,7 +4,9 @@
  * (github yulequan/UA-MT), which SSL4MIS and its successors took over: names and shapes were read off these programs.
  */
 
+import { VersemiError } from '../errors.js';
 import { type NetworkConfig, type ParameterSpec, parameterSpecs } from '../model/layers.js';
+import { versemi } from '../model/versemi.js';
 
 /**
  * Order of the spatial axes that a PyTorch network sees. `xyz`: arrays as h5py, nibabel and pynrrd index them, which the programs above
@@ -78,6 +80,21 @@ export interface NamedPair {
   readonly theirs: string;
   /** Shape in PyTorch. */
   readonly shape: readonly number[];
+}
+
+/**
+ * Other programs know the network of versemi alone.
+ * @throws VERSEMI_FORMAT_UNSUPPORTED for a network of one's own
+ */
+export function requireVersemiNetwork({ architecture }: Pick<NetworkConfig, 'architecture'>, file?: string): void {
+  if (architecture === undefined || architecture === versemi.name) return;
+  throw new VersemiError('FORMAT_UNSUPPORTED', {
+    ...(file === undefined ? {} : { file }),
+    field: 'network.architecture',
+    expected: "versemi's own network, which is known to other programs",
+    found: architecture,
+    remedy: 'Write the network for the other program yourself: readModel gives the weights by name.',
+  });
 }
 
 /** All convolutions of the trunk. */

@@ -6,6 +6,7 @@ import { VersemiError } from '../errors.js';
 import { isPickle, readTorchFile } from './pytorch-file.js';
 import { TorchTensor } from './pytorch-tensors.js';
 
+/** A tensor of a checkpoint of another program. */
 export interface ForeignTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -25,7 +26,7 @@ const deepest = 6;
 const mostDictionaries = 10_000;
 
 /**
- * All dictionaries of tensors in a file: a checkpoint may hold the weights beside their average and the memory of an optimiser.
+ * All dictionaries of tensors in the bytes of a file: a checkpoint may hold the weights beside their average and the memory of an optimiser.
  * @param file name for error sentences
  * @throws VERSEMI_MODEL_INVALID
  */

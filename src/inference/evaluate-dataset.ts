@@ -2,6 +2,7 @@ import { caseFacts, openCase } from '../datasets/load-case.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { throwIfAborted } from '../errors.js';
 import { summarize } from '../metrics/summary.js';
+import type { VerbOptions } from '../verb-options.js';
 import type { CaseSelection } from './case-selection.js';
 import { type DatasetFolder, type MatchedDataset, matchDatasets } from './dataset-match.js';
 import { type CaseOutcome, type EvaluateOptions, type Evaluation, evaluateCase } from './evaluate.js';
@@ -10,11 +11,12 @@ import { estimateMemory, type MemoryEstimate } from './memory.js';
 import type { PredictProgress, WindowOptions } from './predict.js';
 import { inferenceSettings, type Segmenter } from './segmenter.js';
 
-export interface EvaluateCasesOptions extends Omit<EvaluateOptions, 'onProgress'> {
+/** How the cases of a dataset are segmented and compared. */
+export interface EvaluateCasesOptions
+  extends Omit<EvaluateOptions, 'onProgress'>,
+    Pick<VerbOptions<CaseProgress>, 'onProgress' | 'onNotice'> {
   /** Called before a case is read, where `maxMemoryBytes` is set. */
   readonly onEstimate?: ((id: string, estimate: MemoryEstimate) => void) | undefined;
-  /** Called after each window of a case. */
-  readonly onProgress?: (progress: CaseProgress) => void;
   /**
    * Does the work of one case, and may give undefined where that fails: the case then has no outcomes, and the next follows.
    * Default: a failure ends the evaluation.
@@ -25,6 +27,7 @@ export interface EvaluateCasesOptions extends Omit<EvaluateOptions, 'onProgress'
   ) => Promise<readonly CaseOutcome[] | undefined>;
 }
 
+/** Which cases and tasks of a dataset are evaluated, and how. */
 export interface EvaluateDatasetOptions extends EvaluateCasesOptions {
   /** What the model's plan calls the dataset; default: that one of its own names that the plan knows. */
   readonly dataset?: string;
@@ -99,7 +102,7 @@ export async function* evaluateDataset(
 export async function* evaluateSelected(
   model: Segmenter,
   { opened: dataset, tasks, cases, selection }: SelectedDataset,
-  { onEstimate, onProgress, attempt = (_, work) => work(), ...options }: EvaluateCasesOptions = {},
+  { onEstimate, onProgress, onNotice, attempt = (_, work) => work(), ...options }: EvaluateCasesOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
   const channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
   for (const [i, files] of cases.entries()) {
@@ -107,7 +110,10 @@ export async function* evaluateSelected(
     const place: CasePlace = { dataset: dataset.name, id: files.id, index: i + 1, total: cases.length };
     const outcomes = await attempt(place, async () => {
       const strips = await stripsBefore(model, dataset, files, channel, tasks, { ...options, onEstimate });
-      const { label, ...opened } = await openCase(dataset, files, { channel });
+      const { label, ...opened } = await openCase(dataset, files, {
+        channel,
+        ...(onNotice === undefined ? {} : { onNotice }),
+      });
       return evaluateCase(model, { ...opened, label: label! }, dataset.name, tasks, {
         ...options,
         ...strips,

@@ -2,12 +2,14 @@ import type { NetworkChoice } from '../checkpoints/model-file.js';
 import type { Plan } from '../config/plan.js';
 import type { LoadedCase } from '../datasets/types.js';
 import { throwIfAborted } from '../errors.js';
+import { ownMetrics } from '../metrics/own-metrics.js';
 import { diceOf, segmentationMetrics } from '../metrics/segmentation-metrics.js';
 import type { CaseResult, Summary } from '../metrics/summary.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { targetMask } from '../preprocessing/targets.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
+import type { VerbOptions } from '../verb-options.js';
 import { voxelVolumeMm3 } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
@@ -43,11 +45,9 @@ export interface Evaluation {
   readonly summary: Summary;
 }
 
-export interface EvaluateOptions extends WindowOptions {
+export interface EvaluateOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
   /** Tolerance of surface Dice, mm. */
   readonly toleranceMm?: number;
-  /** Called after each window. */
-  readonly onProgress?: (progress: PredictProgress) => void;
 }
 
 /** One task's outcome on one case, at the resolution of the source; bytes of masks are made when they are asked for. */
@@ -86,13 +86,18 @@ export async function evaluateCase(
     reference = foreground(label.data, labels, reference);
     predicted = host().unpackMask(prediction.packed, undefined, predicted);
     if (ignoredLabel !== undefined) clearIgnored(predicted, label.data, ignoredLabel);
-    const metrics = segmentationMetrics(predicted, reference, label.sizeVoxels, label.spacingMm, {
+    const { sizeVoxels, spacingMm } = label;
+    const metrics = segmentationMetrics(predicted, reference, sizeVoxels, spacingMm, {
       ...(toleranceMm === undefined ? {} : { toleranceMm }),
       voxels: protocol === 'versemi',
       voxelMm3: voxelVolumeMm3(label),
     });
     return {
-      result: { id, dataset, task, ...metrics },
+      result: {
+        ...{ id, dataset, task },
+        ...metrics,
+        ...ownMetrics({ prediction: predicted, reference, sizeVoxels, spacingMm, task, dataset, id }),
+      },
       image: scan,
       prediction,
       reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),

@@ -12,7 +12,9 @@ export interface ScanToFit extends ScanFacts {
   readonly spacingKnown?: boolean;
 }
 
+/** Everything that is compared, in the order in which it is told. */
 export const fitFields = ['modality', 'spacing', 'field of view', 'intensity'] as const;
+/** What is compared between a scan and the scans that a model was trained on. */
 export type FitField = (typeof fitFields)[number];
 
 /** In what a scan is unlike those that a task was trained on. Lengths are left-right x back-front x feet-head. */

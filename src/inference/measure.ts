@@ -24,7 +24,7 @@ interface Sums {
 
 /**
  * Intensities inside of masks, in double precision and slice by slice.
- * @param image that the masks were predicted from
+ * @param image that the masks were predicted from, [z, y, x]
  * @param predictions of that image
  * @returns one per mask, in their order; null for a mask without a voxel
  */

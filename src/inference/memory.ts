@@ -1,5 +1,7 @@
 import type { ImageFacts } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
+import { architectureOf, networkConfig } from '../model/layers.js';
+import { versemiNumbersPerVoxel } from '../model/versemi.js';
 import type { ResampledGrid } from '../preprocessing/grid.js';
 import { boxSize, planGrid, wholeBox } from '../preprocessing/grid.js';
 import { rowsToRestore } from '../preprocessing/restore.js';
@@ -95,18 +97,16 @@ function stripBytes(
   return { bytes: 4 * (image + ring + planes + restored + patch), windows: strip.windows };
 }
 
-/** Activations of one window at their peak, and the weights (measured: `device.memory()`, both devices, widths 8 and 16). */
+/** Activations of one window at their peak, and the weights. */
 function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
-  // The map that a skip connection at full resolution reads is held while everything below it is computed.
-  const maps = plan.network.fullResolutionSkip ? 3 : 2;
-  const channels = maps * plan.network.baseWidth + 17 + tasks;
+  const { numbersPerVoxel = versemiNumbersPerVoxel } = architectureOf(plan.network);
+  const channels = numbersPerVoxel(networkConfig(plan), tasks);
   // What is freed and kept for reuse does not always fit the next request.
   return 1.1 * 4 * (channels * voxelCount(plan.patchSizeVoxels) + network.parameterCount);
 }
 
 /**
  * Memory that a scan takes, cut into as few strips as fit.
- * @param grid of a scan that is there already: with its crop; default: the plan's spacing over the whole scan
  * @throws VERSEMI_MEMORY_LIMIT when no number of strips fits `maxMemoryBytes`
  */
 export function estimateMemory(

@@ -4,27 +4,25 @@ import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
+import type { VerbOptions } from '../verb-options.js';
 import type { Volume } from '../volume/volume.js';
 import { emptyMask, host, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
 import { type SegmentProgress, segmentSlices, stripOf } from './segment.js';
 import { groupTasks, inferenceSettings, type Segmenter, taskIndices, taskName } from './segmenter.js';
 
-export interface PredictOptions extends WindowOptions {
+export interface PredictOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
   /** Names of tasks; default: every real task of the model. */
   readonly tasks?: readonly string[];
-  /** Called after each window. */
-  readonly onProgress?: (progress: PredictProgress) => void;
 }
 
 /** How the windows of a scan are computed. */
-export interface WindowOptions extends MemoryOptions {
+export interface WindowOptions extends MemoryOptions, Pick<VerbOptions<PredictProgress>, 'signal'> {
   /** Parts that the rows are computed in, as {@link estimateMemory} found; default: what `maxMemoryBytes` asks for. */
   readonly strips?: number;
-  /** Once it is aborted, no further window is computed; all memory is freed, and the call fails with VERSEMI_ABORTED. */
-  readonly signal?: AbortSignal;
 }
 
+/** A window has been computed. */
 export interface PredictProgress extends SegmentProgress {
   /** Names of the tasks that these windows serve. */
   readonly tasks: readonly string[];
@@ -35,6 +33,7 @@ export interface PredictProgress extends SegmentProgress {
   readonly masks: readonly PackedMask[];
 }
 
+/** What was found of one task. */
 export interface TaskPrediction {
   readonly task: string;
   /** 1 = foreground, in the geometry in which the image was stored; its bytes are made when they are asked for. */
@@ -46,7 +45,7 @@ export interface TaskPrediction {
 /**
  * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` the scan is computed in as
  * many parts as keep the process below that limit; the masks are the same, bit for bit.
- * @param image canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
+ * @param image [z, y, x], canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
  * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_ABORTED by `signal`
  */
 export async function predictVolume(
@@ -59,7 +58,7 @@ export async function predictVolume(
 
 /**
  * {@link predictVolume} window by window, for those who decide between two windows whether and when to go on. Leaving the
- * loop frees all memory. The masks are the value that the generator returns.
+ * loop frees all memory. The masks, [z, y, x] each, are the value that the generator returns.
  * @throws as {@link predictVolume}
  */
 export async function* predictWindows(

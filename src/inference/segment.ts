@@ -1,5 +1,5 @@
 import * as tf from '#tfjs';
-import type { VersemiNetwork } from '../model/network.js';
+import type { SegmentationNetwork } from '../model/network.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host, type Rows } from '../wasm/host.js';
 import { type AxisWindows, axisWindows, beginsOf, type WindowProtocol, windowWeights } from './windows.js';
@@ -91,7 +91,7 @@ export function stripOf(
  * @throws VERSEMI_DEVICE_OUT_OF_MEMORY
  */
 export async function* segmentSlices(
-  network: VersemiNetwork,
+  network: SegmentationNetwork,
   image: SliceReader,
   options: SegmentOptions,
   take: TakeSlice,
@@ -152,7 +152,7 @@ export async function* segmentSlices(
  * @returns per task the foreground probability [z, y, x] in steps of 1/256
  */
 export async function* segmentVolume(
-  network: VersemiNetwork,
+  network: SegmentationNetwork,
   image: Float32Array,
   sizeVoxels: Triple,
   options: SegmentOptions,
@@ -174,7 +174,7 @@ export async function* segmentVolume(
 
 /** Logits [tasks, z, y, x] of one window. */
 async function windowLogits(
-  network: VersemiNetwork,
+  network: SegmentationNetwork,
   image: Float32Array,
   [sizeX, sizeY, sizeZ]: Triple,
   tasks: readonly number[],

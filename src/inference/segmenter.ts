@@ -1,11 +1,11 @@
 import type { Plan, PreprocessingSettings } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
-import type { VersemiNetwork } from '../model/network.js';
+import type { SegmentationNetwork } from '../model/network.js';
 import type { WindowProtocol } from './windows.js';
 
-/** A network and the plan it was trained by: all that inference needs of a model. */
+/** A network and the plan it was trained by: all that inference needs of a model. The network may be of one's own. */
 export interface Segmenter {
-  readonly network: VersemiNetwork;
+  readonly network: SegmentationNetwork;
   readonly plan: Plan;
 }
 
@@ -18,6 +18,7 @@ export interface InferenceOptions extends Partial<WindowProtocol> {
   readonly largestComponent?: boolean;
 }
 
+/** How windows are placed, weighed and averaged, every setting given. */
 export type InferenceSettings = Required<InferenceOptions>;
 
 export function inferenceSettings(

@@ -4,6 +4,7 @@ import { type Host, type SurfaceSummary, host as sharedHost } from '../wasm/host
 
 /** Surface distances that are reported; units in the name. */
 export const distanceNames = ['hd95Pooled', 'hd95Max', 'hd', 'asd', 'assd'] as const;
+/** Names of the surface distances, without their unit. */
 export type DistanceName = (typeof distanceNames)[number];
 
 /**
@@ -50,6 +51,7 @@ export interface CaseMetrics extends Overlap, Distances<'Mm'>, Partial<Distances
   readonly surfaceDiceVoxels?: number;
 }
 
+/** How two masks are compared. */
 export interface MetricOptions {
   /** Tolerance of surface Dice in millimetres; default 1. */
   readonly toleranceMm?: number;
@@ -57,7 +59,7 @@ export interface MetricOptions {
   readonly voxels?: boolean;
   /** Volume of a voxel; default the product of its edges, which are at right angles where the gantry was not tilted. */
   readonly voxelMm3?: number;
-  /** Default: this thread's host. */
+  /** Default: this thread's host. @internal */
   readonly host?: Host;
 }
 
@@ -99,7 +101,7 @@ export function segmentationMetrics(
 }
 
 /** Voxels of two masks: in both, in A, in B. */
-interface MaskCounts {
+export interface MaskCounts {
   readonly both: number;
   readonly inA: number;
   readonly inB: number;

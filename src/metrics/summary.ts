@@ -1,7 +1,8 @@
+import type { OwnMetrics } from './own-metrics.js';
 import type { CaseMetrics } from './segmentation-metrics.js';
 
 /** Metrics of one task in one case: the rows of `cases` in a result file. */
-export interface CaseResult extends CaseMetrics {
+export interface CaseResult extends CaseMetrics, OwnMetrics {
   readonly id: string;
   readonly task: string;
 }

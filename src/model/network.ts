@@ -1,7 +1,9 @@
 import * as tf from '#tfjs';
 import { VersemiError } from '../errors.js';
-import { batchNormRelu, copyInto, dynamicHead, recomputed } from '../tfjs/ops/index.js';
+import { copyInto } from '../tfjs/ops/index.js';
+import type { Architecture, NetworkTensors, Normalization } from './architecture.js';
 import {
+  architectureOf,
   bufferSpecs,
   elementCount,
   initialValues,
@@ -9,16 +11,12 @@ import {
   type ParameterSpec,
   parameterSpecs,
 } from './layers.js';
-import { type TrunkOutput, vnet, type WeightSource } from './vnet.js';
+import type { TrunkOutput } from './vnet.js';
+
+export type { Normalization } from './architecture.js';
 
 /** Share of the newest batch in the moving statistics (PyTorch's default). */
 const batchNormMomentum = 0.1;
-
-/**
- * Statistics that the batch normalisations take. `moving`: the moving ones (inference). `batch`: those of the batch. `follow`:
- * those of the batch, which are also averaged into the moving ones; only for passes over images such as inference sees.
- */
-export type Normalization = 'moving' | 'batch' | 'follow';
 
 /** Task indices [n][p], p the same for each image; or their one-hot codes, a tensor [n, p, tasks + 1]. */
 export type Prompts = readonly (readonly number[])[] | tf.Tensor3D;
@@ -34,22 +32,42 @@ export function promptCodes(prompts: readonly (readonly number[])[], tasks: numb
 /** Values by name of parameter or buffer. */
 export type NamedValues = ReadonlyMap<string, Float32Array>;
 
+/** All that inference asks of a network: whatever has these, predicts and is evaluated. */
+export interface SegmentationNetwork<Trunk = unknown> {
+  /** Trained numbers, for estimates of memory. */
+  readonly parameterCount: number;
+  /**
+   * The part that no prompt enters.
+   * @param images [n, depth, height, width, 1], preprocessed
+   */
+  trunk(images: tf.Tensor5D): Trunk;
+  /**
+   * What depends on the prompts.
+   * @param prompts indices of tasks [n][p]; the index behind the last task is the synthetic task
+   * @param normalization always `moving`: the statistics that belong to the model
+   * @returns logits [n, p, depth, height, width]; above 0 is foreground
+   */
+  logits(trunk: Trunk, prompts: readonly (readonly number[])[], normalization: 'moving'): tf.Tensor5D;
+}
+
 /**
- * The promptable network: one trunk for all tasks, a controller that turns (image, prompt) into the weights of a small
- * dynamic head, and a head per prompt. Prompts 0 .. K-1 are the real tasks, prompt K is the synthetic task.
+ * A promptable network: the tensors of an architecture (`layers.ts`), and what it computes with them. Prompts 0 .. K-1 are the
+ * real tasks, prompt K is the synthetic task.
  * Lives on the TF.js backend that was current when it was made. Call inside `tf.tidy`; free with `dispose`.
  */
-export class VersemiNetwork implements WeightSource {
+export class VersemiNetwork implements NetworkTensors, SegmentationNetwork<TrunkOutput> {
   /** Trained parameters by name, in fixed order. */
   readonly parameters: ReadonlyMap<string, tf.Variable>;
   /** Moving statistics of the batch normalisations by name, in fixed order. */
   readonly buffers: ReadonlyMap<string, tf.Variable>;
+  private readonly architecture: Architecture;
 
   /** @param start seed of the initial values, or the values of all parameters and buffers */
   constructor(
     readonly config: NetworkConfig,
     start: number | NamedValues,
   ) {
+    this.architecture = architectureOf(config);
     // all values before the first tensor, so that a missing one leaves nothing behind
     const valuesFor = (spec: ParameterSpec, index: number) => ({
       spec,
@@ -65,105 +83,60 @@ export class VersemiNetwork implements WeightSource {
     return [...this.parameters.values()].reduce((sum, { shape }) => sum + elementCount(shape), 0);
   }
 
-  weight(name: string): tf.Tensor5D {
-    return this.variable(name) as tf.Tensor as tf.Tensor5D;
+  /** A parameter or a buffer by its name. @throws VERSEMI_PART_INVALID where there is none */
+  tensor<T extends tf.Tensor>(name: string): T {
+    return this.variable(name) as tf.Tensor as T;
   }
 
-  vector(name: string): tf.Tensor1D {
-    return this.variable(name) as tf.Tensor as tf.Tensor1D;
+  /** Averages statistics of a batch, of the buffer's shape, into it: moving = 0.9 * moving + 0.1 * factor * newest. */
+  follow(name: string, newest: tf.Tensor, factor = 1): void {
+    const moving = this.variable(name);
+    tf.tidy(() =>
+      copyInto(moving, tf.add(tf.mul(moving, 1 - batchNormMomentum), tf.mul(newest, batchNormMomentum * factor))),
+    );
   }
 
   private variable(name: string): tf.Variable {
     const variable = this.parameters.get(name) ?? this.buffers.get(name);
-    if (variable === undefined) throw new VersemiError('INTERNAL', { field: name, found: 'no such parameter' });
-    return variable;
+    if (variable !== undefined) return variable;
+    throw new VersemiError('PART_INVALID', {
+      field: `network ${this.architecture.name}`,
+      expected: [...this.parameters.keys(), ...this.buffers.keys()].join(', '),
+      found: name,
+      remedy: 'Ask for a tensor that the network lists as a parameter or a buffer.',
+    });
   }
 
   /**
    * Encoder and decoder, the expensive part: once per image.
    * @param images [n, depth, height, width, 1], each axis divisible by 2^(levels-1)
    * @param recomputedLevels see `training.recomputedLevels` of a plan
+   * @returns of a network that is not versemi's own: whatever its trunk gives
    */
   trunk(images: tf.Tensor5D, recomputedLevels = 0): TrunkOutput {
-    return vnet(images, this.config, this, recomputedLevels);
+    return this.architecture.trunk(images, this, recomputedLevels) as TrunkOutput;
   }
 
   /**
    * Everything after the trunk, for all prompts at once.
    * @param trunk what `trunk` returned for n images
    * @param prompts index K is the synthetic task
-   * @param normalization where the statistics of the two batch normalisations come from
+   * @param normalization where the statistics of batch normalisations come from
    * @param recomputedLevels as of `trunk`
    * @returns logits [n, p, depth, height, width]; their sigmoid is the probability of the foreground
    */
   logits(trunk: TrunkOutput, prompts: Prompts, normalization: Normalization, recomputedLevels = 0): tf.Tensor5D {
     return tf.tidy(() => {
-      const gap = { x: trunk.bottleneck, gamma: this.vector('gap.gamma'), beta: this.vector('gap.beta') };
-      const pooled = tf.mean(this.batchNorm('gap', gap, normalization), [1, 2, 3]) as tf.Tensor2D;
-      const parts = {
-        x: trunk.features,
-        gamma: this.vector('prehead.gamma'),
-        beta: this.vector('prehead.beta'),
-        weight: this.weight('prehead.weight'),
-        bias: this.vector('prehead.bias'),
-      };
-      const features = (given: typeof parts, again: boolean) => {
-        const normalized = this.batchNorm(
-          'prehead',
-          given,
-          again && normalization === 'follow' ? 'batch' : normalization,
-        );
-        const shared = tf.conv3d(normalized, given.weight, 1, 'valid');
-        normalized.dispose();
-        return tf.add(shared, given.bias) as tf.Tensor5D;
-      };
-      return dynamicHead(
-        recomputedLevels > 0 ? recomputed(parts, features) : features(parts, false),
-        this.headParameters(pooled, prompts),
-      );
+      const { tasks } = this.config;
+      const codes =
+        prompts instanceof tf.Tensor
+          ? prompts
+          : tf.tensor3d(promptCodes(prompts, tasks), [prompts.length, prompts[0]!.length, tasks + 1]);
+      return this.architecture.logits(trunk, codes, this, normalization, recomputedLevels);
     });
   }
 
-  /**
-   * The controller: a 1x1x1 convolution on concat(pooled, one-hot prompt), as the sum of its two parts.
-   * @param pooled [n, channels of the bottleneck]
-   * @returns [n, p, numbers that the dynamic head needs]
-   */
-  private headParameters(pooled: tf.Tensor2D, prompts: Prompts): tf.Tensor3D {
-    const { tasks } = this.config;
-    const [images, count] = prompts instanceof tf.Tensor ? prompts.shape : [prompts.length, prompts[0]!.length];
-    const shape: [number, number] = [images * count, tasks + 1];
-    const oneHot =
-      prompts instanceof tf.Tensor ? tf.reshape(prompts, shape) : tf.tensor2d(promptCodes(prompts, tasks), shape);
-    const ofImage = tf.matMul(pooled, this.vector('controller.weight') as tf.Tensor as tf.Tensor2D);
-    const ofPrompt = tf.matMul(oneHot, this.vector('controller.prompt') as tf.Tensor as tf.Tensor2D);
-    return tf.add(
-      tf.add(tf.expandDims(ofImage, 1), tf.reshape(ofPrompt, [images, count, -1])),
-      this.vector('controller.bias'),
-    ) as tf.Tensor3D;
-  }
-
-  private batchNorm(
-    name: string,
-    { x, gamma, beta }: { readonly x: tf.Tensor5D; readonly gamma: tf.Tensor1D; readonly beta: tf.Tensor1D },
-    normalization: Normalization,
-  ): tf.Tensor5D {
-    const movingMean = this.variable(`${name}.movingMean`);
-    const movingVariance = this.variable(`${name}.movingVariance`);
-    const { output, mean, variance, count } = batchNormRelu(x, gamma, beta, {
-      training: normalization !== 'moving',
-      movingMean: movingMean as tf.Tensor as tf.Tensor1D,
-      movingVariance: movingVariance as tf.Tensor as tf.Tensor1D,
-    });
-    if (normalization === 'follow' && mean !== undefined && variance !== undefined && count !== undefined) {
-      // As PyTorch: biased variance for this batch, unbiased variance for the moving one.
-      follow(movingMean, mean, 1);
-      follow(movingVariance, variance, count / Math.max(1, count - 1));
-    }
-    return output;
-  }
-
-  /** Reads all parameters and buffers. */
+  /** Reads all parameters and buffers, each in the shape that `parameterSpecs` states. */
   async values(): Promise<Map<string, Float32Array>> {
     const entries = [...this.parameters, ...this.buffers].map(
       async ([name, variable]) => [name, (await variable.data()) as Float32Array] as const,
@@ -171,12 +144,13 @@ export class VersemiNetwork implements WeightSource {
     return new Map(await Promise.all(entries));
   }
 
-  /** Overwrites all parameters and buffers. */
+  /** Overwrites all parameters and buffers. @throws VERSEMI_MODEL_INVALID where one is missing or has another size */
   assign(values: NamedValues): void {
     for (const spec of [...parameterSpecs(this.config), ...bufferSpecs(this.config)])
       tf.tidy(() => this.variable(spec.name).assign(tf.tensor(valuesOf(values, spec), [...spec.shape])));
   }
 
+  /** Frees all parameters and buffers. */
   dispose(): void {
     for (const variable of [...this.parameters.values(), ...this.buffers.values()]) variable.dispose();
   }
@@ -189,13 +163,6 @@ function variablesOf(
   const make = (values: Float32Array, shape: readonly number[]) =>
     tf.tidy(() => tf.variable(tf.tensor(values, [...shape]), trainable));
   return new Map(list.map(({ spec, values }) => [spec.name, make(values, spec.shape)]));
-}
-
-/** moving = (1 - momentum) * moving + momentum * factor * newest, in place */
-function follow(moving: tf.Variable, newest: tf.Tensor, factor: number): void {
-  tf.tidy(() =>
-    copyInto(moving, tf.add(tf.mul(moving, 1 - batchNormMomentum), tf.mul(newest, batchNormMomentum * factor))),
-  );
 }
 
 /** @throws VERSEMI_MODEL_INVALID when a parameter is missing or has another size */

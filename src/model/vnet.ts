@@ -1,10 +1,10 @@
 import type { Tensor5D } from '#tfjs';
 import { conv3dNormRelu, recomputed } from '../tfjs/ops/index.js';
-import type { NetworkConfig } from './layers.js';
+import type { NetworkConfig } from './shapes.js';
 
 /** Gives a weight by name, see `parameterSpecs`. */
 export interface WeightSource {
-  weight(name: string): Tensor5D;
+  tensor(name: string): Tensor5D;
 }
 
 /**
@@ -13,6 +13,7 @@ export interface WeightSource {
  */
 const noBias = null;
 
+/** What the trunk of versemi's network gives. */
 export interface TrunkOutput {
   /** [n, depth, height, width, baseWidth] */
   readonly features: Tensor5D;
@@ -26,7 +27,7 @@ type Tensors = Record<string, Tensor5D>;
 function block(x: Tensor5D, name: string, convolutions: number, weights: WeightSource): Tensor5D {
   let y = x;
   for (let i = 0; i < convolutions; i++) {
-    const next = conv3dNormRelu(y, weights.weight(`${name}.${i}.weight`), noBias);
+    const next = conv3dNormRelu(y, weights.tensor(`${name}.${i}.weight`), noBias);
     if (y !== x) y.dispose();
     y = next;
   }
@@ -61,12 +62,12 @@ export function vnet(
     f: (inputs: Tensors, weights: WeightSource) => Tensor5D,
   ): Tensor5D => {
     if (level >= recomputedLevels) return f(inputs, weights);
-    const own: Tensors = Object.fromEntries(names.map((name) => [name, weights.weight(name)]));
-    return recomputed({ ...inputs, ...own }, (given) => f(given, { weight: (name) => given[name]! }));
+    const own: Tensors = Object.fromEntries(names.map((name) => [name, weights.tensor(name)]));
+    return recomputed({ ...inputs, ...own }, (given) => f(given, { tensor: (name) => given[name]! }));
   };
   const downWeight = (level: number) => `down.${level - 1}.weight`;
   const halve = (x: Tensor5D, level: number, from: WeightSource) =>
-    conv3dNormRelu(x, from.weight(downWeight(level)), noBias, { stride: 2 });
+    conv3dNormRelu(x, from.tensor(downWeight(level)), noBias, { stride: 2 });
 
   const topWeights = blockWeights('encoder.0', convolutions[0]!);
   const topBlock = (x: Tensor5D, from: WeightSource) => block(x, 'encoder.0', convolutions[0]!, from);
@@ -103,7 +104,7 @@ export function vnet(
     const inputs = { x, ...(skip && { skip }) };
     const y = part(level, inputs, [upWeight, ...blockWeights(name, count)], (given, from) => {
       const options = { stride: 2, transposed: true, skip: given.skip };
-      const up = conv3dNormRelu(given.x!, from.weight(upWeight), noBias, options);
+      const up = conv3dNormRelu(given.x!, from.tensor(upWeight), noBias, options);
       const result = block(up, name, count, from);
       if (result !== up) up.dispose();
       return result;

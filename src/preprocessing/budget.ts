@@ -7,6 +7,7 @@ import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-mo
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
 import type { Method } from './methods.js';
 
+/** What a plan is made for: device, time, method. */
 export interface PlanningOptions {
   /** Name of the plan. Default 'plan'. */
   readonly name?: string;

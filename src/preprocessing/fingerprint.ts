@@ -7,6 +7,7 @@ import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset, LeftOut, LoadedCase } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
+import type { VerbOptions } from '../verb-options.js';
 import { voxelVolumeMm3 } from '../volume/affine.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
@@ -37,6 +38,7 @@ export interface IntensitySummary {
   readonly percentile995: number;
 }
 
+/** Size, spacing and intensities of one case. */
 export interface CaseFingerprint {
   readonly id: string;
   readonly labeled: boolean;
@@ -48,6 +50,7 @@ export interface CaseFingerprint {
   readonly zeroFraction: number;
 }
 
+/** One class of the labelled cases. */
 export interface ClassFingerprint {
   readonly value: number;
   readonly name: string;
@@ -57,6 +60,7 @@ export interface ClassFingerprint {
   readonly medianVolumeMm3: number;
 }
 
+/** What a plan is derived from: sizes, spacings, intensities and classes of one dataset. */
 export interface DatasetFingerprint {
   readonly name: string;
   readonly path: string;
@@ -87,21 +91,25 @@ export interface DatasetFingerprint {
   readonly foreground: IntensitySummary | null;
 }
 
+/** The fingerprints of all datasets of a plan to be. */
 export interface Fingerprint {
   readonly datasets: readonly DatasetFingerprint[];
 }
 
-export interface FingerprintOptions {
+/** How datasets are looked at. */
+export interface FingerprintOptions extends VerbOptions<FingerprintProgress> {
   readonly seed?: number;
   /** Cases of each role looked at per dataset. Default 200. */
   readonly maximumCases?: number;
-  readonly onEvent?: (event: {
-    readonly dataset: string;
-    readonly id: string;
-    readonly index: number;
-    readonly total: number;
-  }) => void;
-  readonly signal?: AbortSignal;
+}
+
+/** A case has been looked at. */
+export interface FingerprintProgress {
+  readonly dataset: string;
+  readonly id: string;
+  /** Counts from 1 to total, the cases of this dataset that are looked at. */
+  readonly index: number;
+  readonly total: number;
 }
 
 /** Foreground voxels per case that count for the intensities, as in nnU-Net. */
@@ -137,12 +145,13 @@ export function planName(text: string): string {
 
 async function fingerprintDataset(
   source: DatasetSource,
-  { seed = 0, maximumCases = 200, onEvent, signal }: FingerprintOptions,
+  { seed = 0, maximumCases = 200, onProgress, onNotice, signal }: FingerprintOptions,
 ): Promise<DatasetFingerprint> {
   const format = source.format ?? 'auto';
   const channel = source.channel ?? 0;
   const dataset = await openPlanDataset({ ...source, format });
   const name = source.name ?? planName(dataset.name);
+  for (const text of dataset.remarks ?? []) onNotice?.(`${name}: ${text}`);
   const split = { file: null, labeled: 'all', validation: 0, unlabeled: 'rest', ...source.split } as const;
   const { labeled, unlabeled, validation } = resolveSplit(dataset, { split }, seed);
   if (labeled.length + unlabeled.length === 0) {
@@ -159,7 +168,7 @@ async function fingerprintDataset(
   for (const [index, files] of looked.entries()) {
     throwIfAborted(signal, 'fingerprint');
     facts.push(caseFacts(await loadCase(dataset, files, { channel }), dataset.ignoredLabel));
-    onEvent?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
+    onProgress?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }
   const cases = facts.map(({ fingerprint }) => fingerprint);
   const declared = dataset.modalities[channelIndex(dataset, channel)]!;

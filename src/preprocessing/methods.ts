@@ -115,11 +115,13 @@ export const methods = {
   },
 } as const satisfies Record<string, Omit<MethodRow, 'name'>>;
 
+/** Name of a method that a plan can be made for. */
 export type Method = keyof typeof methods;
 
 /** What `versemi plan` derives where no method is asked for. */
 export const defaultMethod: Method = 'versemi-teacher';
 
+/** The methods that `planForMethod` knows. */
 export const methodNames = Object.keys(methods) as Method[];
 
 export function methodRow(method: Method): MethodRow {
@@ -205,6 +207,7 @@ export function hasSeveralTasks({ datasets, tasks }: { datasets: readonly { name
 /**
  * A plan made over for a method: the same data, network, patches, augmentation, batches and optimiser, and as many trunk passes.
  * How often it validates goes with the number of steps.
+ * @throws VERSEMI_PLAN_CONTRADICTION where the plan lacks what the method needs
  */
 export function planForMethod(plan: Plan, method: Method): Plan {
   const { losses: _, cutmix: __, training, ...rest } = plan;

@@ -35,6 +35,7 @@ export interface Explanation {
   readonly reason: string;
 }
 
+/** A plan, and why it is as it is. */
 export interface PlanningResult {
   /** Complete: every field explicit. */
   readonly plan: Plan;

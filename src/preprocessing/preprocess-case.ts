@@ -43,7 +43,7 @@ export function prepareScan(scan: Scan, settings: ImageSettings): PreparedScan {
 }
 
 /**
- * Does the same as {@link prepareScan} for a whole case in memory, with its label. The label has no say in the crop, as a scan
+ * Does the same as `prepareScan` for a whole case in memory, with its label. The label has no say in the crop, as a scan
  * that is to be segmented has none.
  * @param dataset name of the dataset in the plan
  * @throws VERSEMI_VOLUME_INVALID when the resampled grid would be too large, VERSEMI_LABEL_INVALID when the crop would cut off

@@ -7,6 +7,7 @@ import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset } from '../datasets/types.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import { fromPlain } from '../plain-error.js';
+import type { VerbOptions } from '../verb-options.js';
 import { threadsThatFit } from '../wasm/address-space.js';
 import { readCacheFile } from './cache-file.js';
 import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.js';
@@ -15,6 +16,7 @@ import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js
 import type { PreprocessedCase } from './preprocessed-case.js';
 import { fillCache, makeOnce } from './shared-cache.js';
 
+/** What a case is for. */
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
 export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validation'];
@@ -44,7 +46,8 @@ export interface PreprocessEvent {
   readonly total: number;
 }
 
-export interface PreprocessOptions {
+/** How cases are preprocessed, and which. */
+export interface PreprocessOptions extends VerbOptions<PreprocessEvent> {
   /** Folder of the cache; null: none. Default: `.versemi-cache` in the current folder. */
   readonly cacheFolder?: string | null;
   /** Roles to preprocess. Default: all. */
@@ -63,10 +66,6 @@ export interface PreprocessOptions {
    * Cases are worked on at the same time where there are workers.
    */
   readonly attempt?: (one: PlannedCase, work: () => Promise<MadeEntry>) => Promise<MadeEntry | undefined>;
-  readonly signal?: AbortSignal;
-  readonly onEvent?: (event: PreprocessEvent) => void;
-  /** Told what a person should know of a dataset, once, before its first case. */
-  readonly onRemark?: (text: string) => void;
 }
 
 /** The cases of a run, in the order of the plan and of its splits. */
@@ -88,7 +87,7 @@ export function preprocessingWorkers(): number {
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
   const { roles = caseRoles, signal, attempt = (_, work) => work() } = options;
-  const listed = await listJobs(plan, roles, options.onRemark);
+  const listed = await listJobs(plan, roles, options.onNotice);
   const jobs = options.choose === undefined ? listed : await options.choose(listed);
   const workers = threadsThatFit(options.workers ?? preprocessingWorkers());
   const { cacheFolder = defaultCacheFolder } = options;
@@ -127,7 +126,9 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
       if (made === undefined) continue;
       const { file, ...entry } = made;
       const cached = entry.cached && !madeBefore.has(file ?? '');
-      yield { role, ...entry, cached, index: index + 1, total: jobs.length };
+      const event: PreprocessEvent = { role, ...entry, cached, index: index + 1, total: jobs.length };
+      options.onProgress?.(event);
+      yield event;
     }
   } finally {
     await pool?.close();
@@ -140,23 +141,20 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
  */
 export async function preprocessDatasets(plan: Plan, options: PreprocessOptions = {}): Promise<PreprocessedData> {
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
-  for await (const event of preprocessCases(plan, options)) {
-    data[event.role].push(event.case);
-    options.onEvent?.(event);
-  }
+  for await (const event of preprocessCases(plan, options)) data[event.role].push(event.case);
   return data;
 }
 
 async function listJobs(
   plan: Plan,
   roles: readonly CaseRole[],
-  onRemark?: (text: string) => void,
+  onNotice?: (text: string) => void,
 ): Promise<PlannedCase[]> {
   const jobs: PlannedCase[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
-    for (const text of dataset.remarks ?? []) onRemark?.(`${entry.name}: ${text}`);
+    for (const text of dataset.remarks ?? []) onNotice?.(`${entry.name}: ${text}`);
     const split = resolveSplit(dataset, entry, plan.seed);
     for (const role of roles) {
       for (const files of split[role]) {

@@ -1,4 +1,5 @@
 import { parentPort } from 'node:worker_threads';
+import { inheritParts } from '../load-parts.js';
 import { type PlainError, toPlain } from '../plain-error.js';
 import { type CaseJob, makeCacheFile } from './case-job.js';
 
@@ -14,6 +15,7 @@ export interface PreprocessAnswer {
 }
 
 // A worker thread of preprocessing: makes one cache entry at a time.
+await inheritParts();
 parentPort?.on('message', async ({ job, file }: PreprocessRequest) => {
   let answer: PreprocessAnswer = {};
   try {

@@ -20,7 +20,7 @@ export interface PreprocessedCase {
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   /**
-   * For each label value that occurs (but 0), where it fills most of a voxel, or else where it comes second: up to {@link maximumForegroundSamples} linear voxel indices, evenly spread
+   * For each label value that occurs (but 0), where it fills most of a voxel, or else where it comes second: up to `maximumForegroundSamples` linear voxel indices, evenly spread
    * over its voxels in memory order, for patches centred on foreground. Absent for an unlabelled case.
    */
   readonly foreground?: Readonly<Record<number, Int32Array>>;

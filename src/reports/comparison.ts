@@ -74,6 +74,7 @@ export interface ComparedMethod {
   };
 }
 
+/** Methods over seeds, and what differs between them. */
 export interface ComparisonSummary {
   readonly tasks: readonly string[];
   /** Name of the method that the others are compared with. */

@@ -42,6 +42,7 @@ const columns: readonly (readonly [metric: Metric, heading: string, digits: numb
   ['hd95PooledMm', '95HD pooled (mm)', 2],
   ['hd95MaxMm', '95HD max (mm)', 2],
   ['asdMm', 'ASD (mm)', 2],
+  ['assdMm', 'ASSD (mm)', 2],
   ['surfaceDice', 'Surface Dice', 3],
   ['hd95PooledVoxels', '95HD pooled (voxels)', 2],
   ['hd95MaxVoxels', '95HD max (voxels)', 2],

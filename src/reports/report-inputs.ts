@@ -26,6 +26,7 @@ const evaluatedCase = z.object({
   hd95PooledMm: metric,
   hd95MaxMm: metric,
   asdMm: metric,
+  assdMm: metric,
   surfaceDice: metric,
   hd95PooledVoxels: metric,
   hd95MaxVoxels: metric,

@@ -11,6 +11,7 @@ import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurve
 import type { Series } from './plots.js';
 import { type PlanFacts, type ReportedEvaluation, readEvaluation, readEvents, readPlanFacts } from './report-inputs.js';
 
+/** What stands in a report beside the run. */
 export interface RunReportOptions {
   /** Folders of other runs to stand beside, e.g. the supervised baseline; named by their last folder. */
   readonly compare?: readonly string[];
@@ -53,7 +54,7 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
   });
 }
 
-/** Writes {@link runReport} to a file, atomically. */
+/** Writes {@link runReport} to a file, atomically. @throws as {@link runReport}; VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeRunReport(folder: string, file: string, options: RunReportOptions = {}): Promise<void> {
   await writeFileAtomic(file, await runReport(folder, options));
 }

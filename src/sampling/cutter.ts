@@ -1,9 +1,11 @@
 import type { Plan } from '../config/plan.js';
 import type { StepGroup } from '../config/steps.js';
 import type { LabelMap } from '../preprocessing/preprocessed-case.js';
+import { RandomStream, streams } from '../random.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { type Field, type FieldArrays, fields, ones, type PatchSource, zeros } from './fields.js';
+import { changePatch } from './own-augmentations.js';
 import type { StepRecipe } from './recipe.js';
 import { type FieldRows, type ImageRow, RowMaker, type SamplingData, type StepRows, type TargetRow } from './rows.js';
 
@@ -27,6 +29,7 @@ interface Patches {
 export class BatchCutter {
   private readonly maker: RowMaker;
   private readonly patch: Triple;
+  private readonly seed: number;
   private readonly voxels: number;
   /** Patches of the maps of labelled cases, by image row and map: memory that is used again. */
   private readonly maps = new Map<string, LabelMap>();
@@ -42,6 +45,7 @@ export class BatchCutter {
   ) {
     this.maker = new RowMaker(plan, data);
     this.patch = plan.patchSizeVoxels;
+    this.seed = plan.seed;
     this.voxels = voxelCount(this.patch);
     this.outsideTarget = new Float32Array(this.voxels);
     this.insideTarget = new Float32Array(this.voxels);
@@ -167,9 +171,12 @@ export class BatchCutter {
     return places;
   }
 
-  private cutImage({ pool, caseIndex, cut, intensity }: ImageRow, into: Float32Array): void {
-    const { image, sizeVoxels } = this.data[pool][caseIndex]!;
+  private cutImage({ pool, caseIndex, cut, intensity, own }: ImageRow, into: Float32Array): void {
+    const { image, sizeVoxels, dataset, id } = this.data[pool][caseIndex]!;
     host().cutPatch(image, sizeVoxels, cut, into);
     if (intensity !== undefined) host().augmentIntensity(into, intensity);
+    if (own === undefined) return;
+    const random = new RandomStream(this.seed, streams.ownAugmentations, own.step, own.sample);
+    changePatch(own.names, into, { sizeVoxels: this.patch, dataset, id, random });
   }
 }

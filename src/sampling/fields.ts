@@ -3,7 +3,7 @@
  * write, the tensors of a step and the tables for the device all follow from this list.
  */
 import type { Plan } from '../config/plan.js';
-import { type LossTerm, type StepGroup, stageBegins, stepTerms } from '../config/steps.js';
+import { isOwnTerm, type LossTerm, type StepGroup, stageBegins, stepTerms } from '../config/steps.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { voxelCount } from '../volume/volume.js';
 import { promptsPerImage, type StepPrompts } from './recipe.js';
@@ -68,8 +68,8 @@ export interface Field {
   readonly values: keyof typeof arrayTypes;
   /** n, the patches per step. */
   readonly patches: (plan: FieldPlan) => number;
-  /** Steps with one of these terms have the field. */
-  readonly readBy: readonly LossTerm[];
+  /** Steps with one of these terms have the field; `own` stands for every term of one's own in the group. */
+  readonly readBy: readonly (LossTerm | 'own')[];
   /** Plans without which no step has it; absent: all plans. */
   readonly only?: (plan: Pick<FieldPlan, 'cutmix' | 'losses' | 'unknownVoxels' | 'share'>) => boolean;
   readonly source: FieldSource;
@@ -166,7 +166,7 @@ export const fields = {
     kind: 'image',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['unsupervised', 'cube', 'cubeTasks', 'agreement', 'teacher'],
+    readBy: ['unsupervised', 'cube', 'cubeTasks', 'agreement', 'teacher', 'own'],
     only: isMixed,
     source: { mix: (own, partner) => [own.image, partner.image] },
   },
@@ -176,7 +176,7 @@ export const fields = {
     kind: 'mask',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['cube', 'cubeTasks', 'agreement', 'teacher'],
+    readBy: ['cube', 'cubeTasks', 'agreement', 'teacher', 'own'],
     only: isMixed,
     source: { mix: () => [zeros, ones] },
   },
@@ -218,7 +218,7 @@ export const fields = {
     kind: 'image',
     values: 'float32',
     patches: unlabeled,
-    readBy: ['unsupervised', 'agreement', 'teacher'],
+    readBy: ['unsupervised', 'agreement', 'teacher', 'own'],
     only: ({ cutmix, losses }) => !isMixed({ cutmix }) || losses.agreement > 0 || losses.teacher > 0,
     source: { cut: ({ image }) => [image] },
   },
@@ -234,6 +234,7 @@ export const fields = {
   },
 } as const satisfies Record<`${StepGroup}.${string}`, Field>;
 
+/** Names of the fields of a step, see `fields`. */
 export type FieldName = keyof typeof fields;
 
 const allFields = Object.entries(fields) as [FieldName, Field][];
@@ -261,7 +262,10 @@ export function fieldsOf(
   const terms = stepTerms(plan, step);
   return allFields
     .filter(([, { group, readBy, only }]: [FieldName, Field]) => {
-      return readBy.some((term) => terms[group].includes(term)) && only?.(plan) !== false;
+      return (
+        readBy.some((term) => terms[group].some((one) => one === term || (term === 'own' && isOwnTerm(one)))) &&
+        only?.(plan) !== false
+      );
     })
     .map(([name]) => name);
 }

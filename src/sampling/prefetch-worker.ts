@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { Plan } from '../config/plan.js';
+import { inheritParts } from '../load-parts.js';
 import { type PlainError, toPlain } from '../plain-error.js';
 import { BatchCutter } from './cutter.js';
 import { batchArrays, withUnknownVoxels } from './fields.js';
@@ -28,6 +29,7 @@ export interface Answer {
 // A worker thread of the prefetcher: carries out recipes in the order in which they come, into shared memory.
 const { plan, data, blocks } = workerData as WorkerStart;
 const port = parentPort!;
+await inheritParts();
 const all = withUnknownVoxels(plan, data);
 const arrays = blocks.map((block) => batchArrays(all, block));
 const cutter = new BatchCutter(plan, data);

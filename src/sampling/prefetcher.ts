@@ -1,16 +1,18 @@
 import { Worker } from 'node:worker_threads';
-import type { Plan } from '../config/plan.js';
-import { totalSteps } from '../config/steps.js';
+import { augmentationOf, type Plan } from '../config/plan.js';
+import { totalSteps, workersKnowTerms } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { fromPlain, toPlain } from '../plain-error.js';
 import { shareCase } from '../preprocessing/preprocessed-case.js';
 import { threadsThatFit } from '../wasm/address-space.js';
 import { batchArrays, batchBytes, type FieldArrays, type StepBatch, withUnknownVoxels } from './fields.js';
+import { workersAugment } from './own-augmentations.js';
 import type { Answer, Job, WorkerStart } from './prefetch-worker.js';
 import { RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 import { createSampler, stepBatch } from './sampler.js';
 
+/** How many threads make batches ahead, and how many. */
 export interface PrefetcherOptions {
   /** Worker threads; 0: batches are made when they are asked for, in this thread. Default: training.workers of the plan. */
   readonly workers?: number;
@@ -20,6 +22,7 @@ export interface PrefetcherOptions {
   readonly buffers?: number;
 }
 
+/** Batches that are made ahead. */
 export interface Prefetcher {
   /** As `Sampler.batch`, the same numbers; the steps after it are made ahead. */
   batch(step: number): Promise<StepBatch>;
@@ -45,7 +48,10 @@ interface Thread {
  * @throws VERSEMI_SPLIT_INVALID as `createSampler`; `batch` rejects with the coded error of a worker
  */
 export function createPrefetcher(plan: Plan, data: SamplingData, options: PrefetcherOptions = {}): Prefetcher {
-  const workers = threadsThatFit(options.workers ?? plan.training.workers);
+  // Parts that came from no module are in this thread alone.
+  const augmentations = plan.datasets.flatMap(({ name }) => augmentationOf(plan, name).own ?? []);
+  const fit = workersAugment(augmentations) && workersKnowTerms(plan);
+  const workers = fit ? threadsThatFit(options.workers ?? plan.training.workers) : 0;
   if (workers > 0) return new ThreadedPrefetcher(plan, data, workers, options);
   const sampler = createSampler(plan, data, options.buffers === undefined ? {} : { buffers: options.buffers });
   return { batch: async (step) => sampler.batch(step), close: async () => {} };

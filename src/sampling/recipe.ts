@@ -26,6 +26,7 @@ export interface PatchAugmentation {
   readonly noise: number;
 }
 
+/** Where a patch is cut, and how it is changed. */
 export interface PatchRecipe {
   /** Index into the pool (labelled or unlabelled). */
   readonly caseIndex: number;
@@ -36,6 +37,7 @@ export interface PatchRecipe {
   readonly sample: number;
 }
 
+/** A patch of a labelled case. */
 export interface LabeledRecipe extends PatchRecipe {
   /** The drawn task, whose foreground is the target in a mix: its index in the plan. */
   readonly task: number;
@@ -43,6 +45,7 @@ export interface LabeledRecipe extends PatchRecipe {
   readonly tasks: readonly number[];
 }
 
+/** A patch of an unlabelled case. */
 export interface UnlabeledRecipe extends PatchRecipe {
   /** Tasks of the dataset, as in `LabeledRecipe`; the synthetic task for a dataset without tasks. */
   readonly tasks: readonly number[];

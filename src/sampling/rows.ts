@@ -1,4 +1,4 @@
-import type { Plan } from '../config/plan.js';
+import { augmentationOf, type Plan } from '../config/plan.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { streams } from '../random.js';
 import type { IntensityAugmentation, PatchBox, PatchCut } from '../wasm/host.js';
@@ -30,6 +30,8 @@ export interface ImageRow {
   readonly cut: PatchCut;
   /** How intensities are changed after the cut; absent where they are not. */
   readonly intensity?: IntensityAugmentation;
+  /** Augmentations of one's own that follow, and where in the run the patch stands; absent where there are none. */
+  readonly own?: { readonly names: readonly string[]; readonly step: number; readonly sample: number };
 }
 
 /** How much of each voxel of a patch has a label whose entry of a lookup is 1. */
@@ -186,7 +188,9 @@ export class RowMaker {
   private imageRow(pool: keyof SamplingData, patch: PatchRecipe, step: number): ImageRow {
     const { caseIndex, begin, augmentation, sample } = patch;
     const { axes, flipped } = turned(augmentation);
-    const matrix = warpMatrix(augmentation, this.data[pool][caseIndex]!.spacingMm);
+    const { spacingMm, dataset } = this.data[pool][caseIndex]!;
+    const matrix = warpMatrix(augmentation, spacingMm);
+    const { own: names = [] } = augmentationOf(this.plan, dataset);
     const { gamma, scale, shift, noise } = augmentation;
     const changed = gamma !== 1 || scale !== 1 || shift !== 0 || noise !== 0;
     const noiseOf = {
@@ -202,6 +206,7 @@ export class RowMaker {
       caseIndex,
       cut: { begin, sizeVoxels: this.plan.patchSizeVoxels, axes, flipped, ...(matrix === undefined ? {} : { matrix }) },
       ...(changed ? { intensity: { gamma, scale, shift, ...noiseOf } } : {}),
+      ...(names.length > 0 ? { own: { names, step, sample } } : {}),
     };
   }
 }

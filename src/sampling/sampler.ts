@@ -4,11 +4,13 @@ import { arraysOf, batchArrays, batchBytes, type FieldArrays, type StepBatch, wi
 import { promptsOf, RecipeMaker, type StepRecipe } from './recipe.js';
 import type { SamplingData } from './rows.js';
 
+/** How long the arrays of a batch hold. */
 export interface SamplerOptions {
   /** Blocks of memory used in turn: a batch holds until `batch` has been called `buffers` more times. Default 2. */
   readonly buffers?: number;
 }
 
+/** Batches that are made when they are asked for. */
 export interface Sampler {
   /**
    * The batch of a step: a pure function of the plan (with its seed), the cases and the step, in whatever order steps are

@@ -123,6 +123,7 @@ function hostOnly(settings: AugmentationSettings): string[] {
     ...(isOne(settings.magnification) ? [] : ['magnification']),
     ...(isOne(settings.gamma) ? [] : ['gamma']),
     ...(['intensityScale', 'intensityShift', 'noise'] as const).filter((name) => settings[name] !== 0),
+    ...(settings.own ?? []),
   ];
 }
 

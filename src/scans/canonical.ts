@@ -4,7 +4,7 @@ import type { Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 
 /**
- * The same volume in canonical orientation ({@link canonicalGeometry}). Nothing is resampled. The voxels are shared with
+ * The same volume in canonical orientation (`canonicalGeometry`). Nothing is resampled. The voxels are shared with
  * `volume` when it is canonical already.
  * @returns a volume with `stored` set, for {@link toStored}
  * @throws VERSEMI_VOLUME_INVALID when the affine is singular

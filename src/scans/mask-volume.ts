@@ -44,7 +44,7 @@ export class MaskVolume implements Volume<Uint8Array> {
     return voxelVolumeMm3(this) / 1000;
   }
 
-  /** On the canonical grid (RAS+). */
+  /** On the canonical grid (RAS+), [z, y, x]. */
   toCanonical(): Volume<Uint8Array> {
     return { ...this.canonical, data: host().unpackMask(this.packed) };
   }
@@ -65,7 +65,7 @@ export class MaskVolume implements Volume<Uint8Array> {
     return new Uint8Array(0);
   }
 
-  /** The voxels of `data`, a few slices at a time. */
+  /** The voxels of `data`, a few slices [z, y, x] at a time. */
   *slabs(): Generator<Uint8Array> {
     const { packed } = this;
     const depth = this.sizeVoxels[2];

@@ -42,7 +42,7 @@ function scanOfCanonical(volume: Volume): Scan {
   };
 }
 
-/** The whole scan as float32. */
+/** The whole scan as float32, [z, y, x]. */
 export function volumeOf(scan: Scan): Volume<Float32Array> {
   const { slices: _, slope: __, intercept: ___, ...geometry } = scan;
   const stream = host().slices(scan);

@@ -19,6 +19,7 @@ import { pageFiles, servePage, unknownPath } from './page.js';
 import { Segmentation } from './segmentation.js';
 import { receiveFile, ScratchFolder } from './uploads.js';
 
+/** What is served, and to whom. */
 export interface ServerOptions {
   /** Model files that the page can load and MONAI Label's clients can ask for. */
   readonly models?: readonly string[];
@@ -42,6 +43,7 @@ export interface ServerOptions {
   readonly onDefect?: (error: unknown) => void;
 }
 
+/** A server that listens. */
 export interface RunningServer {
   /** What a person opens: with the token. */
   readonly url: string;

@@ -138,7 +138,7 @@ export class Calibration {
       { ...plan, datasets },
       {
         cacheFolder: null,
-        onEvent: ({ index, total }) => this.onProgress(`Preprocessing ${index} of ${total} cases for the timing`),
+        onProgress: ({ index, total }) => this.onProgress(`Preprocessing ${index} of ${total} cases for the timing`),
         ...(this.signal === undefined ? {} : { signal: this.signal }),
       },
     );

@@ -36,8 +36,8 @@ export async function* openTrainingData(
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
   const contents = new Map<PreprocessedCase, ContentKeys>();
   const remarks: string[] = [];
-  const onRemark = (text: string) => remarks.push(text);
-  const cases = preprocessCases(plan, { ...options, roles, onRemark });
+  const onNotice = (text: string) => remarks.push(text);
+  const cases = preprocessCases(plan, { ...options, roles, onNotice });
   for await (const { role, case: one, content, cached, index, total } of cases) {
     for (const message of remarks.splice(0)) yield { type: 'log', step: 0, message };
     data[role].push(one);

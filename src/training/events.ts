@@ -1,4 +1,4 @@
-import type { LossTerm } from '../config/steps.js';
+import type { LossValues } from '../config/steps.js';
 import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
 import type { Traffic } from '../ranks/communicator.js';
 
@@ -25,6 +25,7 @@ export interface CaseEvent {
   readonly total: number;
 }
 
+/** The device is chosen and the data are there: the first step follows. */
 export interface StartEvent {
   readonly type: 'start';
   /** Steps already done: 0, or where a resumed run goes on. */
@@ -39,17 +40,19 @@ export interface StartEvent {
   readonly cases: { readonly labeled: number; readonly unlabeled: number; readonly validation: number };
 }
 
+/** A step has been done. */
 export interface StepEvent {
   readonly type: 'step';
   readonly step: number;
   readonly stage: 1 | 2;
   /** Terms before their weights, and `total`, their weighted sum. */
-  readonly losses: Readonly<Partial<Record<LossTerm, number>> & { total: number }>;
+  readonly losses: Readonly<LossValues & { total: number }>;
   readonly learningRate: number;
   /** Euclidean norm, before clipping. */
   readonly gradientNorm: number;
   /** Labelled and unlabelled patches per second. */
   readonly samplesPerSecond: number;
+  /** Seconds that the step took, waiting included. */
   readonly secondsPerStep: number;
   /** Of these, seconds spent waiting for the batch. */
   readonly waitSeconds: number;
@@ -61,6 +64,7 @@ export interface StepEvent {
   readonly communication?: Traffic;
 }
 
+/** The validation cases have been segmented and compared. */
 export interface ValidationEvent {
   readonly type: 'validation';
   readonly step: number;
@@ -73,6 +77,7 @@ export interface ValidationEvent {
   readonly seconds: number;
 }
 
+/** A checkpoint has been written. */
 export interface CheckpointEvent {
   readonly type: 'checkpoint';
   readonly step: number;
@@ -81,12 +86,14 @@ export interface CheckpointEvent {
   readonly best: boolean;
 }
 
+/** One sentence that a person should know. */
 export interface LogEvent {
   readonly type: 'log';
   readonly step: number;
   readonly message: string;
 }
 
+/** The last event of a run that ends by itself or by its signal. */
 export interface EndEvent {
   readonly type: 'end';
   readonly step: number;

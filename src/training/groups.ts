@@ -1,11 +1,13 @@
 import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, type LossTerm, type StepGroup, type StepTerms } from '../config/steps.js';
+import { comparesWithAverage, isOwnTerm, type LossTerm, type StepGroup, type StepTerms } from '../config/steps.js';
+import { VersemiError } from '../errors.js';
 import { agreementLoss } from '../losses/agreement.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
 import { cubeLoss } from '../losses/cube.js';
 import { cubeTasksLoss } from '../losses/cube-tasks.js';
 import { ofPrompt } from '../losses/overlap.js';
+import { ownLossTerms } from '../losses/own-term.js';
 import { supervisedLoss } from '../losses/supervised.js';
 import { syntheticLoss } from '../losses/synthetic.js';
 import { teacherLoss } from '../losses/teacher.js';
@@ -44,7 +46,8 @@ export function lossWeights(
   const { dice, crossEntropy, synthetic, auxiliary, unsupervised, cube, cubeTasks, agreement, teacher } = losses;
   const ramp = unsupervisedRamp(step, training.stage1Steps, losses);
   const ramped = { unsupervised: unsupervised * ramp, agreement: agreement * ramp, teacher: teacher * ramp };
-  return { dice, crossEntropy, synthetic, auxiliary, cube, cubeTasks, ...ramped };
+  const own = Object.entries(losses.own ?? {}).map(([name, weight]) => [`own.${name}`, weight]);
+  return { dice, crossEntropy, synthetic, auxiliary, cube, cubeTasks, ...ramped, ...Object.fromEntries(own) };
 }
 
 /**
@@ -59,7 +62,7 @@ export function lossGroups(
   terms: StepTerms,
 ): LossGroup[] {
   const all: LossGroup[] = [
-    { name: 'labeled', terms: () => labeledTerms(network, plan, inputs) },
+    { name: 'labeled', terms: () => labeledTerms(network, plan, inputs, terms.labeled) },
     { name: 'mixed', terms: () => mixedTerms(network, plan, inputs, terms.mixed) },
     {
       name: 'unlabeled',
@@ -84,9 +87,13 @@ function predict(
 ): tf.Tensor5D {
   const prompts = inputs.get<tf.Tensor3D>(`${group}.prompts`);
   const { recomputedLevels } = training;
-  const whole = group === 'unlabeled' && cutmix.unlabeledMix === 'none';
-  const trunk = network.trunk(inputs.get(whole ? 'unlabeled.clean' : `${group}.image`), recomputedLevels);
+  const trunk = network.trunk(inputs.get(imageOf(group, cutmix)), recomputedLevels);
   return network.logits(trunk, prompts, normalization, recomputedLevels);
+}
+
+/** The field that the network sees of a group: unlabelled images that are not mixed stay as they are. */
+function imageOf(group: StepGroup, { unlabeledMix }: Pick<Plan['cutmix'], 'unlabeledMix'>): string {
+  return group === 'unlabeled' && unlabeledMix === 'none' ? 'unlabeled.clean' : `${group}.image`;
 }
 
 /** Where the labels of a group are known; undefined where they are everywhere. */
@@ -95,7 +102,12 @@ function known(inputs: InputSource, group: 'labeled' | 'mixed'): tf.Tensor | und
 }
 
 /** L_sup: each image prompted with its own task or tasks. */
-function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSource): WeightedTerm[] {
+function labeledTerms(
+  network: VersemiNetwork,
+  plan: StepPlan,
+  inputs: InputSource,
+  wanted: readonly LossTerm[],
+): WeightedTerm[] {
   const { losses } = plan;
   const logits = predict(network, plan, inputs, 'labeled', 'follow');
   const loss = supervisedLoss(
@@ -107,7 +119,46 @@ function labeledTerms(network: VersemiNetwork, plan: StepPlan, inputs: InputSour
   return [
     { name: 'dice', weight: losses.dice, value: loss.dice },
     { name: 'crossEntropy', weight: losses.crossEntropy, value: loss.crossEntropy },
+    ...ownTerms('labeled', plan, inputs, wanted, logits),
   ];
+}
+
+/** The terms of one's own in a group, see `losses/own-term.ts`. */
+function ownTerms(
+  group: 'labeled' | 'unlabeled',
+  { losses, cutmix }: StepPlan,
+  inputs: InputSource,
+  wanted: readonly LossTerm[],
+  logits: tf.Tensor5D,
+): WeightedTerm[] {
+  const masks = (name: string) => tf.reshape(inputs.get(`labeled.${name}`), logits.shape) as tf.Tensor5D;
+  const ofGroup = () =>
+    group === 'labeled'
+      ? { target: masks('target'), ...(inputs.has('labeled.known') ? { known: masks('known') } : {}) }
+      : cutmix.unlabeledMix === 'none'
+        ? {}
+        : { partner: inputs.get<tf.Tensor4D>('unlabeled.partner') };
+  return wanted.filter(isOwnTerm).map((name) => {
+    const part = name.slice('own.'.length);
+    const value = ownLossTerms.get(part, `losses.own.${part}`).value({
+      logits,
+      prompts: inputs.get(`${group}.prompts`),
+      image: inputs.get(imageOf(group, cutmix)),
+      ...ofGroup(),
+    });
+    return { name, weight: losses.own![part]!, value: scalarOf(value, part) };
+  });
+}
+
+/** @throws VERSEMI_PART_INVALID where a term of one's own is no scalar */
+function scalarOf(value: tf.Tensor, part: string): tf.Scalar {
+  if (value instanceof tf.Tensor && value.size === 1) return tf.reshape(value, []) as tf.Scalar;
+  throw new VersemiError('PART_INVALID', {
+    field: `loss term ${part}`,
+    expected: 'a tensor of one number',
+    found: value instanceof tf.Tensor ? `a tensor [${value.shape}]` : typeof value,
+    remedy: 'Take the mean or the sum over all voxels.',
+  });
 }
 
 /** L_syn and L_aux: each mix of two labelled images prompted with the synthetic task and with both images' tasks. */
@@ -201,6 +252,7 @@ function unlabeledTerms(
     );
     terms.push({ name: 'teacher', weight: weightOf('teacher'), value });
   }
+  terms.push(...ownTerms('unlabeled', plan, inputs, wanted, logits));
   return terms;
 }
 

@@ -15,10 +15,25 @@ export type RankPlan = Plan & { readonly share?: BatchShare };
 
 /**
  * The plan as a rank computes it. Where the plan states the batch of a rank, the batch of a step has as many times more.
- * @throws VERSEMI_PLAN_CONTRADICTION where a rank would have no labelled patch in any step
+ * @throws VERSEMI_PLAN_CONTRADICTION where a rank would have no labelled patch in any step, or the plan names a loss term or network of
+ *   one's own
  */
 export function rankPlan(plan: Plan, { rank, size: ranks }: Communicator): RankPlan {
   if (ranks === 1) return plan;
+  const own =
+    plan.losses.own !== undefined && Object.keys(plan.losses.own).length > 0
+      ? 'losses.own'
+      : (plan.network.architecture ?? 'versemi') !== 'versemi'
+        ? 'network.architecture'
+        : undefined;
+  // What they sum over the batch nobody else knows, and with several ranks each has a part of it alone.
+  if (own !== undefined)
+    throw new VersemiError('PLAN_CONTRADICTION', {
+      field: own,
+      expected: "versemi's own loss terms and network, whose sums are taken over the batches of all ranks",
+      found: `a part of your own, with ${ranks} ranks`,
+      remedy: 'Train in one process (--ranks none), or leave the part out.',
+    });
   const factor = plan.training.batchSizeScope === 'rank' ? ranks : 1;
   const labeledBatchSize = factor * plan.training.labeledBatchSize;
   const unlabeledBatchSize = factor * plan.training.unlabeledBatchSize;

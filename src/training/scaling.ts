@@ -88,7 +88,7 @@ export function sumsPerStep(plan: ScalingPlan, step: number): { readonly small: 
       ? batchNorms * (1 + plan.losses.noisyPasses)
       : 0;
   // The auxiliary term is one sum for either cube, where rows have no groups.
-  const ofTerm = (term: LossTerm) => sumsOfTerm[term] + (term === 'auxiliary' && !hasGroups(plan) ? 1 : 0);
+  const ofTerm = (term: LossTerm) => (sumsOfTerm[term] ?? 0) + (term === 'auxiliary' && !hasGroups(plan) ? 1 : 0);
   const ofGroups = groups.map((of) => 2 * batchNorms + of.reduce((sum, term) => sum + ofTerm(term), 0));
   return { small: ofGroups.reduce((sum, one) => sum + one, averaged), gradients: groups.length };
 }

@@ -1,7 +1,8 @@
 import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
 
-type ScheduleSettings = Pick<
+/** The fields of a plan that the learning rate follows from. */
+export type ScheduleSettings = Pick<
   Plan['training'],
   'learningRate' | 'schedule' | 'warmupSteps' | 'stage1Steps' | 'stage2Steps'
 >;

@@ -7,7 +7,9 @@ export type StepValues = ReadonlyMap<string, { readonly values: Float32Array; re
 
 /** Tensors by name. */
 export interface InputSource {
+  /** A tensor that is there. */
   get<T extends Tensor>(name: string): T;
+  /** Whether there is a tensor of this name. */
   has(name: string): boolean;
 }
 

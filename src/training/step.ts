@@ -1,6 +1,13 @@
 import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, type LossTerm, type StepGroup, type StepTerms, stepTerms } from '../config/steps.js';
+import {
+  comparesWithAverage,
+  type LossTerm,
+  type LossValues,
+  type StepGroup,
+  type StepTerms,
+  stepTerms,
+} from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
 import { type Communicator, type PendingSum, solo } from '../ranks/communicator.js';
@@ -24,9 +31,10 @@ export interface TrainingState {
   readonly averageNetwork: VersemiNetwork | undefined;
 }
 
+/** What a step was: its losses, learning rate and gradient. */
 export interface StepResult {
   /** Loss terms before their weights, and `total`, their weighted sum. */
-  readonly losses: Readonly<Partial<Record<LossTerm, number>> & { total: number }>;
+  readonly losses: Readonly<LossValues & { total: number }>;
   readonly learningRate: number;
   /** Euclidean norm of the whole gradient, before clipping. */
   readonly gradientNorm: number;
@@ -35,6 +43,7 @@ export interface StepResult {
 /**
  * A state to begin with, or to go on with when `saved` is given.
  * @param ranks with which every step is computed together; each has a state of its own, and all are the same at all times
+ * @param saved memory of the optimiser and average of the weights, by name, in the shapes of `parameterSpecs`
  */
 export function createState(
   network: VersemiNetwork,
@@ -54,6 +63,7 @@ export function createState(
   return { network, optimizer, average, averageNetwork, program };
 }
 
+/** Frees networks, optimiser and average of a state. */
 export function disposeState({ network, optimizer, average, program, averageNetwork }: TrainingState): void {
   averageNetwork?.dispose();
   program.dispose();
@@ -62,7 +72,8 @@ export function disposeState({ network, optimizer, average, program, averageNetw
   average.dispose();
 }
 
-type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'> & { readonly share?: BatchShare };
+/** The part of a plan that a step follows from, and which part of its batch this process has. */
+export type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'> & { readonly share?: BatchShare };
 
 /**
  * Does one step: losses and gradients group by group, the optimiser, moving average. The parameters are unchanged when it throws.
@@ -88,11 +99,11 @@ export async function runStep(
   const read = await reading;
   free();
   const weights = lossWeights(plan, step);
-  const losses: Partial<Record<LossTerm, number>> = {};
+  const losses: LossValues = {};
   let total = 0;
   for (const [i, name] of names.entries()) {
     losses[name] = read[i]!;
-    total += weights[name] * read[i]!;
+    total += weights[name]! * read[i]!;
     if (!Number.isFinite(read[i])) throw notFinite(step, `loss term ${name}`, read[i]!);
   }
   const gradientNorm = Math.sqrt(read[names.length]!);

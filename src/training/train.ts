@@ -13,6 +13,7 @@ import { type Communicator, solo } from '../ranks/communicator.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { currentDevice, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
+import type { VerbOptions } from '../verb-options.js';
 import {
   caseRecord,
   openTrainingData,
@@ -36,7 +37,7 @@ import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
 
 /** The settings of the device count only where `device` is not `current`. */
-export interface TrainOptions extends DeviceOptions {
+export interface TrainOptions extends DeviceOptions, VerbOptions<TrainingEvent> {
   /** Where everything that the run writes goes. */
   readonly runFolder: string;
   /** Default auto. `current`: TF.js's current backend, whatever it is. */
@@ -48,8 +49,6 @@ export interface TrainOptions extends DeviceOptions {
    * schedule of the new length from the next step on.
    */
   readonly extend?: boolean;
-  /** When it is aborted, the step is finished, a checkpoint is written, and the iteration ends. */
-  readonly signal?: AbortSignal;
   /**
    * A model whose weights the run begins with, see `readInitialModel`. A run that goes on from its checkpoint must have begun with
    * the same.
@@ -76,7 +75,8 @@ export interface TrainOptions extends DeviceOptions {
 
 /**
  * Trains by a plan, both stages or supervised, step by step as the events are taken. Leaving the loop ends the run and
- * frees everything; what the last checkpoint holds stays. See `TrainingEvent` for the events and METHOD for the stages.
+ * frees everything; what the last checkpoint holds stays. `onProgress` is called with every event, `onNotice` with the text of each that
+ * is a `log`. See `TrainingEvent` for the events and METHOD for the stages.
  * @throws VERSEMI_USAGE when the folder holds another run, or one without a checkpoint that is to go on;
  *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, other cases, or another
  *   initial model), VERSEMI_PLAN_INVALID (a network that is not that of the initial model),
@@ -86,7 +86,10 @@ export interface TrainOptions extends DeviceOptions {
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
   const { ranks = solo } = options;
-  if (ranks.rank > 0) return yield* trainAlone(plan, options, heldByRank0, ranks);
+  if (ranks.rank > 0) {
+    for await (const event of trainAlone(plan, options, heldByRank0, ranks)) yield told(event, options);
+    return;
+  }
   let watch = (_: string) => {};
   const watched = new Promise<string>((resolve) => {
     watch = resolve;
@@ -98,8 +101,8 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   const taken = () => undefined;
   try {
     const message = await Promise.race([watched, taking.then(taken, taken)]);
-    if (message !== undefined) yield { type: 'log', step: 0, message };
-    yield* trainAlone(plan, options, await taking, ranks);
+    if (message !== undefined) yield told({ type: 'log', step: 0, message }, options);
+    for await (const event of trainAlone(plan, options, await taking, ranks)) yield told(event, options);
   } finally {
     await taking.then((lock) => lock.release(), taken);
   }
@@ -107,6 +110,12 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
 
 /** The run folder, for a rank that writes nothing. */
 const heldByRank0: FolderLock = { assertHeld: async () => {}, release: async () => {} };
+/** Passes an event on to whoever listens. */
+function told(event: TrainingEvent, { onProgress, onNotice }: TrainOptions): TrainingEvent {
+  if (event.type === 'log') onNotice?.(event.message);
+  onProgress?.(event);
+  return event;
+}
 
 async function* trainAlone(
   given: Plan,

@@ -215,10 +215,10 @@ t.test('plan, preprocess and cache; a tilted series', { skip }, async (t) => {
   const cacheFolder = at('cache');
   const small = parsePlan(plan, 'plan');
   const remarks: string[] = [];
-  const onRemark = (text: string) => remarks.push(text);
+  const onNotice = (text: string) => remarks.push(text);
   const read = async () => {
     const events = [];
-    for await (const event of preprocessCases(small, { cacheFolder, workers: 1, onRemark })) events.push(event);
+    for await (const event of preprocessCases(small, { cacheFolder, workers: 1, onNotice })) events.push(event);
     return events;
   };
   const first = await read();

@@ -20,7 +20,7 @@ const { device } = await selectDevice('auto', { threads: 2 });
 async function timed(cases: readonly BenchCase[], changes: Partial<BenchOptions> = {}) {
   const notes: string[] = [];
   const rows = [];
-  for await (const row of timeCases(cases, { ...options, ...changes }, { onNote: (text) => notes.push(text) }))
+  for await (const row of timeCases(cases, { ...options, ...changes, onNotice: (text) => notes.push(text) }))
     rows.push(row);
   return { rows, notes };
 }

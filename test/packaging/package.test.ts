@@ -64,9 +64,9 @@ const { filename, files } = (Array.isArray(answer) ? answer[0] : Object.values(a
 const paths = new Set(files.map(({ path }) => path));
 
 t.test('the tarball holds what its documents name, and no tests', async (t) => {
-  for (const document of [...paths].filter((path) =>
-    /^(README|CHANGELOG|CONTRIBUTING)\.md$|^docs\/.*\.md$/.test(path),
-  )) {
+  // READMEs of folders describe what a clone has: tests, benches and programs that build.
+  const own = /^(README|CHANGELOG|CONTRIBUTING|SECURITY)\.md$|^docs\/.*\.md$|^test\/examples\/own-parts\/README\.md$/;
+  for (const document of [...paths].filter((path) => own.test(path))) {
     const text = readFileSync(join(packageRoot, document), 'utf8');
     for (const [, link] of text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)) {
       const target = posix.join(posix.dirname(document), link!);
@@ -198,7 +198,15 @@ t.test('build-addon names the packages that it lacks, and builds with them', { s
   );
   const built = await build({ VERSEMI_CUDA: '0', CMAKE_CXX_COMPILER_LAUNCHER: launcher });
   t.equal(built.code, 0, built.text);
-  t.ok(existsSync(join(consumer, 'node_modules', 'versemi', 'build', 'Release', 'versemi.node')));
+  const left = readdirSync(join(consumer, 'node_modules', 'versemi', 'build'), {
+    recursive: true,
+    withFileTypes: true,
+  });
+  t.same(
+    left.flatMap((entry) => (entry.isFile() ? [entry.name] : [])).sort(),
+    ['versemi-settings.json', 'versemi.node'],
+    'nothing of the build is left behind but the addon and with what it was made',
+  );
   const chosen = `import('versemi').then(async (v) => console.log((await v.selectDevice('cpu')).device.description))`;
   t.match((await run(process.execPath, ['-e', chosen])).stdout, /^CPU, /, 'and is what the device cpu loads');
 });
@@ -206,7 +214,23 @@ t.test('build-addon names the packages that it lacks, and builds with them', { s
 t.test('its types resolve, with every library checked', withTime, async (t) => {
   writeFileSync(join(consumer, 'tensors.mts'), tensorText("import { conv3dNormRelu, tf } from 'versemi/tfjs';"));
   const text = `import { evaluateDataset, loadModel, openScan, predictVolume, readPlan, selectDevice, train } from 'versemi';
+import { addParts, createSampler, estimateMemory, loadParts, scanFacts, validate } from 'versemi';
+import type { MaskPair, MaskVolume, Parts, PreprocessedData, Scan, StepBatch, StepEvent, Validation } from 'versemi';
 import { encodeNifti, loadModelBytes, openScanBytes, type Volume } from 'versemi/browser';
+const metric = { name: 'voxels', measure: ({ prediction }: MaskPair) => prediction.length };
+const augmentation = { name: 'half', change: (image: Float32Array) => void image.forEach((value, i) => { image[i] = value / 2; }) };
+export const parts: Parts = { metrics: [metric], augmentations: [augmentation] };
+export async function pieces(data: PreprocessedData): Promise<[StepBatch, Validation, number]> {
+  addParts(parts);
+  await loadParts('parts.mjs');
+  const model = await loadModel('model.safetensors');
+  const scan: Scan = await openScan('scan.nii.gz');
+  const { total } = estimateMemory(model, await scanFacts('scan.nii.gz'), [0]);
+  const masks: MaskVolume[] = (await predictVolume(model, scan)).map(({ mask }) => mask);
+  const own = (event: StepEvent): number | undefined => event.losses['own.tversky'];
+  console.log(masks.length, own.length);
+  return [createSampler(model.plan, data).batch(0), await validate(model, data.validation), total];
+}
 import { conv3dNormRelu } from 'versemi/tfjs';
 export async function consume(): Promise<number> {
   const { device } = await selectDevice('cpu', { threads: 2 });

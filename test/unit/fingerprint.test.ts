@@ -289,7 +289,7 @@ t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed'
     const labeled = labels.slice(0, 2).map((name) => name.replace('.nii.gz', ''));
     const seen: string[] = [];
     const { datasets } = await fingerprintDatasets([{ path: join(folder, kind), name: kind, split: { labeled } }], {
-      onEvent: ({ id, index, total }) => seen.push(`${id} ${index}/${total}`),
+      onProgress: ({ id, index, total }) => seen.push(`${id} ${index}/${total}`),
     });
     const [found] = datasets;
     t.equal(seen.length, 4);

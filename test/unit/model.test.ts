@@ -138,7 +138,7 @@ for (const backend of await availableBackends()) {
       const network = new VersemiNetwork(config, 3);
       const found = tf.tidy(() => {
         const images = tf.tensor([...wave(2 * 64, 1)], [2, 4, 4, 4, 1]) as tf.Tensor5D;
-        const w = (name: string) => network.weight(`${name}.weight`);
+        const w = (name: string) => network.tensor<tf.Tensor5D>(`${name}.weight`);
         const convolved = (x: tf.Tensor5D, name: string) =>
           conv3dNormRelu(conv3dNormRelu(x, w(`${name}.0`), null), w(`${name}.1`), null);
         const top = convolved(images, 'encoder.0');

@@ -94,7 +94,7 @@ t.test('datasets: cached by content and settings', async (t) => {
     const data = await preprocessDatasets(plan, {
       cacheFolder,
       workers: 0,
-      onEvent: (event) => events.push(event),
+      onProgress: (event) => events.push(event),
       ...options,
     });
     return { data, cached: events.map((event) => event.cached), events };

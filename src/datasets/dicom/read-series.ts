@@ -9,7 +9,7 @@ export interface SeriesFiles {
   /** Paths; in a zip file the path of the zip file before the name within. */
   readonly files: readonly string[];
   readonly uid: string;
-  /** Which stack of the series, from 0, in the order of {@link readContents}. */
+  /** Which stack of the series, from 0, in the order of `readContents`. */
   readonly stack: number;
 }
 

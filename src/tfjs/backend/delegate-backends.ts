@@ -22,7 +22,8 @@ export async function findDelegates(): Promise<string> {
   for (const name of ['@tensorflow/tfjs-node-gpu', '@tensorflow/tfjs-node']) {
     env().set('PROD', true);
     try {
-      await import(name);
+      // Node alone comes here: a bundler must not look for packages that no page can load.
+      await import(/* webpackIgnore: true */ /* @vite-ignore */ name);
       if (findBackend('tensorflow') === null) continue;
       names.unshift('tensorflow');
       return `Other kernels run on the backend tensorflow of ${name}.`;

@@ -34,10 +34,12 @@ export function countDelegated(
   console.error(`${backendName}: ${kernelName}(${operands.join(', ')}) delegated to ${delegateName}: ${reason}`);
 }
 
+/** How often each kernel ran on the device and how often it was delegated, since the last reset. */
 export function dispatchCounts(): DispatchCounts {
   return { own: Object.fromEntries(own), delegated: Object.fromEntries(delegated) };
 }
 
+/** Begins to count anew. */
 export function resetDispatchCounts(): void {
   own.clear();
   delegated.clear();

@@ -44,6 +44,7 @@ export interface RowAnswer {
 export interface Recording {
   /** @returns false where it is no longer valid: a buffer that it uses is gone, or its memory was needed elsewhere */
   replay(): boolean;
+  /** Frees what was recorded; its buffers stay. */
   dispose(): void;
 }
 
@@ -60,9 +61,13 @@ export interface Device {
   readonly precision?: Precision;
   /** @throws VERSEMI_DEVICE_OUT_OF_MEMORY. Contents are undefined (and poisoned with NaN when VERSEMI_POISON=1). */
   allocate(bytes: number): BufferId;
+  /** Gives a buffer back; its memory is kept for the next one. */
   release(buffer: BufferId): void;
+  /** Copies the bytes of `source` to the beginning of a buffer. */
   write(buffer: BufferId, source: ArrayBufferView): void;
+  /** Copies as many bytes as `target` has from the beginning of a buffer, after all calls before. */
   read(buffer: BufferId, target: ArrayBufferView): Promise<void>;
+  /** As `read`, while the thread waits. */
   readSync(buffer: BufferId, target: ArrayBufferView): void;
   /** null if the device has a kernel for this call, else the reason why not. */
   refuses(kernel: KernelName, attributes: ArrayLike<number>): string | null;
@@ -72,6 +77,7 @@ export interface Device {
   rows?(kernel: KernelName, attributes: ArrayLike<number>): RowAnswer[];
   /** From now on `run` takes this row alone; '': any again. For tests of every row. */
   useRow?(name: string): void;
+  /** Kept when everything that was called before is done. */
   synchronize(): Promise<void>;
   /**
    * Records the kernel calls of `work` instead of running them; absent where a device cannot. Buffers that were there before
@@ -85,10 +91,13 @@ export interface Device {
    * where a device has nothing to gain by it. `source` must not change before the promise is kept.
    */
   upload?(buffer: BufferId, source: ArrayBufferView): Promise<void>;
+  /** Makes the uploaded values those of the buffer. */
   commit?(buffer: BufferId): void;
+  /** What is in use now, and was at most. */
   memory(): DeviceMemory;
   /** Gives pooled memory back and begins to count the peak anew. */
   trim(): void;
+  /** Frees everything; the device is of no use afterwards. */
   dispose(): void;
 }
 

@@ -5,6 +5,7 @@ import { findDelegates } from '../backend/delegate-backends.js';
 import { registerKernels } from '../backend/register.js';
 import type { Device, DeviceSettings } from './device.js';
 
+/** Settings of a device. */
 export type DeviceOptions = DeviceSettings;
 
 /** The settings of a device among other options, and only those that are given: what is not keeps its default. */
@@ -28,8 +29,10 @@ export interface BackendStatus {
   readonly why: string;
 }
 
+/** A device by name, or the best one. */
 export type DeviceChoice = 'auto' | DeviceName;
 
+/** The device that was chosen, and why. */
 export interface SelectedDevice {
   /** Name of the TF.js backend, now the current one. */
   readonly backend: string;

@@ -16,6 +16,7 @@ import { checkShape } from '../backend/kernel-host.js';
 import { differentiable, isRecording } from './differentiable.js';
 import { runCustom } from './run.js';
 
+/** Stride, transposition and skip connection of the fused convolution. */
 export interface Conv3dNormReluOptions {
   /** Along depth, height, width; one number for all. */
   readonly stride?: number | Triple;

@@ -86,6 +86,7 @@ export function differentiable<T extends Tensor | Tensor[]>(op: DifferentiableOp
 /**
  * As tf.variableGrads, but a pass that throws leaves nothing behind: what ops saved for their gradients is kept beyond any
  * tidy, and TF.js frees it at the end of a pass that gets there.
+ * @throws whatever `f` and the kernels throw
  */
 export function variableGradients(f: () => Scalar, variables: Variable[]): ReturnType<typeof variableGrads> {
   const { state } = engine();

@@ -45,6 +45,7 @@ export function dynamicHead(features: Tensor5D, parameters: Tensor3D): Tensor5D 
  * goes to the first prompt that attains the maximum.
  * @param logits [n, prompts, depth, height, width]
  * @returns probabilities [n, depth, height, width]
+ * @throws VERSEMI_KERNEL_FAILED where `real` is no number of prompts
  */
 export function aggregateMax(logits: Tensor5D, real: number): Tensor4D {
   if (!(Number.isInteger(real) && real >= 1 && real <= logits.shape[1]))

@@ -26,10 +26,13 @@ export function instanceNormRelu<T extends Tensor>(
   });
 }
 
+/** Where the statistics of the normalisation come from. */
 export interface BatchNormReluOptions {
   /** True: statistics of this batch, which are returned. False: `movingMean` and `movingVariance`. */
   readonly training: boolean;
+  /** [channels] */
   readonly movingMean?: Tensor1D;
+  /** [channels] */
   readonly movingVariance?: Tensor1D;
   /** Default true. */
   readonly relu?: boolean;
@@ -37,6 +40,7 @@ export interface BatchNormReluOptions {
   readonly epsilon?: number;
 }
 
+/** The output, and in training the statistics of the batch. */
 export interface BatchNormReluResult<T extends Tensor> {
   readonly output: T;
   /** [channels], in training only; not differentiable. */
@@ -53,6 +57,7 @@ export interface BatchNormReluResult<T extends Tensor> {
  * @param x [..., channels]
  * @param gamma [channels]
  * @param beta [channels]
+ * @throws VERSEMI_KERNEL_FAILED where shapes disagree, or moving statistics are missing
  */
 export function batchNormRelu<T extends Tensor>(
   x: T,

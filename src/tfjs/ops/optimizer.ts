@@ -40,12 +40,13 @@ export function concatGradients(gradients: readonly (Tensor | null | undefined)[
   return arena!;
 }
 
-/** target = source, in place: the data of `target` stays where it is, as a recorded computation needs it. */
+/** target = source, of the same shape, in place: the data of `target` stays where it is, as a recorded computation needs it. */
 export function copyInto(target: Tensor, source: Tensor): void {
   checkShape('copyInto', 'source', target.shape, source.shape);
   runCustom<Tensor[]>('VersemiCopy', { source, target });
 }
 
+/** Constants of Adam. */
 export interface AdamSettings {
   readonly learningRate: number;
   readonly beta1: number;
@@ -84,6 +85,7 @@ export function adamStep(
   );
 }
 
+/** Constants of gradient descent with momentum. */
 export interface SgdSettings {
   readonly learningRate: number;
   readonly momentum: number;

@@ -12,6 +12,7 @@ const guardElements = 32;
 const poison = new Float32Array(Uint32Array.of(0x7fc0dead).buffer)[0]!;
 const float32Epsilon = 2 ** -23;
 
+/** Whether a case of the selftest holds on a device. */
 export interface CaseResult {
   readonly name: string;
   readonly ok: boolean;
