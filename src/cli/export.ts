@@ -63,7 +63,11 @@ Then, with onnxruntime alone:
       const names = description.tasks.map(({ name }) => name).join(', ');
       rows.push([files[0]!, `${description.promptsAsInput ? 'prompts as input' : 'answers'}: ${names}`]);
       rows.push([files[1]!, 'what is done before and after the network']);
-      for (const example of files.slice(2)) rows.push([example, `example: ${example} ${files[0]} SCAN TASK MASK`]);
+      for (const example of files.slice(2))
+        rows.push([
+          example,
+          /predict_onnx/.test(example) ? `example: ${example} ${files[0]} SCAN TASK MASK` : 'what the example imports',
+        ]);
       for (const one of kept) terminal.note(`${one} is there and was changed: it stays as it is.`);
       Object.assign(result, { onnx: files, kept, tasks: description.tasks.map(({ name }) => name) });
     }
