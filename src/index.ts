@@ -114,7 +114,7 @@ export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-ca
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export { type ComparisonSummary, summarizeComparison } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
-export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { writeEvaluation, writeOverlay, writeSlices } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';

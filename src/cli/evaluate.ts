@@ -15,7 +15,14 @@ import type { MemoryEstimate } from '../inference/memory.js';
 import { taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
-import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
+import {
+  evaluationFileName,
+  evaluationText,
+  writeEvaluation,
+  writeOverlay,
+  writeSlices,
+} from '../reports/evaluation-folder.js';
+import { programVersion } from '../root.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
@@ -94,6 +101,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         const cases: EvaluatedCase[] = [];
         const failures = new Failures(datasets.reduce((sum, { cases }) => sum + cases.length, 0));
         const failed: { id: string; dataset: string; message: string }[] = [];
+        const began = performance.now();
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const selected of datasets) {
             const started = performance.now();
@@ -108,6 +116,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
               onProgress: (progress) => terminal.status(statusLine(progress)),
             });
             for await (const { dataset, id, index, total, outcomes } of evaluated) {
+              if (options.out !== undefined) await writeSlices(options.out, outcomes);
               for (const outcome of outcomes) {
                 cases.push(outcome.result);
                 if (options.out === undefined) continue;
@@ -130,6 +139,8 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             device: device.description,
             deviceSettings,
             weights,
+            program: programVersion(),
+            seconds: (performance.now() - began) / 1000,
             selections,
             ...(failed.length === 0 ? {} : { failures: failed }),
           },

@@ -142,6 +142,8 @@ export interface EvaluationFacts {
   readonly device: string;
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly weights?: NonNullable<Evaluation['weights']>;
+  readonly program?: NonNullable<Evaluation['program']>;
+  readonly seconds?: number;
   /** One per dataset. */
   readonly selections?: NonNullable<Evaluation['selections']>;
   /** Cases that could not be compared. */

@@ -30,6 +30,10 @@ export interface Evaluation {
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
+  /** Which versemi evaluated. */
+  readonly program?: { readonly version: string; readonly commit?: string };
+  /** How long that took. */
+  readonly seconds?: number;
   /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */
   readonly weights?: { readonly step: number; readonly network: NetworkChoice };
   /** Per dataset, which cases these are and what the model knew of them. */

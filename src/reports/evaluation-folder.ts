@@ -1,16 +1,17 @@
 import { join } from 'node:path';
-import { deflateSync } from 'node:zlib';
+import { encode } from '#png';
 import { writeFileAtomic } from '../atomic-file.js';
 import { fileNameOf } from '../file-name.js';
 import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
 import { casesToCsv } from './cases-csv.js';
 import { type OverlayInput, renderOverlay } from './overlay.js';
-import { encodePng } from './png.js';
+import { makeSlices } from './slices.js';
 
 /** Names inside the folder of an evaluation. */
 export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
+export const slicesFolderName = 'slices';
 
 /** Writes the overlay of one outcome into the folder of an evaluation. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
@@ -26,6 +27,18 @@ export async function writeOverlay(
     reference: reference.toCanonical().data,
   });
   await writeFileAtomic(join(folder, overlayFolderName, overlayFileName(result.id, result.task)), [png]);
+}
+
+/**
+ * Writes what a report shows of one case into the folder of an evaluation.
+ * @param outcomes all tasks of the case; nothing is written where there are none
+ * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ */
+export async function writeSlices(folder: string, [first, ...others]: readonly CaseOutcome[]): Promise<void> {
+  if (first === undefined) return;
+  const { dataset, id } = first.result;
+  const text = `${JSON.stringify(await makeSlices([first, ...others]))}\n`;
+  await writeFileAtomic(join(folder, slicesFolderName, slicesFileName(dataset, id)), text);
 }
 
 /** Values of a scan by the index of their voxel; the slice asked for last is kept. */
@@ -54,10 +67,15 @@ export function evaluationText(evaluation: Evaluation): string {
 /** A PNG of the overlay of a case. */
 export function overlayPng(input: OverlayInput): Uint8Array {
   const { width, height, rgb } = renderOverlay(input);
-  return encodePng(width, height, rgb, (bytes) => deflateSync(bytes, { level: 9 }));
+  return encode({ width, height, data: rgb, channels: 3 });
 }
 
 /** File name of the overlay of a case and task. */
 export function overlayFileName(id: string, task: string): string {
   return fileNameOf(`${id}_${task}.png`);
+}
+
+/** File name of what a report shows of a case. */
+export function slicesFileName(dataset: string, id: string): string {
+  return fileNameOf(`${dataset}_${id}.json`);
 }

@@ -1,5 +1,5 @@
-// Bundles what versemi uses of large packages into dist/src/third-party, where the names #tfjs, #zod, #dicom and #hdf5 of package.json
-// lead; with their types, and with their licences in THIRD_PARTY.txt. Who installs versemi installs none of these packages.
+// Bundles what versemi uses of large packages into dist/src/third-party, where the names #tfjs, #zod, #dicom, #hdf5, #png and
+// #csv of package.json lead; with their types, and with their licences in THIRD_PARTY.txt. Who installs versemi installs none of these packages.
 // `node src/third-party/bundle.mjs` does nothing when everything is there and belongs to the versions that are installed.
 
 import { createHash } from 'node:crypto';
@@ -18,7 +18,10 @@ const output = join(root, 'dist', 'src', 'third-party');
 const licences = join(root, 'THIRD_PARTY.txt');
 
 /** The packages, each with those that it depends on or carries inside. */
-const packages = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'];
+const packages = [
+  ...['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'],
+  ...['fast-png', 'csv-stringify', 'csv-parse'],
+];
 const packageFolder = (name) => {
   const place = require.resolve
     .paths(name)
@@ -40,6 +43,9 @@ const entries = {
   dicom: `import dcmjs from 'dcmjs';
     import codecs from 'dcmjs-codecs';
     export { codecs, dcmjs };`,
+  png: "export { encode } from 'fast-png';",
+  csv: `export { stringify } from 'csv-stringify/sync';
+    export { parse } from 'csv-parse/sync';`,
 };
 
 /** Files that are taken as they are. The HDF5 library's is its build for browsers, which reaches no file of the machine. */

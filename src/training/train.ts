@@ -9,7 +9,7 @@ import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
-import { packageVersion } from '../root.js';
+import { packageVersion, programVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import {
@@ -142,6 +142,8 @@ async function* trainAlone(
       why,
       parameters: state.network.parameterCount,
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
+      created: new Date().toISOString(),
+      program: programVersion(),
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
     const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);

@@ -2,21 +2,33 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inflateSync } from 'node:zlib';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import type { CaseSelection } from '../../src/inference/case-selection.js';
 import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference/evaluate.js';
 import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { summarize } from '../../src/metrics/summary.js';
+import { RandomStream, streams } from '../../src/random.js';
+import { worstCases } from '../../src/reports/case-pictures.js';
 import { casesToCsv } from '../../src/reports/cases-csv.js';
-import { overlayFileName, overlayPng, writeEvaluation, writeOverlay } from '../../src/reports/evaluation-folder.js';
-import { type ReportInput, renderReport } from '../../src/reports/html.js';
+import { pageCurves } from '../../src/reports/curves.js';
+import {
+  overlayFileName,
+  overlayPng,
+  slicesFileName,
+  writeEvaluation,
+  writeOverlay,
+  writeSlices,
+} from '../../src/reports/evaluation-folder.js';
 import { contourColors, renderOverlay } from '../../src/reports/overlay.js';
-import { columnLabel, linePlot, stripPlot, ticks } from '../../src/reports/plots.js';
+import type { PageData } from '../../src/reports/page-data.js';
 import { runReport, writeRunReport } from '../../src/reports/run-report.js';
+import { makeSlices } from '../../src/reports/slices.js';
+import { agreementOf, pairsOf } from '../../src/reports/statistics.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { asScan } from '../../src/scans/scan.js';
 import type { Triple } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
+import { assertHarmlessPage } from '../fuzz/checks.js';
 
 interface Picture {
   readonly width: number;
@@ -186,26 +198,17 @@ t.test('CSV: one line per case and task, quoted by RFC 4180', async (t) => {
 
 const cases = [evaluated('case1', 'liver', 9), evaluated('case2', 'liver', 2), evaluated('case3', 'a<b>&"c"', 6)];
 
-/** Nothing in a page may ask for anything from elsewhere or run. */
-function assertAlone(t: Test, html: string): void {
-  t.notMatch(html, /https?:|<script|url\(|@import|<link|src="(?!data:)|\bon\w+=/i, 'needs nothing from elsewhere');
-  const open = html.match(/<(table|tr|th|td|tbody|thead|div|figure|svg|details|p|h[1-3]|main|body)\b/g)!;
-  const closed = html.match(/<\/(table|tr|th|td|tbody|thead|div|figure|svg|details|p|h[1-3]|main|body)>/g)!;
-  t.equal(open.length, closed.length, 'every element is closed');
-  t.notMatch(html, /NaN|undefined<|Infinity|\[object/, 'no number that is none');
-}
+const dataOf = (page: string) => JSON.parse(/id="page-data">([^<]*)</.exec(page)![1]!) as PageData;
 
 /** The table that compares evaluations, the best marked by a star, and the note below it. */
 function comparedIn(html: string) {
   const text = html.slice(html.indexOf('<h3>Mean Dice</h3>'), html.indexOf('<h3>Mean ± standard deviation'));
-  const rows = [...text.matchAll(/<tr[^>]*><th>([^<]*)<\/th>(.*?)<\/tr>/g)]
-    .slice(1)
-    .map(([, name, cells]) => [
-      name,
-      [...cells!.matchAll(/<td( class="[a-z]+")?>([^<]*)<\/td>/g)].map(
-        ([, mark, value]) => `${value}${mark?.includes('best') ? '*' : ''}`,
-      ),
-    ]);
+  const rows = [...text.matchAll(/<tr[^>]*><th scope="row">([^<]*)<\/th>(.*?)<\/tr>/g)].map(([, name, cells]) => [
+    name,
+    [...cells!.matchAll(/<td( class="[a-z]+")?>([^<]*)<\/td>/g)].map(
+      ([, mark, value]) => `${value}${mark?.includes('best') ? '*' : ''}`,
+    ),
+  ]);
   const facts = rows.splice(-2);
   return { rows, facts, note: /<p class="note">([^<]*)<\/p>/.exec(text)?.[1] };
 }
@@ -222,30 +225,31 @@ t.test(
         ids.map((id, i) => evaluated(id, 'liver', i + 3)),
         { weights: { step: 70, network: 'ema' }, selections: [selection(ids.length, content, more)] },
       );
-    const compared = (first: Evaluation, second: Evaluation) => {
-      const evaluations = [first, second].map((evaluation, i) => ({ name: `run ${i}`, evaluation }));
-      return renderReport({ title: 'x', facts: [], curves: [], evaluations, overlays: [] });
+    const folder = t.testdir();
+    const compared = async (first: Evaluation, second: Evaluation) => {
+      for (const [i, one] of [first, second].entries()) await writeEvaluation(join(folder, `run${i}`), one);
+      return runReport(join(folder, 'run0'), { compare: [join(folder, 'run1')] });
     };
     const one = of(['a', 'b'], 'k1');
-    const marks = (second: Evaluation) =>
-      comparedIn(compared(one, second)).rows.flatMap(([, cells]) => cells as string[]);
-    t.same(marks(of(['a', 'b'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'the same cases');
-    t.same(marks(of(['c', 'd'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'under other names');
-    t.same(marks(of(['a', 'b'], 'k2')), ['0.350', '0.350', '0.350', '0.350'], 'other scans under the same names');
-    const more = compared(one, of(['a', 'b', 'c'], 'k2', { labeled: ['c'] }));
-    t.same(marks(of(['a', 'b', 'c'], 'k2')), ['0.350', '0.400', '0.350', '0.400'], 'more cases');
+    const marks = async (second: Evaluation) =>
+      comparedIn(await compared(one, second)).rows.flatMap(([, cells]) => cells as string[]);
+    t.same(await marks(of(['a', 'b'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'the same cases');
+    t.same(await marks(of(['c', 'd'], 'k1')), ['0.350*', '0.350*', '0.350*', '0.350*'], 'under other names');
+    t.same(await marks(of(['a', 'b'], 'k2')), ['0.350', '0.350', '0.350', '0.350'], 'other scans under the same names');
+    const more = await compared(one, of(['a', 'b', 'c'], 'k2', { labeled: ['c'] }));
+    t.same(await marks(of(['a', 'b', 'c'], 'k2')), ['0.350', '0.400', '0.350', '0.400'], 'more cases');
     t.match(comparedIn(more).note, /different cases.*: liver\.$/);
     t.same(comparedIn(more).facts, [
       ['cases', ['data: 2 cases (validation)', 'data: 3 cases (validation)']],
       ['weights', ['step 70, moving average', 'step 70, moving average']],
     ]);
-    const leaking = renderReport({
-      ...{ title: 'x', facts: [], curves: [], overlays: [] },
-      evaluations: [{ name: 'run', evaluation: of(['a', 'b'], 'k1', { labeled: ['b'] }) }],
-    });
+    t.match(more, 'Not compared, since the cases are not the same: run1 (liver).');
+    t.same(dataOf(more).pairs, []);
+    await writeEvaluation(join(folder, 'leaking'), of(['a', 'b'], 'k1', { labeled: ['b'] }));
+    const leaking = await runReport(join(folder, 'leaking'));
     t.match(leaking, /<li>data: the model was trained on 1 of these 2 cases \(b\) with their labels/);
     t.equal(leaking.match(/Cases: data: 2 cases \(validation\)\. Weights: step 70, moving average\./g)?.length, 2);
-    const partial = compared(one, {
+    const partial = await compared(one, {
       ...of(['a', 'b'], 'k1'),
       ...evaluation([...one.cases, evaluated('a', 'spleen', 5)]),
     });
@@ -257,164 +261,310 @@ t.test(
   },
 );
 
-t.test('HTML: alone, escaped, complete; the comparison marks the best', async (t) => {
-  const better = [evaluated('case1', 'liver', 10), evaluated('case2', 'liver', 2), evaluated('case3', 'a<b>&"c"', 3)];
-  const input: ReportInput = {
-    title: 'A <script>alert(1)</script> & more',
-    subtitle: '<b>sub</b>',
-    facts: [['Name <i>', '"value" & <u>']],
-    curves: [
-      {
-        name: 'run <x>',
-        losses: [
-          {
-            name: 'dice<',
-            points: [
-              [1, 0.9],
-              [2, Number.NaN],
-              [3, 0.5],
-            ],
-          },
-        ],
-        validation: [
-          {
-            name: 'liver',
-            points: [
-              [2, 0.4],
-              [4, Number.NaN],
-            ],
-          },
-        ],
-        stage2Step: 3,
-      },
-    ],
-    evaluations: [
-      { name: 'semi', evaluation: evaluation(cases) },
-      { name: 'super<vised>', evaluation: evaluation(better) },
-    ],
-    overlays: cases.map(({ id, task }) => ({ id, task, pngBase64: 'AAAA' })),
-    worstPerTask: 1,
+/** @param last text behind the last whole line */
+function writeMetrics(folder: string, last = '', end?: object): void {
+  mkdirSync(folder, { recursive: true });
+  const step = (n: number, stage: number) => ({
+    ...{ type: 'step', step: n, stage, losses: { total: 2 / n, dice: n === 2 ? null : 1 / n }, secondsPerStep: 30 },
+  });
+  const start = {
+    ...{ type: 'start', step: 0, steps: 4, device: 'cpu', why: 'cpu: asked for', parameters: 9 },
+    cases: { labeled: 2, unlabeled: 5, validation: 1 },
+    created: '2026-01-02T03:04:05.678Z',
+    program: { version: '1.2.3', commit: '0123456789ab' },
   };
-  const html = renderReport(input);
-  assertAlone(t, html);
-  t.notMatch(html, /a<b>|<i>|<u>|<b>|<x>|<vised>|dice</);
-  t.match(html, 'a&lt;b&gt;&amp;&quot;c&quot;');
-  t.match(html, 'A &lt;script&gt;alert(1)&lt;/script&gt; &amp; more');
-  t.match(html, 'Stage 2 begins at step 3.');
-  const table = html.slice(html.indexOf('<h2>All cases'));
-  for (const { id } of cases) t.match(table, `<th>${id}</th>`, `${id} is listed`);
-  t.same(comparedIn(html).rows, [
+  const validation = {
+    ...{ type: 'validation', step: 4, perTask: { liver: 0.5, spleen: null }, mean: 0.5, best: true, seconds: 5 },
+  };
+  const events = [
+    start,
+    step(1, 1),
+    step(2, 1),
+    step(3, 2),
+    step(4, 2),
+    validation,
+    ...(end === undefined ? [] : [end]),
+  ];
+  writeFileSync(join(folder, 'metrics.jsonl'), `${events.map((event) => JSON.stringify(event)).join('\n')}\n${last}`);
+}
+
+const finished = { type: 'end', step: 4, reason: 'finished', model: 'model.safetensors', seconds: 125 };
+const plan = {
+  ...{ name: 'a <plan>', seed: 17, network: { baseWidth: 8, levels: 4 }, patchSizeVoxels: [64, 64, 32] },
+  training: { mode: 'semi-supervised', stage1Steps: 2, stage2Steps: 2 },
+  tasks: [{ name: 'liver', dataset: 'data' }],
+};
+
+const geometry = {
+  sizeVoxels: size,
+  spacingMm: [1, 1, 2] as Triple,
+  affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1] as const,
+};
+
+function outcomeOf(result: EvaluatedCase, prediction: Uint8Array, reference = prediction): CaseOutcome {
+  const packed = (mask: Uint8Array) =>
+    new MaskVolume({ ...geometry, affine: [...geometry.affine] } as never, host().packMask(mask, size));
+  const image = asScan({ data: ramp, ...geometry, affine: [...geometry.affine] } as never);
+  return { result, image, prediction: packed(prediction), reference: packed(reference) };
+}
+
+/** A run folder as training and evaluation leave it. */
+async function writeRun(folder: string, rows = cases, end: object | undefined = finished): Promise<void> {
+  writeMetrics(folder, '', end);
+  writeFileSync(join(folder, 'plan.json'), JSON.stringify(plan));
+  const more = { weights: { step: 4, network: 'ema' as const }, program: { version: '1.2.4' }, seconds: 75 };
+  await writeEvaluation(join(folder, 'evaluation'), evaluation(rows, more));
+  const mask = box(size, [1, 1, 1], [9, 9, 9]);
+  for (const result of rows) {
+    await writeOverlay(join(folder, 'evaluation'), outcomeOf(result, mask));
+    await writeSlices(join(folder, 'evaluation'), [outcomeOf(result, mask)]);
+  }
+}
+
+/** Rows of the tables of facts. */
+function factsIn(page: string): Map<string, string> {
+  const facts = page.slice(page.indexOf('<div class="facts">'), page.indexOf('<section'));
+  return new Map(
+    [...facts.matchAll(/<caption>([^<]*)<|<th scope="row">([^<]*)<\/th><td>([^<]*)</g)].reduce<[string, string][]>(
+      (rows, [, title, name, value]) => {
+        if (title !== undefined) rows.push([title, '']);
+        else rows.push([`${rows.filter(([, text]) => text === '').at(-1)![0]}: ${name}`, value!]);
+        return rows;
+      },
+      [],
+    ),
+  );
+}
+
+t.test('runReport: what it is of', async (t) => {
+  const folder = join(t.testdir(), 'semi');
+  await writeRun(folder);
+  const page = await runReport(folder);
+  assertHarmlessPage(page);
+  t.match(page, '<title>versemi: a &lt;plan&gt;</title>');
+  const facts = Object.fromEntries(factsIn(page));
+  t.match(facts, {
+    'Training: State': 'finished: 4 steps',
+    'Training: Plan': 'a &lt;plan&gt;: semi-supervised, 2 + 2 steps',
+    'Training: Tasks': 'liver (data)',
+    'Training: Network': 'width 8, 4 levels, patch 64 × 64 × 32 voxels',
+    'Training: Seed': '17',
+    'Training: Cases': '2 labelled, 5 unlabelled, 1 for validation',
+    'Training: Device': 'cpu: asked for',
+    'Training: Began': '2026-01-02 03:04 UTC',
+    'Training: Duration': '2 min 5 s',
+    'Training: Versemi': '1.2.3, commit 0123456789ab',
+    'Evaluation: Model': 'run/model.safetensors',
+    'Evaluation: Weights': 'step 4, moving average (the last and the best in validation)',
+    'Evaluation: Cases': 'data: 3 cases',
+    'Evaluation: Surface Dice': 'tolerance 1 mm',
+    'Evaluation: Device': 'test',
+    'Evaluation: Date': '2026-01-02 03:04 UTC',
+    'Evaluation: Duration': '1 min 15 s',
+    'Evaluation: Versemi': '1.2.4',
+  });
+  await writeRun(folder, cases, { ...finished, reason: 'aborted' });
+  t.match(await runReport(folder), '<span class="open">interrupted: 4 of 4 steps</span>');
+  await writeRun(folder, cases, undefined);
+  writeMetrics(folder);
+  t.match(
+    await runReport(folder),
+    '<span class="open">not finished (running, or ended without a word): 4 of 4 steps</span>',
+  );
+});
+
+t.test('runReport: from run folders to one page', async (t) => {
+  const folder = join(t.testdir(), 'semi');
+  const other = join(folder, '..', 'supervised');
+  await writeRun(folder);
+  await writeRun(other, [
+    evaluated('case1', 'liver', 10),
+    evaluated('case2', 'liver', 2),
+    evaluated('case3', 'a<b>&"c"', 3),
+  ]);
+  const page = await runReport(folder, { compare: [other], title: 'A <script>alert(1)</script> & more' });
+  assertHarmlessPage(page);
+  t.match(page, '<title>A &lt;script&gt;alert(1)&lt;/script&gt; &amp; more</title>');
+  t.notMatch(page.replace(/id="page-data">[^<]*</, ''), /a<b>/);
+  t.match(page, 'semi: stage 2 begins at step 3. supervised: stage 2 begins at step 3.');
+  t.same(comparedIn(page).rows, [
     ['liver', ['0.550', '0.600*']],
     ['a&lt;b&gt;&amp;&quot;c&quot;', ['0.600*', '0.300']],
     ['mean of the tasks', ['0.575*', '0.450']],
   ]);
-  // worst first: case2 before case1, which is the best
-  t.match(html, /Worst: case2: Dice 0\.200.*Best: case1: Dice 0\.900/s);
-  t.equal(html.match(/src="data:image\/png;base64,AAAA"/g)!.length, 3);
-  t.notMatch(
-    renderReport({ ...input, evaluations: input.evaluations.slice(0, 1) }),
-    '<h3>Mean Dice</h3>',
-    'nothing to compare',
+  t.notMatch(await runReport(folder), '<h3>Mean Dice</h3>', 'nothing to compare');
+  // Worst first, each case once.
+  const worst = page.slice(page.indexOf('<section id="worst"'), page.indexOf('<section id="distribution"'));
+  t.same(
+    [...worst.matchAll(/<\/button> ([^<]*)<\/figcaption>/g)].map(([, text]) => text!.slice(0, 23)),
+    ['liver: Dice 0.200, 95HD', 'a&lt;b&gt;&amp;&quot;c&', 'liver: Dice 0.900, 95HD'],
   );
-  assertAlone(t, renderReport({ title: 'empty', facts: [], curves: [], evaluations: [], overlays: [] }));
-});
+  t.equal(worst.match(/src="data:image\/png;base64,/g)!.length, 3, 'with pictures of the run itself');
 
-t.test('ticks are round numbers within the range', async (t) => {
-  t.same(ticks(0, 1), [0, 0.2, 0.4, 0.6, 0.8, 1]);
-  t.same(ticks(0, 0.3), [0, 0.1, 0.2, 0.3]);
-  t.same(ticks(-3, 7), [-2, 0, 2, 4, 6]);
-  t.same(ticks(0, 26000), [0, 10000, 20000]);
-  t.same(ticks(5, 5), [5]);
-  t.same(ticks(Number.NaN, 1), [Number.NaN]);
-});
-
-t.test('plots: names of columns are broken, and cut where two lines do not hold them', async (t) => {
-  t.same(columnLabel('left-ventricle-myocardium', 15), ['left-ventricle-', 'myocardium']);
-  t.same(columnLabel('spleen', 15), ['spleen']);
-  t.same(columnLabel('a b c', 15), ['a b c']);
-  t.same(columnLabel('left-ventricle-myocardium', 8), ['left-', 'ventric…']);
-  t.same(columnLabel('hippocampus', 6), ['hippo…']);
-  t.match(stripPlot('t', [{ name: 'a<b', values: [1] }], 'y').text, /<title>a&lt;b<\/title><tspan[^>]*>a&lt;b</);
-});
-
-t.test('plots: a point per value, and nothing when there is nothing', async (t) => {
-  t.equal(linePlot('title', [{ name: 'a', points: [] }], 'x', 'y').text, '');
-  t.equal(linePlot('title', [{ name: 'a', points: [[1, Number.NaN]] }], 'x', 'y').text, '');
-  t.equal(stripPlot('title', [{ name: 'a', values: [] }], 'y').text, '');
-  const strip = stripPlot(
-    'title',
+  const data = dataOf(page);
+  t.same(
+    data.runs.map(({ name }) => name),
+    ['semi', 'supervised'],
+  );
+  t.same(
+    data.metrics.map(({ heading }) => heading),
+    ['Dice', 'Jaccard', 'Surface Dice', '95HD pooled (mm)', '95HD max (mm)', 'ASD (mm)', 'ASSD (mm)'],
+  );
+  t.same(
+    data.runs[0]!.cases.map(({ id, task, values }) => [id, task, values[0]]),
     [
-      { name: 'a', values: [1, 2, 3] },
-      { name: 'b', values: [] },
+      ['case1', 'liver', 0.9],
+      ['case2', 'liver', 0.2],
+      ['case3', 'a<b>&"c"', 0.6],
     ],
-    'y',
-  ).text;
-  t.equal(strip.match(/<circle/g)!.length, 3);
-  t.notMatch(strip, 'NaN');
-  const line = linePlot(
-    'title',
+  );
+  const [losses, validation] = data.curves;
+  t.same(
+    [losses!.x, losses!.series],
     [
-      {
-        name: 'a',
-        points: [
-          [0, 0],
-          [5, Number.NaN],
-          [10, 1],
-        ],
-      },
+      [1, 2, 3, 4],
+      [
+        { name: 'total', y: [2, 1, 0.66667, 0.5] },
+        { name: 'dice', y: [1, null, 0.33333, 0.25] },
+      ],
     ],
-    'x',
-    'y',
-    { marks: true },
-  ).text;
-  t.equal(line.match(/<circle/g)!.length, 2, 'a value that is none has no mark');
-  // the first point is the left bottom corner of the frame, the last the right top one
-  t.match(line, /<path d="M56\.0 260\.0L628\.0 12\.0"/);
-  t.notMatch(line, 'NaN');
-});
-
-/** @param last text behind the last whole line */
-function writeMetrics(folder: string, last = ''): void {
-  mkdirSync(folder, { recursive: true });
-  const step = (n: number, stage: number) => ({ type: 'step', step: n, stage, losses: { total: 2 / n, dice: 1 / n } });
-  const validation = { type: 'validation', step: 4, perTask: { liver: 0.5, spleen: null }, mean: 0.5, best: true };
-  const events = [{ type: 'start', step: 0 }, step(1, 1), step(2, 1), step(3, 2), step(4, 2), validation];
-  writeFileSync(join(folder, 'metrics.jsonl'), `${events.map((event) => JSON.stringify(event)).join('\n')}\n${last}`);
-}
-
-/** A run folder as training and evaluation leave it. */
-async function writeRun(folder: string): Promise<void> {
-  writeMetrics(folder);
-  await writeEvaluation(join(folder, 'evaluation'), evaluation(cases));
-  const mask = box(size, [1, 1, 1], [9, 9, 9]);
-  const geometry = {
-    sizeVoxels: size,
-    spacingMm: [1, 1, 1] as Triple,
-    affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
-  };
-  const image = asScan({ data: ramp, ...geometry });
-  const packed = new MaskVolume(geometry, host().packMask(mask, size));
-  for (const result of cases) {
-    const outcome: CaseOutcome = { result, image, prediction: packed, reference: packed };
-    await writeOverlay(join(folder, 'evaluation'), outcome);
-  }
-}
-
-t.test('runReport: from a run folder to one page', async (t) => {
-  const folder = join(t.testdir(), 'semi');
-  await writeRun(folder);
-  const other = join(folder, '..', 'supervised');
-  await writeRun(other);
-  const html = await runReport(folder, { compare: [other], title: 'Mine' });
-  assertAlone(t, html);
-  t.match(html, '<title>Mine</title>');
-  t.match(html, 'Training: semi');
-  t.match(html, 'Training: supervised');
-  t.match(html, 'Stage 2 begins at step 3.');
-  t.equal(html.match(/<img /g)!.length, 3, 'overlays of the run itself');
-  for (const { id } of cases) t.match(html, `<th>${id}</th>`);
+  );
+  t.same(
+    validation!.series.map(({ name, y }) => [name, y]),
+    [
+      ['liver', [0.5]],
+      ['spleen', [null]],
+      ['mean', [0.5]],
+    ],
+  );
+  t.equal(data.slices.length, 6, 'slices of all cases of both runs');
+  for (const { element } of data.slices) t.match(page, `id="${element}"`);
+  t.equal(data.slices[0]!.id, 'case2', 'the worst first');
   await writeRunReport(join(folder, 'evaluation'), join(folder, 'page.html'));
   t.equal(overlayFileName('case3', 'a<b>&"c"'), 'case3_a%3Cb%3E&%22c%22.png');
+  t.equal(slicesFileName('a/b', 'c'), 'a%2Fb_c.json');
+});
+
+t.test('statistics: agreement of volumes and pairs, against numbers worked out by hand', async (t) => {
+  const row = (id: string, dice: number, prediction: number, reference: number) =>
+    ({
+      id,
+      dataset: 'd',
+      task: 'x',
+      dice,
+      volumePredictionMl: prediction,
+      volumeReferenceMl: reference,
+    }) as EvaluatedCase;
+  const own = [row('a', 0.9, 11, 10), row('b', 0.7, 23, 20), row('c', 0.5, 29, 30)];
+  const [found] = agreementOf(own, 3);
+  // Differences 1, 3, -1: mean 1, standard deviation 2.
+  t.match(found, { run: 3, task: 'x', cases: 3, meanReferenceMl: 20, biasMl: 1, lowMl: 1 - 3.92, highMl: 1 + 3.92 });
+  t.same(agreementOf(own.slice(0, 1), 0), [], 'one case has no spread');
+  const base = [row('a', 0.8, 1, 1), row('b', 0.8, 1, 1), row('other', 0.1, 1, 1)];
+  const [pair] = pairsOf(
+    { name: 'own', evaluations: [evaluation(own)] },
+    { name: 'base', evaluations: [evaluation(base)] },
+    ['x'],
+  );
+  t.same(
+    pair!.tasks[0]!.cases.map(({ id, difference }) => [id, Number(difference.toFixed(12))]),
+    [
+      ['a', 0.1],
+      ['b', -0.1],
+    ],
+  );
+  const { mean, low, high } = pair!.tasks[0]!;
+  t.same(
+    [mean, low, high].map((value) => Math.abs(Number(value.toFixed(12)))),
+    [0, 0.1, 0.1],
+    'two cases, drawn again',
+  );
+});
+
+t.test('curves of long runs are means over stretches; what is no number is a gap', async (t) => {
+  const points = Array.from({ length: 10_001 }, (_, i) => [i + 1, i % 6] as const);
+  const facts = { title: 'x', xLabel: 'step', yLabel: 'loss', share: false, marks: false };
+  const [made] = pageCurves(facts, [
+    { name: 'a', points },
+    {
+      name: 'b',
+      points: [
+        [3, Number.NaN],
+        [5, 7],
+      ],
+    },
+  ]);
+  t.ok(made!.x.length <= 2001, `${made!.x.length} points`);
+  t.equal(made!.x.at(-1), 10_001, 'the last step stays');
+  t.equal(made!.series[0]!.y.length, made!.x.length);
+  t.ok(Math.abs(made!.series[0]!.y[0]! - 2.5) < 1e-9, 'the mean of six');
+  t.same(
+    made!.series[1]!.y.filter((y) => y !== null),
+    [],
+    'a mean with a gap in it is a gap',
+  );
+  t.same(pageCurves(facts, []), []);
+  t.same(pageCurves(facts, [{ name: 'a', points: [] }]), []);
+});
+
+t.test('worst cases: some of each task, each case under the task in which it is worst', async (t) => {
+  const row = (id: string, task: string, dice: number | null) => ({ id, dataset: 'd', task, dice }) as EvaluatedCase;
+  const rows = [
+    ...[0.9, 0.1, 0.5, 0.4].map((dice, i) => row(`a${i}`, 'x', dice)),
+    ...[0.2, 0.3, null, 0.95].map((dice, i) => row(`a${i}`, 'y', dice)),
+  ];
+  const found = worstCases({ name: '', folder: t.testdir(), evaluation: evaluation(rows) });
+  t.same(
+    found.map(({ row: { id, task, dice } }) => [id, task, dice]),
+    [
+      ['a1', 'x', 0.1],
+      ['a0', 'y', 0.2],
+      ['a3', 'x', 0.4],
+      ['a2', 'x', 0.5],
+    ],
+  );
+});
+
+t.test('slices: the part around the masks, bits that are those of the masks, and few bytes', async (t) => {
+  const prediction = box(size, [4, 4, 4], [9, 9, 6]);
+  const reference = box(size, [5, 4, 4], [10, 8, 6]);
+  const made = await makeSlices([outcomeOf(cases[0]!, prediction, reference)]);
+  // 12 mm around 4..10, 4..9, 4..6 leave the whole grid.
+  t.match(made, { format: 1, id: 'case1', dataset: 'data', sizeVoxels: [20, 16, 10], spacingMm: [1, 1, 2] });
+  const bits = inflateSync(Buffer.from(made.tasks[0]!.masks, 'base64'));
+  const voxels = 20 * 16 * 10;
+  const unpacked = (first: number) =>
+    Uint8Array.from({ length: voxels }, (_, i) => (bits[(first + i) >> 3]! >> ((first + i) & 7)) & 1);
+  t.same(unpacked(0), reference);
+  t.same(unpacked(voxels), prediction);
+  t.same([...Buffer.from(made.image, 'base64').subarray(0, 3)], [0xff, 0xd8, 0xff], 'a JPEG');
+
+  const large: Triple = [400, 300, 200];
+  const mask = box(large, [50, 50, 50], [350, 250, 150]);
+  const wide = {
+    sizeVoxels: large,
+    spacingMm: [0.5, 0.5, 1] as Triple,
+    affine: [0.5, 0, 0, 0, 0, 0.5, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1],
+  };
+  const packed = new MaskVolume(wide as never, host().packMask(mask, large));
+  const noise = new RandomStream(1, streams.test);
+  const data = Int16Array.from({ length: mask.length }, () => noise.integer(1000));
+  const image = asScan({ data, ...wide } as never);
+  const coarse = await makeSlices([{ result: cases[0]!, image, prediction: packed, reference: packed }]);
+  const [x, y, z] = coarse.sizeVoxels;
+  t.ok(x * y * z <= 450_000 && x * y * z > 100_000, `${x} x ${y} x ${z}`);
+  t.ok(
+    Math.max(...coarse.spacingMm) / Math.min(...coarse.spacingMm) <= 2,
+    `${coarse.spacingMm} mm: about the same along all axes`,
+  );
+  t.ok(JSON.stringify(coarse).length < 150_000, `${JSON.stringify(coarse).length} bytes, of noise`);
+  const shown = inflateSync(Buffer.from(coarse.tasks[0]!.masks, 'base64'));
+  const inside = shown.reduce((sum, byte) => sum + [...byte.toString(2)].filter((bit) => bit === '1').length, 0) / 2;
+  const share = (300 * 200 * 100) / (coarse.spacingMm.reduce((a, b) => a * b) / 0.25);
+  t.ok(Math.abs(inside / share - 1) < 0.05, `${inside} voxels of about ${Math.round(share)}`);
+
+  const empty = await makeSlices([outcomeOf(cases[0]!, new Uint8Array(voxels))]);
+  t.same(empty.sizeVoxels, [20, 16, 10], 'the whole image where there is no mask');
 });
 
 t.test('runReport: folders that are empty, missing or damaged', async (t) => {
@@ -432,8 +582,12 @@ t.test('runReport: folders that are empty, missing or damaged', async (t) => {
   );
   const killed = join(folder, 'killed');
   writeMetrics(killed, '{"type":"step","st');
-  t.match(await runReport(killed), 'Training: killed', 'a line that a killed run did not finish is left out');
+  t.match(await runReport(killed), 'Loss terms', 'a line that a killed run did not finish is left out');
   const damaged = join(folder, 'damaged');
   writeMetrics(damaged, 'nonsense\n{"type":"step"}\n');
   await t.rejects(runReport(damaged), { code: 'VERSEMI_FILE_CORRUPT', details: { field: 'line 7' } });
+  const sliced = join(folder, 'sliced');
+  await writeRun(sliced);
+  writeFileSync(join(sliced, 'evaluation', 'slices', 'data_case1.json'), '{"format":1}');
+  await t.rejects(runReport(sliced), { code: 'VERSEMI_FILE_CORRUPT', details: { field: 'id' } });
 });
