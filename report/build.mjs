@@ -27,7 +27,8 @@ const { metafile } = await build({
 // Each plot brings a style of its own, which the policy of a page has to know by its hash: the text as the library writes it.
 const plot = await readFile(join(root, 'node_modules', '@observablehq', 'plot', 'src', 'plot.js'), 'utf8');
 const written = /append\("style"\)\.text\(\s*`([^`]*)`/.exec(plot)?.[1];
-if (written === undefined) throw new Error('@observablehq/plot no longer writes its style as before: adapt report/build.mjs');
+if (written === undefined)
+  throw new Error('@observablehq/plot no longer writes its style as before: adapt report/build.mjs');
 await writeFile(join(output, 'plot.css'), written.replaceAll('${className}', 'plot'));
 
 // Every page carries what is bundled, so it carries the licences too.
@@ -37,12 +38,16 @@ for (const input of Object.keys(metafile.inputs)) {
   if (name !== undefined) packages.add(name);
 }
 const bundled = [...packages];
-const texts = (await licenceTexts(bundled, (name) => join(root, 'node_modules', name))).filter(({ name }) => bundled.includes(name));
+const texts = (await licenceTexts(bundled, (name) => join(root, 'node_modules', name))).filter(({ name }) =>
+  bundled.includes(name),
+);
 // Packages of one author have one text.
 const byText = new Map();
 for (const { name, version, licence, text } of texts)
   byText.set(text, [...(byText.get(text) ?? []), `${name} ${version} (${licence})`]);
-const licences = [...byText].map(([text, names]) => `${names.join(', ')}\n\n${text}`).join(`\n\n${'-'.repeat(100)}\n\n`);
+const licences = [...byText]
+  .map(([text, names]) => `${names.join(', ')}\n\n${text}`)
+  .join(`\n\n${'-'.repeat(100)}\n\n`);
 const script = join(output, 'main.js');
 const comment = `/*\nLibraries in this script, each with its licence.\n\n${licences.replaceAll('*/', '* /')}\n*/\n`;
 const text = `${await readFile(script, 'utf8')}${comment}`;

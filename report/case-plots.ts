@@ -83,7 +83,12 @@ function marginFor(rows: readonly string[]): number {
 function rowsPlot(
   points: readonly Point[],
   marks: readonly Plot.Markish[],
-  { width, label, domain, description }: { width: number; label: string; domain?: [number, number]; description: string },
+  {
+    width,
+    label,
+    domain,
+    description,
+  }: { width: number; label: string; domain?: [number, number]; description: string },
 ) {
   const rows = [...new Set(points.map(({ row }) => row))];
   return Plot.plot({
@@ -144,7 +149,11 @@ function distribution(show: Show): HTMLElement {
       // All of the axis that a share has would leave little room for the cases of a good network.
       const low = Math.max(0, Math.floor(10 * Math.min(...points.map(({ x }) => x)) - 0.5) / 10);
       return rowsPlot(points, [boxes], {
-        ...{ width, label: heading, description: `${heading} of every case, as boxes and points; the table of all cases has the numbers` },
+        ...{
+          width,
+          label: heading,
+          description: `${heading} of every case, as boxes and points; the table of all cases has the numbers`,
+        },
         ...(share && points.length > 0 ? { domain: [low, 1] } : {}),
       });
     },
@@ -154,7 +163,10 @@ function distribution(show: Show): HTMLElement {
 }
 
 function differences({ run, reference, tasks }: (typeof data.pairs)[number], show: Show): HTMLElement {
-  const index = Math.max(0, data.runs.findIndex(({ name }) => name === run));
+  const index = Math.max(
+    0,
+    data.runs.findIndex(({ name }) => name === run),
+  );
   const points = tasks.flatMap(({ task, cases }) =>
     cases.map(({ dataset, id, difference }): Point => {
       const title = `${id}\n${task}\n${difference < 0 ? '−' : '+'}${Math.abs(difference).toFixed(3)} Dice`;
@@ -171,7 +183,14 @@ function differences({ run, reference, tasks }: (typeof data.pairs)[number], sho
         points,
         [
           Plot.ruleX([0], { stroke: 'currentColor' }),
-          Plot.ruleY(tasks, { x1: 'low', x2: 'high', fy: 'task', stroke: 'currentColor', strokeWidth: 10, strokeOpacity: 0.25 }),
+          Plot.ruleY(tasks, {
+            x1: 'low',
+            x2: 'high',
+            fy: 'task',
+            stroke: 'currentColor',
+            strokeWidth: 10,
+            strokeOpacity: 0.25,
+          }),
           Plot.tickX(tasks, { x: (one: PagePairs) => one.mean, fy: 'task', stroke: 'currentColor', strokeWidth: 2.5 }),
         ],
         { width, label: 'difference of Dice', description: `${caption}; the table above has the numbers` },
@@ -223,8 +242,23 @@ function agreement(show: Show): HTMLElement {
         marks: [
           Plot.ruleY([0], { stroke: 'currentColor', strokeOpacity: 0.4 }),
           Plot.ruleY(lines, { y: 'y', stroke: colorOf(1), strokeDasharray: '6 4' }),
-          Plot.text(lines, { y: 'y', text: 'text', frameAnchor: 'right', textAnchor: 'start', dx: 6, fill: 'currentColor' }),
-          Plot.dot(points, { x: 'x', y: 'y', r: 3.5, fill: (point: Point) => point.color, fillOpacity: 0.75, title: 'title', tip: true }),
+          Plot.text(lines, {
+            y: 'y',
+            text: 'text',
+            frameAnchor: 'right',
+            textAnchor: 'start',
+            dx: 6,
+            fill: 'currentColor',
+          }),
+          Plot.dot(points, {
+            x: 'x',
+            y: 'y',
+            r: 3.5,
+            fill: (point: Point) => point.color,
+            fillOpacity: 0.75,
+            title: 'title',
+            tip: true,
+          }),
         ],
       });
     },

@@ -12,7 +12,10 @@ export function prepareTable(): void {
   const table = document.querySelector<HTMLTableElement>('#case-table');
   if (table === null) return;
   const body = table.tBodies[0]!;
-  const rows: Row[] = [...body.rows].map((line) => ({ line, texts: [...line.cells].map((cell) => cell.textContent!.trim()) }));
+  const rows: Row[] = [...body.rows].map((line) => ({
+    line,
+    texts: [...line.cells].map((cell) => cell.textContent!.trim()),
+  }));
   const headings = [...table.tHead!.rows[0]!.cells];
   const names = headings.map((heading) => heading.textContent!.trim());
   const isText = headings.map((heading, i) => i === 0 || heading.classList.contains('text'));
@@ -41,7 +44,12 @@ export function prepareTable(): void {
   const choices = isText.flatMap((text, column) => {
     const values = [...new Set(rows.map(({ texts }) => texts[column]!))];
     if (column === 0 || !text || values.length < 2) return [];
-    const select = element('select', {}, new Option('all', ''), ...values.map((value) => new Option(value, `=${value}`)));
+    const select = element(
+      'select',
+      {},
+      new Option('all', ''),
+      ...values.map((value) => new Option(value, `=${value}`)),
+    );
     return [{ column, select }];
   });
   const count = element('output');
@@ -49,7 +57,10 @@ export function prepareTable(): void {
     const wanted = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const { line, texts } of rows) {
-      const text = texts.filter((_, i) => isText[i]).join(' ').toLowerCase();
+      const text = texts
+        .filter((_, i) => isText[i])
+        .join(' ')
+        .toLowerCase();
       const hidden =
         !wanted.every((word) => text.includes(word)) ||
         choices.some(({ column, select }) => select.value !== '' && select.value !== `=${texts[column]}`) ||
@@ -59,7 +70,8 @@ export function prepareTable(): void {
     }
     count.value = `${shown} of ${rows.length} rows`;
   };
-  for (const control of [words, below, ...choices.map(({ select }) => select)]) control.addEventListener('input', filter);
+  for (const control of [words, below, ...choices.map(({ select }) => select)])
+    control.addEventListener('input', filter);
   const tools = element(
     'div',
     { className: 'tools', role: 'search' },

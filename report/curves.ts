@@ -179,7 +179,9 @@ function zooming(plot: uPlot, x: readonly number[]) {
 function described({ title, xLabel, x, series }: PageCurves): string {
   const ends = series.map(({ name, y }) => {
     const known = y.filter((value) => value !== null);
-    return known.length === 0 ? `${name}: no value` : `${name} from ${known[0]!.toPrecision(3)} to ${known.at(-1)!.toPrecision(3)}`;
+    return known.length === 0
+      ? `${name}: no value`
+      : `${name} from ${known[0]!.toPrecision(3)} to ${known.at(-1)!.toPrecision(3)}`;
   });
   return `${title}, over ${xLabel} ${x[0]} to ${x.at(-1)}: ${ends.join('; ')}. Arrow keys move through the values, plus and minus zoom, Home shows the whole curve.`;
 }

@@ -1,6 +1,7 @@
 /** The script of a report: what is static in the page becomes interactive. */
-import { prepareTable } from './case-table.js';
+
 import { drawCasePlots } from './case-plots.js';
+import { prepareTable } from './case-table.js';
 import { drawCurves } from './curves.js';
 import { data } from './page.js';
 import { Viewer } from './viewer.js';
@@ -11,11 +12,15 @@ const show = (choice: Parameters<Viewer['show']>[0]): void => {
   void viewer.show(choice);
 };
 
+document.getElementById('no-script')!.remove();
 drawCurves();
 if (data.runs.length > 0) drawCasePlots(show);
 prepareTable();
 document.addEventListener('click', ({ target }) => {
-  const button = target instanceof Element ? target.closest('.case-picture')?.querySelector('.case') ?? target.closest('.case') : null;
+  const button =
+    target instanceof Element
+      ? (target.closest('.case-picture')?.querySelector('.case') ?? target.closest('.case'))
+      : null;
   if (!(button instanceof HTMLElement)) return;
   const { run, dataset, case: id, task } = button.dataset;
   show({ run: Number(run), dataset: dataset!, id: id!, task: task! });

@@ -63,7 +63,8 @@ export class Plane {
   /** The voxel under a point of the canvas. @param x,y shares of its width and height */
   placeAt(position: number, x: number, y: number): [number, number, number] {
     const place: [number, number, number] = [0, 0, 0];
-    const inside = (share: number, size: number) => Math.max(0, Math.min(size - 1, size - 1 - Math.floor(share * size)));
+    const inside = (share: number, size: number) =>
+      Math.max(0, Math.min(size - 1, size - 1 - Math.floor(share * size)));
     place[this.layout.column] = inside(x, this.width);
     place[this.layout.row] = inside(y, this.height);
     place[this.through] = position;
@@ -86,16 +87,31 @@ export class Plane {
     canvas.style.height = `${cssHeight}px`;
     const context = canvas.getContext('2d')!;
     context.imageSmoothingQuality = 'high';
-    context.drawImage(this.layer(position, (i) => grayAt(this.slices.gray[i]!)), 0, 0, canvas.width, canvas.height);
+    context.drawImage(
+      this.layer(position, (i) => grayAt(this.slices.gray[i]!)),
+      0,
+      0,
+      canvas.width,
+      canvas.height,
+    );
     const [scaleX, scaleY] = [canvas.width / width, canvas.height / height];
     if (task !== undefined && mode === 'errors') {
       context.imageSmoothingEnabled = false;
-      context.drawImage(this.layer(position, (i) => errorAt(task, i)), 0, 0, canvas.width, canvas.height);
+      context.drawImage(
+        this.layer(position, (i) => errorAt(task, i)),
+        0,
+        0,
+        canvas.width,
+        canvas.height,
+      );
     } else if (task !== undefined && mode === 'outlines') {
       context.lineWidth = 1.6 * density;
       this.outline(context, task.reference, position, scaleX, scaleY, contourStyles.reference, []);
       // Dashes let the outline below be seen where both coincide.
-      this.outline(context, task.prediction, position, scaleX, scaleY, contourStyles.prediction, [4 * density, 3 * density]);
+      this.outline(context, task.prediction, position, scaleX, scaleY, contourStyles.prediction, [
+        4 * density,
+        3 * density,
+      ]);
     }
     if (crosshair) {
       const x = (width - place[this.layout.column] - 0.5) * scaleX;
@@ -137,7 +153,11 @@ export class Plane {
     dashes: number[],
   ): void {
     const inside = (column: number, row: number) =>
-      column >= 0 && row >= 0 && column < this.width && row < this.height && mask[this.voxel(position, column, row)] === 1;
+      column >= 0 &&
+      row >= 0 &&
+      column < this.width &&
+      row < this.height &&
+      mask[this.voxel(position, column, row)] === 1;
     context.strokeStyle = color;
     context.setLineDash(dashes);
     context.beginPath();
@@ -206,19 +226,20 @@ function errorAt({ reference, prediction }: Slices['tasks'][number], voxel: numb
   return reference[voxel] === 1 ? missed : added;
 }
 
-/** Per axis, the plane in which most voxels are counted; the middle where there is none. */
+/** Per axis, the plane in which the weights of the voxels have the largest sum; the middle where all are 0. */
 export function busiest(
   [sizeX, sizeY, sizeZ]: Slices['sizeVoxels'],
-  counts: (voxel: number) => boolean,
+  weight: (voxel: number) => number,
 ): [number, number, number] {
   const sums = [new Uint32Array(sizeX), new Uint32Array(sizeY), new Uint32Array(sizeZ)] as const;
   for (let z = 0, i = 0; z < sizeZ; z++)
     for (let y = 0; y < sizeY; y++)
       for (let x = 0; x < sizeX; x++, i++) {
-        if (!counts(i)) continue;
-        sums[0][x]!++;
-        sums[1][y]!++;
-        sums[2][z]!++;
+        const own = weight(i);
+        if (own === 0) continue;
+        sums[0][x]! += own;
+        sums[1][y]! += own;
+        sums[2][z]! += own;
       }
   const place = sums.map((sum) => {
     const most = sum.reduce((a, b) => Math.max(a, b), 0);

@@ -21,8 +21,7 @@ export async function readSlices(elementId: string): Promise<Slices> {
   const gray = new Uint8Array(voxels);
   for (let z = 0, to = 0; z < sizeZ; z++) {
     const corner = Math.floor(z / columns) * tilePixels[1] * width + (z % columns) * tilePixels[0];
-    for (let y = 0; y < sizeY; y++)
-      for (let x = 0; x < sizeX; x++) gray[to++] = pixels[4 * (corner + y * width + x)]!;
+    for (let y = 0; y < sizeY; y++) for (let x = 0; x < sizeX; x++) gray[to++] = pixels[4 * (corner + y * width + x)]!;
   }
   return {
     sizeVoxels,

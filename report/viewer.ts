@@ -62,8 +62,13 @@ export class Viewer {
     });
     const worst = element('button', { type: 'button' }, 'Most errors');
     worst.title = 'The slices with most voxels that are wrong';
-    worst.addEventListener('click', () => this.goTo((reference, prediction) => reference !== prediction));
-    const [previous, next] = ([['Previous case', -1], ['Next case', 1]] as const).map(([text, step]) => {
+    worst.addEventListener('click', () => this.goTo((reference, prediction) => reference ^ prediction));
+    const [previous, next] = (
+      [
+        ['Previous case', -1],
+        ['Next case', 1],
+      ] as const
+    ).map(([text, step]) => {
       const button = element('button', { type: 'button' }, text);
       button.addEventListener('click', () => this.step(step));
       return button;
@@ -95,9 +100,12 @@ export class Viewer {
       const slices = await readSlices(found.element);
       if (this.shown !== asked) return;
       this.slices = slices;
-      this.task = Math.max(0, slices.tasks.findIndex(({ name }) => name === asked.task));
+      this.task = Math.max(
+        0,
+        slices.tasks.findIndex(({ name }) => name === asked.task),
+      );
       this.prepare(slices);
-      this.goTo((reference, prediction) => reference === 1 || prediction === 1);
+      this.goTo((reference, prediction) => reference + prediction);
       this.sliders[0]?.focus();
     } catch (error) {
       this.slices = undefined;
@@ -111,7 +119,8 @@ export class Viewer {
     const list = data.slices.filter(({ run }) => run === this.shown?.run);
     const at = list.findIndex(({ dataset, id }) => dataset === this.shown?.dataset && id === this.shown.id);
     const next = list[(at + by + list.length) % list.length];
-    if (next !== undefined) void this.show({ ...next, ...(this.shown?.task === undefined ? {} : { task: this.shown.task }) });
+    if (next !== undefined)
+      void this.show({ ...next, ...(this.shown?.task === undefined ? {} : { task: this.shown.task }) });
   }
 
   /** Controls and canvases of a case. */
@@ -120,16 +129,22 @@ export class Viewer {
     this.choices.replaceChildren();
     const runs = data.runs.map((_, run) => run).filter((run) => slicesOf({ ...asked, run }) !== undefined);
     if (runs.length > 1) {
-      const select = choice(runs.map((run) => data.runs[run]!.name), (i) => void this.show({ ...asked, run: runs[i]! }));
+      const select = choice(
+        runs.map((run) => data.runs[run]!.name),
+        (i) => void this.show({ ...asked, run: runs[i]! }),
+      );
       select.value = String(runs.indexOf(asked.run));
       this.choices.append(labelled('Run', select));
     }
     if (slices.tasks.length > 1) {
-      const select = choice(slices.tasks.map(({ name }) => name), (i) => {
-        this.task = i;
-        this.shown = { ...asked, task: slices.tasks[i]!.name };
-        this.draw();
-      });
+      const select = choice(
+        slices.tasks.map(({ name }) => name),
+        (i) => {
+          this.task = i;
+          this.shown = { ...asked, task: slices.tasks[i]!.name };
+          this.draw();
+        },
+      );
       select.value = String(this.task);
       this.choices.append(labelled('Task', select));
     }
@@ -160,17 +175,23 @@ export class Viewer {
         },
         { passive: false },
       );
-      return element('figure', {}, element('div', { className: 'plane' }, plane.canvas), this.sliders[i]!, element('figcaption', {}, this.labels[i]!));
+      return element(
+        'figure',
+        {},
+        element('div', { className: 'plane' }, plane.canvas),
+        this.sliders[i]!,
+        element('figcaption', {}, this.labels[i]!),
+      );
     });
     this.planesPlace.replaceChildren(...figures);
   }
 
-  /** To the planes in which most voxels are counted. */
-  private goTo(counts: (reference: number, prediction: number) => boolean): void {
+  /** To the planes in which the weights of the voxels, whose masks are 0 or 1, have the largest sum. */
+  private goTo(weight: (reference: number, prediction: number) => number): void {
     const { slices } = this;
     const task = slices?.tasks[this.task];
     if (slices === undefined || task === undefined) return;
-    this.place = busiest(slices.sizeVoxels, (i) => counts(task.reference[i]!, task.prediction[i]!));
+    this.place = busiest(slices.sizeVoxels, (i) => weight(task.reference[i]!, task.prediction[i]!));
     this.draw();
   }
 
@@ -194,7 +215,9 @@ export class Viewer {
       this.labels[i]!.textContent = `${planeNames[i]} ${position + 1} of ${plane.depth}`;
     }
     this.legend.replaceChildren(
-      ...legends[this.mode].map(([key, text]) => element('span', {}, element('span', { className: `key ${key}` }), text)),
+      ...legends[this.mode].map(([key, text]) =>
+        element('span', {}, element('span', { className: `key ${key}` }), text),
+      ),
     );
     this.scores.textContent = this.scoresOf(task?.name);
   }

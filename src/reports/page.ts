@@ -44,7 +44,7 @@ export function renderPage({ title, lead = nothing, facts, sections, data, slice
 <title>${title}</title>${ownElement('style', assets.style)}</head>
 <body><a class="skip" href="#main">Skip to the report</a><header><h1>${title}</h1>${lead}
 <nav aria-label="Sections">${links}</nav></header><main id="main">
-<noscript><p class="notice">This page shows tables and pictures alone: plots, sorting and slices of cases need its script, which is not run here.</p></noscript>
+<p class="notice" id="no-script">This page shows tables and pictures alone: plots, sorting and slices of cases need its script, which is not run here.</p>
 <div class="facts">${facts.map(factTable)}</div>
 ${shown.map(({ id, heading, content }) => html`<section id="${id}" aria-labelledby="${id}-heading"><h2 id="${id}-heading">${heading}</h2>${content}</section>\n`)}</main>
 ${jsonElement('page-data', data)}

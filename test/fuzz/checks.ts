@@ -27,7 +27,7 @@ function text(error: unknown): string {
 
 /** Elements and attributes that a report is made of. */
 const tags =
-  /^\/?(html|head|meta|title|style|body|header|main|nav|section|noscript|a|h1|h2|h3|p|table|caption|thead|tbody|tr|th|td|small|div|span|figure|figcaption|img|button|ul|li)$/;
+  /^\/?(html|head|meta|title|style|body|header|main|nav|section|a|h1|h2|h3|p|table|caption|thead|tbody|tr|th|td|small|div|span|figure|figcaption|img|button|ul|li)$/;
 const attributes =
   /^(lang|charset|name|content|http-equiv|class|id|href|role|scope|type|aria-label|aria-labelledby|alt|src|data-(run|dataset|case|task|plots))$/;
 

@@ -484,25 +484,20 @@ t.test('statistics: agreement of volumes and pairs, against numbers worked out b
 t.test('curves of long runs are means over stretches; what is no number is a gap', async (t) => {
   const points = Array.from({ length: 10_001 }, (_, i) => [i + 1, i % 6] as const);
   const facts = { title: 'x', xLabel: 'step', yLabel: 'loss', share: false, marks: false };
+  const few = [
+    [3, Number.NaN],
+    [5, 7],
+    [20, 9],
+  ] as const;
   const [made] = pageCurves(facts, [
     { name: 'a', points },
-    {
-      name: 'b',
-      points: [
-        [3, Number.NaN],
-        [5, 7],
-      ],
-    },
+    { name: 'b', points: few },
   ]);
-  t.ok(made!.x.length <= 2001, `${made!.x.length} points`);
+  t.ok(made!.x.length <= 2000, `${made!.x.length} points`);
   t.equal(made!.x.at(-1), 10_001, 'the last step stays');
-  t.equal(made!.series[0]!.y.length, made!.x.length);
-  t.ok(Math.abs(made!.series[0]!.y[0]! - 2.5) < 1e-9, 'the mean of six');
-  t.same(
-    made!.series[1]!.y.filter((y) => y !== null),
-    [],
-    'a mean with a gap in it is a gap',
-  );
+  t.same(made!.x.slice(0, 3), [6, 12, 18], 'each stretch at its last step');
+  t.same(made!.series[0]!.y.slice(0, 3), [2.5, 2.5, 2.5], 'means of six');
+  t.same(made!.series[1]!.y.slice(0, 5), [null, null, null, 9, null], 'a mean with a gap in it is a gap');
   t.same(pageCurves(facts, []), []);
   t.same(pageCurves(facts, [{ name: 'a', points: [] }]), []);
 });
