@@ -29,7 +29,7 @@ const plot = await readFile(join(root, 'node_modules', '@observablehq', 'plot', 
 const written = /append\("style"\)\.text\(\s*`([^`]*)`/.exec(plot)?.[1];
 if (written === undefined)
   throw new Error('@observablehq/plot no longer writes its style as before: adapt report/build.mjs');
-await writeFile(join(output, 'plot.css'), written.replaceAll('${className}', 'plot'));
+await writeFile(join(output, 'plot.css'), written.replaceAll(`\${className}`, 'plot'));
 
 // Every page carries what is bundled, so it carries the licences too.
 const packages = new Set();

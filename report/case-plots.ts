@@ -183,14 +183,7 @@ function differences({ run, reference, tasks }: (typeof data.pairs)[number], sho
         points,
         [
           Plot.ruleX([0], { stroke: 'currentColor' }),
-          Plot.ruleY(tasks, {
-            x1: 'low',
-            x2: 'high',
-            fy: 'task',
-            stroke: 'currentColor',
-            strokeWidth: 10,
-            strokeOpacity: 0.25,
-          }),
+          Plot.barX(tasks, { x1: 'low', x2: 'high', fy: 'task', fill: 'currentColor', fillOpacity: 0.14, inset: 4 }),
           Plot.tickX(tasks, { x: (one: PagePairs) => one.mean, fy: 'task', stroke: 'currentColor', strokeWidth: 2.5 }),
         ],
         { width, label: 'difference of Dice', description: `${caption}; the table above has the numbers` },

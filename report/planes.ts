@@ -219,7 +219,7 @@ function grayAt(value: number): number {
 
 const missed = pixel(...contourColors.reference, 200);
 const added = pixel(...contourColors.prediction, 200);
-const agreed = pixel(255, 255, 255, 50);
+const agreed = pixel(86, 180, 233, 80);
 
 function errorAt({ reference, prediction }: Slices['tasks'][number], voxel: number): number {
   if (reference[voxel] === prediction[voxel]) return reference[voxel] === 1 ? agreed : 0;

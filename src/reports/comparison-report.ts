@@ -25,7 +25,7 @@ import { html, type Markup, nothing } from './markup.js';
 import { cell, type PageSection, plotPlace, renderPage, table, withInterval } from './page.js';
 import type { PageCurves } from './page-data.js';
 import { readEvaluation, readPlanFacts } from './report-inputs.js';
-import { evaluationFacts, stateOf, trainingFacts } from './run-facts.js';
+import { evaluationFacts, stateOf, stepsOf, trainingFacts } from './run-facts.js';
 import { agreementOf, pairsOf } from './statistics.js';
 
 /** A run of the comparison with what its folder holds; `found` is absent where it is not evaluated yet. */
@@ -181,7 +181,7 @@ function methodCurves(runs: readonly ReadRun[]): PageCurves[] {
   const byTask = new Map<string, Map<string, Series['points'][]>>();
   for (const { name, log } of runs)
     for (const { name: task, points } of log?.validation ?? []) {
-      const last = points.at(-1)?.[0] ?? 1;
+      const last = (log && stepsOf(log)) ?? points.at(-1)?.[0] ?? 1;
       const methods = byTask.get(task) ?? new Map<string, Series['points'][]>();
       byTask.set(task, methods);
       const scaled = points.map(([step, dice]) => [step / last, dice] as const);

@@ -15,11 +15,15 @@ function eventsOf<Type extends LoggedEvent['type']>({ events }: TrainingLog, typ
   return events.filter((event): event is EventOf<Type> => event.type === type);
 }
 
+/** Steps that the run is to have; undefined where its log does not say so. */
+export function stepsOf(log: TrainingLog): number | undefined {
+  return eventsOf(log, 'start').at(-1)?.steps;
+}
+
 /** How far a run is; undefined where its log does not say how long it was to be. */
 export function stateOf(log: TrainingLog): { readonly finished: boolean; readonly text: string } | undefined {
-  const starts = eventsOf(log, 'start');
-  if (starts.length === 0) return undefined;
-  const { steps } = starts.at(-1)!;
+  const steps = stepsOf(log);
+  if (steps === undefined) return undefined;
   const done = eventsOf(log, 'step').at(-1)?.step ?? 0;
   const last = log.events.at(-1)!;
   if (last.type === 'end' && last.reason === 'finished') return { finished: true, text: `finished: ${steps} steps` };
@@ -39,7 +43,7 @@ export function trainingFacts(log: TrainingLog | undefined, plan: PlanFacts | un
       ...(plan === undefined
         ? []
         : [
-            ...row('Plan', `${plan.name}: ${plan.training.mode}, ${stepsOf(plan)} steps`),
+            ...row('Plan', `${plan.name}: ${plan.training.mode}, ${stepsInPlan(plan)} steps`),
             ...row('Tasks', plan.tasks.map((task) => `${task.name} (${task.dataset})`).join(', ')),
             ...row(
               'Network',
@@ -104,7 +108,7 @@ function weightsInRun(evaluation: ReportedEvaluation, log: TrainingLog | undefin
   return `${named}${weightsOf(evaluation)}${places.length === 0 ? '' : ` (${places.join(' and ')})`}`;
 }
 
-function stepsOf({ training: { stage1Steps, stage2Steps } }: PlanFacts): string {
+function stepsInPlan({ training: { stage1Steps, stage2Steps } }: PlanFacts): string {
   return stage2Steps === 0 ? String(stage1Steps) : `${stage1Steps} + ${stage2Steps}`;
 }
 
