@@ -2,9 +2,10 @@ import { parseModel } from '../src/checkpoints/model-file.js';
 import { type DicomFile, dicomStartBytes, isDicom, withMeta } from '../src/datasets/dicom/elements.js';
 import { type PlacedSeries, placeChosen, readPlaced } from '../src/datasets/dicom/placed.js';
 import { type DicomContents, readContents, type Series } from '../src/datasets/dicom/series.js';
-import { isZip, zipFiles } from '../src/datasets/dicom/zip.js';
+import { zipFiles } from '../src/datasets/dicom/zip.js';
 import { readVolumeBytes } from '../src/datasets/nifti-bytes.js';
 import type { UnscaledVolume } from '../src/datasets/nifti-read.js';
+import { isZip } from '../src/datasets/zip.js';
 import type { GivenFile, Intake, ModelEntry, ScanEntry } from './protocol.js';
 
 /** A scan that was opened: its voxels in stored orientation, and for DICOM what SEG and RTSTRUCT refer to. */

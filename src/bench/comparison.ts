@@ -181,7 +181,7 @@ async function* evaluateRun(
         if (index === 1) selections.push(selection);
         cases.push(...outcomes.map(({ result }) => result));
         for (const outcome of outcomes) await writeOverlay(evaluationFolder, outcome);
-        await writeSlices(evaluationFolder, outcomes);
+        if (outcomes.length > 0) await writeSlices(evaluationFolder, outcomes);
         if (newest !== undefined) yield { type: 'evaluating', run, progress: newest };
       }
     }

@@ -6,6 +6,8 @@ import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { explain, formatBytes, type MemoryEstimate } from '../inference/memory.js';
 import type { InferenceOptions } from '../inference/segmenter.js';
+import { allowedMemoryBytes } from '../memory-limit.js';
+import type { Device } from '../tfjs/index.js';
 import { runFiles } from '../training/run-folder.js';
 
 /** Options of how to segment; what is not given comes from the model's plan. */
@@ -43,7 +45,32 @@ export function inferenceArguments({ protocol, overlap, tta, largestComponent }:
   };
 }
 
-/** What is printed before a scan is read, where memory is limited. */
+/** What the process takes of the memory of the machine where nobody said how much: the rest is for the system and its other users. */
+const shareTaken = 0.9;
+
+/**
+ * How much memory segmenting may take: what was asked for, else nine tenths of what the machine, a container or a job allows, so that a
+ * scan of a few bytes that becomes huge at the spacing of the plan is computed in parts, or refused, before it takes the machine.
+ * @param asked bytes, of `--max-memory`
+ */
+export function memoryOptions(asked: number | undefined, device: Device['name']) {
+  return {
+    ...(asked === undefined
+      ? {
+          maxMemoryBytes: shareTaken * allowedMemoryBytes(),
+          limitSource: `${100 * shareTaken} % of what this machine allows (--max-memory sets another limit)`,
+        }
+      : { maxMemoryBytes: asked }),
+    deviceApart: device === 'cuda',
+  };
+}
+
+/** Whether the memory of a scan is worth a line: it was asked for, or changes how the scan is computed. */
+export function isTold({ strips }: MemoryEstimate, asked: number | undefined): boolean {
+  return asked !== undefined || strips > 1;
+}
+
+/** What is printed before a scan is read. */
 export function memoryLine(label: string, estimate: MemoryEstimate): string {
   const { total, strips, work } = estimate;
   const parts = strips === 1 ? 'in one part' : `in ${strips} parts, ${Math.round(100 * (work - 1))} % more windows`;

@@ -17,6 +17,8 @@ export interface Terminal {
   printEvent(value: unknown): void;
   /** A remark on the way (nothing with -q). */
   note(text: string): void;
+  /** A remark that a log must have, also with -q. */
+  warn(text: string): void;
   /** Replaces the last status line on a terminal; elsewhere nothing. */
   status(text: string): void;
   readonly interactive: boolean;
@@ -67,6 +69,10 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
     if (statusShown) process.stderr.write('\r\u001b[K');
     statusShown = false;
   };
+  const tell = (text: string) => {
+    clearStatus();
+    process.stderr.write(`${visible(text)}\n`);
+  };
   return {
     interactive,
     quiet,
@@ -84,9 +90,9 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
       if (json) process.stdout.write(`${visibleJson(JSON.stringify(value))}\n`);
     },
     note(text) {
-      clearStatus();
-      if (!quiet) process.stderr.write(`${visible(text)}\n`);
+      if (!quiet) tell(text);
     },
+    warn: tell,
     status(text) {
       if (!interactive) return;
       const width = process.stderr.columns ?? 80;

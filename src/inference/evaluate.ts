@@ -34,6 +34,8 @@ export interface Evaluation {
   readonly program?: { readonly version: string; readonly commit?: string };
   /** How long that took. */
   readonly seconds?: number;
+  /** Which part of the selected cases was evaluated here; absent: all of them. */
+  readonly part?: { readonly index: number; readonly count: number };
   /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */
   readonly weights?: { readonly step: number; readonly network: NetworkChoice };
   /** Per dataset, which cases these are and what the model knew of them. */

@@ -13,11 +13,11 @@ export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
 export const slicesFolderName = 'slices';
 
-/** Writes the overlay of one outcome into the folder of an evaluation. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
+/** Writes the overlay of one outcome into the folder of an evaluation. @returns its file @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
   folder: string,
   { result, image, prediction, reference }: CaseOutcome,
-): Promise<void> {
+): Promise<string> {
   const { sizeVoxels, spacingMm } = image;
   const png = overlayPng({
     image: voxelsOf(image),
@@ -26,19 +26,22 @@ export async function writeOverlay(
     prediction: prediction.toCanonical().data,
     reference: reference.toCanonical().data,
   });
-  await writeFileAtomic(join(folder, overlayFolderName, overlayFileName(result.id, result.task)), [png]);
+  const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
+  await writeFileAtomic(file, [png]);
+  return file;
 }
 
 /**
  * Writes what a report shows of one case into the folder of an evaluation.
- * @param outcomes all tasks of the case; nothing is written where there are none
+ * @param outcomes all tasks of the case, at least one
+ * @returns its file
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
-export async function writeSlices(folder: string, [first, ...others]: readonly CaseOutcome[]): Promise<void> {
-  if (first === undefined) return;
-  const { dataset, id } = first.result;
-  const text = `${JSON.stringify(await makeSlices([first, ...others]))}\n`;
-  await writeFileAtomic(join(folder, slicesFolderName, slicesFileName(dataset, id)), text);
+export async function writeSlices(folder: string, outcomes: readonly CaseOutcome[]): Promise<string> {
+  const slices = await makeSlices(outcomes);
+  const file = join(folder, slicesFolderName, slicesFileName(slices.dataset, slices.id));
+  await writeFileAtomic(file, `${JSON.stringify(slices)}\n`);
+  return file;
 }
 
 /** Values of a scan by the index of their voxel; the slice asked for last is kept. */
@@ -54,10 +57,15 @@ function voxelsOf({ sizeVoxels, slope = 1, intercept = 0, slices }: Scan): { at(
   };
 }
 
-/** Writes evaluation.json and cases.csv. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
+/**
+ * Writes evaluation.json and cases.csv; of a part of an evaluation, evaluation-3-of-8.json and cases-3-of-8.csv.
+ * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ */
 export async function writeEvaluation(folder: string, evaluation: Evaluation): Promise<void> {
-  await writeFileAtomic(join(folder, evaluationFileName), evaluationText(evaluation));
-  await writeFileAtomic(join(folder, 'cases.csv'), casesToCsv(evaluation.cases));
+  const { part, cases } = evaluation;
+  const ofPart = part === undefined ? '' : `-${part.index}-of-${part.count}`;
+  await writeFileAtomic(join(folder, evaluationFileName.replace('.', `${ofPart}.`)), evaluationText(evaluation));
+  await writeFileAtomic(join(folder, `cases${ofPart}.csv`), casesToCsv(cases));
 }
 
 export function evaluationText(evaluation: Evaluation): string {

@@ -39,10 +39,10 @@ const smallBytes = 65_000;
 /**
  * The part of a case around its masks, in steps of whole voxels coarse enough that it has at most {@link mostVoxels}: the image is
  * averaged over them, masks are taken at their centres.
- * @param outcomes all tasks of one case
+ * @param outcomes all tasks of one case, at least one
  */
-export async function makeSlices(outcomes: readonly [CaseOutcome, ...CaseOutcome[]]): Promise<CaseSlices> {
-  const [{ image, result }] = outcomes;
+export async function makeSlices(outcomes: readonly CaseOutcome[]): Promise<CaseSlices> {
+  const { image, result } = outcomes[0]!;
   const box = shownBox(outcomes);
   const extent = difference(box);
   const steps = stepsFor(extent, image.spacingMm);

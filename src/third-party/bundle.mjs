@@ -1,5 +1,5 @@
-// Bundles what versemi uses of large packages into dist/src/third-party, where the names #tfjs, #zod, #dicom, #hdf5, #png and
-// #csv of package.json lead; with their types, and with their licences in THIRD_PARTY.txt. Who installs versemi installs none of these packages.
+// Bundles what versemi uses of large packages into dist/src/third-party, where the names of package.json
+// lead; with their types, and with their licences in THIRD_PARTY.txt. Who installs versemi installs none of these packages.
 // `node src/third-party/bundle.mjs` does nothing when everything is there and belongs to the versions that are installed.
 
 import { createHash } from 'node:crypto';
@@ -20,7 +20,7 @@ const licences = join(root, 'THIRD_PARTY.txt');
 /** The packages, each with those that it depends on or carries inside. */
 const packages = [
   ...['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'],
-  ...['fast-png', 'csv-stringify', 'csv-parse'],
+  ...['fast-png', 'csv-stringify', 'csv-parse', 'crc-32'],
 ];
 const packageFolder = (name) => {
   const place = require.resolve
@@ -43,6 +43,10 @@ const entries = {
   dicom: `import dcmjs from 'dcmjs';
     import codecs from 'dcmjs-codecs';
     export { codecs, dcmjs };`,
+  crc: `import iso from 'crc-32';
+    import castagnoli from 'crc-32/crc32c.js';
+    export const crc32 = (bytes) => iso.buf(bytes);
+    export const crc32c = (bytes) => castagnoli.buf(bytes);`,
   png: "export { encode } from 'fast-png';",
   csv: `export { stringify } from 'csv-stringify/sync';
     export { parse } from 'csv-parse/sync';`,

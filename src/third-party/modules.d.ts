@@ -38,3 +38,8 @@ declare module '#csv' {
     },
   ): string[][];
 }
+
+declare module '#crc' {
+  export function crc32(bytes: Uint8Array): number;
+  export function crc32c(bytes: Uint8Array): number;
+}
