@@ -27,6 +27,9 @@ const [mostStaticBytes, mostSlicesBytes] = [3e6, 10e6];
 /** Cases shown per task, and in all. */
 const [worstPerTask, worstInAll] = [3, 12];
 
+/** Of a page without pictures. */
+export const noSlices: PageSlices = { index: [], elements: [], leftOut: 0 };
+
 /**
  * The worst cases by Dice, of each task some, worst first; each case is named once, with the task in which it is worst.
  * @param folder of the evaluation

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import { runFiles } from '../training/run-folder.js';
 import { pageAssets } from './assets.js';
-import { type FoundEvaluation, pageSlices, worstCases } from './case-pictures.js';
+import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
 import {
   type ComparedRun,
   type ComparisonSummary,
@@ -26,6 +26,7 @@ import { cell, type PageSection, plotPlace, renderPage, table, withInterval } fr
 import type { PageCurves } from './page-data.js';
 import { readEvaluation, readPlanFacts } from './report-inputs.js';
 import { evaluationFacts, stateOf, stepsOf, trainingFacts } from './run-facts.js';
+import type { RunReportOptions } from './run-report.js';
 import { agreementOf, pairsOf } from './statistics.js';
 
 /** A run of the comparison with what its folder holds; `found` is absent where it is not evaluated yet. */
@@ -43,13 +44,13 @@ export async function writeComparisonReport(
   folder: string,
   summary: ComparisonSummary,
   file: string,
-  { title = `versemi: ${basename(folder)}` }: { readonly title?: string } = {},
+  { title = `versemi: ${basename(folder)}`, pictures = true }: Omit<RunReportOptions, 'compare'> = {},
 ): Promise<void> {
   const runs = readComparison(folder).map((run) => readRun(folder, run));
   const shown = firstSeeds(runs);
   const reference = shown.findIndex(({ name }) => name === summary.reference);
   const curves = methodCurves(runs);
-  const slices = pageSlices(shown);
+  const slices = pictures ? pageSlices(shown) : noSlices;
   const named = (method: string) => ({
     name: method,
     evaluations: runs.flatMap(({ name, found }) => (name === method && found !== undefined ? [found.evaluation] : [])),
@@ -83,7 +84,7 @@ export async function writeComparisonReport(
       agreement,
       shown.map(({ name }) => name),
     ),
-    ...(reference < 0
+    ...(reference < 0 || !pictures
       ? []
       : [titled(worstSection(worstCases(shown[reference]!), reference, slices), summary.reference)]),
     { id: 'runs', heading: 'Runs', content: runsTable(runs) },

@@ -6,7 +6,7 @@ import { VersemiError } from '../errors.js';
 import { readError } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
 import { pageAssets } from './assets.js';
-import { type FoundEvaluation, pageSlices, worstCases } from './case-pictures.js';
+import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
 import { casesOf, sameCases, weightsOf } from './compared-cases.js';
 import { pageCurves, readTraining, type TrainingLog } from './curves.js';
 import { evaluationFileName } from './evaluation-folder.js';
@@ -31,6 +31,8 @@ export interface RunReportOptions {
   /** Folders of other runs to stand beside, e.g. the supervised baseline; named by their last folder. */
   readonly compare?: readonly string[];
   readonly title?: string;
+  /** false: no pictures and slices of scans. Default: true. */
+  readonly pictures?: boolean;
 }
 
 /**
@@ -62,7 +64,7 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
   const main = found[0]!.length > 0 ? evaluations[0] : undefined;
   const plan = readPlanFacts(runFiles(folder).plan);
   const curves = logs.flatMap((log) => (log === undefined ? [] : curvesOf(log, runs.length > 1)));
-  const slices = pageSlices(evaluations);
+  const slices = options.pictures === false ? noSlices : pageSlices(evaluations);
   const { pairs, note } = pairsWith(main, evaluations);
   const agreement = evaluations.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
   const state = logs[0] && stateOf(logs[0]);
@@ -79,7 +81,7 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
     ...(main === undefined
       ? []
       : [
-          worstSection(worstCases(main), 0, slices),
+          ...(options.pictures === false ? [] : [worstSection(worstCases(main), 0, slices)]),
           distributionSection(evaluations.flatMap(({ evaluation }) => evaluation.cases)),
           pairsSection(pairs, note),
           volumesSection(agreement, names),
