@@ -130,12 +130,14 @@ const planFacts = z.object({
 export type PlanFacts = z.output<typeof planFacts>;
 
 const length = z.int().gte(1).lte(512);
+/** More than versemi writes; a page makes several arrays of them. */
+const mostShownVoxels = 1 << 20;
 const base64 = z.base64().max(16 << 20);
 const slices = z.object({
   format: z.literal(1),
   id: name,
   dataset: name,
-  sizeVoxels: z.tuple([length, length, length]),
+  sizeVoxels: z.tuple([length, length, length]).refine(([x, y, z]) => x * y * z <= mostShownVoxels, 'too many voxels'),
   spacingMm: z.tuple([z.number().gt(0), z.number().gt(0), z.number().gt(0)]),
   columns: length,
   tilePixels: z.tuple([length, length]),

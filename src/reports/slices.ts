@@ -48,8 +48,10 @@ export async function makeSlices(outcomes: readonly CaseOutcome[]): Promise<Case
   const steps = stepsFor(extent, image.spacingMm);
   const sizeVoxels = extent.map((length, axis) => Math.ceil(length / steps[axis]!)) as unknown as Triple;
   const { picture, columns, tilePixels } = tiled(windowed(averaged(image, box, steps, sizeVoxels)), sizeVoxels);
+  // The bytes of the masks of all tasks lie in the same arrays, one task after the other: as garbage they would add up.
+  const bytes = [0, 1].map(() => new Uint8Array(voxelCount(extent)));
   const tasks = outcomes.map(({ result: { task }, prediction, reference }) => {
-    const masks = [reference, prediction].map(({ packed }) => host().unpackMask(packed, box));
+    const masks = [reference, prediction].map(({ packed }, i) => host().unpackMask(packed, box, bytes[i]));
     return { task, masks: base64(deflateSync(bitsOf(masks, extent, steps, sizeVoxels), { level: 9 })) };
   });
   return {
@@ -76,8 +78,11 @@ function difference({ begin, end }: Box): Triple {
 /** Around all masks of a case; the whole image where they are empty. */
 function shownBox(outcomes: readonly CaseOutcome[]): Box {
   const { sizeVoxels, spacingMm } = outcomes[0]!.image;
+  const bytes = new Uint8Array(voxelCount(sizeVoxels));
   const boxes = outcomes.flatMap(({ prediction, reference }) =>
-    [prediction, reference].flatMap(({ packed }) => host().boundingBox(host().unpackMask(packed), sizeVoxels) ?? []),
+    [prediction, reference].flatMap(
+      ({ packed }) => host().boundingBox(host().unpackMask(packed, undefined, bytes), sizeVoxels) ?? [],
+    ),
   );
   if (boxes.length === 0) return { begin: [0, 0, 0], end: sizeVoxels };
   const axes = [0, 1, 2] as const;
