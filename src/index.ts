@@ -187,7 +187,7 @@ export {
   summarizeComparison,
 } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
-export { writeEvaluation, writeOverlay } from './reports/evaluation-folder.js';
+export { writeEvaluation, writeOverlay, writeSlices } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export type { FieldArrays, FieldName, FieldPlan, StepBatch } from './sampling/fields.js';
 export type { Augmentation, AugmentedPatch } from './sampling/own-augmentations.js';

@@ -1,6 +1,7 @@
 /** Node's own modules for code that also runs in browsers: no import, which a browser or a bundler for it would refuse. */
 
 interface NodeModules {
+  readonly 'node:child_process': typeof import('node:child_process');
   readonly 'node:fs': typeof import('node:fs');
   readonly 'node:module': typeof import('node:module');
   readonly 'node:os': typeof import('node:os');

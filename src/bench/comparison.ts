@@ -8,6 +8,7 @@ import { readPlan } from '../config/read-plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
+import type { CaseSelection } from '../inference/case-selection.js';
 import type { EvaluatedCase } from '../inference/evaluate.js';
 import {
   type CaseProgress,
@@ -24,7 +25,8 @@ import {
   runFolderOf,
   writeComparison,
 } from '../reports/comparison.js';
-import { evaluationFileName, writeEvaluation } from '../reports/evaluation-folder.js';
+import { evaluationFileName, writeEvaluation, writeOverlay, writeSlices } from '../reports/evaluation-folder.js';
+import { programVersion } from '../root.js';
 import type { TrainingEvent } from '../training/events.js';
 import { runFiles } from '../training/run-folder.js';
 import { type TrainOptions, train } from '../training/train.js';
@@ -172,9 +174,12 @@ async function* evaluateRun(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<ComparisonEvent, void> {
   const file = runFiles(runFolder).model;
+  const evaluationFolder = join(runFolder, evaluationFolderName);
   const model = await loadModel(file);
   try {
     const cases: EvaluatedCase[] = [];
+    const selections: CaseSelection[] = [];
+    const began = performance.now();
     for (const { name, path, split } of run.plan.datasets) {
       if (!Array.isArray(split.validation) || split.validation.length === 0) continue;
       throwIfAborted(signal, 'evaluation');
@@ -188,13 +193,23 @@ async function* evaluateRun(
         },
         ...(signal === undefined ? {} : { signal }),
       });
-      for await (const { outcomes } of evaluated) {
+      for await (const { outcomes, selection, index } of evaluated) {
+        if (index === 1) selections.push(selection);
         cases.push(...outcomes.map(({ result }) => result));
+        for (const outcome of outcomes) await writeOverlay(evaluationFolder, outcome);
+        if (outcomes.length > 0) await writeSlices(evaluationFolder, outcomes);
         if (newest !== undefined) yield { type: 'evaluating', run, progress: newest };
       }
     }
-    const evaluation = makeEvaluation(model, cases, { ...facts, model: file });
-    await writeEvaluation(join(runFolder, evaluationFolderName), evaluation);
+    const evaluation = makeEvaluation(model, cases, {
+      ...facts,
+      model: file,
+      weights: { step: model.history.steps, network: model.plan.inference.network },
+      program: programVersion(),
+      seconds: (performance.now() - began) / 1000,
+      selections,
+    });
+    await writeEvaluation(evaluationFolder, evaluation);
     const means = Object.values(evaluation.summary).flatMap(({ dice }) => dice?.mean ?? []);
     const meanDice = means.reduce((sum, mean) => sum + mean, 0) / means.length;
     yield { type: 'evaluated', run, meanDice };

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { z } from '#zod';
 import { type WriteOptions, writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
@@ -129,11 +130,14 @@ export async function loadCheckpoint(file: string, plan: Plan, extended = false)
   return { model, optimizer, ...training };
 }
 
+const trainingSchema = z.object({
+  step: z.int().gte(0),
+  pending: z.object({ steps: z.int(), sums: z.record(z.string(), z.number()) }),
+});
+
 function parseTraining(text: string | undefined): Pick<CheckpointState, 'step' | 'pending'> | undefined {
   try {
-    const { step, pending } = parseJson(text ?? '', { code: 'MODEL_INVALID' }) as CheckpointState;
-    const known = Number.isSafeInteger(step) && step >= 0 && Number.isSafeInteger(pending.steps);
-    return known && Object.values(pending.sums).every(Number.isFinite) ? { step, pending } : undefined;
+    return trainingSchema.parse(parseJson(text ?? '', { code: 'MODEL_INVALID' }));
   } catch {
     return undefined;
   }

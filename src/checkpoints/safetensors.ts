@@ -4,6 +4,7 @@
  * file claims is checked before anything is used. No `node:` import: a browser parses the bytes it has fetched.
  */
 
+import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import { parseJson, shown } from '../json-text.js';
 import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from './half.js';
@@ -87,6 +88,20 @@ export function parseSafetensors(
   return { tensors: new Map(entries.map(({ name, tensor }) => [name, tensor])), metadata };
 }
 
+const size = z.int().gte(0);
+const headerSchema = z.record(z.string(), z.unknown());
+const metadataSchema = z.record(z.string(), z.string());
+const entrySchema = z.object({
+  dtype: z.enum(foreignDtypes),
+  shape: z.array(size),
+  data_offsets: z.tuple([size, size]),
+});
+/** What is expected of each field of an entry. */
+const fields: Readonly<Record<string, string>> = {
+  shape: 'a list of sizes',
+  data_offsets: 'two byte offsets',
+};
+
 function parseHeader(bytes: Uint8Array, file: string | undefined): Record<string, unknown> {
   let header: unknown;
   try {
@@ -94,15 +109,17 @@ function parseHeader(bytes: Uint8Array, file: string | undefined): Record<string
   } catch {
     throw invalid(file, 'header', 'JSON (a safetensors file)', 'something else');
   }
-  if (!isRecord(header)) throw invalid(file, 'header', 'a JSON object', shown(header));
-  return header;
+  const result = headerSchema.safeParse(header);
+  if (!result.success) throw invalid(file, 'header', 'a JSON object', shown(header));
+  return result.data;
 }
 
 function parseMetadata(entry: unknown, file: string | undefined): Record<string, string> {
-  if (!isRecord(entry)) throw invalid(file, '__metadata__', 'an object of strings', typeof entry);
-  for (const [key, value] of Object.entries(entry))
-    if (typeof value !== 'string') throw invalid(file, `__metadata__.${key}`, 'a string', typeof value);
-  return entry as Record<string, string>;
+  const result = metadataSchema.safeParse(entry);
+  if (result.success) return result.data;
+  const [key] = result.error.issues[0]!.path;
+  if (key === undefined) throw invalid(file, '__metadata__', 'an object of strings', typeof entry);
+  throw invalid(file, `__metadata__.${String(key)}`, 'a string', typeof (entry as Record<PropertyKey, unknown>)[key]);
 }
 
 function parseEntry(
@@ -112,30 +129,24 @@ function parseEntry(
   dtypes: readonly SafetensorsDtype[],
   file: string | undefined,
 ) {
-  if (!isRecord(entry)) throw invalid(file, name, 'an object', typeof entry);
-  const { shape, data_offsets: offsets } = entry;
-  const dtype = dtypes.find((known) => known === entry.dtype);
-  if (dtype === undefined)
-    throw invalid(file, `${name}.dtype`, dtypes.join(', ').replace(/, (?=[^,]*$)/, ' or '), shown(entry.dtype));
-  if (!Array.isArray(shape) || !shape.every(isSize))
-    throw invalid(file, `${name}.shape`, 'a list of sizes', shown(shape));
-  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize))
-    throw invalid(file, `${name}.data_offsets`, 'two byte offsets', shown(offsets));
-  const [begin, end] = offsets as [number, number];
+  const result = entrySchema.safeParse(entry);
+  const [wrong] = result.success ? [] : result.error.issues[0]!.path;
+  const given = entry as Record<PropertyKey, unknown>;
+  const known = result.success && dtypes.includes(result.data.dtype);
+  if (wrong === 'dtype' || (result.success && !known))
+    throw invalid(file, `${name}.dtype`, dtypes.join(', ').replace(/, (?=[^,]*$)/, ' or '), shown(given.dtype));
+  if (!result.success) {
+    if (wrong === undefined) throw invalid(file, name, 'an object', typeof entry);
+    throw invalid(file, `${name}.${String(wrong)}`, fields[String(wrong)]!, shown(given[wrong]));
+  }
+  const { dtype, shape, data_offsets: offsets } = result.data;
+  const [begin, end] = offsets;
   if (end < begin || end > dataBytes)
     throw invalid(file, `${name}.data_offsets`, `offsets in order, at most ${dataBytes}`, `[${begin}, ${end}]`);
-  const bytes = (shape as number[]).reduce((product, size) => product * size, bytesPerElement[dtype]);
+  const bytes = shape.reduce((product, length) => product * length, bytesPerElement[dtype]);
   if (bytes !== end - begin)
     throw invalid(file, `${name}.data_offsets`, `${bytes} bytes for ${dtype} [${shape}]`, `${end - begin} bytes`);
-  return { dtype, shape: shape as number[], begin, end };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isSize(value: unknown): value is number {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
+  return { dtype, shape, begin, end };
 }
 
 /**

@@ -19,7 +19,14 @@ import type { MemoryEstimate } from '../inference/memory.js';
 import { inferenceSettings, taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
-import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
+import {
+  evaluationFileName,
+  evaluationText,
+  writeEvaluation,
+  writeOverlay,
+  writeSlices,
+} from '../reports/evaluation-folder.js';
+import { programVersion } from '../root.js';
 import {
   addCohort,
   modelHash,
@@ -137,6 +144,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
           const { id, dataset } = cohort.mine.find((one) => one.key === key)!;
           return { id, dataset, message: error.message };
         });
+        const began = performance.now();
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const selected of datasets) {
             const started = performance.now();
@@ -181,6 +189,8 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             device: device.description,
             deviceSettings,
             weights,
+            program: programVersion(),
+            seconds: (performance.now() - began) / 1000,
             selections,
             ...(failed.length === 0 ? {} : { failures: failed }),
             ...partIn(options),
@@ -200,10 +210,11 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         terminal.printJson(evaluation);
         tellFailures(failures, 'cases', options, terminal);
 
-        /** Overlays and masks of a case. */
+        /** Slices, overlays and masks of a case. */
         async function writeOutcomes(outcomes: readonly CaseOutcome[]): Promise<string[]> {
           const files: string[] = [];
-          if (options.out === undefined) return files;
+          if (options.out === undefined || outcomes.length === 0) return files;
+          files.push(await writeSlices(options.out, outcomes));
           for (const outcome of outcomes) {
             files.push(await writeOverlay(options.out, outcome));
             if (options.saveMasks !== true) continue;

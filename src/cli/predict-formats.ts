@@ -11,7 +11,7 @@ import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
 import type { TaskPrediction } from '../inference/predict.js';
-import { palette } from '../reports/plots.js';
+import { palette } from '../reports/palette.js';
 import { packageVersion } from '../root.js';
 import type { Triple } from '../volume/volume.js';
 import type { Source } from './predict-scans.js';

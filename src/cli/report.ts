@@ -9,7 +9,9 @@ import { createTerminal, formatTable } from './terminal.js';
 export function addReport(program: Command): void {
   const command = program
     .command('report')
-    .description('Write the report of a run, an evaluation or a comparison as one HTML file that needs nothing else.')
+    .description(
+      'Write the report of a run, an evaluation or a comparison as one HTML file that needs nothing else: plots, cases in three planes, tables.',
+    )
     .argument(
       '<folder>',
       'folder of a run (versemi train), an evaluation (versemi evaluate) or a comparison (versemi compare)',
@@ -22,6 +24,7 @@ export function addReport(program: Command): void {
       ),
     )
     .option('--title <text>', 'title of the page')
+    .option('--no-pictures', 'leave out pictures and slices of scans, so that the page can be given to others')
     .option('--out <file>', 'the page (default: report.html in the folder)')
     .addHelpText(
       'after',
@@ -29,22 +32,25 @@ export function addReport(program: Command): void {
 Examples:
   $ versemi report runs/first
   $ versemi report runs/semi --compare runs/supervised --out report.html
-  $ versemi report runs/compared --reference supervised-cutmix`,
+  $ versemi report runs/compared --reference supervised-cutmix
+
+Cases can be looked at where their evaluation has the folder slices (versemi evaluate --out, versemi compare).
+What the page holds and its keys: docs/report.md`,
     );
   addShared(command, 'json', 'quiet').action(async (folder: string, options) => {
     const terminal = createTerminal(options);
     const file = options.out ?? join(folder, 'report.html');
-    const title = options.title === undefined ? {} : { title: options.title };
+    const page = { pictures: options.pictures, ...(options.title === undefined ? {} : { title: options.title }) };
     if (isComparison(folder)) {
       const summary = summarizeComparison(folder, options.reference);
-      await writeComparisonReport(folder, summary, file, title);
+      await writeComparisonReport(folder, summary, file, page);
       terminal.print(`${comparisonTables(summary)}\n${file}`);
       terminal.printJson({ report: file, ...summary });
       return;
     }
     await writeRunReport(folder, file, {
       ...(options.compare === undefined ? {} : { compare: options.compare }),
-      ...title,
+      ...page,
     });
     terminal.print(file);
     terminal.printJson({ report: file });

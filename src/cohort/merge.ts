@@ -245,9 +245,11 @@ export function mergeEvaluations(files: readonly string[]): Evaluation {
         (order.get(a.dataset) ?? 0) - (order.get(b.dataset) ?? 0) || text(a.dataset, b.dataset) || text(a.id, b.id),
     );
   const failures = read.flatMap(({ evaluation }) => evaluation.failures ?? []);
-  const { part: _, failures: _failures, ...rest } = first!.evaluation;
+  const { part: _, failures: _failures, seconds: _seconds, ...rest } = first!.evaluation;
+  const seconds = read.map((one) => one.evaluation.seconds ?? Number.NaN).reduce((sum, own) => sum + own, 0);
   return {
     ...rest,
+    ...(Number.isNaN(seconds) ? {} : { seconds }),
     device: [...new Set(read.map(({ evaluation }) => evaluation.device))].join('; '),
     created: new Date().toISOString(),
     cases,

@@ -1,4 +1,5 @@
 import { basename, dirname } from 'node:path';
+import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import { isJsonObject, type JsonObject, shown } from '../json-text.js';
 import { readJsonFile } from '../regular-file.js';
@@ -57,62 +58,53 @@ export function readDescription(file: string): Description {
     reference: text('reference'),
     ...(json.labels === undefined ? {} : parseLabels(json.labels, json.regions_class_order, file)),
     modalities: parseModalities(json.channel_names ?? json.modality ?? json.modalities, file),
-    training: parseCases(json.training, 'training', file),
-    test: parseCases(json.test, 'test', file),
-    listed: parseListed(json.dataset, file),
+    training: part(z.array(described), json.training, file, 'training', caseForm),
+    test: part(z.array(described), json.test, file, 'test', caseForm),
+    listed: part(listedCases, json.dataset, file, 'dataset', '{ case: { "images": [path, ...], "label": path } }'),
     fileEnding: text('file_ending'),
-    spacingMm: parseSpacing(json.spacingMm, file),
+    spacingMm: part(spacing, json.spacingMm, file, 'spacingMm', 'three lengths above 0, [x, y, z]'),
   };
   return Object.fromEntries(
     Object.entries(fields).filter(([, value]) => value !== undefined),
   ) as unknown as Description;
 }
 
+const caseForm = 'a path, or { "image": path, "label": path }';
+const path = z.string();
 /** { "0": "CT" } or ["CT"]. */
+const modalities = z.union([z.array(z.string().min(1)).min(1), z.record(z.string(), z.unknown())]);
+const described = z.union([
+  path.transform((image): DescribedCase => ({ image, label: undefined })),
+  z
+    .object({ image: path, label: path.nullish() })
+    .transform(({ image, label = null }): DescribedCase => ({ image, label })),
+]);
+const listedCases = z.record(z.string(), z.object({ images: z.array(path).min(1), label: path.exactOptional() }));
+const lengthMm = z.number().gt(0);
+const spacing = z.tuple([lengthMm, lengthMm, lengthMm]);
+
+/** A part of dataset.json; undefined where it is not there. @throws VERSEMI_DATASET_INVALID naming the first entry that is wrong */
+function part<T>(schema: z.ZodType<T>, value: unknown, file: string, field: string, expected: string): T | undefined {
+  if (value === undefined) return undefined;
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [entry] = result.error.issues[0]!.path;
+  if (entry === undefined) throw invalidDescription(file, field, expected, value);
+  const place = typeof entry === 'number' ? `${field}[${entry}]` : `${field}, ${String(entry)}`;
+  throw invalidDescription(file, place, expected, (value as Record<PropertyKey, unknown>)[entry]);
+}
+
 function parseModalities(value: unknown, file: string): readonly string[] | undefined {
+  const [field, expected] = ['modality / channel_names', 'names numbered from 0, { "0": "CT" }'];
   if (value === undefined) return undefined;
-  const entries = Array.isArray(value) ? [...value.entries()] : isJsonObject(value) ? Object.entries(value) : [];
-  const list = new Array<unknown>(entries.length);
-  for (const [key, name] of entries)
-    if (String(Number(key)) === String(key) && Number(key) < list.length) list[Number(key)] = name;
-  if (list.length === 0 || !Array.from(list).every((name) => typeof name === 'string' && name !== ''))
-    throw invalidDescription(file, 'modality / channel_names', 'names numbered from 0, { "0": "CT" }', value);
-  return list as string[];
-}
-
-function parseCases(value: unknown, field: string, file: string): DescribedCase[] | undefined {
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value)) throw invalidDescription(file, field, 'a list of cases', value);
-  return value.map((entry: unknown, i) => {
-    if (typeof entry === 'string') return { image: entry, label: undefined };
-    const label = isJsonObject(entry) ? (entry.label ?? null) : null;
-    if (isJsonObject(entry) && typeof entry.image === 'string' && (label === null || typeof label === 'string'))
-      return { image: entry.image, label: label as string | null };
-    throw invalidDescription(file, `${field}[${i}]`, 'a path, or { "image": path, "label": path }', entry);
-  });
-}
-
-function parseListed(value: unknown, file: string): Description['listed'] {
-  if (value === undefined) return undefined;
-  const expected = '{ case: { "images": [path, ...], "label": path } }';
-  if (!isJsonObject(value)) throw invalidDescription(file, 'dataset', expected, value);
-  for (const [id, entry] of Object.entries(value)) {
-    const images = isJsonObject(entry) ? entry.images : undefined;
-    const label = isJsonObject(entry) ? entry.label : undefined;
-    if (
-      !Array.isArray(images) ||
-      images.length === 0 ||
-      !images.every((image) => typeof image === 'string') ||
-      (label !== undefined && typeof label !== 'string')
-    )
-      throw invalidDescription(file, `dataset, ${id}`, expected, entry);
-  }
-  return value as NonNullable<Description['listed']>;
-}
-
-function parseSpacing(value: unknown, file: string): Triple | undefined {
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value) || value.length !== 3 || !value.every((length) => Number.isFinite(length) && length > 0))
-    throw invalidDescription(file, 'spacingMm', 'three lengths above 0, [x, y, z]', value);
-  return value as unknown as Triple;
+  const result = modalities.safeParse(value);
+  if (!result.success) throw invalidDescription(file, field, expected, value);
+  if (Array.isArray(result.data)) return result.data;
+  const entries = Object.entries(result.data);
+  const names = z
+    .array(z.string().min(1))
+    .min(1)
+    .safeParse(entries.map((_, i) => new Map(entries).get(String(i))));
+  if (!names.success) throw invalidDescription(file, field, expected, value);
+  return names.data;
 }

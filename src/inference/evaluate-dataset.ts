@@ -148,6 +148,8 @@ export interface EvaluationFacts {
   readonly device: string;
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly weights?: NonNullable<Evaluation['weights']>;
+  readonly program?: NonNullable<Evaluation['program']>;
+  readonly seconds?: number;
   /** One per dataset. */
   readonly selections?: NonNullable<Evaluation['selections']>;
   /** Which part of the selections was evaluated; absent: all. */

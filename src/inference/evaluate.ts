@@ -33,6 +33,10 @@ export interface Evaluation {
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
+  /** Which versemi evaluated. */
+  readonly program?: { readonly version: string; readonly commit?: string };
+  /** How long that took. */
+  readonly seconds?: number;
   /** Which part of the selected cases was evaluated here; absent: all of them. */
   readonly part?: { readonly index: number; readonly count: number };
   /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */

@@ -1,90 +1,201 @@
-import { basename } from 'node:path';
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
-import { type ComparisonSummary, readComparison, runFolderOf } from './comparison.js';
-import { page } from './html.js';
-import { html, Markup } from './markup.js';
-import { linePlot, type Series } from './plots.js';
-import { readCurves } from './run-report.js';
+import { runFiles } from '../training/run-folder.js';
+import { pageAssets } from './assets.js';
+import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
+import {
+  type ComparedRun,
+  type ComparisonSummary,
+  evaluationFolderName,
+  readComparison,
+  runFolderOf,
+} from './comparison.js';
+import { pageCurves, readTraining, type Series, type TrainingLog } from './curves.js';
+import { evaluationFileName } from './evaluation-folder.js';
+import {
+  caseTable,
+  distributionSection,
+  evaluationData,
+  volumesSection,
+  warnings,
+  worstSection,
+} from './evaluation-sections.js';
+import { html, type Markup, nothing } from './markup.js';
+import { cell, type PageSection, plotPlace, renderPage, table, withInterval } from './page.js';
+import type { PageCurves } from './page-data.js';
+import { readEvaluation, readPlanFacts } from './report-inputs.js';
+import { evaluationFacts, stateOf, stepsOf, trainingFacts } from './run-facts.js';
+import type { RunReportOptions } from './run-report.js';
+import { agreementOf, pairsOf } from './statistics.js';
+
+/** A run of the comparison with what its folder holds; `found` is absent where it is not evaluated yet. */
+interface ReadRun extends ComparedRun {
+  readonly log: TrainingLog | undefined;
+  readonly found?: FoundEvaluation;
+}
 
 /**
- * Writes the report of a comparison as one HTML file: tables, and the learning curves of all methods side by side, each the mean
- * over its seeds.
+ * Writes the report of a comparison as one HTML file: tables, paired differences, cases, and the learning curves of all methods
+ * side by side, each the mean over its seeds. Cases are those of the first evaluated seed of each method.
  * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT
  */
 export async function writeComparisonReport(
   folder: string,
   summary: ComparisonSummary,
   file: string,
-  { title = `versemi: ${basename(folder)}` }: { readonly title?: string } = {},
+  { title = `versemi: ${basename(folder)}`, pictures = true }: Omit<RunReportOptions, 'compare'> = {},
 ): Promise<void> {
-  const curves = methodCurves(folder);
-  const plots = [...curves].map(([task, series]) =>
-    linePlot(`Dice on the validation cases: ${task}`, series, 'share of the run', 'Dice', { yRange: [0, 1] }),
+  const runs = readComparison(folder).map((run) => readRun(folder, run));
+  const shown = firstSeeds(runs);
+  const reference = shown.findIndex(({ name }) => name === summary.reference);
+  const curves = methodCurves(runs);
+  const slices = pictures ? pageSlices(shown) : noSlices;
+  const named = (method: string) => ({
+    name: method,
+    evaluations: runs.flatMap(({ name, found }) => (name === method && found !== undefined ? [found.evaluation] : [])),
+  });
+  const pairs = summary.methods.flatMap(({ name }) =>
+    name === summary.reference ? [] : pairsOf(named(name), named(summary.reference), summary.tasks),
   );
+  const agreement = shown.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
   const left = summary.unfinished.map(({ name, seed }) => `${name} seed ${seed}`).join(', ');
-  const sections = [
-    left === '' ? Markup.empty : html`<p class="note">Not finished: ${left}.</p>`,
-    html`<h2>Mean Dice</h2>${meansTable(summary)}<p class="note">Of the final model of each run, on the validation cases, at the resolution of the scans; ± standard deviation over seeds.</p>`,
-    differencesTable(summary),
-    plots.length === 0 ? Markup.empty : html`<h2>Learning curves</h2><div class="pair">${plots}</div>`,
+  const several = runs.some(({ seed }) => seed !== runs[0]!.seed);
+  const note = several
+    ? html`<p class="note">Cases, plots of cases and volumes are of the first seed of each method.</p>`
+    : nothing;
+  const sections: PageSection[] = [
+    {
+      id: 'results',
+      heading: 'Mean Dice',
+      content: html`${warnings(shown)}${meansTable(summary)}<p class="note">Of the final model of each run, on the validation cases, at the resolution of the scans; ± standard deviation over seeds.</p>${note}`,
+    },
+    { id: 'differences', heading: `Differences from ${summary.reference}`, content: differencesTable(summary) },
+    {
+      id: 'training',
+      heading: 'Learning curves',
+      content:
+        curves.length === 0
+          ? nothing
+          : html`<p class="note">Each method: the mean over its seeds.</p>${plotPlace('curves')}`,
+    },
+    distributionSection(shown.flatMap(({ evaluation }) => evaluation.cases)),
+    volumesSection(
+      agreement,
+      shown.map(({ name }) => name),
+    ),
+    ...(reference < 0 || !pictures
+      ? []
+      : [titled(worstSection(worstCases(shown[reference]!), reference, slices), summary.reference)]),
+    { id: 'runs', heading: 'Runs', content: runsTable(runs) },
+    ...(shown.length === 0 ? [] : [caseTable(shown, slices)]),
   ];
-  await writeFileAtomic(file, page(title, undefined, sections));
+  const [first] = runs;
+  const plan = first && readPlanFacts(runFiles(runFolderOf(folder, first)).plan);
+  const lead =
+    left === ''
+      ? html`<p class="lead"><span class="done">all ${runs.length} runs are finished</span></p>`
+      : html`<p class="lead"><span class="open">not finished: ${left}</span></p>`;
+  const page = {
+    ...{ title, lead, sections, slices: slices.elements },
+    facts: [
+      titledFacts(trainingFacts(first?.log, plan), first),
+      ...(first?.found === undefined ? [] : [titledFacts(evaluationFacts(first.found.evaluation, first.log), first)]),
+    ],
+    data: { ...evaluationData(shown), curves, pairs, agreement, slices: slices.index },
+  };
+  await writeFileAtomic(file, renderPage(page, pageAssets()));
 }
 
-/** Of a cell: the best of its column, or surely above 0. */
-const marked = html` class="best"`;
+function readRun(folder: string, run: ComparedRun): ReadRun {
+  const runFolder = runFolderOf(folder, run);
+  const evaluationFolder = join(runFolder, evaluationFolderName);
+  const file = join(evaluationFolder, evaluationFileName);
+  const log = readTraining(runFolder);
+  if (!existsSync(file)) return { ...run, log };
+  return { ...run, log, found: { name: run.name, folder: evaluationFolder, evaluation: readEvaluation(file) } };
+}
+
+/** The first evaluated run of each method. */
+function firstSeeds(runs: readonly ReadRun[]): FoundEvaluation[] {
+  const first = new Map<string, FoundEvaluation>();
+  for (const { name, found } of runs) if (found !== undefined && !first.has(name)) first.set(name, found);
+  return [...first.values()];
+}
+
+function titled(section: PageSection, method: string): PageSection {
+  return { ...section, heading: `${section.heading} of ${method}` };
+}
+
+function titledFacts<Facts extends { readonly title: string }>(facts: Facts, run: ComparedRun | undefined): Facts {
+  return run === undefined ? facts : { ...facts, title: `${facts.title}: ${run.name}, seed ${run.seed}` };
+}
 
 function meansTable({ tasks, methods }: ComparisonSummary): Markup {
-  const head = ['Method', 'Seeds', ...tasks, 'mean of the tasks'].map((text) => html`<th>${text}</th>`);
-  const best = [...tasks, undefined].map((task) =>
-    Math.max(...methods.map(({ perTask, overall }) => (task === undefined ? overall : perTask[task]!).mean)),
-  );
-  const rows = methods.map(({ name, seeds, perTask, overall }) => {
-    const cells = [...tasks.map((task) => perTask[task]!), overall].map(({ mean, deviation }, i) => {
-      const spread = deviation === null ? Markup.empty : html` <small>± ${deviation.toFixed(3)}</small>`;
-      return html`<td${mean === best[i] ? marked : Markup.empty}>${mean.toFixed(3)}${spread}</td>`;
-    });
-    return html`<tr><th>${name}</th><td>${seeds.length}</td>${cells}</tr>`;
-  });
-  return html`<div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  const columns = methods.map(({ perTask, overall }) => [...tasks.map((task) => perTask[task]!), overall]);
+  const best = [...tasks, undefined].map((_, i) => Math.max(...columns.map((column) => column[i]!.mean)));
+  const rows = methods.map(({ name, seeds }, k) => ({
+    heading: name,
+    cells: [
+      cell(String(seeds.length)),
+      ...columns[k]!.map(({ mean, deviation }, i) => {
+        const spread = deviation === null ? nothing : html` <small>± ${deviation.toFixed(3)}</small>`;
+        return cell(html`${mean.toFixed(3)}${spread}`, mean === best[i]);
+      }),
+    ],
+  }));
+  return table('Mean Dice per method and task', ['Method', 'Seeds', ...tasks, 'mean of the tasks'], rows);
 }
 
-function differencesTable({ tasks, reference, methods }: ComparisonSummary): Markup {
+function differencesTable({ tasks, methods }: ComparisonSummary): Markup {
   const rows = methods.flatMap(({ name, difference }) => {
     if (difference === undefined) return [];
     const cells = [...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
-      one === undefined
-        ? '<td>–</td>'
-        : html`<td${one.low > 0 ? marked : Markup.empty}>${signed(one.mean)} <small>[${signed(one.low)}, ${signed(one.high)}]</small></td>`,
+      one === undefined ? cell('–') : cell(withInterval(one), one.low > 0),
     );
-    return [html`<tr><th>${name}</th>${cells}</tr>`];
+    return [{ heading: name, cells }];
   });
-  if (rows.length === 0) return Markup.empty;
-  const head = ['Method', ...tasks, 'mean of the tasks'].map((text) => html`<th>${text}</th>`);
-  return html`<h2>Differences from ${reference}</h2><div class="wide"><table><thead><tr>${head}</tr></thead><tbody>${rows}</tbody></table></div>
-<p class="note">Pairs of the same case, each the mean over seeds; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>`;
+  if (rows.length === 0) return nothing;
+  return html`${table('Differences of mean Dice per method and task', ['Method', ...tasks, 'mean of the tasks'], rows)}
+<p class="note">Pairs of the same case, each the mean over seeds; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>${plotPlace('pairs')}`;
 }
 
-function signed(value: number): string {
-  return `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3)}`;
+/** What each run is of. */
+function runsTable(runs: readonly ReadRun[]): Markup {
+  const rows = runs.map(({ name, seed, log, found }) => {
+    const facts = new Map([
+      ...trainingFacts(log, undefined).rows,
+      ...(found === undefined ? [] : evaluationFacts(found.evaluation, log).rows.filter(([key]) => key === 'Weights')),
+    ]);
+    const texts = [
+      String(seed),
+      (log && stateOf(log)?.text) ?? 'not begun',
+      ...['Began', 'Duration', 'Weights', 'Versemi'].map((key) => facts.get(key) ?? '–'),
+    ];
+    return { heading: name, cells: texts.map((text) => html`<td class="text">${text}</td>`) };
+  });
+  return table('Runs', ['Method', 'Seed', 'State', 'Began', 'Duration', 'Weights', 'Versemi'], rows);
 }
 
 /** Validation Dice of each task and of their mean, by method, over the share of the run: methods differ in their steps. */
-function methodCurves(folder: string): Map<string, Series[]> {
+function methodCurves(runs: readonly ReadRun[]): PageCurves[] {
   const byTask = new Map<string, Map<string, Series['points'][]>>();
-  for (const run of readComparison(folder)) {
-    const curves = readCurves(runFolderOf(folder, run));
-    for (const { name: task, points } of curves?.validation ?? []) {
-      const last = points.at(-1)?.[0] ?? 1;
+  for (const { name, log } of runs)
+    for (const { name: task, points } of log?.validation ?? []) {
+      const last = (log && stepsOf(log)) ?? points.at(-1)?.[0] ?? 1;
       const methods = byTask.get(task) ?? new Map<string, Series['points'][]>();
       byTask.set(task, methods);
       const scaled = points.map(([step, dice]) => [step / last, dice] as const);
-      methods.set(run.name, [...(methods.get(run.name) ?? []), scaled]);
+      methods.set(name, [...(methods.get(name) ?? []), scaled]);
     }
-  }
-  const series = (methods: Map<string, Series['points'][]>) =>
-    [...methods].map(([name, seeds]) => ({ name, points: meanCurve(seeds) }));
-  return new Map([...byTask].map(([task, methods]) => [task, series(methods)]));
+  return [...byTask].flatMap(([task, methods]) => {
+    const title = `Dice on the validation cases: ${task}`;
+    const facts = { title, xLabel: 'share of the run', yLabel: 'Dice', share: true, marks: true };
+    return pageCurves(
+      facts,
+      [...methods].map(([name, seeds]) => ({ name, points: meanCurve(seeds) })),
+    );
+  });
 }
 
 /** The mean of curves at the points that all of them have: those of the shortest. */

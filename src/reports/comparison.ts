@@ -144,28 +144,39 @@ function taskMeans({ cases }: ReportedEvaluation, tasks: readonly string[]): Rec
   return Object.fromEntries(tasks.map((task) => [task, mean(of(task))]));
 }
 
-type CaseMeans = ReadonlyMap<string, { readonly dataset: string; readonly byTask: ReadonlyMap<string, number> }>;
+export type CaseMeans = ReadonlyMap<string, CaseMean>;
+
+interface CaseMean {
+  readonly dataset: string;
+  readonly id: string;
+  readonly byTask: ReadonlyMap<string, number>;
+}
 
 /** Dice of each case and task, the mean over the evaluations, by dataset and case. */
-function caseMeans(evaluations: readonly ReportedEvaluation[]): CaseMeans {
-  const lists = new Map<string, { dataset: string; byTask: Map<string, number[]> }>();
+export function caseMeans(evaluations: readonly ReportedEvaluation[]): CaseMeans {
+  const lists = new Map<string, { dataset: string; id: string; byTask: Map<string, number[]> }>();
   for (const { cases } of evaluations)
     for (const { dataset = '', id, task, dice = null } of cases) {
       if (dice === null) continue;
       const key = `${dataset}/${id}`;
-      const entry = lists.get(key) ?? { dataset, byTask: new Map<string, number[]>() };
+      const entry = lists.get(key) ?? { dataset, id, byTask: new Map<string, number[]>() };
       lists.set(key, entry);
       entry.byTask.set(task, [...(entry.byTask.get(task) ?? []), dice]);
     }
   return new Map(
-    [...lists].map(([key, { dataset, byTask }]) => [
+    [...lists].map(([key, { dataset, id, byTask }]) => [
       key,
-      { dataset, byTask: new Map([...byTask].map(([task, values]) => [task, mean(values)])) },
+      { dataset, id, byTask: new Map([...byTask].map(([task, values]) => [task, mean(values)])) },
     ]),
   );
 }
 
-function differenceOf(own: CaseMeans, base: CaseMeans, tasks: readonly string[]): Pick<ComparedMethod, 'difference'> {
+/** Pairs of the same case and task, own less base. */
+export function differenceOf(
+  own: CaseMeans,
+  base: CaseMeans,
+  tasks: readonly string[],
+): Pick<ComparedMethod, 'difference'> {
   const pairs = [...own].flatMap(([key, { dataset, byTask }]) => {
     const other = base.get(key)?.byTask;
     const both = [...byTask].flatMap(([task, dice]) => {

@@ -1,3 +1,4 @@
+import { parse, stringify } from '#csv';
 import { VersemiError } from '../errors.js';
 
 /**
@@ -13,13 +14,13 @@ const plainNumber = /^[+-]?\d+(\.\d*)?(e[+-]?\d+)?$/i;
 
 /** Rows as text, each ended by a line break. */
 export function csvText(rows: readonly (readonly Cell[])[]): string {
-  return rows.map((row) => `${row.map(cellText).join(',')}\r\n`).join('');
-}
-
-function cellText(value: Cell): string {
-  if (typeof value === 'number') return String(value);
-  const text = formula.test(value) && !plainNumber.test(value) ? `'${value}` : value;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return stringify(rows, {
+    record_delimiter: '\r\n',
+    // A line break of one character would end a line for some readers.
+    quoted_match: /[\r\n]/,
+    // The library's own guard (escape_formulas) cannot be undone in reading, and turns "-1" into text.
+    cast: { string: (text) => (formula.test(text) && !plainNumber.test(text) ? `'${text}` : text) },
+  });
 }
 
 /**
@@ -28,32 +29,26 @@ function cellText(value: Cell): string {
  * @throws VERSEMI_FILE_CORRUPT naming the line where quotes do not fit together
  */
 export function csvRows(text: string, file: string): string[][] {
-  const rows: string[][] = [];
-  let row: string[] = [];
-  // A cell and what ends it: in quotes, with quotes doubled, or as it is.
-  const cell = /(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n|\n|$)/y;
-  const end = text.length;
-  for (let at = text.startsWith('\ufeff') ? 1 : 0; at < end; at = cell.lastIndex) {
-    cell.lastIndex = at;
-    const found = cell.exec(text);
-    if (found === null) throw brokenQuotes(text, at, file);
-    const [, quoted, plain, ending] = found;
-    const content = quoted?.replaceAll('""', '"') ?? plain!;
-    row.push(content.startsWith("'") ? content.slice(1) : content);
-    if (ending === ',' && cell.lastIndex < end) continue;
-    if (ending === ',') row.push('');
-    rows.push(row);
-    row = [];
+  try {
+    return parse(text, {
+      bom: true,
+      record_delimiter: ['\r\n', '\n'],
+      relax_column_count: true,
+      cast: (cell) => (cell.startsWith("'") ? cell.slice(1) : cell),
+    });
+  } catch (error) {
+    const { message, records } = error as Error & { readonly records?: number };
+    throw new VersemiError(
+      'FILE_CORRUPT',
+      {
+        file,
+        // The rows before it; the library's own line number is where it gave up, which may be the end of the file.
+        ...(records === undefined ? {} : { field: `line ${records + 1}` }),
+        expected: 'cells with both quotes or none',
+        found: message.slice(0, 200),
+        remedy: 'Write the table again.',
+      },
+      error,
+    );
   }
-  return rows;
-}
-
-function brokenQuotes(text: string, at: number, file: string): VersemiError {
-  return new VersemiError('FILE_CORRUPT', {
-    file,
-    field: `line ${text.slice(0, at).split('\n').length}`,
-    expected: 'cells with both quotes or none',
-    found: text.slice(at, at + 40),
-    remedy: 'Write the table again.',
-  });
 }

@@ -1,16 +1,17 @@
 import { join } from 'node:path';
-import { deflateSync } from 'node:zlib';
+import { encode } from '#png';
 import { writeFileAtomic } from '../atomic-file.js';
 import { fileNameOf } from '../file-name.js';
 import type { CaseOutcome, Evaluation } from '../inference/evaluate.js';
 import type { Scan } from '../scans/scan.js';
 import { casesToCsv } from './cases-csv.js';
 import { type OverlayInput, renderOverlay } from './overlay.js';
-import { encodePng } from './png.js';
+import { makeSlices } from './slices.js';
 
 /** Names inside the folder of an evaluation. */
 export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
+export const slicesFolderName = 'slices';
 
 /** Writes the overlay of one outcome into the folder of an evaluation. @returns its file @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
@@ -27,6 +28,19 @@ export async function writeOverlay(
   });
   const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
   await writeFileAtomic(file, [png]);
+  return file;
+}
+
+/**
+ * Writes what a report shows of one case into the folder of an evaluation.
+ * @param outcomes all tasks of the case, at least one
+ * @returns its file
+ * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ */
+export async function writeSlices(folder: string, outcomes: readonly CaseOutcome[]): Promise<string> {
+  const slices = await makeSlices(outcomes);
+  const file = join(folder, slicesFolderName, slicesFileName(slices.dataset, slices.id));
+  await writeFileAtomic(file, `${JSON.stringify(slices)}\n`);
   return file;
 }
 
@@ -61,10 +75,15 @@ export function evaluationText(evaluation: Evaluation): string {
 /** A PNG of the overlay of a case. */
 export function overlayPng(input: OverlayInput): Uint8Array {
   const { width, height, rgb } = renderOverlay(input);
-  return encodePng(width, height, rgb, (bytes) => deflateSync(bytes, { level: 9 }));
+  return encode({ width, height, data: rgb, channels: 3 });
 }
 
 /** File name of the overlay of a case and task. */
 export function overlayFileName(id: string, task: string): string {
   return fileNameOf(`${id}_${task}.png`);
+}
+
+/** File name of what a report shows of a case. */
+export function slicesFileName(dataset: string, id: string): string {
+  return fileNameOf(`${dataset}_${id}.json`);
 }

@@ -4,6 +4,7 @@ import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { parseJson, shown } from '../json-text.js';
 import { readJsonFile, readWholeFile } from '../regular-file.js';
+import type { CaseSlices } from './slices.js';
 
 /**
  * What a report reads of a run, checked: numbers are numbers, names are short. Run folders come from other people too. Fields
@@ -27,6 +28,9 @@ const evaluatedCase = z.object({
   hd95MaxMm: metric,
   asdMm: metric,
   assdMm: metric,
+  volumePredictionMl: metric,
+  volumeReferenceMl: metric,
+  surfaceDiceToleranceMm: metric,
   surfaceDice: metric,
   hd95PooledVoxels: metric,
   hd95MaxVoxels: metric,
@@ -34,6 +38,8 @@ const evaluatedCase = z.object({
 });
 
 const count = z.int().gte(0);
+const seconds = z.number().gte(0);
+const program = z.object({ version: name, commit: name.exactOptional() });
 const metricSummary = z.object({
   mean: z.number().nullable(),
   std: z.number().nullable(),
@@ -61,6 +67,8 @@ const evaluation = z.object({
   model: name,
   device: name,
   created: name,
+  program: program.exactOptional(),
+  seconds: seconds.exactOptional(),
   weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
   selections: z.array(selection).max(mostTasks).exactOptional(),
   cases: z.array(evaluatedCase).max(mostRows),
@@ -78,7 +86,7 @@ export type ReportedCase = z.output<typeof evaluatedCase>;
 /** As much of an evaluation as reports show. */
 export type ReportedEvaluation = Pick<
   Evaluation,
-  'model' | 'device' | 'created' | 'weights' | 'selections' | 'failures'
+  'model' | 'device' | 'created' | 'program' | 'seconds' | 'weights' | 'selections' | 'failures'
 > & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];
@@ -90,17 +98,28 @@ const loss = z.number().nullable();
 const events = z.discriminatedUnion('type', [
   z.object({
     ...{ type: z.literal('step'), step, stage: z.int(), losses: z.record(name, loss) },
-    ...{ secondsPerStep: z.number().optional(), communication: z.object({ calls: z.int() }).optional() },
+    ...{ secondsPerStep: seconds.exactOptional(), communication: z.object({ calls: z.int() }).exactOptional() },
   }),
-  z.object({ type: z.literal('validation'), step, perTask: z.record(name, loss), mean: loss }),
+  z.object({
+    ...{ type: z.literal('validation'), step, perTask: z.record(name, loss), mean: loss },
+    ...{ best: z.boolean().exactOptional(), seconds: seconds.exactOptional() },
+  }),
+  z.object({
+    ...{ type: z.literal('start'), step, steps: step, why: name },
+    cases: z.object({ labeled: count, unlabeled: count, validation: count }),
+    ...{ created: name.exactOptional(), program: program.exactOptional() },
+  }),
+  z.object({ type: z.literal('end'), step, reason: z.enum(['finished', 'aborted']) }),
 ]);
 const otherEvent = z.object({ type: z.string(), step });
+const reported: readonly string[] = events.options.map(({ shape }) => shape.type.value);
 
-/** A line of metrics.jsonl that curves are made of. */
+/** A line of metrics.jsonl that reports are made of. */
 export type LoggedEvent = z.output<typeof events>;
 
 const planFacts = z.object({
   name,
+  seed: z.number(),
   training: z.object({ mode: name, stage1Steps: z.number(), stage2Steps: z.number() }),
   tasks: z.array(z.object({ name, dataset: name })).max(10_000),
   network: z.object({ baseWidth: z.number(), levels: z.number() }),
@@ -109,6 +128,22 @@ const planFacts = z.object({
 
 /** What a report says of a plan. */
 export type PlanFacts = z.output<typeof planFacts>;
+
+const length = z.int().gte(1).lte(512);
+/** More than versemi writes; a page makes several arrays of them. */
+const mostShownVoxels = 1 << 20;
+const base64 = z.base64().max(16 << 20);
+const slices = z.object({
+  format: z.literal(1),
+  id: name,
+  dataset: name,
+  sizeVoxels: z.tuple([length, length, length]).refine(([x, y, z]) => x * y * z <= mostShownVoxels, 'too many voxels'),
+  spacingMm: z.tuple([z.number().gt(0), z.number().gt(0), z.number().gt(0)]),
+  columns: length,
+  tilePixels: z.tuple([length, length]),
+  image: base64,
+  tasks: z.array(z.object({ task: name, masks: base64 })).max(mostTasks),
+}) satisfies z.ZodType<CaseSlices>;
 
 function checked<T>(schema: z.ZodType<T>, value: unknown, file: string, line?: number): T {
   const result = schema.safeParse(value);
@@ -139,11 +174,16 @@ export function readPlanFacts(file: string): PlanFacts | undefined {
   return existsSync(file) ? checked(planFacts, readJsonFile(file, 'FILE_CORRUPT'), file) : undefined;
 }
 
+/** A case has a few hundred kilobytes. @returns undefined where there is no such file @throws as {@link readEvaluation} */
+export function readSlices(file: string): CaseSlices | undefined {
+  return existsSync(file) ? checked(slices, readJsonFile(file, 'FILE_CORRUPT'), file) : undefined;
+}
+
 /** A run of a million steps writes about half of this. */
 const mostLogBytes = 512 << 20;
 
 /**
- * The steps and validations in metrics.jsonl. What follows the last line break is a line that a killed run did not finish.
+ * What reports are made of in metrics.jsonl: beginnings, steps, validations, ends. What follows the last line break is a line that a killed run did not finish.
  * @throws VERSEMI_FILE_CORRUPT naming line and field, and what `readWholeFile` throws
  */
 export function readEvents(file: string): LoggedEvent[] {
@@ -154,7 +194,7 @@ export function readEvents(file: string): LoggedEvent[] {
     if (end < 0) return result;
     const value = parseJson(bytes.subarray(begin, end), { file, field: `line ${line}`, code: 'FILE_CORRUPT' });
     const { type } = checked(otherEvent, value, file, line);
-    if (type === 'step' || type === 'validation') result.push(checked(events, value, file, line));
+    if (reported.includes(type)) result.push(checked(events, value, file, line));
     begin = end + 1;
   }
 }

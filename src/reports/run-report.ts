@@ -3,33 +3,51 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
-import { readError, readWholeFile } from '../regular-file.js';
+import { readError } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
-import { casesOf, weightsOf } from './compared-cases.js';
-import { evaluationFileName, overlayFileName, overlayFolderName } from './evaluation-folder.js';
-import { type OverlayPicture, type ReportInput, renderReport, type TrainingCurves } from './html.js';
-import type { Series } from './plots.js';
-import { type PlanFacts, type ReportedEvaluation, readEvaluation, readEvents, readPlanFacts } from './report-inputs.js';
+import { pageAssets } from './assets.js';
+import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
+import { casesOf, sameCases, weightsOf } from './compared-cases.js';
+import { pageCurves, readTraining, type TrainingLog } from './curves.js';
+import { evaluationFileName } from './evaluation-folder.js';
+import {
+  caseTable,
+  distributionSection,
+  evaluationData,
+  pairsSection,
+  summaryTable,
+  volumesSection,
+  warnings,
+  worstSection,
+} from './evaluation-sections.js';
+import { html, type Markup, nothing } from './markup.js';
+import { cell, number, type PageSection, plotPlace, renderPage, table } from './page.js';
+import type { PageCurves } from './page-data.js';
+import { readEvaluation, readPlanFacts } from './report-inputs.js';
+import { evaluationFacts, stateOf, trainingFacts } from './run-facts.js';
+import { agreementOf, byTask, pairsOf } from './statistics.js';
 
 /** What stands in a report beside the run. */
 export interface RunReportOptions {
   /** Folders of other runs to stand beside, e.g. the supervised baseline; named by their last folder. */
   readonly compare?: readonly string[];
   readonly title?: string;
+  /** false: no pictures and slices of scans. Default: true. */
+  readonly pictures?: boolean;
 }
 
 /**
- * The report of a run as one HTML file: learning curves from metrics.jsonl, and every evaluation found in the run
- * folder or one folder below (evaluation.json, overlays/).
+ * The report of a run as one HTML file: what it is of, learning curves from metrics.jsonl, and every evaluation found in the run
+ * folder or one folder below (evaluation.json, overlays/, slices/).
  * @param folder of a run, or of an evaluation
  * @returns the HTML
  * @throws VERSEMI_FILE_NOT_FOUND when there is nothing to report on in one of the folders, VERSEMI_FILE_CORRUPT
  */
 export async function runReport(folder: string, options: RunReportOptions = {}): Promise<string> {
   const runs = [folder, ...(options.compare ?? [])];
-  const curves = runs.map(readCurves);
+  const logs = runs.map(readTraining);
   const found = await Promise.all(runs.map(readEvaluations));
-  const empty = runs.find((_, i) => curves[i] === undefined && found[i]!.length === 0);
+  const empty = runs.find((_, i) => logs[i] === undefined && found[i]!.length === 0);
   if (empty !== undefined) {
     throw new VersemiError('FILE_NOT_FOUND', {
       file: empty,
@@ -39,30 +57,57 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
     });
   }
   const evaluations = found.flatMap((entries, i) =>
-    entries.map(({ evaluation, name }) => ({
-      name: [basename(runs[i]!), ...(entries.length > 1 ? [name] : [])].join(' / '),
-      evaluation,
+    entries.map((entry) => ({
+      ...entry,
+      name: [basename(runs[i]!), ...(entries.length > 1 ? [entry.name] : [])].join(' / '),
     })),
   );
+  const main = found[0]!.length > 0 ? evaluations[0] : undefined;
   const plan = readPlanFacts(runFiles(folder).plan);
-  return renderReport({
-    title: options.title ?? `versemi: ${plan?.name ?? basename(folder)}`,
-    facts: facts(plan, evaluations[0]?.evaluation),
-    curves: curves.filter((curve) => curve !== undefined),
-    evaluations,
-    overlays: readOverlays(found[0] ?? []),
-  });
+  const curves = logs.flatMap((log) => (log === undefined ? [] : curvesOf(log, runs.length > 1)));
+  const slices = options.pictures === false ? noSlices : pageSlices(evaluations);
+  const { pairs, note } = pairsWith(main, evaluations);
+  const agreement = evaluations.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
+  const state = logs[0] && stateOf(logs[0]);
+  const names = evaluations.map(({ name }) => name);
+  const sections: PageSection[] = [
+    {
+      id: 'results',
+      heading: 'Results',
+      content:
+        main === undefined
+          ? nothing
+          : html`${warnings(evaluations)}${comparison(evaluations)}${summaryTable(main.evaluation)}`,
+    },
+    ...(main === undefined
+      ? []
+      : [
+          ...(options.pictures === false ? [] : [worstSection(worstCases(main), 0, slices)]),
+          distributionSection(evaluations.flatMap(({ evaluation }) => evaluation.cases)),
+          pairsSection(pairs, note),
+          volumesSection(agreement, names),
+        ]),
+    trainingSection(logs, curves),
+    ...(evaluations.length === 0 ? [] : [caseTable(evaluations, slices)]),
+  ];
+  return renderPage(
+    {
+      title: options.title ?? `versemi: ${plan?.name ?? basename(folder)}`,
+      ...(state === undefined
+        ? {}
+        : { lead: html`<p class="lead"><span class="${state.finished ? 'done' : 'open'}">${state.text}</span></p>` }),
+      facts: [trainingFacts(logs[0], plan), ...(main === undefined ? [] : [evaluationFacts(main.evaluation, logs[0])])],
+      sections,
+      data: { ...evaluationData(evaluations), curves, pairs, agreement, slices: slices.index },
+      slices: slices.elements,
+    },
+    pageAssets(),
+  );
 }
 
 /** Writes {@link runReport} to a file, atomically. @throws as {@link runReport}; VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeRunReport(folder: string, file: string, options: RunReportOptions = {}): Promise<void> {
   await writeFileAtomic(file, await runReport(folder, options));
-}
-
-interface FoundEvaluation {
-  readonly name: string;
-  readonly folder: string;
-  readonly evaluation: ReportedEvaluation;
 }
 
 async function readEvaluations(folder: string): Promise<FoundEvaluation[]> {
@@ -83,105 +128,95 @@ async function foldersIn(folder: string): Promise<string[]> {
   }
 }
 
-/** Pictures of evaluations have a few hundred kilobytes. */
-const mostPictureBytes = 16 << 20;
-
-function readOverlays(found: readonly FoundEvaluation[]): OverlayPicture[] {
-  const first = found[0];
-  if (first === undefined) return [];
-  return first.evaluation.cases.flatMap(({ id, task }) => {
-    const file = join(first.folder, overlayFolderName, overlayFileName(id, task));
-    if (!existsSync(file)) return [];
-    return [{ id, task, pngBase64: Buffer.from(readWholeFile(file, mostPictureBytes)).toString('base64') }];
-  });
+function curvesOf(log: TrainingLog, named: boolean): PageCurves[] {
+  const title = (text: string) => (named ? `${text}: ${log.name}` : text);
+  const losses = { title: title('Loss terms'), xLabel: 'step', yLabel: 'loss', share: false, marks: false };
+  const dice = {
+    title: title('Dice on the validation cases'),
+    xLabel: 'step',
+    yLabel: 'Dice',
+    share: true,
+    marks: true,
+  };
+  return [...pageCurves(losses, log.losses), ...pageCurves(dice, log.validation)];
 }
 
-/** Points of a loss curve: each is the mean over a stretch of steps, so that long runs stay readable. */
-const curvePoints = 200;
-/** Loss terms and tasks of one run that are drawn; runs have a few of the first and some dozen of the second. */
-const mostCurves = 1000;
-
-/** Learning curves of a run; undefined where the folder is not that of one. @throws VERSEMI_FILE_CORRUPT */
-export function readCurves(folder: string): TrainingCurves | undefined {
-  const file = runFiles(folder).metrics;
-  if (!existsSync(file)) return undefined;
-  const events = readEvents(file);
-  const losses = new Curves(file);
-  const validation = new Curves(file);
-  const means: (readonly [number, number])[] = [];
-  for (const event of events) {
-    if (event.type === 'step') losses.add(event.step, event.losses);
-    else {
-      validation.add(event.step, event.perTask);
-      means.push([event.step, event.mean ?? Number.NaN]);
-    }
-  }
-  const stage2Step = events.find((event) => event.type === 'step' && event.stage === 2)?.step;
+function trainingSection(logs: readonly (TrainingLog | undefined)[], curves: readonly PageCurves[]): PageSection {
+  const stages = logs.flatMap((log) =>
+    log?.stage2Step === undefined
+      ? []
+      : [`${logs.length > 1 ? `${log.name}: s` : 'S'}tage 2 begins at step ${log.stage2Step}.`],
+  );
   return {
-    name: basename(folder),
-    losses: losses.series.map(smoothed),
-    validation: [...validation.series, ...(validation.series.length > 1 ? [{ name: 'mean', points: means }] : [])],
-    ...(stage2Step === undefined ? {} : { stage2Step }),
+    id: 'training',
+    heading: 'Learning curves',
+    content: curves.length === 0 ? nothing : html`<p class="note">${stages.join(' ')}</p>${plotPlace('curves')}`,
   };
 }
 
-/** Values by name over steps, in order of first appearance. */
-class Curves {
-  private readonly byName = new Map<string, (readonly [number, number])[]>();
-
-  constructor(private readonly file: string) {}
-
-  add(step: number, values: Readonly<Record<string, number | null>>): void {
-    for (const [name, value] of Object.entries(values)) {
-      const points = this.byName.get(name);
-      if (points === undefined) this.byName.set(name, [[step, value ?? Number.NaN]]);
-      else points.push([step, value ?? Number.NaN]);
-    }
-    if (this.byName.size > mostCurves) {
-      throw new VersemiError('FILE_CORRUPT', {
-        file: this.file,
-        expected: `at most ${mostCurves} loss terms or tasks`,
-        found: `${this.byName.size}`,
-        remedy: 'Give the folder of a run of versemi.',
-      });
-    }
-  }
-
-  get series(): Series[] {
-    return [...this.byName].map(([name, points]) => ({ name, points }));
-  }
-}
-
-function smoothed({ name, points: values }: Series): Series {
-  const stretch = Math.max(1, Math.ceil(values.length / curvePoints));
-  const points: (readonly [number, number])[] = [];
-  for (let i = 0; i < values.length; i += stretch) {
-    const part = values.slice(i, i + stretch);
-    points.push([part.at(-1)![0], part.reduce((sum, [, value]) => sum + value, 0) / part.length]);
-  }
-  return { name, points };
-}
-
-function facts(plan: PlanFacts | undefined, evaluation: ReportedEvaluation | undefined): ReportInput['facts'] {
-  return [
-    ...(plan === undefined
-      ? []
-      : ([
-          ['Training', `${plan.training.mode}, ${plan.training.stage1Steps} + ${plan.training.stage2Steps} steps`],
-          ['Tasks', plan.tasks.map((task) => `${task.name} (${task.dataset})`).join(', ')],
-          [
-            'Network',
-            `width ${plan.network.baseWidth}, ${plan.network.levels} levels, patch ${plan.patchSizeVoxels.join(' × ')} voxels`,
-          ],
-        ] as const)),
-    ...(evaluation === undefined
-      ? []
-      : ([
-          ['Model', evaluation.model],
-          ['Weights', weightsOf(evaluation)],
-          ['Cases', casesOf(evaluation)],
-          ['Device', evaluation.device],
-          ['Evaluated', evaluation.created.slice(0, 16).replace('T', ' ')],
-        ] as const)),
+/** Mean Dice per task of every evaluation, side by side; shown when there is more than one. */
+function comparison(evaluations: readonly FoundEvaluation[]): Markup {
+  if (evaluations.length < 2) return nothing;
+  const summaries = evaluations.map(({ evaluation }) => new Map(Object.entries(evaluation.summary)));
+  const tasks = [...new Set(summaries.flatMap((summary) => [...summary.keys()]))];
+  const means = (task: string) => summaries.map((summary) => summary.get(task)?.dice?.mean ?? null);
+  const different = differentTasks(evaluations).filter((task) => tasks.includes(task));
+  const cells = (values: readonly (number | null)[], mark: boolean) => {
+    // One value alone is no comparison.
+    const known = values.filter((value) => value !== null);
+    const best = mark && known.length > 1 ? Math.max(...known) : undefined;
+    return values.map((value) => cell(number(value, 3), value !== null && value === best));
+  };
+  // A mean over some of the tasks is no mean over all of them.
+  const overall = summaries.map((_, i) => {
+    const values = tasks.map((task) => means(task)[i]!).filter((value) => value !== null);
+    return values.length < tasks.length ? null : values.reduce((a, b) => a + b, 0) / values.length;
+  });
+  const facts = (heading: string, of: (evaluation: FoundEvaluation['evaluation']) => string) => ({
+    heading,
+    cells: evaluations.map(({ evaluation }) => html`<td class="wrap">${of(evaluation)}</td>`),
+  });
+  const rows = [
+    ...tasks.map((task) => ({ heading: task, cells: cells(means(task), !different.includes(task)) })),
+    { heading: 'mean of the tasks', cells: cells(overall, different.length === 0), total: true },
+    facts('cases', casesOf),
+    facts('weights', weightsOf),
   ];
+  const note =
+    different.length === 0
+      ? nothing
+      : html`<p class="note">Evaluated on different cases, so that no value is marked as the best: ${different.join(', ')}.</p>`;
+  return html`<h3>Mean Dice</h3>${table('Mean Dice per task and run', ['Task', ...evaluations.map(({ name }) => name)], rows)}${note}`;
+}
+
+/** Tasks of which not all of these evaluations have the same cases. */
+function differentTasks(evaluations: readonly FoundEvaluation[]): string[] {
+  const grouped = evaluations.map(({ evaluation }) => ({ evaluation, groups: new Map(byTask(evaluation.cases)) }));
+  const tasks = new Set(grouped.flatMap(({ groups }) => [...groups.keys()]));
+  return [...tasks].filter((task) => {
+    const known = grouped.filter(({ groups }) => groups.has(task));
+    return !sameCases(known.map(({ evaluation, groups }) => ({ evaluation, rows: groups.get(task)! })));
+  });
+}
+
+/** The first evaluation beside each of the others, where both are of the same cases. */
+function pairsWith(main: FoundEvaluation | undefined, evaluations: readonly FoundEvaluation[]) {
+  if (main === undefined) return { pairs: [], note: nothing };
+  const left: string[] = [];
+  const pairs = evaluations
+    .filter((other) => other !== main)
+    .flatMap((other) => {
+      const both = new Map(byTask(main.evaluation.cases));
+      const shared = byTask(other.evaluation.cases).flatMap(([task]) => (both.has(task) ? [task] : []));
+      const different = differentTasks([main, other]).filter((task) => shared.includes(task));
+      if (different.length > 0) left.push(`${other.name} (${different.join(', ')})`);
+      const tasks = shared.filter((task) => !different.includes(task));
+      const named = ({ name, evaluation }: FoundEvaluation) => ({ name, evaluations: [evaluation] });
+      return pairsOf(named(main), named(other), tasks);
+    });
+  const note =
+    left.length === 0
+      ? nothing
+      : html`<p class="note">Not compared, since the cases are not the same: ${left.join('; ')}.</p>`;
+  return { pairs, note };
 }

@@ -1,4 +1,4 @@
-// Bundles what versemi uses of large packages into dist/src/third-party, where the names #tfjs, #zod, #dicom and #hdf5 of package.json
+// Bundles what versemi uses of large packages into dist/src/third-party, where the names of package.json
 // lead; with their types, and with their licences in THIRD_PARTY.txt. Who installs versemi installs none of these packages.
 // `node src/third-party/bundle.mjs` does nothing when everything is there and belongs to the versions that are installed.
 
@@ -18,7 +18,10 @@ const output = join(root, 'dist', 'src', 'third-party');
 const licences = join(root, 'THIRD_PARTY.txt');
 
 /** The packages, each with those that it depends on or carries inside. */
-const packages = ['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'];
+const packages = [
+  ...['@tensorflow/tfjs-core', '@tensorflow/tfjs-backend-cpu', 'zod', 'dcmjs', 'dcmjs-codecs', 'h5wasm'],
+  ...['fast-png', 'csv-stringify', 'csv-parse', 'crc-32'],
+];
 const packageFolder = (name) => {
   const place = require.resolve
     .paths(name)
@@ -40,6 +43,13 @@ const entries = {
   dicom: `import dcmjs from 'dcmjs';
     import codecs from 'dcmjs-codecs';
     export { codecs, dcmjs };`,
+  crc: `import iso from 'crc-32';
+    import castagnoli from 'crc-32/crc32c.js';
+    export const crc32 = (bytes) => iso.buf(bytes);
+    export const crc32c = (bytes) => castagnoli.buf(bytes);`,
+  png: "export { encode } from 'fast-png';",
+  csv: `export { stringify } from 'csv-stringify/sync';
+    export { parse } from 'csv-parse/sync';`,
 };
 
 /** Files that are taken as they are. The HDF5 library's is its build for browsers, which reaches no file of the machine. */

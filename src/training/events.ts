@@ -1,6 +1,7 @@
 import type { LossValues } from '../config/steps.js';
 import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
 import type { Traffic } from '../ranks/communicator.js';
+import type { ProgramVersion } from '../root.js';
 
 /** What `train` yields; from `start` on, each also becomes a line of metrics.jsonl. Steps count from 1: the number of steps done. */
 export type TrainingEvent =
@@ -38,6 +39,9 @@ export interface StartEvent {
   /** Trained numbers of the network. */
   readonly parameters: number;
   readonly cases: { readonly labeled: number; readonly unlabeled: number; readonly validation: number };
+  /** ISO 8601. */
+  readonly created: string;
+  readonly program: ProgramVersion;
 }
 
 /** A step has been done. */

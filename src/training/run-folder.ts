@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { z } from '#zod';
 import { AppendedFile } from '../appended-file.js';
 import { writeFileAtomic } from '../atomic-file.js';
 import { type Plan, stringifyPlan } from '../config/plan.js';
@@ -137,9 +138,11 @@ function keptBytes(file: string, step: number): number {
   }
 }
 
+const stepped = z.object({ step: z.int().gte(0) });
+
 function stepOfLine(line: string): number {
   try {
-    return (JSON.parse(line) as TrainingEvent).step;
+    return stepped.parse(JSON.parse(line)).step;
   } catch {
     return Number.POSITIVE_INFINITY;
   }

@@ -10,7 +10,7 @@ import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
 import { type Communicator, solo } from '../ranks/communicator.js';
-import { packageVersion } from '../root.js';
+import { packageVersion, programVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { currentDevice, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import type { VerbOptions } from '../verb-options.js';
@@ -184,6 +184,8 @@ async function* trainAlone(
       why,
       parameters: state.network.parameterCount,
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
+      created: new Date().toISOString(),
+      program: programVersion(),
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
     const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);

@@ -1,5 +1,6 @@
 // What a reader may hand back: a result, or a coded error that a terminal and a person can read.
 import { isVersemiError } from '../../src/errors.js';
+import { pageAssets } from '../../src/reports/assets.js';
 
 /** Characters that a terminal obeys or that turn text around; line breaks and tabs stay. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
@@ -26,25 +27,42 @@ function text(error: unknown): string {
 
 /** Elements and attributes that a report is made of. */
 const tags =
-  /^\/?(html|head|meta|title|style|body|main|h1|h2|h3|p|table|thead|tbody|tr|th|td|small|div|figure|figcaption|svg|line|text|tspan|path|circle|span|i|img|details|summary|ul|li)$/;
+  /^\/?(html|head|meta|title|style|body|header|main|nav|section|a|h1|h2|h3|p|table|caption|thead|tbody|tr|th|td|small|div|span|figure|figcaption|img|button|ul|li)$/;
 const attributes =
-  /^(lang|charset|name|content|http-equiv|class|viewBox|role|aria-label|x|y|x1|x2|y1|y2|dy|cx|cy|r|d|fill|fill-opacity|stroke|stroke-width|text-anchor|transform|alt|src)$/;
+  /^(lang|charset|name|content|http-equiv|class|id|href|role|scope|type|aria-label|aria-labelledby|alt|src|data-(run|dataset|case|task|plots))$/;
 
 /** @throws when a page holds anything but what a report is made of */
 export function assertHarmlessPage(page: string): void {
   if (!page.includes('http-equiv="Content-Security-Policy"')) throw new Error('a page without a policy');
-  const style = /<style>[^<]*<\/style>/;
-  for (const [, tag, rest] of page
+  const { script, style } = pageAssets();
+  for (const [name, own] of [
+    ['script', script],
+    ['style', style],
+  ] as const)
+    if (page.split(`<${name}>${own}</${name}>`).length !== 2) throw new Error(`not its own ${name}, once`);
+  const markup = page
     .replace(/^<!doctype html>/, '')
-    .replace(style, '')
-    .matchAll(/<([^\s>]*)([^>]*)>/g)) {
+    .replace(`<style>${style}</style>`, () => '')
+    .replace(`<script>${script}</script>`, () => '')
+    .replaceAll(
+      /<script type="application\/json" id="(page-data|slices-\d+)">([^<]*)<\/script>/g,
+      (_, id: string, text: string) => {
+        try {
+          JSON.parse(text);
+        } catch (error) {
+          throw new Error(`${id} is no JSON`, { cause: error });
+        }
+        return '';
+      },
+    );
+  for (const [, tag, rest] of markup.matchAll(/<([^\s>]*)([^>]*)>/g)) {
     if (!tags.test(tag!)) throw new Error(`an element <${tag}> in a report`);
     for (const [, name, value] of rest!.matchAll(/([^\s=]+)(?:="([^"]*)")?/g)) {
       if (!attributes.test(name!) && name !== '/') throw new Error(`an attribute ${name} in a report`);
       if (name === 'src' && !value!.startsWith('data:image/png;base64,'))
         throw new Error(`a source ${value} in a report`);
-      if (/NaN|Infinity|undefined/.test(value ?? '') && tag !== 'svg' && tag !== 'img')
-        throw new Error(`a number that is none in <${tag}${rest}>`);
+      if (name === 'href' && !/^#[a-z]+$/.test(value!)) throw new Error(`a link to ${value} in a report`);
+      if (name === 'type' && value !== 'button') throw new Error(`an element of the type ${value} in a report`);
     }
   }
 }

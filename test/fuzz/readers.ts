@@ -39,6 +39,7 @@ import {
   niftiSeeds,
   planSeed,
   rasterSeeds,
+  slicesSeed,
   splitSeed,
   torchSeeds,
 } from './seeds.js';
@@ -262,13 +263,14 @@ export const readers = {
   },
   report: {
     files(random) {
-      const kind = random.integer(4);
+      const kind = random.integer(5);
       const evaluation = kind <= 1 ? mutatedJson(evaluationSeed, random) : json(evaluationSeed);
       const lines = `${metricsSeed.map(json).join('\n')}\n`;
       return {
         'metrics.jsonl': kind === 0 || kind === 2 ? mutatedJsonLines(metricsSeed, random) : lines,
         'plan.json': kind === 3 ? mutatedJson(fullPlanSeed, random) : json(fullPlanSeed),
         'evaluation/evaluation.json': evaluation,
+        'evaluation/slices/d_a.json': kind === 4 ? mutatedJson(slicesSeed, random) : json(slicesSeed),
         'evaluation/overlays/a_organ.png': mutatedBytes(onePixel, random),
       };
     },

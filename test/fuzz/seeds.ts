@@ -236,6 +236,8 @@ export const metricsSeed: readonly unknown[] = [
     why: 'asked',
     parameters: 9,
     cases: { labeled: 1, unlabeled: 1, validation: 1 },
+    created: '2026-01-02T03:04:05.000Z',
+    program: { version: '1.2.3', commit: '0123456789ab' },
   },
   ...[1, 2, 3, 4].map((step) => ({
     type: 'step',
@@ -260,6 +262,8 @@ const metrics = {
   asdMm: null,
   surfaceDice: 0.9,
   surfaceDiceToleranceMm: 1,
+  volumePredictionMl: 2.5,
+  volumeReferenceMl: 2,
 };
 const summary = { mean: 0.8, std: 0, median: 0.8, min: 0.8, max: 0.8, count: 2, undefinedCount: 0 };
 
@@ -270,6 +274,8 @@ export const evaluationSeed = {
   deviceSettings: { exact: false, precision: 'float32' },
   inference: { protocol: 'default', overlap: 0.5, weighting: 'gaussian', mirror: false, largestComponent: false },
   created: '2026-01-02T03:04:05.000Z',
+  program: { version: '1.2.3' },
+  seconds: 12.5,
   weights: { step: 4, network: 'ema' },
   selections: [
     {
@@ -287,6 +293,19 @@ export const evaluationSeed = {
   ],
   cases: ['a', 'b'].map((id) => ({ id, dataset: 'd', task: 'organ', ...metrics })),
   summary: { organ: { dice: summary, hd95PooledMm: { ...summary, undefinedCount: 1 } } },
+};
+
+/** Slices of one voxel. */
+export const slicesSeed = {
+  format: 1,
+  id: 'a',
+  dataset: 'd',
+  sizeVoxels: [1, 1, 1],
+  spacingMm: [1, 1, 2.5],
+  columns: 1,
+  tilePixels: [8, 8],
+  image: '/9j/4AAQ',
+  tasks: [{ task: 'organ', masks: 'eJxjAAAAAQAB' }],
 };
 
 export interface FileSeeds {

@@ -27,6 +27,7 @@ export function dicomLibrary(): Promise<Library> {
 
 interface FrameContext {
   getDecodedBuffer(): Uint8Array | undefined;
+  getEncodedBuffer(): Uint8Array | undefined;
 }
 
 interface Codecs {
@@ -35,7 +36,10 @@ interface Codecs {
       'decodeRle' | 'decodeJpeg' | 'decodeJpegLs' | 'decodeJpeg2000' | 'decodeHtJpeg2000',
       (context: FrameContext) => FrameContext
     >
-  >;
+  > & {
+    /** @param quality of libjpeg, 1 to 100 */
+    encodeJpeg(context: FrameContext, parameters: { readonly lossy: true; readonly quality: number }): FrameContext;
+  };
   readonly Context: new (frame: object) => FrameContext;
 }
 
@@ -56,7 +60,7 @@ async function codecBytes(): Promise<ArrayBuffer | Uint8Array> {
   return (await fetch(file)).arrayBuffer();
 }
 
-/** Decoders of compressed frames. */
+/** Decoders of compressed frames, and an encoder. */
 export function frameCodecs(): Promise<Codecs> {
   codecs ??= import('#dicom').then(async ({ codecs: { NativeCodecs, Context } }) => {
     // The library looks for the file by eval, which no module and no page with a Content-Security-Policy has.
