@@ -53,6 +53,8 @@ const provenanceSchema = z.object({
   data: z.array(
     z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
   ),
+  /** Ranks that trained it together when it was written; absent: one process. */
+  ranks: z.int().gte(2).exactOptional(),
   /** Weights of another program that became this model; absent where versemi trained it. */
   imported: importSchema.exactOptional(),
   /** The model with whose weights the run began; absent where it began at random. */
