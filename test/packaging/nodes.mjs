@@ -2,7 +2,7 @@
 // `node test/packaging/nodes.mjs 24 unit integration` then runs the tests whose path contains one of the words on Node 24.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { argv, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
@@ -59,8 +59,9 @@ function test(version, words) {
     return 1;
   }
   const script = join(folder, '..', '..', 'test', 'run.mjs');
-  const env = { ...process.env, PATH: `${dirname(program)}${delimiter}${process.env.PATH}` };
-  return spawnSync(program, [script, ...words], { stdio: 'inherit', env }).status ?? 1;
+  const command = 'PATH="$1:$PATH"; shift; exec "$@"';
+  const args = ['-c', command, 'sh', dirname(program), program, script, ...words];
+  return spawnSync('sh', args, { stdio: 'inherit' }).status ?? 1;
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main();

@@ -325,6 +325,8 @@ async function loaderIn(folder: string) {
     'environment.js',
     'errors.js',
     'visible-text.js',
+    'allowed-threads.js',
+    'control-group.js',
     'memory-limit.js',
     'node-module.js',
     'root.js',
