@@ -106,7 +106,8 @@ export const environmentTable = [
   },
   {
     name: 'CUDA_VISIBLE_DEVICES',
-    effect: 'GPUs that CUDA shows to the process; of several, each rank of a training takes the one with its number on the machine',
+    effect:
+      'GPUs that CUDA shows to the process; of several, each rank of a training takes the one with its number on the machine',
     values: 'numbers or names, comma-separated',
     default: 'all',
     readers: ['versemi'],

@@ -25,6 +25,8 @@ export interface LockOptions {
   readonly onWatch?: (owner: string, seconds: number) => void;
   /** False: an owner of whom it cannot be seen whether it lives counts as living. Default true: it is watched for a while. */
   readonly watch?: boolean;
+  /** What can be done once the owner has ended, as the error of a folder in use says it behind "Wait until it has ended". */
+  readonly afterwards?: string;
 }
 
 /** Name of the file inside of the folder. */
@@ -205,7 +207,7 @@ async function writeNew(file: string, text: string): Promise<void> {
 }
 
 /** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
-async function takeFromTheDead(file: string, { onWatch, watch = true }: LockOptions): Promise<void> {
+async function takeFromTheDead(file: string, { onWatch, watch = true, afterwards }: LockOptions): Promise<void> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
@@ -224,7 +226,7 @@ async function takeFromTheDead(file: string, { onWatch, watch = true }: LockOpti
     const watchMs = owner.renewedEveryMs * missedRenewals;
     if (state === 'unknown' && watch) onWatch?.(nameOf(owner), watchMs / 1000);
     if (state === 'alive' || (state === 'unknown' && (!watch || (await isRenewed(file, watchMs)))))
-      throw inUse(file, nameOf(owner), 'Wait until it has ended, or choose another folder.');
+      throw inUse(file, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = temporaryIn(dirname(file));

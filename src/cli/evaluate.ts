@@ -39,6 +39,7 @@ import {
   memoryLine,
   memoryOptions,
   modelFileOf,
+  type WeightsArgument,
   weightsOf,
 } from './inference-options.js';
 import { interruptible } from './interrupt.js';
@@ -94,8 +95,9 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       if (await supervised(options, terminal)) return;
       const part = partOf(options);
       const { device, settings: deviceSettings } = await chooseDevice(options, terminal);
-      const file = modelFileOf(modelPath);
-      const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
+      const which: WeightsArgument = options.weights ?? {};
+      const file = modelFileOf(modelPath, which.checkpoint);
+      const model = await loadModel(file, which.network === undefined ? {} : { network: which.network });
       const settings = {
         ...inferenceArguments(options),
         toleranceMm: options.tolerance,
@@ -112,7 +114,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
           ? undefined
           : await lockFolder(partFolder(options.out, part), 'an evaluation', { onWatch });
       try {
-        const weights = weightsOf(model, options.weights);
+        const weights = weightsOf(model, which.network);
         const folders = dataFolders(options.data, options.dataset, model);
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);

@@ -9,6 +9,9 @@ import { formatTable } from './terminal.js';
 /** TCP over Ethernet of 10 Gbit/s. */
 export const defaultLink = { latencyUs: 50, gigabitsPerSecond: 10 };
 
+/** Of a machine of which nothing is known: a processor of some cores. */
+const assumedGflops = 100;
+
 export interface RanksOptions {
   readonly ranks: number;
   /** Folder of a run in one process. */
@@ -17,8 +20,8 @@ export interface RanksOptions {
   readonly latency?: number;
   /** Gbit/s. */
   readonly bandwidth?: number;
-  /** Speed of the device, where no run was measured. */
-  readonly gflops: number;
+  /** Speed of the device, where no run was measured. Default: `assumedGflops`. */
+  readonly gflops?: number;
 }
 
 /**
@@ -34,8 +37,8 @@ export async function tellRanks(
   // Loaded for it alone: it knows the network, and with it TF.js.
   const { batchForRanks, lastStageStep, rankedStep, wantedEfficiency } = await import('../training/scaling.js');
   const step = lastStageStep(plan);
-  const seconds =
-    options.run === undefined ? estimated(plan, step, options.gflops) : await measured(plan, step, options.run);
+  const { gflops = assumedGflops } = options;
+  const seconds = options.run === undefined ? estimated(plan, step, gflops) : await measured(plan, step, options.run);
   const { latency = defaultLink.latencyUs, bandwidth = defaultLink.gigabitsPerSecond } = options;
   const link = { latencySeconds: latency * 1e-6, bytesPerSecond: (bandwidth * 1e9) / 8 };
   const perRank = plan.training.batchSizeScope === 'rank';
@@ -46,7 +49,7 @@ export async function tellRanks(
     return [rankedStep(plan, step, seconds, ranks, link, [factor * labeledBatchSize, factor * unlabeledBatchSize])];
   });
   const stage = stageOf(step, plan.training);
-  const source = options.run === undefined ? `estimated at ${options.gflops} GFLOP/s` : `measured in ${options.run}`;
+  const source = options.run === undefined ? `estimated at ${gflops} GFLOP/s` : `measured in ${options.run}`;
   terminal.print(`A step of stage ${stage} takes ${time(seconds)} in one process (${source}).`);
   terminal.print(`Network: ${latency} us, ${bandwidth} Gbit/s.\n`);
   terminal.print(

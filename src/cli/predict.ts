@@ -37,6 +37,7 @@ import {
   memoryOptions,
   modelFileOf,
   seriesHelp,
+  type WeightsArgument,
   weightsOf,
 } from './inference-options.js';
 import { interruptible } from './interrupt.js';
@@ -156,12 +157,13 @@ before its voxels are read. With --max-memory the memory that each scan will tak
       ...{ keys: options.keys, filesOutside, eachFile, except: folder, series: options.series },
     });
     const { device, settings } = await chooseDevice(options, terminal);
+    const which: WeightsArgument = options.weights ?? {};
     const model = await loadModel(
-      modelFileOf(modelFile),
-      options.weights === undefined ? {} : { network: options.weights },
+      modelFileOf(modelFile, which.checkpoint),
+      which.network === undefined ? {} : { network: which.network },
     );
     try {
-      weightsOf(model, options.weights);
+      weightsOf(model, which.network);
       const { indices: tasks, forced } = askedTasks(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
       const inference = inferenceArguments(options);

@@ -60,7 +60,7 @@ Ctrl-C ends the server, with exit code 0.`,
     const terminal = createTerminal(options);
     const chosen = options.monaiLabel ? await chooseDevice(options, terminal) : undefined;
     const server = await startServer({
-      models: modelFiles.map(modelFileOf),
+      models: modelFiles.map((path) => modelFileOf(path)),
       ...(options.data === undefined ? {} : { data: options.data }),
       dataset: { keys: options.keys, filesOutside: options.filesOutside },
       ...{ host: options.host, port: options.port },

@@ -75,6 +75,11 @@ export type PreprocessedData = Readonly<Record<CaseRole, readonly PreprocessedCa
 /** Folder of the cache when none is given. */
 export const defaultCacheFolder = '.versemi-cache';
 
+/** Worker threads that preprocess where no number is given: one per core but one, at most 8. */
+export function preprocessingWorkers(): number {
+  return Math.min(8, Math.max(1, allowedThreads() - 1));
+}
+
 /**
  * Opens the datasets of a plan, resolves their splits and gives their cases preprocessed, one after the other, in the
  * order of the plan; a few are made ahead. A cache entry that is damaged is made anew; a cache that cannot be written is
@@ -85,7 +90,7 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
   const { roles = caseRoles, signal, attempt = (_, work) => work() } = options;
   const listed = await listJobs(plan, roles, options.onRemark);
   const jobs = options.choose === undefined ? listed : await options.choose(listed);
-  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, allowedThreads() - 1)));
+  const workers = threadsThatFit(options.workers ?? preprocessingWorkers());
   const { cacheFolder = defaultCacheFolder } = options;
   const folder = cacheFolder === null ? null : resolve(cacheFolder);
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.

@@ -8,6 +8,7 @@ import { VersemiError } from '../errors.js';
 import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
+import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
 import { type Communicator, solo } from '../ranks/communicator.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
@@ -21,6 +22,7 @@ import {
   watchedCases,
   withScanFacts,
 } from './data.js';
+import { eventText } from './event-text.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
@@ -58,6 +60,8 @@ export interface TrainOptions extends DeviceOptions {
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
   readonly data?: TrainingData;
+  /** For several runs one after the other, of plans without `datasets[].scans`: scans that one has read are not read by the next. */
+  readonly knownIntensities?: KnownIntensities;
   /** Called with every batch before its step (counted from 0). With it, the voxels of all batches are made on the host. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases; with several ranks each of them calls it. */
@@ -67,6 +71,8 @@ export interface TrainOptions extends DeviceOptions {
    * events, and rank 0 writes the run folder. Default: this process alone.
    */
   readonly ranks?: Communicator;
+  /** Milliseconds that only grow: tells when checkpoints by minutes are due. Default: `performance.now`. */
+  readonly clock?: () => number;
 }
 
 /**
@@ -88,7 +94,8 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   });
   const onWatch = (owner: string, seconds: number) =>
     watch(`${options.runFolder} is held by ${owner}. For ${seconds} s it is watched whether that one still lives.`);
-  const taking = lockFolder(options.runFolder, 'a training', { onWatch });
+  const afterwards = ' (then versemi train --resume goes on where it stopped)';
+  const taking = lockFolder(options.runFolder, 'a training', { onWatch, afterwards });
   const taken = () => undefined;
   try {
     const message = await Promise.race([watched, taking.then(taken, taken)]);
@@ -109,15 +116,16 @@ async function* trainAlone(
   ranks: Communicator,
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
-  const { runFolder, signal } = options;
+  const { runFolder, signal, clock = () => performance.now() } = options;
   const writes = ranks.rank === 0;
   const found = await checkpointOf(given, options, ranks);
   if (found === undefined && writes) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
   if (writes) await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
-  const data = options.data ?? (yield* openTrainingData(given, preprocessing(options)));
-  const plan = await withScanFacts(given, data, checkpoint?.model.plan, signal);
+  const early: TrainingEvent[] = [];
+  const data = options.data ?? (yield* kept(openTrainingData(given, preprocessing(options)), early));
+  const plan = await withScanFacts(given, data, checkpoint?.model.plan, signal, options.knownIntensities);
   requireForeground(plan, data);
   const usedCases = caseRecord(plan, data);
   if (found?.checkpoint.model.cases !== undefined)
@@ -147,7 +155,10 @@ async function* trainAlone(
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep, ranks, computed);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
-    if (writes) log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined);
+    if (writes) {
+      log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
+      for (const text of openingLines(plan, early)) log.note(text);
+    }
     const saveLast = async () => {
       await lock.assertHeld();
       log?.sync();
@@ -190,7 +201,11 @@ async function* trainAlone(
     if (options.resume === true && found === undefined)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
+    const { checkpointEverySteps, checkpointEveryMinutes } = plan.training;
+    const mostMs = checkpointEveryMinutes === 0 ? Number.POSITIVE_INFINITY : checkpointEveryMinutes * 60_000;
     let saved = firstStep;
+    let savedMs = clock();
+    const isLate = () => mostMs !== Number.POSITIVE_INFINITY && clock() - savedMs >= mostMs;
     let coming: Promise<StepData> | undefined;
     while (run.stepsDone < steps && !anyRank(ranks, signal?.aborted === true)) {
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
@@ -218,9 +233,10 @@ async function* trainAlone(
           yield record(await run.saveBest());
         }
       }
-      if (isDue(run.stepsDone, plan.training.checkpointEverySteps, steps)) {
+      if (isDue(run.stepsDone, checkpointEverySteps, steps) || anyRank(ranks, isLate())) {
         yield record(await saveLast());
         saved = run.stepsDone;
+        savedMs = clock();
       }
     }
     if (run.stepsDone < steps) {
@@ -231,6 +247,13 @@ async function* trainAlone(
     await lock.assertHeld();
     const model = await run.saveModel();
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
+  } catch (error) {
+    try {
+      log?.note(`Failed: ${(error as Error).message}`);
+    } catch {
+      // What failed first is what is told.
+    }
+    throw error;
   } finally {
     try {
       log?.close();
@@ -239,6 +262,27 @@ async function* trainAlone(
       disposeState(state);
     }
   }
+}
+
+/** Passes events on, and keeps them. */
+async function* kept<T extends TrainingEvent, R>(events: AsyncGenerator<T, R>, into: TrainingEvent[]) {
+  for (;;) {
+    const next = await events.next();
+    if (next.done === true) return next.value;
+    into.push(next.value);
+    yield next.value;
+  }
+}
+
+/** The first lines that a part of a run writes into train.log. @param early what happened before the log was opened */
+function openingLines({ name, seed }: Plan, early: readonly TrainingEvent[]): string[] {
+  const cases = early.filter((event) => event.type === 'case');
+  const cached = cases.filter((event) => event.cached).length;
+  return [
+    `versemi ${packageVersion()}, plan ${name}, seed ${seed}`,
+    ...early.flatMap(eventText),
+    ...(cases.length === 0 ? [] : [`${cases.length} cases preprocessed, ${cached} of them already in the cache`]),
+  ];
 }
 
 function tooFewSteps(done: number, asked: number): VersemiError {
