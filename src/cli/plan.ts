@@ -15,7 +15,10 @@ export function addPlan(program: Command): void {
   const command = program
     .command('plan')
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
-    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM); with --ranks also a plan, which stays as it is')
+    .argument(
+      '[dataset...]',
+      'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM); with --ranks also a plan, which stays as it is',
+    )
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
