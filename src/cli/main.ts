@@ -90,7 +90,7 @@ All commands and options:        versemi --help, versemi COMMAND --help
  * Of rank 0 before other ranks say why they fail: longer than ranks that fail alike are apart. After a rank is lost a launcher leaves the
  * others about a second.
  */
-const headStartMs = { lost: 150, other: 2000 };
+const headStartMs = { lost: 150, other: 5000 };
 
 watchStreams();
 try {

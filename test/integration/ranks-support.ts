@@ -23,13 +23,8 @@ export const noRanks: string | false =
       ? false
       : 'the addon for MPI is not built (node native/install-mpi.mjs)';
 
-/**
- * More ranks than processors, also as root, where the launcher must be asked for that; and, for a busy machine, 5 seconds instead of one
- * for what the other ranks say when one has died.
- */
-const launcherOptions = version?.includes('Open MPI')
-  ? ['--allow-run-as-root', '--oversubscribe', '--mca', 'odls_base_sigkill_timeout', '5']
-  : [];
+/** More ranks than processors, also as root, where the launcher must be asked for that. */
+const launcherOptions = version?.includes('Open MPI') ? ['--allow-run-as-root', '--oversubscribe'] : [];
 
 export interface RanksOutcome {
   readonly code: number | null;
@@ -70,9 +65,9 @@ export async function runRanks(count: number, job: RankJob): Promise<RankResult>
   return (await runJobs(count, [job]))[0]!;
 }
 
-/** Runs a job that is to fail. */
+/** Runs a job that is to fail; on a busy machine the other ranks need more time than mpirun leaves them, 1 s, to say what they see. */
 export function failRanks(count: number, job: RankJob): Promise<RanksOutcome> {
-  return launch(count, [child, JSON.stringify([job])]);
+  return launch(count, [child, JSON.stringify([job])], { OMPI_MCA_odls_base_sigkill_timeout: '5' });
 }
 
 function alone(args: readonly string[]): Promise<RanksOutcome> {
