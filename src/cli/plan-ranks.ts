@@ -49,7 +49,8 @@ export async function tellRanks(
     return [rankedStep(plan, step, seconds, ranks, link, [factor * labeledBatchSize, factor * unlabeledBatchSize])];
   });
   const stage = stageOf(step, plan.training);
-  const source = options.run === undefined ? `estimated at ${gflops} GFLOP/s` : `measured in ${options.run}`;
+  const source =
+    options.run === undefined ? `estimated at ${Number(gflops.toPrecision(3))} GFLOP/s` : `measured in ${options.run}`;
   terminal.print(`A step of stage ${stage} takes ${time(seconds)} in one process (${source}).`);
   terminal.print(`Network: ${latency} us, ${bandwidth} Gbit/s.\n`);
   terminal.print(
