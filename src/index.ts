@@ -209,7 +209,7 @@ export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } 
 export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
 export type { OptimizerState } from './training/optimizer.js';
-export type { Validator } from './training/run.js';
+export type { Validator } from './training/validator.js';
 export { learningRateAt, type ScheduleSettings } from './training/schedule.js';
 export {
   createState,

@@ -73,7 +73,7 @@ export function openMpi(expectedSize?: number): Communicator {
       field: `the addon built for ${addon.builtFor}`,
       expected,
       found,
-      remedy: `Start the run with the launcher of the same MPI, or build the addon for yours. ${buildRemedy}`,
+      remedy: `Start the run with the launcher of the same MPI (srun --mpi=pmix for Open MPI, srun --mpi=pmi2 for MPICH), or build the addon for yours. ${buildRemedy}`,
     });
   if (typeof opened === 'string') throw unavailable('that MPI starts', opened);
   const [rank, size, localRank] = opened;

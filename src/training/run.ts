@@ -13,12 +13,7 @@ import { type RankPlan, requireSameState } from './ranks.js';
 import { runFiles } from './run-folder.js';
 import { runStep, type TrainingState } from './step.js';
 import type { StepData } from './step-data.js';
-
-/** Dice of each task by name; a task without validation cases is null or left out. */
-export type Validator = (
-  network: VersemiNetwork,
-  step: number,
-) => Promise<{ readonly perTask: Readonly<Record<string, number | null>> }>;
+import type { Validator } from './validator.js';
 
 /**
  * The parts of a run, each as one event: a step, a validation, a checkpoint, the final model. With several ranks each of them does every

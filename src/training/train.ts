@@ -27,14 +27,15 @@ import { eventText } from './event-text.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
-import { anyRank, digest, rankPlan, requireSame, slidingValidator } from './ranks.js';
+import { anyRank, digest, rankPlan, requireSame } from './ranks.js';
 import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
-import { secondsSince, TrainingRun, type Validator } from './run.js';
+import { secondsSince, TrainingRun } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
 import { learningRateAt } from './schedule.js';
 import { createState, disposeState, type TrainingState } from './step.js';
 import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
+import { slidingValidator, type Validator } from './validator.js';
 
 /** The settings of the device count only where `device` is not `current`. */
 export interface TrainOptions extends DeviceOptions, VerbOptions<TrainingEvent> {

@@ -106,7 +106,7 @@ t.test('without the addon, or with one for another launcher, a run over ranks is
       for (const name of Object.keys(environment)) delete process.env[name];
     }
   };
-  const size = { OMPI_COMM_WORLD_SIZE: '3' };
+  const size = { OMPI_COMM_WORLD_SIZE: '3', OMPI_COMM_WORLD_RANK: '0' };
   const missing = await started({ ...size, VERSEMI_MPI_ADDON: `${folder}/none.node` });
   t.equal(missing.code, 6);
   t.match(

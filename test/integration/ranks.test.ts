@@ -1,10 +1,15 @@
 // Training over MPI: sums over the ranks, and N ranks compute what one process computes. (Whole runs: ranks-runs.test.ts.)
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { packageRoot } from '../../src/root.js';
 import type { RankJob, RankResult } from './ranks-child.js';
 import { job, launch, lossDifference, lossTolerance, noRanks, runJobs } from './ranks-support.js';
 
 const skip = noRanks;
+
+const noMpich = spawnSync('mpicxx.mpich', ['-show']).status === 0 ? false : 'MPICH and its compiler were not found';
 
 /** Largest difference of two gradients, relative to the largest element of the parameter's. */
 const gradientTolerance = 1e-5;
@@ -110,6 +115,24 @@ t.test('sums are in the order of the ranks, whatever their length', { skip }, as
       t.ok(line.calls >= 11);
     }
   }
+});
+
+t.test('the addon is built for another MPI as well', { skip: noMpich }, async (t) => {
+  const addon = `${t.testdir()}/mpich.node`;
+  const environment = { ...process.env, MPICXX: 'mpicxx.mpich', VERSEMI_MPI_ADDON: addon, VERSEMI_REQUIRE_ADDON: '1' };
+  const script = join(packageRoot, 'native', 'install-mpi.mjs');
+  const build = spawnSync(process.execPath, [script], { env: environment, encoding: 'utf8' });
+  t.equal(build.status, 0, build.stderr);
+  t.match(build.stdout, /built for MPICH/);
+  const program = fileURLToPath(new URL('./ranks-sums.js', import.meta.url));
+  const { status, stdout, stderr } = spawnSync('mpirun.mpich', ['-np', '2', process.execPath, program], {
+    env: environment,
+    encoding: 'utf8',
+  });
+  t.equal(status, 0, stderr);
+  for (const line of stdout.trim().split('\n')) t.same(JSON.parse(line).sums, Array(7).fill(true));
+  const again = spawnSync(process.execPath, [script], { env: environment, encoding: 'utf8' });
+  t.match(again.stdout, /up to date/);
 });
 
 t.test('ranks compute what one process computes', { skip }, async (t) => {

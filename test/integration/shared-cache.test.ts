@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
 import { readCacheFile } from '../../src/preprocessing/cache-file.js';
 
@@ -50,7 +50,7 @@ interface Made {
   readonly cached: boolean;
 }
 
-async function told(child: ChildProcess): Promise<Made[]> {
+async function told(t: Test, child: ChildProcess): Promise<Made[]> {
   let text = '';
   child.stdout!.setEncoding('utf8').on('data', (piece: string) => {
     text += piece;
@@ -63,21 +63,21 @@ async function told(child: ChildProcess): Promise<Made[]> {
     .map((line) => JSON.parse(line) as Made);
 }
 
-async function checkWhole(cacheFolder: string): Promise<void> {
+async function checkWhole(t: Test, cacheFolder: string): Promise<void> {
   const names = readdirSync(cacheFolder);
   t.equal(names.length, cases, `nothing but entries: ${names}`);
   for (const name of names) t.ok(await readCacheFile(join(cacheFolder, name)), name);
 }
 
 /** Each case was made by one process. */
-function checkOnce(told: readonly Made[][]): void {
+function checkOnce(t: Test, told: readonly Made[][]): void {
   const made = told.flat().filter(({ cached }) => !cached);
   t.same(made.map(({ id }) => id).sort(), told[0]!.map(({ id }) => id).sort());
 }
 
 t.test('ranks make each entry once', async (t) => {
   const cacheFolder = join(folder, 'ranks');
-  const all = await Promise.all([0, 1, 2].map((rank) => told(filler(cacheFolder, { rank, size: 3 }))));
+  const all = await Promise.all([0, 1, 2].map((rank) => told(t, filler(cacheFolder, { rank, size: 3 }))));
   for (const one of all)
     t.same(
       one.map(({ id }) => id),
@@ -85,14 +85,14 @@ t.test('ranks make each entry once', async (t) => {
       'all cases, in one order',
     );
   t.equal(all[0]!.length, cases);
-  checkOnce(all);
-  await checkWhole(cacheFolder);
+  checkOnce(t, all);
+  await checkWhole(t, cacheFolder);
 });
 
-t.test('processes that know nothing of each other make each entry once', async () => {
+t.test('processes that know nothing of each other make each entry once', async (t) => {
   const cacheFolder = join(folder, 'processes');
-  checkOnce(await Promise.all([0, 1, 2].map(() => told(filler(cacheFolder)))));
-  await checkWhole(cacheFolder);
+  checkOnce(t, await Promise.all([0, 1, 2].map(() => told(t, filler(cacheFolder)))));
+  await checkWhole(t, cacheFolder);
 });
 
 t.test('a process that is killed while it makes an entry keeps nobody waiting', { skip: windows }, async (t) => {
@@ -100,7 +100,7 @@ t.test('a process that is killed while it makes an entry keeps nobody waiting', 
   const child = filler(cacheFolder);
   const locked = () => existsSync(cacheFolder) && readdirSync(cacheFolder).some((name) => name.endsWith('.case.lock'));
   // It stands still while it is looked at, so that the lock is still there when it is killed.
-  for (let caught = false; !caught; ) {
+  for (let caught = false; !caught && child.exitCode === null; ) {
     await setImmediate();
     if (!locked()) continue;
     child.kill('SIGSTOP');
@@ -109,7 +109,7 @@ t.test('a process that is killed while it makes an entry keeps nobody waiting', 
   }
   child.kill('SIGKILL');
   await once(child, 'close');
-  const all = await Promise.all([0, 1].map((rank) => told(filler(cacheFolder, { rank, size: 2 }))));
+  const all = await Promise.all([0, 1].map((rank) => told(t, filler(cacheFolder, { rank, size: 2 }))));
   t.equal(all[0]!.length, cases);
   const names = readdirSync(cacheFolder).filter((name) => !name.startsWith('.versemi-'));
   t.equal(names.length, cases, 'nor does its lock stay');
@@ -120,7 +120,7 @@ t.test('a damaged entry is made again by one of the ranks', async (t) => {
   const [name] = readdirSync(cacheFolder);
   const bytes = readFileSync(join(cacheFolder, name!));
   writeFileSync(join(cacheFolder, name!), bytes.subarray(0, 1000));
-  const all = await Promise.all([0, 1].map((rank) => told(filler(cacheFolder, { rank, size: 2 }))));
+  const all = await Promise.all([0, 1].map((rank) => told(t, filler(cacheFolder, { rank, size: 2 }))));
   t.equal(all.flat().filter(({ cached }) => !cached).length, 1);
-  await checkWhole(cacheFolder);
+  await checkWhole(t, cacheFolder);
 });
