@@ -9,9 +9,6 @@ import { formatTable } from './terminal.js';
 /** TCP over Ethernet of 10 Gbit/s. */
 export const defaultLink = { latencyUs: 50, gigabitsPerSecond: 10 };
 
-/** Of a machine of which nothing is known: a processor of some cores. */
-const assumedGflops = 100;
-
 export interface RanksOptions {
   readonly ranks: number;
   /** Folder of a run in one process. */
@@ -20,25 +17,27 @@ export interface RanksOptions {
   readonly latency?: number;
   /** Gbit/s. */
   readonly bandwidth?: number;
-  /** Speed of the device, where no run was measured. Default: `assumedGflops`. */
+  /** Speed of the device, where no run was measured, GFLOP/s. */
   readonly gflops?: number;
 }
 
 /**
  * Prints what a step of the last stage takes on 1, 2, 4 ... machines, and the batch with which all of them are used well.
  * @param rest what is printed beside it as JSON
+ * @param timedSeconds a step of the last stage, where it was timed here
+ * @throws VERSEMI_USAGE where nothing says what a step takes, and as `measured`
  */
 export async function tellRanks(
   plan: Plan,
   options: RanksOptions,
   terminal: Terminal,
   rest: object = {},
+  timedSeconds?: number,
 ): Promise<void> {
   // Loaded for it alone: it knows the network, and with it TF.js.
   const { batchForRanks, lastStageStep, rankedStep, wantedEfficiency } = await import('../training/scaling.js');
   const step = lastStageStep(plan);
-  const { gflops = assumedGflops } = options;
-  const seconds = options.run === undefined ? estimated(plan, step, gflops) : await measured(plan, step, options.run);
+  const { seconds, source } = await stepSeconds(plan, step, options, timedSeconds);
   const { latency = defaultLink.latencyUs, bandwidth = defaultLink.gigabitsPerSecond } = options;
   const link = { latencySeconds: latency * 1e-6, bytesPerSecond: (bandwidth * 1e9) / 8 };
   const perRank = plan.training.batchSizeScope === 'rank';
@@ -49,7 +48,6 @@ export async function tellRanks(
     return [rankedStep(plan, step, seconds, ranks, link, [factor * labeledBatchSize, factor * unlabeledBatchSize])];
   });
   const stage = stageOf(step, plan.training);
-  const source = options.run === undefined ? `estimated at ${gflops} GFLOP/s` : `measured in ${options.run}`;
   terminal.print(`A step of stage ${stage} takes ${time(seconds)} in one process (${source}).`);
   terminal.print(`Network: ${latency} us, ${bandwidth} Gbit/s.\n`);
   terminal.print(
@@ -105,6 +103,18 @@ function advice(plan: Plan, ranks: number, wanted: RankedStep | undefined, perce
 
 function time(seconds: number): string {
   return seconds < 1 ? `${(1000 * seconds).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`;
+}
+
+async function stepSeconds(plan: Plan, step: number, { run, gflops }: RanksOptions, timedSeconds: number | undefined) {
+  if (run !== undefined) return { seconds: await measured(plan, step, run), source: `measured in ${run}` };
+  if (gflops !== undefined) return { seconds: estimated(plan, step, gflops), source: `estimated at ${gflops} GFLOP/s` };
+  if (timedSeconds !== undefined) return { seconds: timedSeconds, source: 'timed here' };
+  throw new VersemiError('USAGE', {
+    field: '--ranks',
+    expected: '--run or --gflops beside a plan that is there',
+    found: 'neither: what a step takes is not known',
+    remedy: 'Give --run FOLDER, a run of the plan in one process, or --gflops N, the speed of such a machine.',
+  });
 }
 
 function estimated(plan: Plan, step: number, gflops: number): number {

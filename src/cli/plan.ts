@@ -225,7 +225,7 @@ versemi train would take.`,
         ...(chosen === undefined ? {} : { device: chosen.device.description, deviceSettings: chosen.settings }),
       };
       if (options.ranks === undefined) terminal.printJson(result);
-      else await tellRanks(plan, options, terminal, result);
+      else await tellRanks(plan, options, terminal, result, time.measured?.stages.at(-1)?.secondsPerStep);
     },
   );
 }

@@ -68,8 +68,9 @@ export async function requireSameState(ranks: Communicator, state: TrainingState
   );
 }
 
-/** Whether any rank says so. */
-export function anyRank(ranks: Communicator, says: boolean): boolean {
-  if (ranks.size === 1) return says;
-  return ranks.allGather(Float64Array.of(says ? 1 : 0)).some((one) => one !== 0);
+/** Of each of several facts whether any rank says so. */
+export function anyRank(ranks: Communicator, says: readonly boolean[]): boolean[] {
+  if (ranks.size === 1) return [...says];
+  const all = ranks.allGather(Float64Array.from(says, Number));
+  return says.map((_, fact) => all.some((one, i) => i % says.length === fact && one !== 0));
 }

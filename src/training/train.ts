@@ -66,13 +66,13 @@ export interface TrainOptions extends DeviceOptions {
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases; with several ranks each of them calls it. */
   readonly validate?: Validator;
+  /** Milliseconds that only grow: tells when checkpoints by minutes are due. Default: `performance.now`. */
+  readonly clock?: () => number;
   /**
    * The processes that compute the steps of this run together; each calls `train` with the same plan and options, yields the same
    * events, and rank 0 writes the run folder. Default: this process alone.
    */
   readonly ranks?: Communicator;
-  /** Milliseconds that only grow: tells when checkpoints by minutes are due. Default: `performance.now`. */
-  readonly clock?: () => number;
 }
 
 /**
@@ -155,10 +155,8 @@ async function* trainAlone(
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep, ranks, computed);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
-    if (writes) {
-      log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
-      for (const text of openingLines(plan, early)) log.note(text);
-    }
+    if (writes) log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
+    for (const text of openingLines(plan, early)) log?.note(text);
     const saveLast = async () => {
       await lock.assertHeld();
       log?.sync();
@@ -205,9 +203,15 @@ async function* trainAlone(
     const mostMs = checkpointEveryMinutes === 0 ? Number.POSITIVE_INFINITY : checkpointEveryMinutes * 60_000;
     let saved = firstStep;
     let savedMs = clock();
-    const isLate = () => mostMs !== Number.POSITIVE_INFINITY && clock() - savedMs >= mostMs;
     let coming: Promise<StepData> | undefined;
-    while (run.stepsDone < steps && !anyRank(ranks, signal?.aborted === true)) {
+    while (run.stepsDone < steps) {
+      const [aborted, isLate] = anyRank(ranks, [signal?.aborted === true, clock() - savedMs >= mostMs]);
+      if (isLate && saved < run.stepsDone) {
+        yield record(await saveLast());
+        saved = run.stepsDone;
+        savedMs = clock();
+      }
+      if (aborted) break;
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -233,7 +237,7 @@ async function* trainAlone(
           yield record(await run.saveBest());
         }
       }
-      if (isDue(run.stepsDone, checkpointEverySteps, steps) || anyRank(ranks, isLate())) {
+      if (isDue(run.stepsDone, checkpointEverySteps, steps)) {
         yield record(await saveLast());
         saved = run.stepsDone;
         savedMs = clock();
