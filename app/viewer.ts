@@ -1,5 +1,6 @@
 import { Niivue, NVImage } from '@niivue/niivue';
 import { encodeNiftiHeader } from '../src/datasets/nifti-encode.js';
+import { rgbOf } from '../src/inference/task-identity.js';
 import type { Triple } from '../src/volume/volume.js';
 import type { OpenedScan } from './protocol.js';
 
@@ -206,19 +207,14 @@ export class Viewer {
   }
 }
 
-/** Red, green, blue, 0 to 255, of '#rrggbb'. */
-export function channels(colour: string): [number, number, number] {
-  return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16)) as [number, number, number];
-}
-
 function colormap(colour: string) {
-  const [r, g, b] = channels(colour);
+  const [r, g, b] = rgbOf(colour);
   return { R: [0, r], G: [0, g], B: [0, b], A: [0, 255], I: [0, 255] };
 }
 
 function drawingLut(colour: string) {
   const lut = new Uint8ClampedArray(256 * 4);
-  const [r, g, b] = channels(colour);
+  const [r, g, b] = rgbOf(colour);
   lut.set([r, g, b, 255], 4 * inside);
   return { lut, labels: ['', ''] };
 }

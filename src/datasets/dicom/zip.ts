@@ -12,11 +12,17 @@ export function isZip(start: Uint8Array): boolean {
   return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
 }
 
+/** The files of {@link zipEntries}, for DICOM. */
+export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
+  return zipEntries(path, bytes).map((entry) => fileOfBytes(entry.name, entry.bytes));
+}
+
 /**
  * The files in a zip file, unpacked in memory, in order of their names. Hidden files are left out.
+ * @returns names behind the path of the zip file
  * @throws VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED (too many or too large)
  */
-export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
+export function zipEntries(path: string, bytes: Uint8Array): { readonly name: string; readonly bytes: Uint8Array }[] {
   let total = 0;
   let count = 0;
   let entries: Record<string, Uint8Array>;
@@ -45,7 +51,7 @@ export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
     );
   }
   const names = Object.keys(entries).sort();
-  return names.map((name) => fileOfBytes(`${path}/${name}`, entries[name]!));
+  return names.map((name) => ({ name: `${path}/${name}`, bytes: entries[name]! }));
 }
 
 export function tooMany(path: string, found: string): VersemiError {
