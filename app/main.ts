@@ -196,8 +196,10 @@ async function takeReference(given: readonly GivenFile[]): Promise<void> {
   if (given.length === 0) return;
   if (scan === undefined) throw new Error('Open a scan before its reference mask.');
   say('Reading the reference…');
+  byId('metrics').ariaBusy = 'true';
   const { name, labels } = await client.call('reference', given).catch((error: unknown) => {
     say('The reference was not taken.');
+    byId('metrics').ariaBusy = 'false';
     throw error;
   });
   select('label').replaceChildren(
@@ -212,7 +214,19 @@ async function takeReference(given: readonly GivenFile[]): Promise<void> {
 /** Dice and distances of the chosen structure against the reference. */
 async function compare(): Promise<void> {
   const mask = structures.editor.masks.get(structures.chosen);
-  if (select('label').disabled || mask === undefined) return byId('metrics').replaceChildren();
+  if (select('label').disabled || mask === undefined) {
+    byId('metrics').ariaBusy = 'false';
+    return byId('metrics').replaceChildren();
+  }
+  byId('metrics').ariaBusy = 'true';
+  try {
+    await showMetrics(mask);
+  } finally {
+    byId('metrics').ariaBusy = 'false';
+  }
+}
+
+async function showMetrics(mask: Uint8Array): Promise<void> {
   const { value } = select('label');
   const metrics = await client.call('compare', { mask, label: value === 'all' ? 'all' : Number(value) });
   const rows: readonly (readonly [string, string])[] = [
@@ -293,20 +307,35 @@ function wire(): void {
 }
 
 function wireDrop(): void {
-  addEventListener('dragover', (event) => {
+  // Before the viewer sees these events, which would keep them to itself over its canvas.
+  const first = { capture: true };
+  const mine = (event: DragEvent) => {
     event.preventDefault();
-    byId('drop').hidden = false;
-  });
+    event.stopPropagation();
+  };
+  addEventListener('dragenter', mine, first);
+  addEventListener(
+    'dragover',
+    (event) => {
+      mine(event);
+      byId('drop').hidden = false;
+    },
+    first,
+  );
   addEventListener('dragleave', (event) => {
     if (event.relatedTarget === null) byId('drop').hidden = true;
   });
-  addEventListener('drop', (event) => {
-    event.preventDefault();
-    byId('drop').hidden = true;
-    const onReference = (event.target as Element).closest('[aria-labelledby="reference-title"]') !== null;
-    const given = droppedFiles(event.dataTransfer!);
-    act(async () => (onReference ? takeReference(await given) : take(await given)))();
-  });
+  addEventListener(
+    'drop',
+    (event) => {
+      mine(event);
+      byId('drop').hidden = true;
+      const onReference = (event.target as Element).closest('[aria-labelledby="reference-title"]') !== null;
+      const given = droppedFiles(event.dataTransfer!);
+      act(async () => (onReference ? takeReference(await given) : take(await given)))();
+    },
+    first,
+  );
 }
 
 wire();

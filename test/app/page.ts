@@ -104,3 +104,16 @@ export async function savedFiles(page: Page, format: string, count = 1): Promise
   await all;
   return files;
 }
+
+/** Files and folders of the machine are dragged over the page and dropped, as a person does with a mouse. */
+export async function drop(page: Page, paths: readonly string[], selector = '#view'): Promise<void> {
+  const box = (await page.locator(selector).boundingBox())!;
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: [...paths], dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+    await session.send('Input.dispatchDragEvent', {
+      ...{ type, data },
+      ...{ x: box.x + box.width / 2, y: box.y + box.height / 2 },
+    });
+  await session.detach();
+}
