@@ -24,6 +24,9 @@ export interface KnownModel extends ModelEntry {
   bytes(): Promise<Uint8Array>;
 }
 
+/** Longer lists of volumes are of headers that are damaged. */
+const mostVolumes = 5000;
+
 /** What was dropped so far. Bytes of scans are read when a scan is opened, not before. */
 export class Given {
   private readonly scans: KnownScan[] = [];
@@ -42,7 +45,7 @@ export class Given {
     const { volumes, rest } = await volumeFiles(files.filter((file) => !isModel(file)));
     const contents = await readContents(rest.map(asDicom));
     const scans = [
-      ...volumes.map((volume) => this.volumeScan(volume)),
+      ...volumes.flatMap((volume) => this.volumeScans(volume)),
       ...contents.series.map((series) => this.dicomScan(contents, series)),
     ];
     this.scans.push(...scans);
@@ -62,9 +65,14 @@ export class Given {
     return this.models.find((model) => model.id === id)!;
   }
 
-  private volumeScan({ path, format, read }: VolumeFile): KnownScan {
+  /** A scan for each volume of a file. */
+  private volumeScans({ path, format, volumes, read }: VolumeFile): KnownScan[] {
     const name = baseName(path);
-    return { id: ++this.last, name, facts: format, read: async () => ({ ...(await read()), name, notices: [] }) };
+    return Array.from({ length: Math.min(volumes, mostVolumes) }, (_, volume) => ({
+      ...{ id: ++this.last, name },
+      facts: volumes === 1 ? format : `${format} · volume ${volume + 1} of ${volumes}`,
+      read: async () => ({ ...(await read(volumes === 1 ? undefined : volume)), name, notices: [] }),
+    }));
   }
 
   private dicomScan(contents: DicomContents, series: Series): KnownScan {

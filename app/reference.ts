@@ -45,7 +45,8 @@ function noReference(file: string, found: string): VersemiError {
   });
 }
 
-async function labelMap({ path, read }: VolumeFile, scan: Scan): Promise<ReferenceMasks> {
+async function labelMap({ path, volumes, read }: VolumeFile, scan: Scan): Promise<ReferenceMasks> {
+  if (volumes > 1) throw noReference(path, `${volumes} volumes in one file`);
   const { volume, slope, intercept } = await read();
   const { axes, flipped } = turnOnto(scan, volume, { image: 'scan', label: baseName(path) });
   const { data } = turnedVolume(

@@ -1,8 +1,8 @@
 /** Compressed bytes in memory, by the streams that pages and Node have in common. No `node:` import. */
 import { VersemiError } from '../errors.js';
 
-/** Inflated bytes from which the number of those of use is told: a header of any format and what follows it. */
-const startBytes = 544;
+/** Inflated bytes from which the number of those of use is told: a NIfTI header of either version with the four that follow it. */
+export const headerBytes = 544;
 /** Room before it is known how many bytes are of use. */
 const firstBytes = 1 << 16;
 
@@ -43,7 +43,7 @@ export async function inflateBytes(
       reserve(length + taken.length);
       result.set(taken, length);
       length += taken.length;
-      if (needed === undefined && length >= startBytes)
+      if (needed === undefined && length >= headerBytes)
         needed = (wanted as (start: Uint8Array) => number)(result.subarray(0, length));
     }
   } finally {

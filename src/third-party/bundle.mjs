@@ -122,7 +122,9 @@ const versions = await Promise.all(
 );
 const scripts = (await readdir(folder)).filter((file) => /\.(mjs|txt)$/.test(file)).sort();
 if (!versions.includes(`dcmjs-codecs ${codecVersion}`))
-  throw new Error(`${codecLicences} lists the libraries in dcmjs-codecs ${codecVersion}: see which its new version has`);
+  throw new Error(
+    `${codecLicences} lists the libraries in dcmjs-codecs ${codecVersion}: see which its new version has`,
+  );
 const hash = createHash('sha256').update(versions.join());
 for (const file of scripts) hash.update(await readFile(join(folder, file)));
 const made = hash.digest('hex');

@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { zipSync } from 'fflate';
+import { gzipSync, zipSync } from 'fflate';
 import type { Page } from 'playwright-core';
 import t from 'tap';
 import { readVolume, writeNifti, writeNrrd } from '../../src/index.js';
@@ -116,6 +116,22 @@ t.test('formats and references', { skip }, async (t) => {
     t.equal(await tableOf(page, [join(folder, 'c.mha')]), expected, 'MetaImage, one file');
     await writeNifti(join(folder, 'd.hdr'), volume);
     t.equal(await tableOf(page, [join(folder, 'd.hdr'), join(folder, 'd.img')]), expected, 'a pair');
+    const four = { ...volume, data: volume.data.slice(0, 2 * 149 * 138), sizeVoxels: [149, 138, 2] as const };
+    await writeNifti(join(folder, 'four.nii'), four);
+    const bytes = readFileSync(join(folder, 'four.nii'));
+    // dim[0] and dim[4]: two volumes of one slice each.
+    for (const [place, dimension] of [
+      [40, 4],
+      [46, 1],
+      [48, 2],
+    ] as const)
+      bytes.writeInt16LE(dimension, place);
+    writeFileSync(join(folder, 'four.nii.gz'), gzipSync(bytes));
+    await page.setInputFiles('#files', [join(folder, 'four.nii.gz')]);
+    await waitForStatus(page, /Found 2 scans/);
+    await page.locator('#scans li').last().locator('button').dispatchEvent('click');
+    t.match(await waitForStatus(page, /four.*voxels of/), /149 × 138 × 1 voxels/, 'one volume of a file of two');
+    t.match(await textOf(page, '#scans li:last-child'), /NIfTI · volume 2 of 2/);
     await page.setInputFiles('#files', [join(folder, 'b.mhd')]);
     await page.waitForSelector('#error:not([hidden])');
     t.match(await textOf(page, '#error-text'), /b\.mhd.*voxels\.raw, given together.*Drop both files/s);

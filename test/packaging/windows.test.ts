@@ -45,7 +45,11 @@ t.test('the package on Windows', { skip: missing(), timeout: 880_000 }, async (t
     const file = join(folder, 'output.txt');
     const out = openSync(file, 'w');
     const [command, ...before] = program as [string, ...string[]];
-    const { status } = spawnSync(command, [...before, main, ...args], { cwd: folder, env, stdio: ['ignore', out, out] });
+    const { status } = spawnSync(command, [...before, main, ...args], {
+      cwd: folder,
+      env,
+      stdio: ['ignore', out, out],
+    });
     closeSync(out);
     return { status, text: readFileSync(file, 'utf8') };
   };
@@ -63,6 +67,9 @@ t.test('the package on Windows', { skip: missing(), timeout: 880_000 }, async (t
     return gunzipSync(readFileSync(join(folder, out, 'mr-atrium_001_left-atrium.nii.gz')));
   };
   const [here, there] = [predict([process.execPath], 'here'), predict(windows, 'windows')];
-  t.ok(here.subarray(352).some((voxel) => voxel !== 0), 'the mask has voxels');
+  t.ok(
+    here.subarray(352).some((voxel) => voxel !== 0),
+    'the mask has voxels',
+  );
   t.ok(there.equals(here), 'the masks are equal, byte for byte');
 });

@@ -61,7 +61,10 @@ t.test('the page imports src, and nothing imports the page', async (t) => {
       const target = posix.join('app', specifier).replace(/\.js$/, '.ts');
       if (!specifier.startsWith('.')) {
         const name = /^(?:@[\w.-]+\/)?[\w.-]+(?=\/|$)/.exec(specifier)?.[0] ?? specifier;
-        t.ok(Object.hasOwn(devDependencies!, name), `${file}: ${specifier} is bundled from a package that is installed`);
+        t.ok(
+          Object.hasOwn(devDependencies!, name),
+          `${file}: ${specifier} is bundled from a package that is installed`,
+        );
       } else if (target.startsWith('src/')) {
         ofSource++;
         t.notOk(doors.includes(target), `${file} imports what it needs, not the door`);
