@@ -80,8 +80,8 @@ async function openScan(entry: ScanEntry): Promise<void> {
   scanId = undefined;
   controls();
   try {
-    const opened = await client.call('open', entry.id);
-    await viewer.show(opened);
+    const { opened, nifti } = await client.call('open', entry.id);
+    await viewer.show(opened, nifti);
     scan = opened;
     scanId = entry.id;
     select('window').value = opened.isCt ? 'soft-tissue' : 'automatic';

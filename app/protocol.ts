@@ -43,8 +43,6 @@ export interface OpenedScan {
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   readonly affine: Affine;
-  /** The scan as an uncompressed NIfTI file, for the viewer. */
-  readonly nifti: ArrayBuffer;
   /** True where the scan is a DICOM series, to whose images SEG and RTSTRUCT can refer. */
   readonly isDicom: boolean;
   /** Intensities at the percentiles 0.5 and 99.5. */
@@ -106,7 +104,8 @@ export interface LabelMap {
 /** The calls that the worker answers. Each takes one argument, as it is posted. */
 export interface Calls {
   take(files: readonly GivenFile[]): Intake;
-  open(id: number): OpenedScan;
+  /** `nifti`: the scan as an uncompressed NIfTI file, for the viewer, which alone keeps it. */
+  open(id: number): { readonly opened: OpenedScan; readonly nifti: ArrayBuffer };
   estimate(wanted: PredictionWanted): { readonly text: string; readonly parts: number };
   fits(model: number): readonly TaskFitting[];
   predict(wanted: PredictionWanted): PredictionFound;

@@ -33,10 +33,14 @@ import type {
 import { type ReferenceMasks, readReference } from './reference.js';
 import { labelMapOf, saved } from './save.js';
 
-/** What the page itself takes, with its viewer and the code of the device, before a scan is opened. */
-const pageBytes = 250e6;
+/** All processes of the browser before a scan is opened (see NOTES.md). */
+const pageBytes = 500e6;
+/** Colours of the scan and of all masks that the viewer mixes, on the graphics card or, without one, in memory. */
+const viewerBytesPerVoxel = 8;
 /** Between two pictures of what was found so far. */
 const previewEveryMs = 1500;
+/** Each picture takes a byte per voxel and task, which the browser frees when it pleases: of larger scans none are shown. */
+const mostPreviewVoxels = 30e6;
 
 interface Open {
   readonly read: ReadScan;
@@ -122,7 +126,7 @@ export class Session {
     return { model: predictedBy.name, plan: predictedBy.plan };
   }
 
-  private async openScan(id: number): Promise<Answer<OpenedScan>> {
+  private async openScan(id: number): Promise<Answer<ReturnType<Calls['open']>>> {
     // The voxels of the scan before are freed before those of the next are read.
     this.open = undefined;
     this.referenceMasks = undefined;
@@ -135,14 +139,14 @@ export class Session {
     const { percentile005: low, percentile995: high } = intensity;
     const nifti = displayBytes(read, scan);
     const { sizeVoxels, spacingMm, affine } = scan;
-    const result = {
-      ...{ sizeVoxels, spacingMm, affine, nifti },
+    const opened: OpenedScan = {
+      ...{ sizeVoxels, spacingMm, affine },
       isDicom: read.placed !== undefined,
       automaticWindow: [low, high > low ? high : low + 1] as const,
       isCt: read.modality === 'CT' || (read.modality === undefined && isCt([low])),
       notices: read.notices,
     };
-    return { result, transfer: [nifti] };
+    return { result: { opened, nifti }, transfer: [nifti] };
   }
 
   /** Loads a model, in place of the one that is loaded. */
@@ -194,17 +198,20 @@ export class Session {
       model,
       { geometry: scan, bytesPerVoxel: 0, loaded: true },
       taskIndices(model, this.predicted(wanted)),
-      { maxMemoryBytes: wanted.maxMemoryBytes, processBytes: this.bytesBefore() },
+      { maxMemoryBytes: wanted.maxMemoryBytes, processBytes: this.bytesBefore(wanted) },
     );
     const parts =
       estimate.strips === 1 ? '' : `, in ${estimate.strips} parts (${estimate.work.toFixed(1)} times the work)`;
     return { text: `${formatBytes(estimate.total)}${parts}`, detail: explain(estimate), parts: estimate.strips };
   }
 
-  /** The page, and the scan three times: as it was stored, in the viewer, and on the graphics card. */
-  private bytesBefore(): number {
-    const { read } = this.current();
-    return pageBytes + 3 * read.volume.data.byteLength;
+  /**
+   * The browser, the scan as it was stored and in the viewer, what the viewer mixes, and the masks that will be shown, of which one is
+   * under the pen too.
+   */
+  private bytesBefore({ tasks }: PredictionWanted): number {
+    const { data } = this.current().read.volume;
+    return pageBytes + 2 * data.byteLength + (viewerBytesPerVoxel + tasks.length + 1) * data.length;
   }
 
   private async predict(wanted: PredictionWanted, report: (progress: Progress) => void) {
@@ -217,8 +224,8 @@ export class Session {
         tasks: this.predicted(wanted),
         signal: running.signal,
         maxMemoryBytes: wanted.maxMemoryBytes,
-        processBytes: this.bytesBefore(),
-        onProgress: reporter(report),
+        processBytes: this.bytesBefore(wanted),
+        onProgress: reporter(report, voxelCount(scan.sizeVoxels) <= mostPreviewVoxels),
       });
       this.predictedBy = this.given.knownModel(wanted.model);
       const real = predictions.filter(({ task }) => task !== syntheticTaskName);
@@ -267,13 +274,13 @@ function measured(scan: Scan, mask: MaskVolume): Measured {
 }
 
 /** Reports each window, and now and then what was found so far. */
-function reporter(report: (progress: Progress) => void): (progress: PredictProgress) => void {
+function reporter(report: (progress: Progress) => void, withPreviews: boolean): (progress: PredictProgress) => void {
   let shownAt = performance.now();
   let shownSlices = 0;
   return ({ window, windows, pass, passes, slices, tasks, masks }) => {
     const plain = { window, windows, pass, passes };
     if (slices < shownSlices) shownSlices = 0;
-    if (slices === shownSlices || performance.now() - shownAt < previewEveryMs) return report(plain);
+    if (!withPreviews || slices === shownSlices || performance.now() - shownAt < previewEveryMs) return report(plain);
     shownAt = performance.now();
     shownSlices = slices;
     const real = tasks.flatMap((task, i) => (task === syntheticTaskName ? [] : [{ task, packed: masks[i]! }]));

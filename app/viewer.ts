@@ -61,12 +61,12 @@ export class Viewer {
     await this.nv.attachToCanvas(this.canvas);
   }
 
-  /** Shows a scan in place of the one before, without masks. */
-  async show(scan: OpenedScan): Promise<void> {
+  /** Shows a scan in place of the one before, without masks. @param nifti its voxels, which are kept nowhere else on the page */
+  async show(scan: OpenedScan, nifti: ArrayBuffer): Promise<void> {
     this.clear();
     this.scan = scan;
     const [low, high] = scan.automaticWindow;
-    const image = await NVImage.loadFromUrl({ url: scan.nifti, name: 'scan.nii', cal_min: low, cal_max: high });
+    const image = await NVImage.loadFromUrl({ url: nifti, name: 'scan.nii', cal_min: low, cal_max: high });
     this.nv.addVolume(image);
     this.nv.setSliceType(multiplanar);
   }

@@ -61,6 +61,8 @@ t.test('memory', { skip }, async (t) => {
   const file = join(t.testdir(), 'large.nii');
   await writeLarge(file);
   const { page } = await openPage(t);
+  // Drawn without a graphics card, a frame of so many voxels takes seconds.
+  page.setDefaultTimeout(300_000);
   let most = 0;
   let stage = 'the page';
   const peaks = new Map<string, number>();
@@ -77,7 +79,7 @@ t.test('memory', { skip }, async (t) => {
   t.match(await waitForStatus(page, /voxels of/, 600_000), /512 × 512 × 300 voxels/);
   await page.waitForSelector('#predict:not(:disabled)', { timeout: 600_000 });
   t.match(await textOf(page, '#estimate'), /Memory: about/);
-  t.comment(`so far ${(most / 1e9).toFixed(2)} GB`);
+  t.comment(`so far ${(most / 1e9).toFixed(2)} GB; ${await textOf(page, '#estimate')}`);
   stage = 'prediction';
   await page.locator('#predict').dispatchEvent('click');
   await waitForStatus(page, /^Predicted in/, 900_000);
