@@ -76,8 +76,9 @@ export class Models {
   }
 
   private show({ tasks }: ModelEntry, fits: readonly TaskFitting[]): void {
-    const datasets = [...new Set(tasks.map(({ dataset }) => dataset))];
-    const parts = datasets.flatMap((dataset) => {
+    const fitting: HTMLElement[] = [];
+    const others: HTMLElement[] = [];
+    for (const dataset of new Set(tasks.map((task) => task.dataset))) {
       const own = tasks.filter((task) => task.dataset === dataset);
       const reason = fits.find(({ task }) => task === own[0]!.name)?.reason ?? '';
       const boxes = own.map(({ name }) => {
@@ -85,17 +86,16 @@ export class Models {
         box.onchange = act(() => this.onChange());
         return element('label', { title: `from ${dataset}` }, box, ` ${name}`);
       });
-      if (reason === '') return boxes;
-      return [
-        ...boxes,
-        element(
-          'small',
-          { className: 'misfit' },
-          `Not ticked: this scan is unlike those of ${dataset}. ${capital(reason)}.`,
-        ),
-      ];
-    });
-    byId('tasks').replaceChildren(element('legend', {}, 'Structures to find'), ...parts);
+      if (reason === '') fitting.push(...boxes);
+      else others.push(...boxes, element('small', { className: 'misfit' }, `${capital(reason)}.`));
+    }
+    const count = others.filter(({ tagName }) => tagName === 'LABEL').length;
+    const unlike = element('summary', {}, `${count} more, of scans unlike this one`);
+    byId('tasks').replaceChildren(
+      element('legend', {}, 'Structures to find'),
+      ...fitting,
+      ...(count === 0 ? [] : [element('details', { open: fitting.length === 0 }, unlike, ...others)]),
+    );
   }
 }
 

@@ -37,14 +37,14 @@ t.test('formats and references', { skip }, async (t) => {
 
   await drop(page, [exampleModel, source]);
   await waitForStatus(page, /149 × 138 × 47 voxels of/);
-  await page.waitForSelector('#tasks .misfit');
+  await page.waitForSelector('#tasks .misfit', { state: 'attached' });
   const ticked = await page
     .locator('#tasks input:checked')
     .evaluateAll((boxes) => boxes.map((box) => (box as HTMLInputElement).value));
   t.strictSame(ticked, ['sarcoma'], 'only what was trained on such scans is ticked');
   t.match(
     await textOf(page, '#tasks'),
-    /unlike those of hippocampus\. Modality: expected MR.*found CT/s,
+    /5 more, of scans unlike this one.*Modality: expected MR, as hippocampus is, found CT/s,
     'the others say why',
   );
   const expected = await predicted(page);

@@ -85,7 +85,7 @@ t.test('memory', { skip }, async (t) => {
   await waitForStatus(page, /^Predicted in/, 900_000);
   stage = 'afterwards';
   await page.waitForSelector('#save:not(:disabled)');
-  await page.locator('#tool-brush').dispatchEvent('click');
+  await page.locator('#tool-eraser').dispatchEvent('click');
   await page.locator('#canvas').focus();
   await page.keyboard.press('Enter');
   await page.waitForSelector('#undo:not(:disabled)', { timeout: 300_000 });

@@ -82,6 +82,11 @@ export async function waitForStatus(page: Page, text: RegExp, timeout = 120_000)
 
 /** Leaves only these structures chosen. */
 export async function chooseTasks(page: Page, tasks: readonly string[]): Promise<void> {
+  // Those of scans unlike this one are folded away.
+  for (const folded of await page.locator('#tasks details').all())
+    await folded.evaluate((details) => {
+      (details as HTMLDetailsElement).open = true;
+    });
   for (const box of await page.locator('#tasks input').all())
     await box.setChecked(tasks.includes((await box.getAttribute('value'))!));
 }
