@@ -1,7 +1,8 @@
 import { type DicomFile, dicomStartBytes, isDicom, withMeta } from '../src/datasets/dicom/elements.js';
-import { isZip, zipEntries } from '../src/datasets/dicom/zip.js';
+import { zipEntries } from '../src/datasets/dicom/zip.js';
 import { inflateBytes } from '../src/datasets/inflate-bytes.js';
 import type { RasterFile } from '../src/datasets/raster-read.js';
+import { isZip } from '../src/datasets/zip.js';
 import { VersemiError } from '../src/errors.js';
 import type { GivenFile } from './protocol.js';
 

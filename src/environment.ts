@@ -20,7 +20,36 @@ export const environmentTable = [
     name: 'VERSEMI_THREADS',
     effect: 'threads of the device, where --threads is not given',
     values: 'a whole number from 1 to 1024',
-    default: 'all cores (wasm: at most 16)',
+    default: 'the cores that the process may use: affinity, quota of its control group, Slurm (wasm: at most 16)',
+    readers: ['versemi'],
+  },
+  ...(
+    [
+      ['SLURM_CPUS_PER_TASK', 'Slurm: CPUs of the task; no more threads than these by default'],
+      ['SLURM_CPUS_ON_NODE', 'Slurm: CPUs of the job on this machine, where the task has none of its own'],
+      ['SLURM_ARRAY_TASK_ID', 'Slurm array: the part that --part takes by default'],
+      ['SLURM_ARRAY_TASK_MIN', 'Slurm array: the lowest number of a task'],
+      ['SLURM_ARRAY_TASK_MAX', 'Slurm array: the highest number of a task'],
+      ['SLURM_ARRAY_TASK_STEP', 'Slurm array: the step between numbers'],
+      ['SLURM_ARRAY_TASK_COUNT', 'Slurm array: the number of tasks'],
+      ['SLURM_PROCID', 'srun: the number of this task'],
+      ['SLURM_STEP_NUM_TASKS', 'srun: the number of tasks of the step'],
+      ['SLURM_STEP_NUM_NODES', 'srun: the number of machines of the step, which share its tasks'],
+      ['OMPI_COMM_WORLD_RANK', 'Open MPI: the number of this process'],
+      ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
+      ['PMI_RANK', 'MPICH and other MPI: the number of this process'],
+      ['PMI_SIZE', 'MPICH and other MPI: the number of processes'],
+      ['JOB_COMPLETION_INDEX', 'Kubernetes Indexed Job: the number of this pod'],
+    ] as const
+  ).map(
+    ([name, effect]) =>
+      ({ name, effect, values: 'set by the scheduler', default: 'no such scheduler', readers: ['versemi'] }) as const,
+  ),
+  {
+    name: 'VERSEMI_PARTS',
+    effect: 'the number of parts, where the scheduler tells none (Kubernetes: the completions of the job)',
+    values: 'a whole number of at least 1',
+    default: 'what the scheduler says',
     readers: ['versemi'],
   },
   {

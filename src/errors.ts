@@ -54,6 +54,9 @@ export const errorTable = {
   DEVICE_OUT_OF_MEMORY: { kind: 'device', title: 'A device has not enough memory' },
   MEMORY_LIMIT: { kind: 'device', title: 'The memory that is allowed does not suffice' },
   KERNEL_FAILED: { kind: 'device', title: 'A kernel failed' },
+  // cases of a cohort
+  CASE_TIMEOUT: { kind: 'input', title: 'A case took longer than is allowed' },
+  CASE_DIED: { kind: 'device', title: 'A process died while it worked on a case' },
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
   TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },

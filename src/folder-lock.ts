@@ -22,6 +22,8 @@ export interface LockOptions {
   readonly renewedEveryMs?: number;
   /** Told before an owner is watched of whom it cannot be seen whether it lives: who it is, and for how long. */
   readonly onWatch?: (owner: string, seconds: number) => void;
+  /** What can be done once the owner has ended, as the error of a folder in use says it behind "Wait until it has ended". */
+  readonly afterwards?: string;
 }
 
 /** Name of the file inside of the folder. */
@@ -166,7 +168,7 @@ async function writeNew(file: string, text: string): Promise<void> {
 }
 
 /** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
-async function takeFromTheDead(file: string, folder: string, { onWatch }: LockOptions): Promise<void> {
+async function takeFromTheDead(file: string, folder: string, { onWatch, afterwards }: LockOptions): Promise<void> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
@@ -185,7 +187,7 @@ async function takeFromTheDead(file: string, folder: string, { onWatch }: LockOp
     const watchMs = owner.renewedEveryMs * missedRenewals;
     if (state === 'unknown') onWatch?.(nameOf(owner), watchMs / 1000);
     if (state === 'alive' || (state === 'unknown' && (await isRenewed(file, watchMs))))
-      throw inUse(folder, nameOf(owner), 'Wait until it has ended, or choose another folder.');
+      throw inUse(folder, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = temporaryIn(dirname(file));

@@ -1,6 +1,6 @@
 /**
  * versemi: one promptable 3-D segmentation network over many medical datasets, trained mostly from unlabelled scans.
- * The same verbs as the command line: plan (fingerprintDatasets, makePlan), preprocess (preprocessDatasets), train,
+ * The same verbs as the command line: plan (fingerprintDatasets, makePlan, makeTimedPlan), preprocess (preprocessDatasets), train,
  * evaluate (evaluateDataset), predict (predictVolume), report (writeRunReport), info (imageInfo, readModel), selftest
  * (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
  * are [z, y, x]; lengths are millimetres.
@@ -119,4 +119,12 @@ export { type RunReportOptions, runReport, writeRunReport } from './reports/run-
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
 export { type CaseResult as SelftestResult, runSelftest } from './tfjs/selftest/index.js';
 export type * from './training/events.js';
+export {
+  makeTimedPlan,
+  overnightHours,
+  type PlannedTime,
+  type TimedPlanningOptions,
+  type TimedPlanningResult,
+} from './training/timed-plan.js';
 export { type TrainOptions, train } from './training/train.js';
+export { type StageTime, type StepTimes, type TrialOptions, timeSteps } from './training/trial.js';

@@ -15,6 +15,7 @@ import {
   evaluateDataset,
   makeEvaluation,
 } from '../inference/evaluate-dataset.js';
+import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
 import {
   type ComparedRun,
   evaluationFolderName,
@@ -112,6 +113,7 @@ export async function* compareRuns(
   const known = isComparison(folder) ? readComparison(folder) : [];
   const isNew = ({ name, seed }: ComparedRun) => !known.some((one) => one.name === name && one.seed === seed);
   await writeComparison(folder, [...known, ...runs.filter(isNew).map(({ name, seed }) => ({ name, seed }))]);
+  const knownIntensities: KnownIntensities = new Map();
   for (const [i, run] of runs.entries()) {
     if (options.signal?.aborted) return;
     const runFolder = runFolderOf(folder, run);
@@ -120,7 +122,7 @@ export async function* compareRuns(
     if (state === 'finished') continue;
     if (state !== 'evaluate') {
       const resume = existsSync(runFiles(runFolder).metrics);
-      for await (const event of train(run.plan, { ...trainOptions, runFolder, resume }))
+      for await (const event of train(run.plan, { ...trainOptions, runFolder, resume, knownIntensities }))
         yield { type: 'training', run, event };
       if (options.signal?.aborted) return;
     }

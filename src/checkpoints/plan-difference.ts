@@ -5,7 +5,7 @@ import { lastStageSteps } from '../config/steps.js';
 const free = [
   /^name$/,
   /^datasets\[\d+\]\.path$/,
-  /^training\.(workers|recomputedLevels|deviceVolumesMiB|validateEverySteps|checkpointEverySteps)$/,
+  /^training\.(workers|recomputedLevels|deviceVolumesMiB|validateEverySteps|checkpointEverySteps|checkpointEveryMinutes)$/,
   /^inference\./,
   /^datasets\[\d+\]\.scans$/,
   /^tasks\[\d+\]\.(code|category|color)$/,

@@ -6,6 +6,7 @@ import { readPlan } from '../config/read-plan.js';
 import { runPasses, totalSteps } from '../config/steps.js';
 import { isVersemiError, VersemiError } from '../errors.js';
 import { type Method, methodNames, planForMethod } from '../preprocessing/methods.js';
+import { defaultCacheFolder } from '../preprocessing/preprocess-datasets.js';
 import { summarizeComparison } from '../reports/comparison.js';
 import { deviceOptions } from '../tfjs/index.js';
 import { chooseDevice } from './device.js';
@@ -32,6 +33,7 @@ export function addCompare(program: Command): void {
     .addOption(
       new Option('--seeds <list>', 'seeds of the runs, comma-separated').argParser(seedList).default([1, 2, 3]),
     )
+    .option('--cache <folder>', 'folder of preprocessed cases, that of versemi preprocess --cache', defaultCacheFolder)
     .addOption(
       new Option('--every <n>', 'without a terminal: print a line every n steps')
         .argParser(positiveInteger)
@@ -57,6 +59,7 @@ The validation cases of the plan are the same for all runs; the final model of e
       await interruptible(terminal, 'Finishing the step and writing a checkpoint', async (signal) => {
         const events = compareRuns(options.out, runs, {
           device: options.device,
+          cacheFolder: options.cache,
           ...deviceOptions(options),
           signal,
           facts: { device: device.description, deviceSettings: settings },

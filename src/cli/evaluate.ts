@@ -3,22 +3,45 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import { type LoadedModel, loadModel } from '../checkpoints/files.js';
+import type { CohortCase } from '../cohort/cohort.js';
+import { inputsOfCase } from '../cohort/inputs.js';
+import { fileOfPart, type Part } from '../cohort/parts.js';
 import { writeNifti } from '../datasets/read-volume.js';
+import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
 import { lockFolder } from '../folder-lock.js';
 import { caseSets, selectionNotes } from '../inference/case-selection.js';
 import type { DatasetFolder } from '../inference/dataset-match.js';
-import type { EvaluatedCase } from '../inference/evaluate.js';
+import type { CaseOutcome, EvaluatedCase } from '../inference/evaluate.js';
 import { type CaseProgress, evaluateSelected, makeEvaluation, selectCases } from '../inference/evaluate-dataset.js';
 import type { MemoryEstimate } from '../inference/memory.js';
-import { taskName } from '../inference/segmenter.js';
+import { inferenceSettings, taskName } from '../inference/segmenter.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationFileName, evaluationText, writeEvaluation, writeOverlay } from '../reports/evaluation-folder.js';
+import {
+  addCohort,
+  modelHash,
+  openCohort,
+  partIn,
+  partOf,
+  supervised,
+  tellEarlierFailures,
+  tellFailures,
+} from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
-import { addInference, inferenceArguments, memoryLine, modelFileOf, weightsOf } from './inference-options.js';
+import {
+  addInference,
+  inferenceArguments,
+  isTold,
+  memoryLine,
+  memoryOptions,
+  modelFileOf,
+  type WeightsArgument,
+  weightsOf,
+} from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, list, positiveNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar } from './terminal.js';
@@ -56,6 +79,8 @@ Examples:
   $ versemi evaluate runs/first --data data/spleen atrium=data/new-scans --cases unseen --out runs/first/evaluation
   $ versemi evaluate runs/first --data data/spleen --max-memory 2GB
   $ versemi evaluate runs/first --data data/spleen --device cuda --precision tf32
+  $ versemi evaluate runs/first --data data/spleen --out scores --part 3/8
+  $ versemi merge scores --out scores
 
 A model remembers the cases it was trained on by name and content: validation, labeled and training (labelled and unlabelled)
 are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
@@ -63,65 +88,91 @@ are those, unseen is none of them. What a score cannot be trusted for is said be
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,
     );
   addInference(command);
+  addCohort(command);
   addShared(command, 'device', 'threads', 'exact', 'precision', 'maxMemory', 'quiet').action(
     async (modelPath: string, options) => {
       const terminal = createTerminal({ quiet: options.quiet, json: options.json === true });
+      if (await supervised(options, terminal)) return;
+      const part = partOf(options);
       const { device, settings: deviceSettings } = await chooseDevice(options, terminal);
-      const file = modelFileOf(modelPath);
-      const model = await loadModel(file, options.weights === undefined ? {} : { network: options.weights });
+      const which: WeightsArgument = options.weights ?? {};
+      const file = modelFileOf(modelPath, which.checkpoint);
+      const model = await loadModel(file, which.network === undefined ? {} : { network: which.network });
       const settings = {
         ...inferenceArguments(options),
         toleranceMm: options.tolerance,
-        ...(options.maxMemory === undefined
-          ? {}
-          : {
-              maxMemoryBytes: options.maxMemory as number,
-              processBytes: process.memoryUsage().rss,
-              onEstimate: (id: string, estimate: MemoryEstimate) => terminal.note(memoryLine(id, estimate)),
-            }),
+        ...memoryOptions(options.maxMemory, device.name),
+        processBytes: process.memoryUsage().rss,
+        onEstimate: (id: string, estimate: MemoryEstimate) => {
+          if (isTold(estimate, options.maxMemory)) terminal.note(memoryLine(id, estimate));
+        },
       };
       const onWatch = (owner: string, seconds: number) =>
         terminal.note(`${options.out} is held by ${owner}: watching for ${seconds} s whether that one still lives.`);
-      const lock = options.out === undefined ? undefined : await lockFolder(options.out, 'an evaluation', { onWatch });
+      const lock =
+        options.out === undefined
+          ? undefined
+          : await lockFolder(partFolder(options.out, part), 'an evaluation', { onWatch });
       try {
-        const weights = weightsOf(model, options.weights);
+        const weights = weightsOf(model, which.network);
         const folders = dataFolders(options.data, options.dataset, model);
         const datasets = await selectCases(model, folders, options.task, options.cases);
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
         for (const { opened } of datasets)
           for (const text of opened.remarks ?? []) terminal.note(`${opened.name}: ${text}`);
-        const cases: EvaluatedCase[] = [];
-        const failures = new Failures(datasets.reduce((sum, { cases }) => sum + cases.length, 0));
-        const failed: { id: string; dataset: string; message: string }[] = [];
+        const all = datasets.flatMap((selected) => selected.cases.map((files) => caseOf(selected.opened, files)));
+        const cohort = await openCohort<EvaluatedCase[], EvaluationCase>(all, options, terminal, {
+          ...{ command: 'evaluate', device: device.description, what: 'cases' },
+          settings: [
+            await modelHash(options, file),
+            ...[weights, inferenceSettings(model, inferenceArguments(options)), options.tolerance, deviceSettings],
+            ...[options.out ?? null, options.saveMasks ?? false, datasets.map(({ tasks }) => tasks)],
+          ],
+        });
+        const results = new Map(cohort.done);
+        const failures = new Failures(cohort.mine.length);
+        tellEarlierFailures(cohort, failures);
+        const failed = cohort.failed.map(({ key, error }) => {
+          const { id, dataset } = cohort.mine.find((one) => one.key === key)!;
+          return { id, dataset, message: error.message };
+        });
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
           for (const selected of datasets) {
             const started = performance.now();
-            const evaluated = evaluateSelected(model, selected, {
-              ...settings,
-              signal,
-              attempt: async ({ dataset, id }, work) => {
-                const outcomes = await failures.guard(id, work);
-                if (outcomes === undefined) failed.push({ id, dataset, message: failures.list.at(-1)!.message });
-                return outcomes;
+            const mine = cohort.todo.filter(({ dataset }) => dataset === selected.opened.name);
+            const todo = new Map(mine.map((one) => [one.id, one]));
+            const evaluated = evaluateSelected(
+              model,
+              { ...selected, cases: mine.map((one) => one.case) },
+              {
+                ...settings,
+                signal,
+                attempt: async ({ dataset, id }, work) => {
+                  const one = todo.get(id)!;
+                  const result = await failures.guard(id, () =>
+                    cohort.attempt(one, async () => {
+                      const outcomes = await work();
+                      return {
+                        result: outcomes.map((outcome) => outcome.result),
+                        outputs: await writeOutcomes(outcomes),
+                      };
+                    }),
+                  );
+                  if (result === undefined) failed.push({ id, dataset, message: failures.list.at(-1)!.message });
+                  else results.set(one.key, result);
+                  // They are written: nothing more is asked of them.
+                  return [];
+                },
+                onProgress: (progress) => terminal.status(statusLine(progress)),
               },
-              onProgress: (progress) => terminal.status(statusLine(progress)),
-            });
-            for await (const { dataset, id, index, total, outcomes } of evaluated) {
-              for (const outcome of outcomes) {
-                cases.push(outcome.result);
-                if (options.out === undefined) continue;
-                await writeOverlay(options.out, outcome);
-                if (options.saveMasks !== true) continue;
-                const mask = join(options.out, 'masks', fileNameOf(`${id}_${outcome.result.task}.nii.gz`));
-                await writeNifti(mask, outcome.prediction);
-              }
-              if (index === total) {
+            );
+            for await (const { dataset, index, total } of evaluated)
+              if (index === total)
                 terminal.note(`${dataset}: ${total} cases in ${formatDuration((performance.now() - started) / 1000)}`);
-              }
-            }
           }
         });
+        const cases = cohort.mine.flatMap(({ key }) => results.get(key) ?? []);
         const evaluation = makeEvaluation(
           model,
           cases,
@@ -132,12 +183,14 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
             weights,
             selections,
             ...(failed.length === 0 ? {} : { failures: failed }),
+            ...partIn(options),
           },
           settings,
         );
         await lock?.assertHeld();
-        if (typeof options.json === 'string') await writeFileAtomic(options.json, evaluationText(evaluation));
-        if (options.csv !== undefined) await writeFileAtomic(options.csv, casesToCsv(cases));
+        if (typeof options.json === 'string')
+          await writeFileAtomic(fileOfPart(options.json, part), evaluationText(evaluation));
+        if (options.csv !== undefined) await writeFileAtomic(fileOfPart(options.csv, part), casesToCsv(cases));
         if (options.out !== undefined) await writeEvaluation(options.out, evaluation);
         const unscored = datasets.flatMap(({ opened, tasks }) => {
           const count = failed.filter(({ dataset }) => dataset === opened.name).length;
@@ -145,13 +198,47 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
         });
         terminal.print(summaryTable(evaluation.summary, failed.length === 0 ? undefined : new Map(unscored)));
         terminal.printJson(evaluation);
-        failures.tell('cases');
+        tellFailures(failures, 'cases', options, terminal);
+
+        /** Overlays and masks of a case. */
+        async function writeOutcomes(outcomes: readonly CaseOutcome[]): Promise<string[]> {
+          const files: string[] = [];
+          if (options.out === undefined) return files;
+          for (const outcome of outcomes) {
+            files.push(await writeOverlay(options.out, outcome));
+            if (options.saveMasks !== true) continue;
+            const { id, task } = outcome.result;
+            const mask = join(options.out, 'masks', fileNameOf(`${id}_${task}.nii.gz`));
+            await writeNifti(mask, outcome.prediction);
+            files.push(mask);
+          }
+          return files;
+        }
       } finally {
         await lock?.release();
         model.network.dispose();
       }
     },
   );
+}
+
+/** A case as a cohort has it. */
+interface EvaluationCase extends CohortCase {
+  readonly id: string;
+  readonly dataset: string;
+  /** What is evaluated. */
+  readonly case: CaseFiles;
+}
+
+function caseOf({ name, spacingMm, keys, labels, ignoredLabel }: Dataset, files: CaseFiles): EvaluationCase {
+  const { id, series } = files;
+  const settings = [spacingMm ?? null, keys ?? null, labels, ignoredLabel ?? null, series ?? null];
+  return { id, dataset: name, case: files, key: `${name}/${id}`, ...inputsOfCase(files), settings };
+}
+
+/** What one part holds while it writes: the parts of an evaluation share its folder. */
+function partFolder(folder: string, part: Part | undefined): string {
+  return part === undefined ? folder : fileOfPart(join(folder, 'part'), part);
 }
 
 /**

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import { readModel } from '../checkpoints/files.js';
 import { VersemiError } from '../errors.js';
@@ -7,7 +7,7 @@ import { exportOnnx, licences } from '../exchange/export-onnx.js';
 import { pytorchSafetensors } from '../exchange/pytorch-export.js';
 import { isReleasedNetwork } from '../exchange/pytorch-layout.js';
 import { networkConfig } from '../model/layers.js';
-import { modelFileOf, weightsOf } from './inference-options.js';
+import { modelFileOf, type WeightsArgument, weightsOf, weightsOption } from './inference-options.js';
 import { addShared, list, shared } from './options.js';
 import { createTerminal, formatTable } from './terminal.js';
 
@@ -28,9 +28,7 @@ export function addExport(program: Command): void {
     .option('--webgpu', 'ONNX: without transposed convolutions, which onnxruntime-web lacks on WebGPU in 3-D')
     .option('--safetensors-pytorch <file>', 'safetensors in the names and layout of the released PyTorch network')
     .addOption(shared.axes())
-    .addOption(
-      new Option('--weights <which>', 'the trained weights or their moving average').choices(['student', 'ema']),
-    )
+    .addOption(weightsOption())
     .addHelpText(
       'after',
       `
@@ -46,9 +44,10 @@ Then, with onnxruntime alone:
   addShared(command, 'json', 'quiet').action(async (path: string, options) => {
     const terminal = createTerminal(options);
     requireSense(options);
-    const file = modelFileOf(path);
+    const which: WeightsArgument = options.weights ?? {};
+    const file = modelFileOf(path, which.checkpoint);
     const model = await readModel(file);
-    const weights = weightsOf({ ...model, file }, options.weights);
+    const weights = weightsOf({ ...model, file }, which.network);
     for (const output of [options.onnx, options.onnx?.replace(/\.onnx$/, '.json'), options.safetensorsPytorch])
       requireOther(output, file);
     const rows: string[][] = [];
@@ -64,7 +63,11 @@ Then, with onnxruntime alone:
       const names = description.tasks.map(({ name }) => name).join(', ');
       rows.push([files[0]!, `${description.promptsAsInput ? 'prompts as input' : 'answers'}: ${names}`]);
       rows.push([files[1]!, 'what is done before and after the network']);
-      for (const example of files.slice(2)) rows.push([example, `example: ${example} ${files[0]} SCAN TASK MASK`]);
+      for (const example of files.slice(2))
+        rows.push([
+          example,
+          /predict_onnx/.test(example) ? `example: ${example} ${files[0]} SCAN TASK MASK` : 'what the example imports',
+        ]);
       for (const one of kept) terminal.note(`${one} is there and was changed: it stays as it is.`);
       Object.assign(result, { onnx: files, kept, tasks: description.tasks.map(({ name }) => name) });
     }

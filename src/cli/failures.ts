@@ -1,4 +1,4 @@
-import { type ErrorCode, exitCodes, isVersemiError, type VersemiError } from '../errors.js';
+import { type ErrorCode, errorTable, exitCodes, isVersemiError, type VersemiError } from '../errors.js';
 import { leaveStatus } from './terminal.js';
 
 /** One input of a batch that failed. */
@@ -31,8 +31,13 @@ export class Failures {
   }
 
   add(input: string, error: VersemiError): void {
-    this.list.push({ input, code: error.code, message: error.message });
-    this.exitCodes.add(error.exitCode);
+    this.addPlain(input, error);
+  }
+
+  /** A failure of another process. */
+  addPlain(input: string, { code, message }: Omit<Failure, 'input'>): void {
+    this.list.push({ input, code, message });
+    this.exitCodes.add(exitCodes[errorTable[code.replace('VERSEMI_', '') as ErrorCode].kind]);
   }
 
   /**

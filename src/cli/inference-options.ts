@@ -6,7 +6,10 @@ import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { explain, formatBytes, type MemoryEstimate } from '../inference/memory.js';
 import type { InferenceOptions } from '../inference/segmenter.js';
+import { allowedMemoryBytes } from '../memory-limit.js';
+import type { Device } from '../tfjs/index.js';
 import { runFiles } from '../training/run-folder.js';
+import { list } from './options.js';
 
 /** Options of how to segment; what is not given comes from the model's plan. */
 export function addInference(command: Command): Command {
@@ -22,9 +25,34 @@ export function addInference(command: Command): Command {
     .option('--no-tta', "not even where the model's plan does")
     .option('--largest-component', 'keep the largest connected component of each task only')
     .option('--no-largest-component', "not even where the model's plan does")
-    .addOption(
-      new Option('--weights <which>', 'the trained weights or their moving average').choices(['student', 'ema']),
-    );
+    .addOption(weightsOption());
+}
+
+/** Which weights of a model: the checkpoint of a run that they are from, and which of the two sets. */
+export interface WeightsArgument {
+  readonly checkpoint?: 'best' | 'last';
+  readonly network?: NetworkChoice;
+}
+
+export function weightsOption(): Option {
+  return new Option(
+    '--weights <which>',
+    'best or last: that checkpoint of a run folder, also of an interrupted run; student or ema: the trained weights or their moving average; or one of each, comma-separated',
+  ).argParser(weights);
+}
+
+/** "best", "ema", "last,ema" -> which weights. */
+function weights(text: string): WeightsArgument {
+  const words = list(text);
+  const checkpoint = words.filter((word) => word === 'best' || word === 'last');
+  const network = words.filter((word) => word === 'student' || word === 'ema');
+  const known = checkpoint.length + network.length === words.length;
+  if (!known || words.length === 0 || checkpoint.length > 1 || network.length > 1)
+    throw new InvalidArgumentError('Expected best or last, student or ema, or one of each, comma-separated.');
+  return {
+    ...(checkpoint[0] === undefined ? {} : { checkpoint: checkpoint[0] }),
+    ...(network[0] === undefined ? {} : { network: network[0] }),
+  };
 }
 
 export interface InferenceArguments {
@@ -43,7 +71,32 @@ export function inferenceArguments({ protocol, overlap, tta, largestComponent }:
   };
 }
 
-/** What is printed before a scan is read, where memory is limited. */
+/** What the process takes of the memory of the machine where nobody said how much: the rest is for the system and its other users. */
+const shareTaken = 0.9;
+
+/**
+ * How much memory segmenting may take: what was asked for, else nine tenths of what the machine, a container or a job allows, so that a
+ * scan of a few bytes that becomes huge at the spacing of the plan is computed in parts, or refused, before it takes the machine.
+ * @param asked bytes, of `--max-memory`
+ */
+export function memoryOptions(asked: number | undefined, device: Device['name']) {
+  return {
+    ...(asked === undefined
+      ? {
+          maxMemoryBytes: shareTaken * allowedMemoryBytes(),
+          limitSource: `${100 * shareTaken} % of what this machine allows (--max-memory sets another limit)`,
+        }
+      : { maxMemoryBytes: asked }),
+    deviceApart: device === 'cuda',
+  };
+}
+
+/** Whether the memory of a scan is worth a line: it was asked for, or changes how the scan is computed. */
+export function isTold({ strips }: MemoryEstimate, asked: number | undefined): boolean {
+  return asked !== undefined || strips > 1;
+}
+
+/** What is printed before a scan is read. */
 export function memoryLine(label: string, estimate: MemoryEstimate): string {
   const { total, strips, work } = estimate;
   const parts = strips === 1 ? 'in one part' : `in ${strips} parts, ${Math.round(100 * (work - 1))} % more windows`;
@@ -87,9 +140,36 @@ export const weightsNames: Readonly<Record<NetworkChoice, string>> = {
   ema: 'the moving average of the weights',
 };
 
-/** A model file, or the one in a run folder. */
-export function modelFileOf(path: string): string {
-  return existsSync(path) && statSync(path).isDirectory() ? runFiles(path).model : path;
+/**
+ * A model file, or the one in a run folder.
+ * @param checkpoint of the run, instead of its final model
+ * @throws VERSEMI_USAGE for a checkpoint of what is no folder; VERSEMI_FILE_NOT_FOUND for one that the run does not have, and for a
+ *   run that has not finished where no checkpoint is asked for
+ */
+export function modelFileOf(path: string, checkpoint?: WeightsArgument['checkpoint']): string {
+  const isFolder = existsSync(path) && statSync(path).isDirectory();
+  if (!isFolder && checkpoint === undefined) return path;
+  if (!isFolder)
+    throw new VersemiError('USAGE', {
+      file: path,
+      field: '--weights',
+      expected: `the folder of a run, whose checkpoint ${checkpoint} is asked for`,
+      found: 'no folder',
+      remedy: 'Give the folder of the run, or leave that word out: a file is taken as it is.',
+    });
+  const files = runFiles(path);
+  const file = checkpoint === undefined ? files.model : files[checkpoint];
+  if (existsSync(file)) return file;
+  const there = (['best', 'last'] as const).filter((name) => existsSync(files[name]));
+  throw new VersemiError('FILE_NOT_FOUND', {
+    file,
+    expected: checkpoint === undefined ? 'the final model of a run' : `the checkpoint ${checkpoint} of a run`,
+    found: there.length === 0 ? 'neither a model nor a checkpoint' : `checkpoints alone: ${there.join(', ')}`,
+    remedy:
+      there.length === 0
+        ? 'Give the folder of a run (versemi train --out), or a model file.'
+        : `Take a checkpoint (versemi evaluate --weights ${there[0]}, or the file ${files[there[0]!]}), or finish the run: versemi train PLAN --out ${path} --resume.`,
+  });
 }
 
 function share(text: string): number {

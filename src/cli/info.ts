@@ -7,13 +7,17 @@ import { imageInfo } from '../datasets/read-volume.js';
 import { ranges } from '../inference/fit.js';
 import { seriesHelp, weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
-import { createTerminal, formatTable, type Terminal } from './terminal.js';
+import { isRun, readRun, runText } from './run-info.js';
+import { createTerminal, factLines, formatTable, type Terminal } from './terminal.js';
 
 export function addInfo(program: Command): void {
   const command = program
     .command('info')
-    .description('Say what an image or a model is.')
-    .argument('<file...>', 'images (NIfTI, HDF5, NRRD, MetaImage; DICOM: folder, zip or file) or models (.safetensors)')
+    .description('Say what an image, a model or a run is.')
+    .argument(
+      '<file...>',
+      'images (NIfTI, HDF5, NRRD, MetaImage; DICOM: folder, zip or file), models (.safetensors) or run folders (versemi train)',
+    )
     .option('--series <which>', seriesHelp)
     .addHelpText(
       'after',
@@ -23,6 +27,7 @@ Examples:
   $ versemi info scan.nii.gz --json
   $ versemi info case.h5 --keys raw,mask
   $ versemi info study/ --series 2
+  $ versemi info runs/first
   $ versemi info runs/first/model.safetensors`,
     );
   addShared(command, 'keys', 'json', 'quiet').action(async (files: string[], options) => {
@@ -30,9 +35,11 @@ Examples:
     const results = [];
     for (const file of files) {
       results.push(
-        /\.safetensors$/i.test(file)
-          ? await modelInfo(file, terminal)
-          : await showImage(file, options.keys?.image, options.series, terminal),
+        isRun(file)
+          ? await runInfo(file, terminal)
+          : /\.safetensors$/i.test(file)
+            ? await modelInfo(file, terminal)
+            : await showImage(file, options.keys?.image, options.series, terminal),
       );
     }
     terminal.printJson(results.length === 1 ? results[0] : results);
@@ -69,6 +76,15 @@ async function showImage(file: string, key: string | undefined, series: string |
     ])}`,
   );
   return { file, ...info };
+}
+
+/** A run: how far it came and what lies in its folder, then its model, or its last checkpoint. */
+async function runInfo(folder: string, terminal: Terminal) {
+  const run = await readRun(folder);
+  terminal.print(`${runText(run)}\n`);
+  const shown =
+    run.checkpoints.find(({ kind }) => kind === 'model') ?? run.checkpoints.find(({ kind }) => kind === 'last');
+  return { run, ...(shown === undefined ? {} : { model: await modelInfo(shown.file, terminal) }) };
 }
 
 async function modelInfo(file: string, terminal: Terminal) {
@@ -162,10 +178,4 @@ function validationOf({ steps, validation, best }: ModelHistory): string {
   const these = reached === undefined ? 'these weights were not validated' : `mean Dice ${reached.mean.toFixed(3)}`;
   if (best.step === steps) return `${these}, the best until step ${steps}`;
   return `${these}; the best was step ${best.step} with ${best.mean.toFixed(3)} (checkpoints/best.safetensors of the run)`;
-}
-
-/** Names and values, indented, without a heading. */
-function factLines(rows: string[][]): string {
-  const lines = formatTable(['', ''], rows).split('\n').slice(2);
-  return lines.map((line) => `  ${line}`).join('\n');
 }

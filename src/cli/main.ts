@@ -17,6 +17,7 @@ const commands: Readonly<Record<string, () => Promise<(program: Program) => void
   train: async () => (await import('./train.js')).addTrain,
   evaluate: async () => (await import('./evaluate.js')).addEvaluate,
   predict: async () => (await import('./predict.js')).addPredict,
+  merge: async () => (await import('./merge.js')).addMerge,
   serve: async () => (await import('./serve.js')).addServe,
   compare: async () => (await import('./compare.js')).addCompare,
   report: async () => (await import('./report.js')).addReport,

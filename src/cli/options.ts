@@ -1,5 +1,5 @@
-import { availableParallelism } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { allowedThreads } from '../allowed-threads.js';
 import type { Hdf5Keys } from '../datasets/hdf5-keys.js';
 
 /** Options that several commands share, so that they read and behave the same everywhere. */
@@ -12,9 +12,10 @@ export const shared = {
       .choices(['auto', 'cuda', 'cpu', 'wasm'])
       .default('auto'),
   threads: () =>
-    new Option('--threads <n>', `threads of the device (default: all cores, here ${availableParallelism()})`).argParser(
-      positiveInteger,
-    ),
+    new Option(
+      '--threads <n>',
+      `threads of the device (default: the cores that this process may use, here ${allowedThreads()})`,
+    ).argParser(positiveInteger),
   exact: () =>
     new Option(
       '--exact',
@@ -28,7 +29,7 @@ export const shared = {
   maxMemory: () =>
     new Option(
       '--max-memory <size>',
-      'compute in as many parts as keep the process below this (2GB, 800MB), or refuse',
+      'compute in as many parts as keep the process below this (2GB, 800MB), or refuse (default: 90 % of the memory)',
     ).argParser(byteSize),
   keys: () =>
     new Option(

@@ -4,10 +4,15 @@ import { type Command, Option } from 'commander';
 import { planFields } from '../config/plan.js';
 import { writePlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
+import { defaultMemoryBytes } from '../preprocessing/budget.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, methodRow } from '../preprocessing/methods.js';
 import { makePlan } from '../preprocessing/planning.js';
+import { makeTimedPlan, overnightHours } from '../training/timed-plan.js';
+import { chooseDevice } from './device.js';
 import { addShared, list, positiveInteger, positiveNumber, positiveTriple, wholeNumber } from './options.js';
+import { labeledLists } from './plan-lists.js';
+import { costText, inventory } from './plan-text.js';
 import { createTerminal, progressBar } from './terminal.js';
 
 export function addPlan(program: Command): void {
@@ -18,7 +23,14 @@ export function addPlan(program: Command): void {
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
-    .option('--labeled <list>', 'cases whose labels train: all, or a list in splits.json', 'all')
+    .addOption(
+      new Option(
+        '--labeled <list>',
+        'cases whose labels train: all, or a list in splits.json; NAME=LIST for one dataset, repeated or comma-separated',
+      )
+        .argParser(list)
+        .default(undefined, 'all'),
+    )
     .addOption(
       new Option('--validation <n>', 'labelled cases per dataset set apart for choosing a model')
         .argParser(wholeNumber)
@@ -37,12 +49,31 @@ export function addPlan(program: Command): void {
       ).argParser(list),
     )
     .addOption(
-      new Option('--minutes <n>', 'time for training: patch, width and steps are made to fit').argParser(
-        positiveNumber,
-      ),
+      new Option(
+        '--hours <n>',
+        'how long training may take on this device: patch, width and steps are made to fit; 0.5 is half an hour',
+      )
+        .argParser(positiveNumber)
+        .default(overnightHours, `${overnightHours}: what ends overnight`)
+        .conflicts('paper'),
     )
-    .addOption(new Option('--memory <GiB>', 'memory for training').argParser(positiveNumber).default(8))
-    .addOption(new Option('--gflops <n>', 'speed of the device in training').argParser(positiveNumber).default(100))
+    .option('--paper', 'the schedule of the paper, however long it takes')
+    .addOption(
+      new Option('--memory <GiB>', 'memory for training')
+        .argParser(positiveNumber)
+        .default(undefined, `${defaultMemoryBytes / 2 ** 30}, less on a small machine`),
+    )
+    .addOption(
+      new Option(
+        '--gflops <n>',
+        'speed in training of another machine, for which the plan is made: nothing is timed here',
+      ).argParser(positiveNumber),
+    )
+    .addOption(
+      new Option('--augmentation <which>', 'how patches are changed; mirrors: only as cuda itself can')
+        .choices(['all', 'mirrors', 'none'])
+        .default(undefined, 'all; mirrors on cuda'),
+    )
     .addOption(new Option('--spacing <mm>', 'spacing of every dataset: x,y,z or one number').argParser(positiveTriple))
     .addOption(new Option('--patch <voxels>', 'patch: x,y,z or one number').argParser(positiveTriple))
     .addOption(new Option('--width <n>', 'channels at full resolution').argParser(positiveInteger))
@@ -61,80 +92,106 @@ ${methodHelp()}
 
 Examples:
   $ versemi plan data/spleen data/atrium --out plan.json
-  $ versemi plan data/spleen --labeled labeled10 --validation 4 --minutes 30
+  $ versemi plan data/spleen --labeled labeled10 --validation 4 --hours 0.5
+  $ versemi plan data/spleen data/atrium --labeled spleen=labeled10,atrium=all
+  $ versemi plan data/spleen --paper
   $ versemi plan data/atrium --method ua-mt --out ua-mt.json
   $ versemi plan data/atrium --folds 5
   $ versemi plan --fields
 
-Only the labels of the labelled cases are looked at.`,
+Only the labels of the labelled cases are looked at. How long training takes follows from real steps that are timed on the device that
+versemi train would take.`,
     );
-  addShared(command, 'keys', 'filesOutside', 'json', 'quiet').action(async (folders: string[], options) => {
-    const terminal = createTerminal(options);
-    if (options.fields) {
-      terminal.print(fieldTable());
-      terminal.printJson(planFields);
-      return;
-    }
-    if (folders.length === 0) {
-      throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
-    }
-    if (existsSync(options.out) && !options.force) {
-      throw new VersemiError('USAGE', {
-        file: options.out,
-        expected: 'a file that does not exist yet',
-        remedy: 'Choose another --out, or overwrite it with --force.',
-      });
-    }
-    const { labeled, validation, folds } = options;
-    if (folds !== undefined && (folds < 2 || validation > 0))
-      throw new VersemiError('USAGE', {
-        field: '--folds',
-        expected: 'two folds or more, without --validation',
-        found: folds < 2 ? String(folds) : `--validation ${validation}`,
-        remedy: 'The cases of one fold are the validation cases of the others.',
-      });
-    const split = { labeled, validation, ...(folds === undefined ? {} : { fold: [0, folds] as [number, number] }) };
-    const fingerprint = await fingerprintDatasets(
-      folders.map((path) => ({
+  addShared(command, 'device', 'threads', 'exact', 'precision', 'keys', 'filesOutside', 'json', 'quiet').action(
+    async (folders: string[], options) => {
+      const terminal = createTerminal(options);
+      if (options.fields) {
+        terminal.print(fieldTable());
+        terminal.printJson(planFields);
+        return;
+      }
+      if (folders.length === 0) {
+        throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
+      }
+      if (existsSync(options.out) && !options.force) {
+        throw new VersemiError('USAGE', {
+          file: options.out,
+          expected: 'a file that does not exist yet',
+          remedy: 'Choose another --out, or overwrite it with --force.',
+        });
+      }
+      const { validation, folds } = options;
+      if (folds !== undefined && (folds < 2 || validation > 0))
+        throw new VersemiError('USAGE', {
+          field: '--folds',
+          expected: 'two folds or more, without --validation',
+          found: folds < 2 ? String(folds) : `--validation ${validation}`,
+          remedy: 'The cases of one fold are the validation cases of the others.',
+        });
+      const sources = folders.map((path) => ({
         path: resolve(path),
-        split,
         ...(options.keys === undefined ? {} : { keys: options.keys }),
         ...(options.filesOutside === undefined ? {} : { filesOutside: options.filesOutside }),
-      })),
-      {
+      }));
+      const labeled = await labeledLists(sources, options.labeled);
+      const fold = folds === undefined ? {} : { fold: [0, folds] as [number, number] };
+      const fingerprint = await fingerprintDatasets(
+        sources.map((source, index) => ({ ...source, split: { labeled: labeled[index]!, validation, ...fold } })),
+        {
+          seed: options.seed,
+          onEvent: ({ dataset, id, index, total }) =>
+            terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
+        },
+      );
+      const planning = {
+        name: options.name ?? basename(options.out).replace(/\.json$/, ''),
         seed: options.seed,
-        onEvent: ({ dataset, id, index, total }) =>
-          terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases, ${id}`),
-      },
-    );
-    const { plan, explanations } = makePlan(fingerprint, {
-      name: options.name ?? basename(options.out).replace(/\.json$/, ''),
-      seed: options.seed,
-      ...(options.method === undefined ? {} : { method: options.method }),
-      deviceMemoryBytes: options.memory * 2 ** 30,
-      gflopsPerSecond: options.gflops,
-      ...(options.minutes === undefined ? {} : { minutes: options.minutes }),
-      ...(options.spacing === undefined ? {} : { spacingMm: options.spacing }),
-      ...(options.patch === undefined ? {} : { patchSizeVoxels: options.patch }),
-      ...(options.width === undefined ? {} : { baseWidth: options.width }),
-      ...(options.mergeLabels === undefined
-        ? {}
-        : { mergeLabels: options.mergeLabels.includes('all') ? true : options.mergeLabels }),
-    });
-    await writePlan(options.out, plan);
-    for (const { field, value, reason } of explanations) terminal.print(`${field} = ${value}\n    ${reason}`);
-    terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
-    const datasets = fingerprint.datasets.map((dataset) => ({
-      name: dataset.name,
-      cases: dataset.totalCases,
-      labeled: dataset.labeledCases,
-      unlabeled: dataset.unlabeledCases,
-      validation: dataset.validationCases,
-      leftOut: dataset.leftOut,
-      ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
-    }));
-    terminal.printJson({ file: options.out, plan, datasets, explanations });
-  });
+        ...given(options.method, (method) => ({ method })),
+        ...given(options.memory, (GiB) => ({ deviceMemoryBytes: GiB * 2 ** 30 })),
+        ...given(options.spacing, (spacingMm) => ({ spacingMm })),
+        ...given(options.patch, (patchSizeVoxels) => ({ patchSizeVoxels })),
+        ...given(options.width, (baseWidth) => ({ baseWidth })),
+        ...given(options.augmentation, (augmentation) => ({ augmentation })),
+        ...given(options.mergeLabels, (names) => ({ mergeLabels: names.includes('all') ? true : names })),
+      };
+      makePlan(fingerprint, planning); // what cannot be planned is told before anything is printed and timed
+      terminal.print(inventory(fingerprint));
+      const chosen = options.gflops === undefined ? await chooseDevice(options, terminal) : undefined;
+      const hours = options.paper === true ? null : (options.hours as number);
+      const { plan, explanations, time } = await makeTimedPlan(fingerprint, {
+        ...planning,
+        hours,
+        onProgress: (text) => terminal.status(text),
+        ...given(options.gflops, (gflopsPerSecond) => ({ gflopsPerSecond })),
+      });
+      await writePlan(options.out, plan);
+      terminal.print('\nThe plan, and why');
+      // The inventory has said what the datasets are.
+      for (const { field, value, reason } of explanations.filter((one) => !/^datasets\[\d+\]$/.test(one.field)))
+        terminal.print(`${field} = ${value}\n    ${reason}`);
+      const device = chosen?.device.description;
+      terminal.print(`\n${costText(plan, time, { hours, device })}`);
+      terminal.note(`Written to ${options.out} (dataset paths are relative to ${dirname(resolve(options.out))}).`);
+      const datasets = fingerprint.datasets.map((dataset) => ({
+        name: dataset.name,
+        cases: dataset.totalCases,
+        labeled: dataset.labeledCases,
+        unlabeled: dataset.unlabeledCases,
+        validation: dataset.validationCases,
+        leftOut: dataset.leftOut,
+        ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
+      }));
+      terminal.printJson({
+        ...{ file: options.out, plan, datasets, explanations, time },
+        ...(chosen === undefined ? {} : { device: chosen.device.description, deviceSettings: chosen.settings }),
+      });
+    },
+  );
+}
+
+/** Options of what was given on the command line; none where it was not. */
+function given<T, O extends object>(value: T | undefined, options: (value: T) => O): O | Record<string, never> {
+  return value === undefined ? {} : options(value);
 }
 
 function fieldTable(): string {

@@ -29,7 +29,7 @@ function labelMapFile({ folder }: Pick<OutputNames, 'folder'>, id: string, datas
   return join(folder, fileNameOf(`${id}_${dataset}-labels.nii.gz`));
 }
 
-function labelNamesFile(labelMap: string): string {
+export function labelNamesFile(labelMap: string): string {
   return labelMap.replace(/\.nii\.gz$/, '.json');
 }
 

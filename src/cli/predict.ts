@@ -2,6 +2,9 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
 import { loadModel } from '../checkpoints/files.js';
+import type { CohortCase } from '../cohort/cohort.js';
+import { seriesFiles } from '../cohort/inputs.js';
+import { fileOfPart } from '../cohort/parts.js';
 import type { PlacedSeries } from '../datasets/dicom/placed.js';
 import { openScan } from '../datasets/load-case.js';
 import type { ImageFacts } from '../datasets/read-volume.js';
@@ -10,16 +13,31 @@ import { noTaskFits, type TaskFit } from '../inference/fit.js';
 import { maskIntensities } from '../inference/measure.js';
 import { estimateMemory } from '../inference/memory.js';
 import { type PredictProgress, predictVolume } from '../inference/predict.js';
-import { type Segmenter, syntheticTaskName, taskName } from '../inference/segmenter.js';
+import { inferenceSettings, type Segmenter, syntheticTaskName, taskName } from '../inference/segmenter.js';
 import type { TaskVolume } from '../reports/volumes.js';
+import {
+  addCohort,
+  cohortLine,
+  modelHash,
+  openCohort,
+  partIn,
+  partOf,
+  requireNoManifest,
+  supervised,
+  tellEarlierFailures,
+  tellFailures,
+} from './cohort-options.js';
 import { chooseDevice } from './device.js';
 import { Failures } from './failures.js';
 import {
   addInference,
   inferenceArguments,
+  isTold,
   memoryLine,
+  memoryOptions,
   modelFileOf,
   seriesHelp,
+  type WeightsArgument,
   weightsOf,
 } from './inference-options.js';
 import { interruptible } from './interrupt.js';
@@ -37,6 +55,7 @@ import {
 } from './predict-formats.js';
 import {
   datasetsOfMaps,
+  labelNamesFile,
   type MadeMask,
   type OutputNames,
   outputsOf,
@@ -109,6 +128,7 @@ Examples:
   $ versemi predict model.safetensors ct.nii.gz --out out --max-memory 2GB
   $ versemi predict model.safetensors scan.nii.gz --out out --exact
   $ versemi predict model.safetensors scan.nii.gz --out out --device cuda --precision tf32
+  $ versemi predict model.safetensors cohort/ --out out --manifest out/manifest.jsonl --part 3/8 --timeout 600
 
 A scan is compared with those of each task's dataset: modality, spacing, field of view and, where their scale counts,
 intensities. Tasks that it is unlike are passed over and named; a task that --task names is predicted all the same.
@@ -119,28 +139,34 @@ Names lose the number of a modality: ID_0000.nii.gz gives ID_TASK.nii.gz. Hidden
 In a label map the values are the dataset's own. A part lies on its whole (fewer labels on more; with regions_class_order, in
 its order); where other masks overlap, the later task of the model is seen, and the number of such voxels is told.
 
-With --max-memory the memory that a scan will take is printed before its voxels are read. Parts cost windows that are computed
-twice; the masks are the same, bit for bit.`,
+A scan that would take more than --max-memory (without it: 90 % of what the machine, a container or a job allows) is computed in
+parts, which cost windows that are computed twice; the masks are the same, bit for bit. What does not fit in parts either is refused
+before its voxels are read. With --max-memory the memory that each scan will take is printed.`,
     );
   addInference(command);
+  addCohort(command);
   addShared(
     command,
     ...(['keys', 'filesOutside', 'device', 'threads', 'exact', 'precision', 'maxMemory', 'json', 'quiet'] as const),
   ).action(async (modelFile: string, inputs: string[], options) => {
     const terminal = createTerminal(options);
+    if (options.skipExisting) requireNoManifest(options, '--skip-existing');
+    if (await supervised(options, terminal)) return;
     const { filesOutside, eachFile, out: folder } = options;
     const found = await findScans(inputs, {
       ...{ keys: options.keys, filesOutside, eachFile, except: folder, series: options.series },
     });
     const { device, settings } = await chooseDevice(options, terminal);
+    const which: WeightsArgument = options.weights ?? {};
     const model = await loadModel(
-      modelFileOf(modelFile),
-      options.weights === undefined ? {} : { network: options.weights },
+      modelFileOf(modelFile, which.checkpoint),
+      which.network === undefined ? {} : { network: which.network },
     );
     try {
-      weightsOf(model, options.weights);
+      weightsOf(model, which.network);
       const { indices: tasks, forced } = askedTasks(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
+      const inference = inferenceArguments(options);
       const outputs: OutputNames = {
         folder,
         tasks: names,
@@ -149,7 +175,8 @@ twice; the masks are the same, bit for bit.`,
       };
       const { scans, leftOut } = await withoutEarlierOutputs(found.scans, everyOutput(model, folder));
       requireOwnOutputs(scans, outputs);
-      requireOwnTables(options.volumes ?? [], scans, outputs, options.skipExisting === true);
+      const tables: string[] = (options.volumes ?? []).map((file: string) => fileOfPart(file, partOf(options)));
+      requireOwnTables(tables, scans, outputs, options.skipExisting === true);
       requireSpacingUsed(scans, options.spacing);
       const remarks = [
         ...leftOutLines([...found.leftOut, ...leftOut]),
@@ -158,22 +185,30 @@ twice; the masks are the same, bit for bit.`,
       ];
       for (const text of remarks) terminal.note(text);
       const remark = (text: string) => {
-        remarks.push(text);
+        if (options.json) remarks.push(text);
         terminal.note(text);
       };
+      const cohort = await openCohort<ScanResult, ScanFiles & CohortCase>(scans.map(caseOfScan), options, terminal, {
+        ...{ command: 'predict', device: device.description, what: 'scans' },
+        settings: [
+          ...[await modelHash(options, model.file), outputs, forced, inferenceSettings(model, inference)],
+          ...[settingsOf(options), settings],
+        ],
+      });
       const todo = options.skipExisting
-        ? scans.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
-        : scans;
-      if (todo.length < scans.length) terminal.note(`${scans.length - todo.length} of ${scans.length} scans are done.`);
+        ? cohort.todo.filter(({ id }) => !outputsOf(outputs, id).every((file) => existsSync(file)))
+        : cohort.todo;
+      if (todo.length < cohort.todo.length)
+        terminal.note(`${cohort.todo.length - todo.length} of ${cohort.todo.length} scans are done.`);
 
       const processBytes = process.memoryUsage().rss;
-      const inference = inferenceArguments(options);
-      const rows: ReturnType<typeof describe>[] = [];
-      const volumes: TaskVolume[] = [];
-      const passedOver: ({ readonly input: string } & Omit<TaskFit, 'unchecked'>)[] = [];
-      const maps: WrittenMap[] = [];
-      const objects: WrittenObject[] = [];
-      const failures = new Failures(todo.length);
+      const memory = { ...memoryOptions(options.maxMemory, device.name), processBytes };
+      // Of thousands of scans nothing is kept in memory that nobody is told.
+      const areResultsTold = options.json === true || options.manifest === undefined || tables.length > 0;
+      const results = new Map(cohort.done);
+      const passedOver: PassedOver[] = [...cohort.done.values()].flatMap((result) => result.passedOver);
+      const failures = new Failures(todo.length + cohort.done.size + cohort.failed.length);
+      tellEarlierFailures(cohort, failures);
       let whole = false;
       try {
         await interruptible(terminal, 'Stopping after this window', async (signal) => {
@@ -182,64 +217,81 @@ twice; the masks are the same, bit for bit.`,
             const isFile = scan.modalityFiles === undefined && scan.series === undefined;
             const name = isFile ? basename(scan.image) : scan.id;
             const label = `${name} (${index + 1} of ${todo.length})`;
+            const passedBefore = passedOver.length;
             const result = await failures.guard(
               scan.series === undefined ? scan.image : `${scan.image} (${scan.id})`,
-              () => predictScan(scan, label, started, signal),
+              () =>
+                cohort.attempt(scan, async () => {
+                  passedOver.length = passedBefore;
+                  const written = await writeScan(scan, await predictScan(scan, label, started, signal));
+                  const made: ScanResult = { ...written, passedOver: passedOver.slice(passedBefore) };
+                  return { result: made, outputs: filesOf(made) };
+                }),
             );
-            if (result === undefined) {
-              terminal.note(`${label}: failed`);
-              continue;
-            }
-            const { made, series } = result;
-            if (made.length === 0) {
-              terminal.note(`${label}: done before`);
-              continue;
-            }
-            const perTask = outputs.formats.filter(isPerTask);
-            for (const one of made) {
-              for (const format of perTask) {
-                const output = taskFile(folder, scan.id, one.prediction.task, format);
-                await writeTask(output, format, one.prediction);
-                rows.push(describe(one, output));
-              }
-            }
-            if (series !== undefined) {
-              const predictions = made.map(({ prediction }) => prediction);
-              const how = { plan: model.plan, deidentify: options.deidentify === true, remark };
-              const written = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
-              objects.push(...written);
-              if (perTask.length === 0) for (const one of made) rows.push(describe(one, written[0]?.output));
-            }
-            if (options.labelMap) {
-              const written = await writeLabelMaps(model.plan, made, outputs, scan.id);
-              maps.push(...written);
-              for (const { output, contestedVoxels } of written)
-                if (contestedVoxels > 0)
-                  remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
-            }
-            for (const { input, prediction, intensity } of made)
-              volumes.push(volumeRow(scan.id, input, prediction, intensity));
-            terminal.note(`${label}: ${formatDuration((performance.now() - started) / 1000)}`);
+            if (result !== undefined) results.set(scan.id, areResultsTold ? result : untold);
+            const took = formatDuration((performance.now() - started) / 1000);
+            const said = result === undefined ? 'failed' : result.predictions.length === 0 ? 'done before' : took;
+            terminal.note(`${label}: ${said}`);
           }
         });
         whole = true;
       } finally {
-        // Also when a full disk or Ctrl-C ends the call: what was written is told.
+        // Also when a full disk or Ctrl-C ends the call: what was written is told, in the order of the scans.
+        const told = scans.flatMap(({ id }) => results.get(id) ?? []);
+        const rows = told.flatMap(({ predictions }) => predictions);
+        const volumes = told.flatMap((result) => result.volumes);
+        const maps = told.flatMap(({ labelMaps }) => labelMaps);
+        const objects = told.flatMap((result) => result.objects);
         if (whole || rows.length > 0 || failures.list.length > 0) {
           // A table of an earlier call stays where there is nothing to put in its place.
-          const tables: string[] = volumes.length > 0 ? (options.volumes ?? []) : [];
-          await writeVolumes(tables, volumes);
-          if (rows.length > 0) terminal.print(maskTable(rows));
-          for (const output of [...[...maps, ...objects].map((one) => one.output), ...tables]) terminal.print(output);
+          const written = volumes.length > 0 ? tables : [];
+          await writeVolumes(written, volumes);
+          // Of a cohort the manifest is the list.
+          if (options.manifest !== undefined) terminal.print(cohortLine(results.size, failures, options));
+          else {
+            if (rows.length > 0) terminal.print(maskTable(rows));
+            for (const { output } of [...maps, ...objects]) terminal.print(output);
+          }
+          for (const file of written) terminal.print(file);
           terminal.printJson({
-            ...{ model: modelFile, device: device.description, settings, predictions: rows, passedOver },
+            ...{ model: modelFile, device: device.description, settings, ...partIn(options) },
+            ...{ predictions: rows, passedOver },
             ...(options.labelMap ? { labelMaps: maps } : {}),
             ...(objects.length > 0 ? { objects } : {}),
             ...{ failures: failures.list, leftOut: [...found.leftOut, ...leftOut], remarks },
           });
         }
       }
-      failures.tell('scans');
+      tellFailures(failures, 'scans', options, terminal);
+
+      async function writeScan(scan: ScanFiles, { made, series }: Awaited<ReturnType<typeof predictScan>>) {
+        const result = { predictions: [] as Row[], volumes: [] as TaskVolume[] };
+        let [objects, labelMaps]: [WrittenObject[], WrittenMap[]] = [[], []];
+        if (made.length === 0) return { ...result, objects, labelMaps };
+        const perTask = outputs.formats.filter(isPerTask);
+        for (const one of made) {
+          for (const format of perTask) {
+            const output = taskFile(folder, scan.id, one.prediction.task, format);
+            await writeTask(output, format, one.prediction);
+            result.predictions.push(describe(one, output));
+          }
+        }
+        if (series !== undefined) {
+          const predictions = made.map(({ prediction }) => prediction);
+          const how = { plan: model.plan, deidentify: options.deidentify === true, remark };
+          objects = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
+          if (perTask.length === 0) result.predictions.push(...made.map((one) => describe(one, objects[0]?.output)));
+        }
+        if (options.labelMap) {
+          labelMaps = await writeLabelMaps(model.plan, made, outputs, scan.id);
+          for (const { output, contestedVoxels } of labelMaps)
+            if (contestedVoxels > 0)
+              remark(`${output}: ${contestedVoxels} voxels are in the masks of two tasks; the later one is seen.`);
+        }
+        for (const { input, prediction, intensity } of made)
+          result.volumes.push(volumeRow(scan.id, input, prediction, intensity));
+        return { ...result, objects, labelMaps };
+      }
 
       async function predictScan(scan: ScanFiles, label: string, started: number, signal: AbortSignal) {
         let series: PlacedSeries | undefined;
@@ -249,10 +301,8 @@ twice; the masks are the same, bit for bit.`,
           series = seriesFor(outputs.formats, source);
           let strips = 1;
           const estimate = (facts: ImageFacts, left: readonly number[]) => {
-            if (options.maxMemory === undefined) return;
-            const memory = { ...inference, maxMemoryBytes: options.maxMemory, processBytes };
-            const estimated = estimateMemory(model, facts, left, memory);
-            terminal.note(memoryLine(label, estimated));
+            const estimated = estimateMemory(model, facts, left, { ...inference, ...memory });
+            if (isTold(estimated, options.maxMemory)) terminal.note(memoryLine(label, estimated));
             strips = estimated.strips;
           };
           const { scan: read, ...one } = await judgeSource(model, source, forced, estimate, remark);
@@ -310,7 +360,46 @@ function everyOutput({ plan }: Segmenter, folder: string): OutputNames {
   };
 }
 
-function maskTable(rows: readonly ReturnType<typeof describe>[]): string {
+type Row = ReturnType<typeof describe>;
+type PassedOver = { readonly input: string } & Omit<TaskFit, 'unchecked'>;
+
+/** What is told of a scan. */
+interface ScanResult {
+  readonly predictions: readonly Row[];
+  readonly volumes: readonly TaskVolume[];
+  readonly passedOver: readonly PassedOver[];
+  readonly labelMaps: readonly WrittenMap[];
+  readonly objects: readonly WrittenObject[];
+}
+
+const untold: ScanResult = { predictions: [], volumes: [], passedOver: [], labelMaps: [], objects: [] };
+
+/** Every file that was written of a scan. */
+function filesOf({ predictions, labelMaps, objects }: ScanResult): string[] {
+  const maps = labelMaps.map(({ output }) => output);
+  const files = [...predictions, ...objects].flatMap(({ output }) => output ?? []);
+  return [...new Set([...files, ...maps, ...maps.map(labelNamesFile)])];
+}
+
+function caseOfScan(scan: ScanFiles): ScanFiles & CohortCase {
+  const { id, image, modalityFiles, modalities, spacingMm, series } = scan;
+  const inputs = [...(modalityFiles?.values() ?? [image])];
+  return {
+    ...scan,
+    ...seriesFiles(series),
+    key: id,
+    inputs,
+    settings: [modalities ?? null, spacingMm ?? null, series ?? null],
+  };
+}
+
+/** Options that decide what is read and written. */
+function settingsOf(options: Record<string, unknown>): unknown[] {
+  const names = ['weights', 'channel', 'spacing', 'keys', 'series', 'deidentify', 'eachFile'];
+  return names.map((name) => options[name] ?? null);
+}
+
+function maskTable(rows: readonly Row[]): string {
   return formatTable(
     ['mask', 'task', 'voxels', 'volume (ml)', 'mean intensity'],
     rows.map((row) => [

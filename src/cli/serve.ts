@@ -7,7 +7,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { VersemiError } from '../errors.js';
 import { defaultPort, startServer } from '../server/server.js';
 import { chooseDevice } from './device.js';
-import { modelFileOf } from './inference-options.js';
+import { memoryOptions, modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
 import { addShared, wholeNumber } from './options.js';
 import { createTerminal } from './terminal.js';
@@ -58,16 +58,16 @@ Ctrl-C ends the server, with exit code 0.`,
   ).action(async (modelFiles: string[], options) => {
     requireUsed(command, options);
     const terminal = createTerminal(options);
-    if (options.monaiLabel) await chooseDevice(options, terminal);
+    const chosen = options.monaiLabel ? await chooseDevice(options, terminal) : undefined;
     const server = await startServer({
-      models: modelFiles.map(modelFileOf),
+      models: modelFiles.map((path) => modelFileOf(path)),
       ...(options.data === undefined ? {} : { data: options.data }),
       dataset: { keys: options.keys, filesOutside: options.filesOutside },
       ...{ host: options.host, port: options.port },
-      ...(options.monaiLabel
+      ...(chosen !== undefined
         ? {
             monaiLabel: {
-              ...(options.maxMemory === undefined ? {} : { maxMemoryBytes: options.maxMemory }),
+              ...memoryOptions(options.maxMemory, chosen.device.name),
               allowOrigins: options.allowOrigin ?? [],
             },
           }

@@ -4,6 +4,8 @@ import { environment } from '../environment.js';
 import { visible, visibleJson } from '../visible-text.js';
 import { pipeClosed } from './interrupt.js';
 
+export { formatDuration } from '../duration-text.js';
+
 /**
  * What commands write with: results go to stdout, everything else to stderr, so that pipes stay clean. Texts hold names from files:
  * what a terminal would obey is written out.
@@ -17,6 +19,8 @@ export interface Terminal {
   printEvent(value: unknown): void;
   /** A remark on the way (nothing with -q). */
   note(text: string): void;
+  /** A remark that a log must have, also with -q. */
+  warn(text: string): void;
   /** Replaces the last status line on a terminal; elsewhere nothing. */
   status(text: string): void;
   readonly interactive: boolean;
@@ -67,6 +71,10 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
     if (statusShown) process.stderr.write('\r\u001b[K');
     statusShown = false;
   };
+  const tell = (text: string) => {
+    clearStatus();
+    process.stderr.write(`${visible(text)}\n`);
+  };
   return {
     interactive,
     quiet,
@@ -84,9 +92,9 @@ export function createTerminal({ quiet = false, json = false }: TerminalOptions)
       if (json) process.stdout.write(`${visibleJson(JSON.stringify(value))}\n`);
     },
     note(text) {
-      clearStatus();
-      if (!quiet) process.stderr.write(`${visible(text)}\n`);
+      if (!quiet) tell(text);
     },
+    warn: tell,
     status(text) {
       if (!interactive) return;
       const width = process.stderr.columns ?? 80;
@@ -116,13 +124,10 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
   return [line(head), widths.map((width) => '─'.repeat(width)).join('  '), ...rows.map(line)].join('\n');
 }
 
-/** "12 s", "3 min 05 s", "2 h 07 min". */
-export function formatDuration(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds));
-  if (whole < 60) return `${whole} s`;
-  const pad = (value: number) => String(value).padStart(2, '0');
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${pad(whole % 60)} s`;
-  return `${Math.floor(whole / 3600)} h ${pad(Math.floor((whole % 3600) / 60))} min`;
+/** Names and values, indented, without a heading. */
+export function factLines(rows: readonly (readonly string[])[]): string {
+  const lines = formatTable(['', ''], rows).split('\n').slice(2);
+  return lines.map((line) => `  ${line}`).join('\n');
 }
 
 /** "━━━━────" with `width` characters. */

@@ -4,8 +4,10 @@ import { readPlan } from '../config/read-plan.js';
 import { lastStageSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
+import { defaultCacheFolder } from '../preprocessing/preprocess-datasets.js';
 import { deviceOptions } from '../tfjs/index.js';
-import type { StepEvent, TrainingEvent } from '../training/events.js';
+import { eventText, stepText } from '../training/event-text.js';
+import type { TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
 import { modelFileOf } from './inference-options.js';
 import { interruptible } from './interrupt.js';
@@ -41,6 +43,7 @@ export function addTrain(program: Command): void {
       ),
     )
     .addOption(new Option('--seed <n>', "instead of the plan's").argParser(wholeNumber))
+    .option('--cache <folder>', 'folder of preprocessed cases, that of versemi preprocess --cache', defaultCacheFolder)
     .addOption(
       new Option('--every <n>', 'without a terminal: print a line every n steps')
         .argParser(positiveInteger)
@@ -59,7 +62,7 @@ Examples:
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
 
-With --json each event is one line of JSON.
+With --json each event is one line of JSON. What is said on the way also goes to train.log in the folder.
 
 Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal. A
 job that Slurm warns in time, and that goes on where it was:
@@ -82,6 +85,7 @@ killed: on another host or in another container it is watched for a minute wheth
         const events = train(plan, {
           runFolder: options.out,
           device: options.device,
+          cacheFolder: options.cache,
           resume: options.resume === true,
           extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
@@ -138,24 +142,12 @@ export function progress(terminal: Terminal, every: number): (event: TrainingEve
   let steps = 0;
   let bytesPeak: number | undefined;
   return (event) => {
-    if (event.type === 'start') {
-      steps = event.steps;
-      const { labeled, unlabeled, validation } = event.cases;
-      terminal.note(`Device ${event.why}`);
-      terminal.note(
-        `${labeled} labelled, ${unlabeled} unlabelled, ${validation} validation cases; ${event.parameters.toLocaleString('en')} parameters; steps ${event.step + 1} to ${steps}`,
-      );
-    } else if (event.type === 'step') {
+    if (event.type === 'start') steps = event.steps;
+    for (const text of eventText(event)) terminal.note(text);
+    if (event.type === 'step') {
       bytesPeak = event.bytesPeak;
-      if (terminal.interactive) terminal.status(`${progressBar(event.step / steps, 20)} ${stepLine(event, steps)}`);
-      else if (event.step % every === 0 || event.step === 1) terminal.note(stepLine(event, steps));
-    } else if (event.type === 'validation') {
-      const perTask = Object.entries(event.perTask).map(([task, dice]) => `${task} ${dice.toFixed(3)}`);
-      terminal.note(
-        `step ${event.step}: validation Dice ${event.mean.toFixed(3)}${event.best ? ' (best)' : ''}: ${perTask.join(', ')} (${formatDuration(event.seconds)})`,
-      );
-    } else if (event.type === 'log') {
-      terminal.note(event.message);
+      if (terminal.interactive) terminal.status(`${progressBar(event.step / steps, 20)} ${stepText(event, steps)}`);
+      else if (event.step % every === 0 || event.step === 1) terminal.note(stepText(event, steps));
     } else if (event.type === 'end' && event.reason === 'finished') {
       terminal.print(
         formatTable(
@@ -172,19 +164,4 @@ export function progress(terminal: Terminal, every: number): (event: TrainingEve
       );
     }
   };
-}
-
-const shortNames: Readonly<Record<string, string>> = {
-  crossEntropy: 'CE',
-  synthetic: 'syn',
-  auxiliary: 'aux',
-  unsupervised: 'unsup',
-};
-
-/** Pace and time left stand before the loss terms, because a narrow terminal cuts off the end of the line. */
-function stepLine({ step, stage, losses, samplesPerSecond, etaSeconds }: StepEvent, steps: number): string {
-  const { total, ...terms } = losses;
-  const list = Object.entries(terms).map(([name, value]) => `${shortNames[name] ?? name} ${value.toFixed(3)}`);
-  const pace = `${samplesPerSecond.toFixed(1)} samples/s, ${formatDuration(etaSeconds)} left`;
-  return `${step}/${steps} stage ${stage}, ${pace}, loss ${total.toFixed(3)} (${list.join(', ')})`;
 }

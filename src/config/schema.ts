@@ -338,6 +338,12 @@ const training = z.strictObject({
     unit: 'steps',
     explanation: 'Steps between checkpoints; 0: only at the end.',
   }),
+  checkpointEveryMinutes: real({
+    range: [0, 1e6],
+    default: 15,
+    unit: 'minutes',
+    explanation: 'Time after which a checkpoint is written besides those by steps; 0: by steps alone.',
+  }),
   recomputedLevels: integer({
     range: [0, 8],
     default: 0,

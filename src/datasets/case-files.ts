@@ -136,3 +136,12 @@ export async function labelsLeftOver(folder: string, cases: readonly CaseFiles[]
     .filter((file) => !used.has(file))
     .map((file) => ({ file, reason: 'a label file without an image of its name' }));
 }
+
+/** Images of a folder that a description does not list. */
+export async function imagesLeftOver(folder: string, cases: readonly CaseFiles[]): Promise<LeftOut[]> {
+  const used = new Set(cases.flatMap(({ image, channels = [] }) => [image, ...channels]));
+  const files = (await volumeNames(folder)).map((name) => join(folder, name));
+  return files
+    .filter((file) => !used.has(file))
+    .map((file) => ({ file, reason: 'an image that dataset.json does not list' }));
+}

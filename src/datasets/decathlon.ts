@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { caseId, containedPath, labelsLeftOver, requireFiles } from './case-files.js';
+import { caseId, containedPath, imagesLeftOver, labelsLeftOver, requireFiles } from './case-files.js';
 import type { DescribedCase, Description } from './description.js';
 import type { CaseFiles, DatasetCases, ReadCasesOptions } from './types.js';
 
@@ -36,7 +36,10 @@ export async function readDecathlon(
     ]),
     description.file,
   );
-  const leftOut = await labelsLeftOver(join(folder, 'labelsTr'), cases);
+  const leftOut = [
+    ...(await imagesLeftOver(join(folder, 'imagesTr'), [...cases, ...test])),
+    ...(await labelsLeftOver(join(folder, 'labelsTr'), cases)),
+  ];
   return { cases, test: test.filter(({ image }) => existsSync(image)), leftOut };
 
   function caseOf(entry: DescribedCase): CaseFiles {

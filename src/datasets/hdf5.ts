@@ -5,6 +5,7 @@ import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
 import { type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { largestRatio } from './deflate-bound.js';
 import { elementType, type ReadBytes, unusual } from './hdf5-datatype.js';
 import { type Hdf5Role, keysOf } from './hdf5-keys.js';
 import { type Hdf5File, withHdf5File } from './hdf5-library.js';
@@ -139,8 +140,6 @@ interface ArrayFacts {
   readonly half: boolean;
 }
 
-/** Without compression a file holds the voxels as they are; deflate reaches this ratio. */
-const largestRatio = 1032;
 /** Arrays of up to this size are read whatever the file's size, since chunks that were never written take no room in it. */
 const alwaysReadBytes = 16 << 20;
 
@@ -176,6 +175,7 @@ function describe(hdf5: Hdf5File, file: string, key: string, read: ReadBytes): A
     throw unsupported('a 3-D array', `shape [${(shape ?? []).join(', ')}]`, 'Write one 3-D array [x, y, z] per case.');
   const filters = hdf5.filters(key);
   requireFilters(filters, file, key);
+  // Without compression a file holds the voxels as they are.
   const most = Math.max(alwaysReadBytes, (filters.length > 0 ? largestRatio : 1) * hdf5.sizeBytes);
   const bytesOf = (lengths: readonly number[]) => lengths.reduce((product, length) => product * length, size);
   const promised = Math.max(bytesOf(shape), chunks === null ? 0 : bytesOf(chunks));

@@ -1,6 +1,6 @@
 import type { Triple } from '../volume/volume.js';
 import type { DatatypeName } from './nifti-header.js';
-import { HeaderFaults, numberedFiles, type RasterHeader, unitMm } from './raster-header.js';
+import { dataFilesOf, HeaderFaults, type RasterHeader, unitMm } from './raster-header.js';
 
 /**
  * Header of MetaImage files (.mha, .mhd): lines "name = value" of which ElementDataFile is the last
@@ -75,7 +75,9 @@ export function parseMetaImageHeader(text: string, headerBytes: number, file: st
       '-1 or a number of bytes, of voxels that are neither compressed nor text',
       String(skip),
     );
-  const dataFiles = dataFilesOf(faults, fields.get('ElementDataFile'), listed);
+  const named = fields.get('ElementDataFile') || undefined;
+  if (named === undefined) throw faults.invalid('ElementDataFile', 'LOCAL or the name of a file', 'nothing');
+  const dataFiles = /^local$/i.test(named) ? undefined : dataFilesOf(faults, 'ElementDataFile', named, listed);
   const channelAxis = channels > 1 ? 1 : 0;
   return {
     format: 'MetaImage',
@@ -138,25 +140,4 @@ function placeOf(
     origin.slice(0, 3).map((value) => value * mm),
     lpsToRas,
   );
-}
-
-function dataFilesOf(
-  faults: HeaderFaults,
-  value: string | undefined,
-  listed: readonly string[],
-): readonly string[] | undefined {
-  if (value === undefined || value === '')
-    throw faults.invalid('ElementDataFile', 'LOCAL or the name of a file', 'nothing');
-  if (/^local$/i.test(value)) return undefined;
-  if (/^LIST\b/.test(value)) {
-    if (listed.length === 0) throw faults.invalid('ElementDataFile', 'names of files behind LIST', 'none');
-    return listed;
-  }
-  const numbered = /^(\S*%0?\d*d\S*)\s+(-?\d+)\s+(-?\d+)(?:\s+(-?\d+))?$/.exec(value);
-  if (numbered === null) return [value];
-  return numberedFiles(faults, 'ElementDataFile', numbered[1]!, [
-    Number(numbered[2]),
-    Number(numbered[3]),
-    Number(numbered[4] ?? 1),
-  ]);
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { VersemiError } from '../errors.js';
-import { containedPath, entriesOf, isImage, labelsLeftOver, requireFiles } from './case-files.js';
+import { containedPath, entriesOf, imagesLeftOver, isImage, labelsLeftOver, requireFiles } from './case-files.js';
 import type { Description } from './description.js';
 import type { CaseFiles, DatasetCases, LeftOut, ReadCasesOptions } from './types.js';
 
@@ -20,7 +20,7 @@ export async function readNnunet(
   const { cases, leftOut } =
     description.listed === undefined
       ? await scan(folder, 'Tr', modalities, ending, lenient)
-      : { cases: listed(folder, description, modalities, { filesOutside, lenient }), leftOut: [] };
+      : await scanListed(folder, listed(folder, description, modalities, { filesOutside, lenient }));
   const { cases: test, leftOut: leftOutOfTest } = await scan(folder, 'Ts', modalities, ending, lenient);
   if (cases.length === 0 && !(lenient && test.length > 0)) {
     throw new VersemiError('DATASET_INVALID', {
@@ -39,6 +39,11 @@ export async function readNnunet(
       ...(await labelsLeftOver(join(folder, 'labelsTr'), cases)),
     ],
   };
+}
+
+/** Listed cases, and the images beside them. */
+async function scanListed(folder: string, cases: CaseFiles[]): Promise<{ cases: CaseFiles[]; leftOut: LeftOut[] }> {
+  return { cases, leftOut: await imagesLeftOver(join(folder, 'imagesTr'), cases) };
 }
 
 async function scan(

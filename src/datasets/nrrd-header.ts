@@ -1,6 +1,6 @@
 import type { Triple } from '../volume/volume.js';
 import type { DatatypeName } from './nifti-header.js';
-import { HeaderFaults, numberedFiles, type RasterEncoding, type RasterHeader, unitMm } from './raster-header.js';
+import { dataFilesOf, HeaderFaults, type RasterEncoding, type RasterHeader, unitMm } from './raster-header.js';
 
 /**
  * Header of NRRD files (http://teem.sourceforge.net/nrrd/format.html, versions 1 to 5). Where the format says nothing of the place
@@ -128,7 +128,8 @@ export function parseNrrdHeader(text: string, headerBytes: number, file: string)
     return value;
   };
   const skipBytes = skip('byte skip', encoding === 'raw' ? -1 : 0);
-  const dataFiles = dataFilesOf(faults, fields.get('data file'), listed);
+  const named = fields.get('data file');
+  const dataFiles = named === undefined ? undefined : dataFilesOf(faults, 'data file', named, listed);
   return {
     format: 'NRRD',
     shape,
@@ -159,21 +160,6 @@ function normal(name: string): string {
 function oneOf<Value>(table: Readonly<Record<string, Value>>, name: string): Value | undefined {
   const key = name.toLowerCase().replace(/\s+/g, ' ');
   return Object.hasOwn(table, key) ? table[key] : undefined;
-}
-
-function dataFilesOf(
-  faults: HeaderFaults,
-  value: string | undefined,
-  listed: readonly string[],
-): readonly string[] | undefined {
-  if (value === undefined) return undefined;
-  if (/^LIST\b/.test(value)) {
-    if (listed.length === 0) throw faults.invalid('data file', 'names of files behind LIST', 'none');
-    return listed;
-  }
-  const numbered = /^(\S*%0?\d*d\S*)\s+(-?\d+)\s+(-?\d+)\s+(-?\d+)(\s+\d+)?$/.exec(value);
-  if (numbered === null) return [value];
-  return numberedFiles(faults, 'data file', numbered[1]!, numbered.slice(2, 5).map(Number));
 }
 
 /** Which axes are those of space, and where their voxels lie. */

@@ -132,15 +132,30 @@ export function unitMm(faults: HeaderFaults, field: string, unit: string): numbe
 }
 
 /**
+ * The files that a header names for its voxels: behind LIST, by a pattern of C's printf with first, last and step, or one name.
+ * @param listed names behind the word LIST
+ */
+export function dataFilesOf(
+  faults: HeaderFaults,
+  field: string,
+  value: string,
+  listed: readonly string[],
+): readonly string[] {
+  if (/^LIST\b/.test(value)) {
+    if (listed.length === 0) throw faults.invalid(field, 'names of files behind LIST', 'none');
+    return listed;
+  }
+  // NRRD may name the dimension of the files behind the step, MetaImage may leave the step out.
+  const [, pattern, first, last, step = 1] =
+    /^(\S*%0?\d*d\S*)\s+(-?\d+)\s+(-?\d+)(?:\s+(-?\d+))?(?:\s+\d+)?$/.exec(value) ?? [];
+  return pattern === undefined ? [value] : numberedFiles(faults, field, pattern, [first, last, step].map(Number));
+}
+
+/**
  * Names of numbered files, from a pattern of C's printf with one whole number.
  * @param range first, last and step; both ends belong to it
  */
-export function numberedFiles(
-  faults: HeaderFaults,
-  field: string,
-  pattern: string,
-  range: readonly number[],
-): string[] {
+function numberedFiles(faults: HeaderFaults, field: string, pattern: string, range: readonly number[]): string[] {
   const [first, last, step] = range as [number, number, number];
   const parts = /^(.*?)%(0?)(\d*)d(.*)$/.exec(pattern);
   const count = Math.floor((last - first) / step) + 1;

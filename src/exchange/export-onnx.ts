@@ -65,8 +65,8 @@ interface OnnxTask {
 
 const notice = 'Not a medical device: for research.';
 
-/** Programs that are written beside a model: each segments a scan with onnxruntime. */
-export const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs'] as const;
+/** What is written beside a model: programs that segment a scan with onnxruntime, and what one of them imports. */
+const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs', 'onnx_volumes.mjs'] as const;
 
 /**
  * A model as ONNX, and what belongs to it.

@@ -99,13 +99,19 @@ function tensorsOf({ tensors, prefix }: Candidate): Map<string, ForeignTensor> {
   const places = new Map<string, number[]>();
   for (const [name, { shape }] of stripped) {
     const [, block, place] = /^(block_[a-z]+)\.conv\.(\d+)\.weight$/.exec(name) ?? [];
-    if (block !== undefined && shape.length === 5) places.set(block, [...(places.get(block) ?? []), Number(place)]);
+    if (block === undefined || shape.length !== 5) continue;
+    const ofBlock = places.get(block) ?? [];
+    ofBlock.push(Number(place));
+    places.set(block, ofBlock);
   }
+  const indices = new Map<string, number>();
+  for (const [block, ofBlock] of places)
+    for (const [index, place] of ofBlock.sort((a, b) => a - b).entries()) indices.set(`${block} ${place}`, index);
   return new Map(
     [...stripped].map(([name, tensor]) => {
       const [, block, place, part] = /^(block_[a-z]+)\.conv\.(\d+)\.(weight|bias)$/.exec(name) ?? [];
-      const index = [...(places.get(block ?? '') ?? [])].sort((a, b) => a - b).indexOf(Number(place));
-      return [index < 0 ? name : `${block}.conv.${placesPerConvolution * index}.${part}`, tensor];
+      const index = indices.get(`${block} ${Number(place)}`);
+      return [index === undefined ? name : `${block}.conv.${placesPerConvolution * index}.${part}`, tensor];
     }),
   );
 }
@@ -120,10 +126,12 @@ function requireSameNetwork(
 ): void {
   const blocks = [...tensors.keys()].filter((name) => /^block_[a-z]+\.conv\.0\.weight$/.test(name)).length;
   const levels = [...tensors.keys()].filter((name) => /^block_[a-z]+_dw\.conv\.0\.weight$/.test(name)).length + 1;
-  const convolutions = Array.from({ length: levels }, (_, level) => {
-    const pattern = new RegExp(`^${blockName(level)}\\.conv\\.\\d+\\.weight$`);
-    return [...tensors].filter(([name, { shape }]) => pattern.test(name) && shape.length === 5).length;
-  });
+  const counts = new Map<string, number>();
+  for (const [name, { shape }] of tensors) {
+    const found = /^(block_[a-z]+)\.conv\.\d+\.weight$/.exec(name)?.[1];
+    if (found !== undefined && shape.length === 5) counts.set(found, (counts.get(found) ?? 0) + 1);
+  }
+  const convolutions = Array.from({ length: levels }, (_, level) => counts.get(blockName(level)) ?? 0);
   const block = blocks === 2 * levels - 1;
   const width = tensors.get(firstLayer)!.shape[0]!;
   const inputs = tensors.get(headNames.controllerWeight)?.shape[1] ?? 0;

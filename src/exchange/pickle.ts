@@ -28,6 +28,9 @@ export interface PickleOptions {
 
 const mark = Symbol('mark');
 
+/** More than any checkpoint has. Each may take one byte of a file, and some hundred bytes of memory. */
+const mostOpcodes = 2_000_000;
+
 const saveAlone =
   "Save the weights alone in Python, torch.save(network.state_dict(), 'weights.pth'), and give that file; never load a file that you do not trust there.";
 
@@ -127,10 +130,11 @@ class Machine {
   }
 
   private global(module: unknown, name: unknown): PickleGlobal {
+    if (typeof module !== 'string' || typeof name !== 'string')
+      throw this.fail('a pickle of weights', 'a name of Python that is no text');
     const global = `${module} ${name}`;
     const make = this.options.globals.get(global);
-    if (typeof module !== 'string' || typeof name !== 'string' || make === undefined)
-      throw this.fail('no name of Python but those of tensors', shown(`${module}.${name}`));
+    if (make === undefined) throw this.fail('no name of Python but those of tensors', shown(`${module}.${name}`));
     return { global, make };
   }
 
@@ -172,8 +176,9 @@ class Machine {
 
   run(): { value: unknown; end: number } {
     const push = (value: unknown) => this.stack.push(value);
-    for (;;) {
+    for (let opcodes = 1; ; opcodes++) {
       const opcode = this.byte();
+      if (opcodes > mostOpcodes) throw this.fail('a pickle of weights', `more than ${mostOpcodes} opcodes`);
       switch (String.fromCharCode(opcode)) {
         case '.':
           return { value: this.pop(), end: this.at };

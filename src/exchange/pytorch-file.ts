@@ -3,9 +3,9 @@
  * the storages behind them. Every claim of a file is checked before memory is taken.
  */
 
-import { unzipSync } from 'fflate';
-import { isZip } from '../datasets/dicom/zip.js';
+import { isZip, unzipped } from '../datasets/zip.js';
 import { VersemiError } from '../errors.js';
+import { shown } from '../json-text.js';
 import { invalidPickle, unpickle } from './pickle.js';
 import { storageOf, type TorchStorage, torchGlobals } from './pytorch-tensors.js';
 
@@ -46,17 +46,15 @@ export function readTorchFile(bytes: Uint8Array, file?: string): unknown {
   return isZip(bytes) ? readZip(bytes, file) : readLegacy(bytes, file);
 }
 
-function entriesOf(bytes: Uint8Array, file: string | undefined): Record<string, Uint8Array> {
+function entriesOf(bytes: Uint8Array, file: string | undefined): Map<string, Uint8Array> {
   let count = 0;
   let total = 0;
   try {
-    return unzipSync(bytes, {
-      filter: ({ name, originalSize }) => {
-        total += originalSize;
-        if (++count > mostEntries || total > largestUnpacking * bytes.length + littleBytes)
-          throw unsupported(file, 'a file of torch.save', `a zip file that unpacks to ${total} bytes and more`);
-        return /(^|\/)(data\.pkl|byteorder|data\/[^/]+|constants\.pkl)$/.test(name);
-      },
+    return unzipped(bytes, ({ name, originalSize }) => {
+      total += originalSize;
+      if (++count > mostEntries || total > largestUnpacking * bytes.length + littleBytes)
+        throw unsupported(file, 'a file of torch.save', `a zip file that unpacks to ${total} bytes and more`);
+      return /(^|\/)(data\.pkl|byteorder|data\/[^/]+|constants\.pkl)$/.test(name);
     });
   } catch (error) {
     if (error instanceof VersemiError) throw error;
@@ -66,21 +64,17 @@ function entriesOf(bytes: Uint8Array, file: string | undefined): Record<string, 
 
 function readZip(bytes: Uint8Array, file: string | undefined): unknown {
   const entries = entriesOf(bytes, file);
-  const names = Object.keys(entries);
+  const names = [...entries.keys()];
   const pickles = names.filter((name) => /(^|\/)data\.pkl$/.test(name));
   if (pickles.length !== 1) throw unsupported(file, 'one data.pkl in the zip file', `${pickles.length}`);
   const root = pickles[0]!.slice(0, -'data.pkl'.length);
-  if (Object.hasOwn(entries, `${root}constants.pkl`))
-    throw unsupported(file, 'a state dict', 'a program (TorchScript)');
-  const order = entries[`${root}byteorder`];
+  if (entries.has(`${root}constants.pkl`)) throw unsupported(file, 'a state dict', 'a program (TorchScript)');
+  const order = entries.get(`${root}byteorder`);
   if (order !== undefined && new TextDecoder().decode(order).trim() !== 'little')
     throw unsupported(file, 'numbers in little-endian byte order', 'another order');
   const storages = new Map<string, TorchStorage>();
-  const { value } = unpickle(entries[pickles[0]!]!, 0, optionsFor(storages, file));
-  for (const storage of storages.values()) {
-    const name = `${root}data/${storage.key}`;
-    setBytes(storage, Object.hasOwn(entries, name) ? entries[name] : undefined, file);
-  }
+  const { value } = unpickle(entries.get(pickles[0]!)!, 0, optionsFor(storages, file));
+  for (const storage of storages.values()) setBytes(storage, entries.get(`${root}data/${storage.key}`), file);
   return value;
 }
 
@@ -110,7 +104,7 @@ function readLegacy(bytes: Uint8Array, file: string | undefined): unknown {
   };
   if (next() !== legacyMagic) throw unsupported(file, 'a file of torch.save', 'another pickle');
   const version = next();
-  if (version !== legacyVersion) throw unsupported(file, `version ${legacyVersion} of the older form`, String(version));
+  if (version !== legacyVersion) throw unsupported(file, `version ${legacyVersion} of the older form`, shown(version));
   const system = next();
   if (!(system instanceof Map) || system.get('little_endian') !== true)
     throw unsupported(file, 'numbers in little-endian byte order', 'another order');
@@ -119,9 +113,9 @@ function readLegacy(bytes: Uint8Array, file: string | undefined): unknown {
   if (!Array.isArray(keys)) throw unsupported(file, 'a list of storages', 'something else');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (const key of keys) {
-    const storage = storages.get(String(key));
+    const storage = typeof key === 'string' ? storages.get(key) : undefined;
     if (storage === undefined || storage.bytes !== undefined)
-      throw invalidPickle(file, `storage ${String(key)}`, 'a storage of a tensor, once', 'another');
+      throw invalidPickle(file, 'list of storages', 'each storage of a tensor, once', shown(key));
     const length = storage.elements * storage.bytesPerElement;
     if (at + 8 + length > bytes.length || Number(view.getBigInt64(at, true)) !== storage.elements)
       throw invalidPickle(

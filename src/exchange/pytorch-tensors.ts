@@ -54,14 +54,14 @@ export class TorchTensor {
    */
   values(): Float32Array {
     const { storage, shape, strides, offset } = this;
-    const numbers = this.numbers();
     const count = shape.reduce((product, size) => product * size, 1);
     const last = shape.reduce((sum, size, axis) => sum + (size - 1) * strides[axis]!, offset);
     if (count > 0 && last >= storage.elements)
       throw invalidPickle(this.file, `storage ${storage.key}`, `at least ${last + 1} elements`, `${storage.elements}`);
+    const numbers = this.numbers(offset, count > 0 ? last + 1 : offset);
     const result = new Float32Array(count);
     const index = shape.map(() => 0);
-    for (let i = 0, at = offset; i < count; i++) {
+    for (let i = 0, at = 0; i < count; i++) {
       result[i] = numbers[at]!;
       for (let axis = shape.length - 1; axis >= 0; axis--) {
         at += strides[axis]!;
@@ -73,10 +73,11 @@ export class TorchTensor {
     return result;
   }
 
-  private numbers(): Float32Array | Float64Array {
-    const { type, bytes, key } = this.storage;
+  /** Elements begin <= index < end of the storage, which many tensors may share. */
+  private numbers(begin: number, end: number): Float32Array | Float64Array {
+    const { type, bytes, key, bytesPerElement } = this.storage;
     if (bytes === undefined) throw invalidPickle(this.file, `storage ${key}`, 'its bytes', 'none');
-    const copy = new Uint8Array(bytes).buffer;
+    const copy = new Uint8Array(bytes.subarray(begin * bytesPerElement, end * bytesPerElement)).buffer;
     switch (type) {
       case 'FloatStorage':
         return new Float32Array(copy);

@@ -1,7 +1,7 @@
 /** Files of weights that other programs wrote, as named tensors: PyTorch files and safetensors. */
 
 import { foreignDtypes, parseSafetensors, tensorValues } from '../checkpoints/safetensors.js';
-import { isZip } from '../datasets/dicom/zip.js';
+import { isZip } from '../datasets/zip.js';
 import { VersemiError } from '../errors.js';
 import { isPickle, readTorchFile } from './pytorch-file.js';
 import { TorchTensor } from './pytorch-tensors.js';
@@ -71,6 +71,8 @@ function dictsIn(root: unknown): StateDict[] {
     seen.add(value);
     const tensors = new Map<string, ForeignTensor>();
     for (const [key, item] of value) {
+      // A key may be anything; what names a network is a text or a number.
+      if (typeof key !== 'string' && typeof key !== 'number') continue;
       if (item instanceof TorchTensor) tensors.set(String(key), item);
       else waiting.push({ value: item, path: path === '' ? String(key) : `${path}.${key}`, depth: depth + 1 });
     }

@@ -144,6 +144,8 @@ export interface EvaluationFacts {
   readonly weights?: NonNullable<Evaluation['weights']>;
   /** One per dataset. */
   readonly selections?: NonNullable<Evaluation['selections']>;
+  /** Which part of the selections was evaluated; absent: all. */
+  readonly part?: NonNullable<Evaluation['part']>;
   /** Cases that could not be compared. */
   readonly failures?: NonNullable<Evaluation['failures']>;
 }

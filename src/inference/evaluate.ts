@@ -30,6 +30,8 @@ export interface Evaluation {
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
   readonly inference: InferenceSettings;
   readonly created: string;
+  /** Which part of the selected cases was evaluated here; absent: all of them. */
+  readonly part?: { readonly index: number; readonly count: number };
   /** Steps that the weights were trained for, and whether they are the trained ones or their moving average. */
   readonly weights?: { readonly step: number; readonly network: NetworkChoice };
   /** Per dataset, which cases these are and what the model knew of them. */

@@ -4,7 +4,7 @@ import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { resolveSplit, splitList } from '../datasets/splits.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
-import { VersemiError } from '../errors.js';
+import { isVersemiError, VersemiError } from '../errors.js';
 import { type ContentKeys, contentKeys } from '../preprocessing/content-key.js';
 import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
 
@@ -29,8 +29,10 @@ const setRoles: Readonly<Record<string, readonly RecordedRole[]>> = {
  * - `validation`, `labeled`, `training` (labelled and unlabelled) as the model recorded them, or, for a model without a record,
  *   as its plan splits the dataset; `unseen`: those of which the model knew nothing;
  * - the name of a list in splits.json, or ids.
+ *
+ * A case whose files cannot be read is among them: reading it says why.
  * @param dataset under its name in the plan
- * @throws VERSEMI_SPLIT_INVALID, and what reading the files of the cases throws
+ * @throws VERSEMI_SPLIT_INVALID
  */
 export async function evaluationCases(
   dataset: Dataset,
@@ -99,7 +101,7 @@ class KnownCases {
   private readonly own: DatasetRecord;
   /** Keys of images -> roles, over all datasets: a leak is one wherever it comes from. */
   private readonly byImage = new Map<string, Set<RecordedRole>>();
-  private readonly contents = new Map<CaseFiles, Promise<ContentKeys>>();
+  private readonly contents = new Map<CaseFiles, Promise<ContentKeys | undefined>>();
   private readonly channel: number | string;
   private readonly recorded: boolean;
   /** Name of the model that this one began with, where nobody knows what that one saw. */
@@ -150,7 +152,7 @@ class KnownCases {
     return { cases: cases.filter((files) => found.has(files)), missing };
   }
 
-  /** Cases that are in no role, neither by content nor, where nothing is known of the content, by name. */
+  /** Cases that are in no role, neither by content nor, where content is not known or cannot be read, by name. */
   async unseen(cases: readonly CaseFiles[]): Promise<CaseFiles[]> {
     if (this.unsplit !== undefined) throw this.unsplit;
     const result: CaseFiles[] = [];
@@ -164,10 +166,10 @@ class KnownCases {
     const contents: string[] = [];
     for (const files of cases) {
       for (const role of await this.rolesOfCase(files)) ids[role].push(files.id);
-      const { image, label = '' } = await this.content(files);
-      contents.push(`${image} ${label}`);
+      const content = await this.content(files);
+      contents.push(content === undefined ? 'unreadable' : `${content.image} ${content.label ?? ''}`);
       const before = this.namesake(files.id);
-      if (before !== undefined && this.isOther(before, image, label)) changed.push(files.id);
+      if (before !== undefined && content !== undefined && this.isOther(before, content)) changed.push(files.id);
     }
     const content = createHash('sha256').update(contents.sort().join('\n')).digest('hex');
     return {
@@ -180,17 +182,19 @@ class KnownCases {
     };
   }
 
-  private isOther([, image, label]: RecordedCase, imageNow: string, labelNow: string): boolean {
-    const other = (key: string | undefined, now: string) => key !== undefined && key !== recordedKey(now);
-    return other(image, imageNow) || other(label, labelNow);
+  private isOther([, image, label]: RecordedCase, now: ContentKeys): boolean {
+    const other = (key: string | undefined, keyNow: string) => key !== undefined && key !== recordedKey(keyNow);
+    return other(image, now.image) || other(label, now.label ?? '');
   }
 
   private async rolesOfCase(files: CaseFiles): Promise<ReadonlySet<RecordedRole>> {
-    const byContent = this.byImage.size === 0 ? undefined : this.byImage.get(await this.imageKey(files));
+    const key = this.byImage.size === 0 ? undefined : await this.imageKey(files);
+    const byContent = key === undefined ? undefined : this.byImage.get(key);
     if (byContent !== undefined) return byContent;
     const roles = new Set<RecordedRole>();
     for (const role of ['labeled', 'unlabeled', 'validation'] as const)
-      if (this.own[role].some(([id, image]) => id === files.id && image === undefined)) roles.add(role);
+      if (this.own[role].some(([id, image]) => id === files.id && (image === undefined || key === undefined)))
+        roles.add(role);
     return roles;
   }
 
@@ -204,14 +208,19 @@ class KnownCases {
     return undefined;
   }
 
-  private async imageKey(files: CaseFiles): Promise<string> {
-    return recordedKey((await this.content(files)).image);
+  private async imageKey(files: CaseFiles): Promise<string | undefined> {
+    const content = await this.content(files);
+    return content && recordedKey(content.image);
   }
 
-  private content(files: CaseFiles): Promise<ContentKeys> {
+  /** Undefined where a file is missing or cannot be read: evaluating that case says so, and the others are compared. */
+  private content(files: CaseFiles): Promise<ContentKeys | undefined> {
     const known = this.contents.get(files);
     if (known !== undefined) return known;
-    const read = contentKeys(this.dataset, files, this.channel);
+    const read = contentKeys(this.dataset, files, this.channel).catch((error: unknown) => {
+      if (isVersemiError(error) && !isVersemiError(error, 'INTERNAL')) return undefined;
+      throw error;
+    });
     this.contents.set(files, read);
     return read;
   }

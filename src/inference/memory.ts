@@ -34,8 +34,12 @@ export interface MemoryEstimate {
 export interface MemoryOptions extends InferenceOptions {
   /** Most bytes that the process may take. Without it everything is computed at once. */
   readonly maxMemoryBytes?: number;
+  /** Whose limit `maxMemoryBytes` is, for the sentence that refuses a scan: "90 % of ..." */
+  readonly limitSource?: string;
   /** Bytes that the process takes now; default: asked of Node, else 150 MB. */
   readonly processBytes?: number;
+  /** True: the device has memory of its own (a GPU), of which the process takes none. */
+  readonly deviceApart?: boolean;
 }
 
 /** What is known of a scan before its voxels are read (`scanFacts`, whose geometry is canonical). */
@@ -125,7 +129,7 @@ export function estimateMemory(
     ...(geometry.file === undefined ? {} : { file: geometry.file }),
     field: 'max-memory',
     expected: `at least ${formatBytes(estimate.total)}: ${explain(estimate)}`,
-    found: formatBytes(maxMemoryBytes),
+    found: `${formatBytes(maxMemoryBytes)}${options.limitSource === undefined ? '' : `, ${options.limitSource}`}`,
     remedy: remedyFor(estimate, tasks.length),
   });
 
@@ -139,7 +143,7 @@ export function estimateMemory(
         evenRows(boxSize(grid.crop)[1], n).map((rows) => stripBytes(model, grid, count, rows, options));
       const parts = measured(strips);
       windows = Math.max(windows, ...parts.map(({ bytes }) => bytes));
-      device = Math.max(device, deviceBytes(model, count));
+      if (options.deviceApart !== true) device = Math.max(device, deviceBytes(model, count));
       const total = (list: readonly { windows: number }[]) => list.reduce((sum, { windows: n }) => sum + n, 0);
       work = Math.max(work, total(parts) / total(measured(1)));
     }

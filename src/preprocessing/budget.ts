@@ -1,6 +1,7 @@
 import type { Plan } from '../config/plan.js';
 import { defaultConvolutions } from '../config/schema.js';
 import { forwardPasses, runPasses, trunkPasses } from '../config/steps.js';
+import { formatDuration } from '../duration-text.js';
 import type { Triple } from '../volume/volume.js';
 import { type NetworkShape, passSeconds, trainingBytesPerVoxel } from './cost-model.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, quantile } from './fingerprint.js';
@@ -15,14 +16,22 @@ export interface PlanningOptions {
   readonly baseWidth?: number;
   /** Where given, it is the spacing of every dataset. */
   readonly spacingMm?: Triple;
-  /** Wall time for both stages. Where given, patch, width, spacing and steps are made to fit. */
+  /** Wall time for both stages. Where given, patch, width, spacing and steps are made to fit; else the schedule is the paper's. */
   readonly minutes?: number;
+  /** Share of the time that validations take. Default 0. */
+  readonly validationShare?: number;
   /** Memory for training. Default 8 GiB. */
   readonly deviceMemoryBytes?: number;
-  /** Speed of the device in training. Default 100 (two cores of a server). */
+  /** Speed of the device in training. Default 100, a guess: `makeTimedPlan` measures it. */
   readonly gflopsPerSecond?: number;
+  /** Where the speed comes from, as reasons say it. Default: it is assumed. */
+  readonly speedNote?: string;
+  /** Speed that patch, width and batch are chosen for, where it is not that which gives the number of steps. */
+  readonly sizingGflopsPerSecond?: number;
   /** One task per dataset from all its labels (true: every dataset; or the names of some). Default: one task per label. */
   readonly mergeLabels?: boolean | readonly string[];
+  /** How patches are changed; mirrors: only as the device itself can, see `hostOnlyDatasets`. Default all. */
+  readonly augmentation?: 'all' | 'mirrors' | 'none';
   /** How the plan trains. Default: `defaultMethod`, with as much of it as the cases allow. */
   readonly method?: Method;
 }
@@ -31,17 +40,20 @@ export type Numbers3 = [number, number, number];
 
 const axes = [0, 1, 2] as const;
 const GiB = 2 ** 30;
+/** Memory for training where nothing is said. */
+export const defaultMemoryBytes = 8 * GiB;
 /** Share of the memory that activations may take: the rest is for weights, moments, and all that the cost model does not count. */
 const memoryShare = 0.7;
 /** The paper's patch; larger ones cost more than they give. */
 const largestPatchVoxels = 96 ** 3;
-/** A stage gets at least this number of steps: patch and width shrink first. */
-const fewestSteps = 1000;
+/** A stage gets at least this number of steps: patch and width shrink first. Longer runs have more, in proportion to the root of the time. */
+const fewestSteps = (minutes: number) => 1000 * Math.max(1, Math.sqrt(minutes / 60));
+/** Steps of each stage in the paper. */
 const paperSteps = 13000;
 /** A patch should see this share of a case (nnU-Net's threshold for a low-resolution stage). */
 export const leastCoverage = 0.25;
 /** Spacings whose ratio is larger are anisotropic, as in nnU-Net. */
-const anisotropy = 3;
+export const anisotropy = 3;
 
 export interface Spacing {
   readonly spacingMm: Numbers3;
@@ -74,7 +86,7 @@ export function percent(share: number): string {
 }
 
 /** Median size of the cases at a spacing. */
-function medianSize({ cases }: DatasetFingerprint, spacingMm: Numbers3): Numbers3 {
+export function medianSize({ cases }: DatasetFingerprint, spacingMm: Numbers3): Numbers3 {
   return axes.map((axis) =>
     medianOf(cases.map((one) => (one.sizeVoxels[axis] * one.spacingMm[axis]) / spacingMm[axis])),
   ) as Numbers3;
@@ -146,14 +158,18 @@ function mostVoxels(
   network: NetworkShape,
   batch: number,
   prompts: number,
-  { minutes, deviceMemoryBytes = 8 * GiB, gflopsPerSecond = 100 }: PlanningOptions,
+  options: PlanningOptions,
 ): { most: number; limit: string } {
+  const { minutes, deviceMemoryBytes = defaultMemoryBytes, gflopsPerSecond = 100 } = options;
   const [first, second] = passesPerStep(batch);
-  const secondsPerVoxel = passSeconds(network, 1, first + second, gflopsPerSecond);
+  const secondsPerVoxel = passSeconds(network, 1, first + second, options.sizingGflopsPerSecond ?? gflopsPerSecond);
   const limits = {
     'the patch of the paper': largestPatchVoxels,
     memory: (memoryShare * deviceMemoryBytes) / (batch * trainingBytesPerVoxel(network, prompts)),
-    time: minutes === undefined ? Number.POSITIVE_INFINITY : (60 * minutes) / (fewestSteps * secondsPerVoxel),
+    time:
+      minutes === undefined
+        ? Number.POSITIVE_INFINITY
+        : (60 * minutes) / (Math.min(paperSteps, fewestSteps(minutes)) * secondsPerVoxel),
   };
   const most = Math.min(...Object.values(limits));
   return { most, limit: Object.entries(limits).find(([, voxels]) => voxels === most)![0] };
@@ -249,9 +265,8 @@ export function fitPatch(
   return patch;
 }
 
-/** With a limit on time: a coarser spacing for datasets of which a patch would see too little. */
-function coarsened(dataset: DatasetFingerprint, spacing: Spacing, patch: Numbers3, options: PlanningOptions): Spacing {
-  if (options.minutes === undefined || options.spacingMm !== undefined) return spacing;
+/** A coarser spacing for datasets of which a patch would see too little. */
+function coarsened(dataset: DatasetFingerprint, spacing: Spacing, patch: Numbers3): Spacing {
   const spacingMm = spacing.spacingMm.slice() as Numbers3;
   while (coverageOf(dataset, spacingMm, patch) < leastCoverage) {
     // The finest axes first: they carry detail that the others cannot match.
@@ -270,8 +285,13 @@ function finish(
   medianSpacings: readonly Spacing[],
   options: PlanningOptions,
 ): Budget {
-  const { minutes, gflopsPerSecond = 100, deviceMemoryBytes = 8 * GiB } = options;
-  const spacings = fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch, options));
+  const { minutes, gflopsPerSecond = 100, speedNote = 'assumed', validationShare = 0 } = options;
+  const { deviceMemoryBytes = defaultMemoryBytes } = options;
+  // Where memory or the paper keep the patch small, more time would not make it larger: the spacing stays.
+  const kept = limit !== 'time' || options.spacingMm !== undefined;
+  const spacings = kept
+    ? medianSpacings
+    : fingerprint.datasets.map((dataset, i) => coarsened(dataset, medianSpacings[i]!, patch));
   const voxels = patch[0] * patch[1] * patch[2];
   const sizes = { labeledBatchSize: batch, unlabeledBatchSize: batch };
   const unlabeled = fingerprint.datasets.some(({ unlabeledCases }) => unlabeledCases > 0);
@@ -283,11 +303,11 @@ function finish(
   const steps =
     minutes === undefined
       ? paperSteps
-      : Math.max(10, Math.min(paperSteps, Math.floor((60 * minutes) / perPair / 10) * 10));
+      : Math.max(10, Math.min(paperSteps, Math.floor((60 * minutes * (1 - validationShare)) / perPair / 10) * 10));
   const stepReason =
-    minutes === undefined
+    minutes === undefined || steps === paperSteps
       ? 'as in the paper'
-      : `${minutes} minutes at ${seconds.map((s) => s.toFixed(2)).join(' and ')} s per step (${gflopsPerSecond} GFLOP/s assumed)`;
+      : `what ${formatDuration(60 * minutes)} allow, at ${gflopsPerSecond.toPrecision(3)} GFLOP/s (${speedNote})`;
   return {
     network,
     patch,

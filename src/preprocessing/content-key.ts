@@ -52,18 +52,29 @@ async function digestOfLabel(label: string, image: string): Promise<string> {
 }
 
 async function digest(file: string): Promise<string> {
+  return digestOf(await partsOf(file));
+}
+
+/** SHA-256 of what files hold, one behind the other, in hexadecimal digits. @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */
+export async function digestOf(files: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const part of await partsOf(file)) {
-    await withRegularFile(part, async ({ handle }) => {
-      const stream = handle.createReadStream({ start: 0, highWaterMark: 1 << 20, autoClose: false });
-      for await (const chunk of stream) hash.update(chunk as Uint8Array);
+  for (const part of files) {
+    await withRegularFile(part, async ({ handle, sizeBytes }) => {
+      // One block for the whole file: blocks of streams are garbage, of which many small files would make much.
+      const block = new Uint8Array(Math.max(1, Math.min(sizeBytes, 1 << 20)));
+      for (let at = 0; ; ) {
+        const { bytesRead } = await handle.read(block, 0, block.length, at);
+        if (bytesRead === 0) break;
+        hash.update(block.subarray(0, bytesRead));
+        at += bytesRead;
+      }
     });
   }
   return hash.digest('hex');
 }
 
 /** An image file and the files beside it that hold its voxels. */
-async function partsOf(file: string): Promise<string[]> {
+export async function partsOf(file: string): Promise<string[]> {
   if (isRaster(file)) return filesOfRaster(file);
   const voxels = file.replace(/\.hdr(\.gz)?$/i, '.img$1');
   return voxels !== file && existsSync(voxels) ? [file, voxels] : [file];

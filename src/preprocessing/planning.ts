@@ -1,7 +1,16 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { anatomyOf } from './anatomy.js';
-import { coverageOf, leastCoverage, makeBudget, makeSpacing, type PlanningOptions, percent } from './budget.js';
+import { makeAugmentation } from './augmentation.js';
+import {
+  coverageOf,
+  leastCoverage,
+  makeBudget,
+  makeSpacing,
+  medianSize,
+  type PlanningOptions,
+  percent,
+} from './budget.js';
 import { type DatasetFingerprint, type Fingerprint, medianOf, planName } from './fingerprint.js';
 import {
   completePlan,
@@ -83,15 +92,20 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     }`,
   );
   const several = hasSeveralTasks({ datasets, tasks });
+  const grids = fingerprint.datasets.map((dataset, i) => {
+    const { spacingMm } = budget.spacings[i]!;
+    return { name: dataset.name, spacingMm, sizeVoxels: medianSize(dataset, spacingMm) };
+  });
+  const augmentation = makeAugmentation(grids, patch, tasks, options, explain);
   const fixed = {
     version: 1,
     name: options.name ?? 'plan',
     seed: options.seed ?? 0,
-    datasets,
+    datasets: datasets.map((dataset, index) => ({ ...dataset, ...augmentation.own[index] })),
     tasks,
     network,
     patchSizeVoxels: patch,
-    augmentation: { foregroundFraction },
+    augmentation: { ...augmentation.all, foregroundFraction },
   };
   const method = chooseMethod(options.method, budget.unlabeled);
   const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>

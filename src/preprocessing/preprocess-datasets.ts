@@ -1,6 +1,6 @@
-import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { allowedThreads } from '../allowed-threads.js';
 import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { resolveSplit } from '../datasets/splits.js';
@@ -17,6 +17,18 @@ import type { PreprocessedCase } from './preprocessed-case.js';
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
 
 export const caseRoles: readonly CaseRole[] = ['labeled', 'unlabeled', 'validation'];
+
+/** A case of a plan before it is preprocessed. */
+export interface PlannedCase {
+  readonly role: CaseRole;
+  readonly job: CaseJob;
+}
+
+/** A case that is preprocessed, and where it lies in the cache. */
+export interface MadeEntry extends Pick<PreprocessEvent, 'case' | 'content' | 'cached'> {
+  /** Absent without a cache. */
+  readonly file?: string;
+}
 
 /** One preprocessed case, as it becomes ready. */
 export interface PreprocessEvent {
@@ -38,6 +50,13 @@ export interface PreprocessOptions {
   readonly roles?: readonly CaseRole[];
   /** Worker threads for cases that are not in the cache. Default: one per core but one, at most 8; 0: this thread. */
   readonly workers?: number;
+  /** Cases to preprocess, of all that the plan has. Default: all. */
+  readonly choose?: (cases: readonly PlannedCase[]) => Promise<readonly PlannedCase[]>;
+  /**
+   * Does the work on one case, and may give undefined where that fails: the next case then follows. Default: a failure ends all.
+   * Cases are worked on at the same time where there are workers.
+   */
+  readonly attempt?: (one: PlannedCase, work: () => Promise<MadeEntry>) => Promise<MadeEntry | undefined>;
   readonly signal?: AbortSignal;
   readonly onEvent?: (event: PreprocessEvent) => void;
   /** Told what a person should know of a dataset, once, before its first case. */
@@ -50,6 +69,11 @@ export type PreprocessedData = Readonly<Record<CaseRole, readonly PreprocessedCa
 /** Folder of the cache when none is given. */
 export const defaultCacheFolder = '.versemi-cache';
 
+/** Worker threads that preprocess where no number is given: one per core but one, at most 8. */
+export function preprocessingWorkers(): number {
+  return Math.min(8, Math.max(1, allowedThreads() - 1));
+}
+
 /**
  * Opens the datasets of a plan, resolves their splits and gives their cases preprocessed, one after the other, in the
  * order of the plan; a few are made ahead. A cache entry that is damaged is made anew; a cache that cannot be written is
@@ -57,23 +81,28 @@ export const defaultCacheFolder = '.versemi-cache';
  * @throws what `openDataset`, `resolveSplit`, `loadCase` throw; VERSEMI_DISK_FULL; VERSEMI_ABORTED by `signal`
  */
 export async function* preprocessCases(plan: Plan, options: PreprocessOptions = {}): AsyncGenerator<PreprocessEvent> {
-  const { roles = caseRoles, signal } = options;
-  const jobs = await listJobs(plan, roles, options.onRemark);
-  const workers = threadsThatFit(options.workers ?? Math.min(8, Math.max(1, availableParallelism() - 1)));
+  const { roles = caseRoles, signal, attempt = (_, work) => work() } = options;
+  const listed = await listJobs(plan, roles, options.onRemark);
+  const jobs = options.choose === undefined ? listed : await options.choose(listed);
+  const workers = threadsThatFit(options.workers ?? preprocessingWorkers());
   const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
-  const ahead: Promise<PreparedCase>[] = [];
+  const ahead: Promise<MadeEntry | undefined>[] = [];
   let begun = 0;
   try {
     for (const [index, { role }] of jobs.entries()) {
       while (begun < jobs.length && ahead.length <= workers) {
-        const started = prepare(jobs[begun++]!.job, folder === null ? null : resolve(folder), pool);
+        const one = jobs[begun++]!;
+        const started = attempt(one, () => prepare(one.job, folder === null ? null : resolve(folder), pool));
         started.catch(() => {}); // the error is thrown when the turn of this case comes
         ahead.push(started);
       }
       throwIfAborted(signal, 'preprocessing');
-      yield { role, ...(await ahead.shift()!), index: index + 1, total: jobs.length };
+      const made = await ahead.shift()!;
+      if (made === undefined) continue;
+      const { file: _, ...entry } = made;
+      yield { role, ...entry, index: index + 1, total: jobs.length };
     }
   } finally {
     await pool?.close();
@@ -97,8 +126,8 @@ async function listJobs(
   plan: Plan,
   roles: readonly CaseRole[],
   onRemark?: (text: string) => void,
-): Promise<{ role: CaseRole; job: CaseJob }[]> {
-  const jobs: { role: CaseRole; job: CaseJob }[] = [];
+): Promise<PlannedCase[]> {
+  const jobs: PlannedCase[] = [];
   for (const entry of plan.datasets) {
     const dataset = await openPlanDataset(entry);
     checkLabels(plan, entry.name, dataset);
@@ -133,16 +162,14 @@ function checkLabels(plan: Plan, name: string, dataset: Dataset): void {
   }
 }
 
-type PreparedCase = Pick<PreprocessEvent, 'case' | 'content' | 'cached'>;
-
-async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefined): Promise<PreparedCase> {
+async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefined): Promise<MadeEntry> {
   const content = await contentKeys(job.dataset, job.files, job.channel);
   if (folder === null) return { case: await makeCase(job), content, cached: false };
   const file = cacheFileOf(job, content, folder);
   const named = (one: PreprocessedCase): PreprocessedCase => ({ ...one, id: job.files.id, dataset: job.name });
   const hit = await readCacheFile(file);
   // The same content may be known under another name: names are not part of the key.
-  if (hit !== undefined) return { case: named(hit), content, cached: true };
+  if (hit !== undefined) return { case: named(hit), content, cached: true, file };
   await (pool ?? inThisThread).make({ job, file });
   const made = await readCacheFile(file);
   if (made === undefined) {
@@ -153,7 +180,7 @@ async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefin
       remedy: 'Check the disk, or choose another cache folder.',
     });
   }
-  return { case: named(made), content, cached: false };
+  return { case: named(made), content, cached: false, file };
 }
 
 const inThisThread = { make: ({ job, file }: PreprocessRequest) => makeCacheFile(job, file) };

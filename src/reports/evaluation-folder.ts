@@ -12,11 +12,11 @@ import { encodePng } from './png.js';
 export const evaluationFileName = 'evaluation.json';
 export const overlayFolderName = 'overlays';
 
-/** Writes the overlay of one outcome into the folder of an evaluation. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
+/** Writes the overlay of one outcome into the folder of an evaluation. @returns its file @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
 export async function writeOverlay(
   folder: string,
   { result, image, prediction, reference }: CaseOutcome,
-): Promise<void> {
+): Promise<string> {
   const { sizeVoxels, spacingMm } = image;
   const png = overlayPng({
     image: voxelsOf(image),
@@ -25,7 +25,9 @@ export async function writeOverlay(
     prediction: prediction.toCanonical().data,
     reference: reference.toCanonical().data,
   });
-  await writeFileAtomic(join(folder, overlayFolderName, overlayFileName(result.id, result.task)), [png]);
+  const file = join(folder, overlayFolderName, overlayFileName(result.id, result.task));
+  await writeFileAtomic(file, [png]);
+  return file;
 }
 
 /** Values of a scan by the index of their voxel; the slice asked for last is kept. */
@@ -41,10 +43,15 @@ function voxelsOf({ sizeVoxels, slope = 1, intercept = 0, slices }: Scan): { at(
   };
 }
 
-/** Writes evaluation.json and cases.csv. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
+/**
+ * Writes evaluation.json and cases.csv; of a part of an evaluation, evaluation-3-of-8.json and cases-3-of-8.csv.
+ * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ */
 export async function writeEvaluation(folder: string, evaluation: Evaluation): Promise<void> {
-  await writeFileAtomic(join(folder, evaluationFileName), evaluationText(evaluation));
-  await writeFileAtomic(join(folder, 'cases.csv'), casesToCsv(evaluation.cases));
+  const { part, cases } = evaluation;
+  const ofPart = part === undefined ? '' : `-${part.index}-of-${part.count}`;
+  await writeFileAtomic(join(folder, evaluationFileName.replace('.', `${ofPart}.`)), evaluationText(evaluation));
+  await writeFileAtomic(join(folder, `cases${ofPart}.csv`), casesToCsv(cases));
 }
 
 export function evaluationText(evaluation: Evaluation): string {

@@ -4,7 +4,7 @@ import type { Plan } from '../config/plan.js';
 import { openPlanDataset } from '../datasets/dataset.js';
 import { VersemiError } from '../errors.js';
 import type { ContentKeys } from '../preprocessing/content-key.js';
-import { rangesOfDataset } from '../preprocessing/dataset-facts.js';
+import { type KnownIntensities, rangesOfDataset } from '../preprocessing/dataset-facts.js';
 import { type CaseRole, type PreprocessOptions, preprocessCases } from '../preprocessing/preprocess-datasets.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
@@ -50,6 +50,7 @@ export async function* openTrainingData(
 /**
  * The plan with facts of the scans of every dataset, so that the model can tell which scans it fits. Facts that the plan has, or the
  * checkpoint from which a run goes on, stay as they are. Cases that came from no file have none.
+ * @param known intensities that were read before
  * @throws what reading cases throws; VERSEMI_ABORTED by `signal`
  */
 export async function withScanFacts(
@@ -57,13 +58,15 @@ export async function withScanFacts(
   data: TrainingData,
   before: Plan | undefined,
   signal: AbortSignal | undefined,
+  known?: KnownIntensities,
 ): Promise<Plan> {
   const datasets: Plan['datasets'] = [];
   for (const [index, entry] of plan.datasets.entries()) {
     const cases = [...data.labeled, ...data.unlabeled].filter(
       (one) => one.dataset === entry.name && data.contents?.has(one) === true,
     );
-    const scans = entry.scans ?? before?.datasets[index]?.scans ?? (await rangesOfDataset(plan, entry, cases, signal));
+    const recorded = entry.scans ?? before?.datasets[index]?.scans;
+    const scans = recorded ?? (await rangesOfDataset(plan, entry, cases, signal, known));
     datasets.push({ ...entry, ...(scans === undefined ? {} : { scans }) });
   }
   return { ...plan, datasets };

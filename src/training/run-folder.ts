@@ -7,6 +7,7 @@ import { VersemiError } from '../errors.js';
 import { readError } from '../regular-file.js';
 import type { TrainingEvent } from './events.js';
 import { TensorBoardWriter } from './tensorboard.js';
+import { TextLog } from './text-log.js';
 
 /** Files of a run. */
 export function runFiles(folder: string) {
@@ -14,6 +15,8 @@ export function runFiles(folder: string) {
     plan: join(folder, 'plan.json'),
     metrics: join(folder, 'metrics.jsonl'),
     tensorboard: join(folder, 'tensorboard'),
+    /** What people are told, see `TextLog`. */
+    log: join(folder, 'train.log'),
     checkpoints: join(folder, 'checkpoints'),
     last: join(folder, 'checkpoints', 'last.safetensors'),
     /** The checkpoint before the last. */
@@ -39,40 +42,61 @@ export function assertNewRun(folder: string, resuming: boolean): void {
     found: resuming ? `${found} without a checkpoint` : found,
     remedy: resuming
       ? 'Put the checkpoint back, or begin anew in another folder: this one is left as it is.'
-      : 'Resume the run, choose another folder, or remove this one.',
+      : `Resume that run (versemi train PLAN --out ${folder} --resume), or choose another folder.`,
   });
 }
 
-/** Writes what happens in a run: metrics.jsonl (one event per line) and TensorBoard files. */
+/** Writes what happens in a run: metrics.jsonl (one event per line), TensorBoard files, and train.log for people. */
 export class RunLog {
   private readonly metrics: AppendedFile;
   private readonly tensorboard: TensorBoardWriter;
+  private readonly text: TextLog;
 
-  private constructor(folder: string, step: number, resumed: boolean) {
-    const { metrics, tensorboard } = runFiles(folder);
+  private constructor(folder: string, step: number, resumed: boolean, clock: () => number) {
+    const { metrics, tensorboard, log } = runFiles(folder);
     this.metrics = new AppendedFile(metrics, resumed ? { keptBytes: keptBytes(metrics, step) } : { fresh: true });
+    try {
+      this.text = new TextLog(log, clock);
+    } catch (error) {
+      this.metrics.close();
+      throw error;
+    }
     try {
       this.tensorboard = new TensorBoardWriter(tensorboard, resumed ? step + 1 : 0);
     } catch (error) {
       this.metrics.close();
+      this.text.close();
       throw error;
     }
   }
 
   /**
    * Opens the log of a run that begins, or goes on after `step` steps; what earlier parts wrote about later steps is cut off,
-   * since those steps are going to be done again.
+   * since those steps are going to be done again. train.log alone keeps it.
+   * @param clock see `TrainOptions.clock`
    * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
    */
-  static async open(folder: string, plan: Plan, step: number, resumed: boolean): Promise<RunLog> {
+  static async open(
+    folder: string,
+    plan: Plan,
+    step: number,
+    resumed: boolean,
+    clock: () => number = () => performance.now(),
+  ): Promise<RunLog> {
     await writeFileAtomic(runFiles(folder).plan, stringifyPlan(plan));
-    return new RunLog(folder, step, resumed);
+    return new RunLog(folder, step, resumed, clock);
   }
 
   write(event: TrainingEvent): void {
     this.metrics.append(`${JSON.stringify(event)}\n`);
     const scalars = scalarsOf(event);
     if (scalars !== undefined) this.tensorboard.scalars(event.step, scalars);
+    this.text.write(event);
+  }
+
+  /** A line of train.log alone. @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */
+  note(text: string): void {
+    this.text.line(text);
   }
 
   /**
@@ -82,6 +106,7 @@ export class RunLog {
   sync(): void {
     this.metrics.sync();
     this.tensorboard.sync();
+    this.text.sync();
   }
 
   /** Syncs and closes. */
@@ -91,6 +116,7 @@ export class RunLog {
     } finally {
       this.metrics.close();
       this.tensorboard.close();
+      this.text.close();
     }
   }
 }

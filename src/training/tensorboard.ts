@@ -8,25 +8,8 @@ import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { AppendedFile } from '../appended-file.js';
+import { crc32c } from '../crc.js';
 import { fileNameOf } from '../file-name.js';
-
-const crcTable = (() => {
-  const table = new Uint32Array(256);
-  for (let i = 0; i < 256; i++) {
-    let remainder = i;
-    for (let bit = 0; bit < 8; bit++)
-      remainder = (remainder & 1) === 1 ? (remainder >>> 1) ^ 0x82f63b78 : remainder >>> 1;
-    table[i] = remainder;
-  }
-  return table;
-})();
-
-/** CRC-32C (Castagnoli, RFC 3720 B.4). */
-export function crc32c(bytes: Uint8Array): number {
-  let crc = 0xffffffff;
-  for (const byte of bytes) crc = crcTable[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
-  return (crc ^ 0xffffffff) >>> 0;
-}
 
 /** TFRecord stores checksums rotated and shifted, since data that holds its own checksum makes for a weak one. */
 export function maskedCrc32c(bytes: Uint8Array): number {

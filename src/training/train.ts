@@ -9,6 +9,7 @@ import { type FolderLock, lockFolder } from '../folder-lock.js';
 import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
+import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
@@ -21,6 +22,7 @@ import {
   watchedCases,
   withScanFacts,
 } from './data.js';
+import { eventText } from './event-text.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
@@ -56,10 +58,14 @@ export interface TrainOptions extends DeviceOptions {
   readonly cacheFolder?: string | null;
   /** Preprocessed cases, instead of reading the plan's datasets. */
   readonly data?: TrainingData;
+  /** For several runs one after the other, of plans without `datasets[].scans`: scans that one has read are not read by the next. */
+  readonly knownIntensities?: KnownIntensities;
   /** Called with every batch before its step (counted from 0). With it, the voxels of all batches are made on the host. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
   /** Replaces sliding-window Dice on the validation cases. */
   readonly validate?: Validator;
+  /** Milliseconds that only grow: tells when checkpoints by minutes are due. Default: `performance.now`. */
+  readonly clock?: () => number;
 }
 
 /**
@@ -78,7 +84,8 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   });
   const onWatch = (owner: string, seconds: number) =>
     watch(`${options.runFolder} is held by ${owner}. For ${seconds} s it is watched whether that one still lives.`);
-  const taking = lockFolder(options.runFolder, 'a training', { onWatch });
+  const afterwards = ' (then versemi train --resume goes on where it stopped)';
+  const taking = lockFolder(options.runFolder, 'a training', { onWatch, afterwards });
   const taken = () => undefined;
   try {
     const message = await Promise.race([watched, taking.then(taken, taken)]);
@@ -95,14 +102,15 @@ async function* trainAlone(
   lock: FolderLock,
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
-  const { runFolder, signal } = options;
+  const { runFolder, signal, clock = () => performance.now() } = options;
   const found = options.resume === true ? await lastCheckpoint(runFolder, given, options.extend === true) : undefined;
   if (found === undefined) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
   await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
-  const data = options.data ?? (yield* openTrainingData(given, preprocessing(options)));
-  const plan = await withScanFacts(given, data, checkpoint?.model.plan, signal);
+  const early: TrainingEvent[] = [];
+  const data = options.data ?? (yield* kept(openTrainingData(given, preprocessing(options)), early));
+  const plan = await withScanFacts(given, data, checkpoint?.model.plan, signal, options.knownIntensities);
   requireForeground(plan, data);
   const usedCases = caseRecord(plan, data);
   if (found?.checkpoint.model.cases !== undefined)
@@ -122,7 +130,8 @@ async function* trainAlone(
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
-    log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined);
+    log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
+    for (const text of openingLines(plan, early)) log.note(text);
     const saveLast = async () => {
       await lock.assertHeld();
       log!.sync();
@@ -162,7 +171,10 @@ async function* trainAlone(
     if (options.resume === true && found === undefined)
       yield record({ type: 'log', step: 0, message: `No checkpoint in ${runFolder} yet: the run begins anew.` });
 
+    const { checkpointEverySteps, checkpointEveryMinutes } = plan.training;
+    const mostMs = checkpointEveryMinutes === 0 ? Number.POSITIVE_INFINITY : checkpointEveryMinutes * 60_000;
     let saved = firstStep;
+    let savedMs = clock();
     let coming: Promise<StepData> | undefined;
     while (run.stepsDone < steps && signal?.aborted !== true) {
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
@@ -190,9 +202,10 @@ async function* trainAlone(
           yield record(await run.saveBest());
         }
       }
-      if (isDue(run.stepsDone, plan.training.checkpointEverySteps, steps)) {
+      if (isDue(run.stepsDone, checkpointEverySteps, steps) || clock() - savedMs >= mostMs) {
         yield record(await saveLast());
         saved = run.stepsDone;
+        savedMs = clock();
       }
     }
     if (run.stepsDone < steps) {
@@ -203,6 +216,13 @@ async function* trainAlone(
     await lock.assertHeld();
     const model = await run.saveModel();
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
+  } catch (error) {
+    try {
+      log?.note(`Failed: ${(error as Error).message}`);
+    } catch {
+      // What failed first is what is told.
+    }
+    throw error;
   } finally {
     try {
       log?.close();
@@ -211,6 +231,27 @@ async function* trainAlone(
       disposeState(state);
     }
   }
+}
+
+/** Passes events on, and keeps them. */
+async function* kept<T extends TrainingEvent, R>(events: AsyncGenerator<T, R>, into: TrainingEvent[]) {
+  for (;;) {
+    const next = await events.next();
+    if (next.done === true) return next.value;
+    into.push(next.value);
+    yield next.value;
+  }
+}
+
+/** The first lines that a part of a run writes into train.log. @param early what happened before the log was opened */
+function openingLines({ name, seed }: Plan, early: readonly TrainingEvent[]): string[] {
+  const cases = early.filter((event) => event.type === 'case');
+  const cached = cases.filter((event) => event.cached).length;
+  return [
+    `versemi ${packageVersion()}, plan ${name}, seed ${seed}`,
+    ...early.flatMap(eventText),
+    ...(cases.length === 0 ? [] : [`${cases.length} cases preprocessed, ${cached} of them already in the cache`]),
+  ];
 }
 
 function tooFewSteps(done: number, asked: number): VersemiError {

@@ -126,12 +126,6 @@ function webWorker(start: WorkerStart): PoolWorker {
   };
 }
 
-/** Number of cores that this process may use. */
-export function availableCores(): number {
-  if (isNode() && process.getBuiltinModule !== undefined) return nodeModule('node:os').availableParallelism();
-  return globalThis.navigator?.hardwareConcurrency ?? 1;
-}
-
 /** Whether this thread may sleep in Atomics.wait (a browser's main thread may not). */
 export function mayWait(): boolean {
   try {

@@ -11,6 +11,8 @@ import { loadCase, openScan, scanFacts } from '../../src/datasets/load-case.js';
 import { imageInfo, readVolume } from '../../src/datasets/read-volume.js';
 import { findScans } from '../../src/datasets/scan-files.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
+import { importWeights } from '../../src/exchange/import-weights.js';
+import { stateDicts } from '../../src/exchange/weights-file.js';
 import { estimateMemory } from '../../src/inference/memory.js';
 import { readCacheFile } from '../../src/preprocessing/cache-file.js';
 import { contentKeys } from '../../src/preprocessing/content-key.js';
@@ -23,6 +25,7 @@ import { assertHarmlessPage } from './checks.js';
 import type { DicomSeed, DicomSeeds } from './dicom-seeds.js';
 import { mutatedBytes, mutatedWords, once, pick } from './mutate.js';
 import { mutatedJson, mutatedJsonLines } from './mutate-json.js';
+import { mutatedCheckpoint } from './mutate-pickle.js';
 import {
   datasetSeeds,
   evaluationSeed,
@@ -37,6 +40,7 @@ import {
   planSeed,
   rasterSeeds,
   splitSeed,
+  torchSeeds,
 } from './seeds.js';
 
 /** Path in the folder of an input -> what the file holds. */
@@ -198,6 +202,20 @@ export const readers = {
   checkpoint: {
     files: (random, { checkpoint }) => ({ checkpoint: mutatedSafetensors(checkpoint, random) }),
     ways: [(folder, { plan }) => loadCheckpoint(join(folder, 'checkpoint'), plan)],
+  },
+  weights: {
+    files: (random, { model }) => ({
+      weights: once(random, 8)
+        ? mutatedSafetensors(model, random)
+        : mutatedCheckpoint(pick(random, torchSeeds), random),
+    }),
+    ways: [
+      async (folder) => {
+        const config = { baseWidth: 1, levels: 2, convolutions: [1, 2], headWidth: 2, tasks: 2 };
+        const options = { file: 'weights', axes: 'xyz', trunkOnly: false, seed: 1 } as const;
+        return importWeights(stateDicts(readFileSync(join(folder, 'weights')), 'weights'), config, options);
+      },
+    ],
   },
   dataset: {
     files(random) {

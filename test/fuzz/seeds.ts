@@ -11,6 +11,7 @@ import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { bufferSpecs, elementCount, networkConfig, parameterCount, parameterSpecs } from '../../src/model/layers.js';
 import { writeCacheFile } from '../../src/preprocessing/cache-file.js';
 import { preprocessCase } from '../../src/preprocessing/preprocess-case.js';
+import { packageRoot } from '../../src/root.js';
 import { niftiBytes } from '../unit/datasets-support.js';
 import { type DicomSeeds, makeDicomSeeds } from './dicom-seeds.js';
 import type { BinaryField } from './mutate.js';
@@ -296,6 +297,15 @@ export interface FileSeeds {
   readonly cache: Uint8Array;
   readonly dicom: DicomSeeds;
 }
+
+/** Checkpoints that PyTorch wrote (test/golden/pytorch.py), small, in every form of its files. */
+export const torchSeeds: readonly Uint8Array[] = Object.values(
+  (
+    JSON.parse(readFileSync(join(packageRoot, 'test', 'golden', 'pytorch.json'), 'utf8')) as {
+      containers: Record<string, string>;
+    }
+  ).containers,
+).map((base64) => new Uint8Array(Buffer.from(base64, 'base64')));
 
 /** Seeds that the project's own writers make. */
 export async function makeFileSeeds(): Promise<FileSeeds> {

@@ -15,18 +15,20 @@ export interface RunOptions {
   readonly interruptAt?: string;
   readonly node?: readonly string[];
   readonly program?: string;
+  /** More variables of the environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Runs versemi in a folder, on one thread. */
 export function runVersemi(
   folder: string,
   args: readonly string[],
-  { interruptAt, node = [], program = main }: RunOptions = {},
+  { interruptAt, node = [], program = main, env }: RunOptions = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...node, program, ...args], {
       cwd: folder,
-      env: { ...process.env, VERSEMI_THREADS: '1' },
+      env: { ...process.env, VERSEMI_THREADS: '1', ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let [stdout, stderr, interrupted] = ['', '', false];

@@ -122,20 +122,33 @@ t.test('plan, preprocess, train', async (t) => {
     '--width',
     '4',
   ];
-  const planned = await done('plan', ...args, '--merge-labels', 'all', '--out', 'plan.json', '--json', '-q');
+  // Real steps of a small network are timed.
+  const timing = ['--device', 'wasm', '--hours', '0.01'];
+  const planned = await done('plan', ...args, ...timing, '--merge-labels', 'all', '--out', 'plan.json', '--json', '-q');
   t.equal(planned.stderr, '');
-  t.match(JSON.parse(planned.stdout), { file: 'plan.json', plan: { version: 1, patchSizeVoxels: [16, 16, 16] } });
+  const { time, ...result } = JSON.parse(planned.stdout);
+  t.match(result, { file: 'plan.json', plan: { version: 1, patchSizeVoxels: [16, 16, 16] }, device: /WebAssembly/ });
+  t.same(
+    time.measured.stages.map(({ stage, steps }: { stage: number; steps: number }) => [stage, steps >= 3]),
+    [
+      [1, true],
+      [2, true],
+    ],
+  );
+  t.ok(time.measured.bytesPeak > 0 && time.casesBytes > 0 && time.paperSeconds > time.trainingSeconds);
   t.same(
     json('plan.json').tasks.map(({ name }: { name: string }) => name),
     ['mr-atrium', 'mr-ventricle'],
   );
-  const inFolds = ['mr-atrium', '--labeled', 'labeled', '--folds', '2'];
+  const inFolds = ['mr-atrium', '--labeled', 'labeled', '--folds', '2', '--gflops', '100'];
   await done('plan', ...inFolds, '--out', 'folds.json', '-q');
   t.same(json('folds.json').datasets[0].split.fold, [0, 2]);
   await fails(2, /--folds.*without --validation/s, 'plan', ...inFolds, '--validation', '1', '--out', 'no.json');
   await fails(2, /--fold\b.*expected 0 to 1, found 2/s, 'train', 'folds.json', '--fold', '2', '--out', 'no');
   await fails(2, /--fold\b.*a plan with folds/s, 'train', 'plan.json', '--fold', '0', '--out', 'no');
   await fails(2, /--force/, 'plan', ...args, '--out', 'plan.json');
+  await fails(2, /--hours.*--paper/, 'plan', 'mr-atrium', '--hours', '1', '--paper', '--out', 'no.json');
+  t.notOk(existsSync(join(folder, 'no.json')));
 
   writeTinyPlan('tiny.json', 3);
   const first = JSON.parse((await done('preprocess', 'tiny.json', '--json', '-q')).stdout);

@@ -54,7 +54,10 @@ async function finish(out: string): Promise<void> {
 
 const plan = spawn(
   process.execPath,
-  [main, 'plan', 'mr-atrium', '--labeled', 'labeled', '--validation', '1', '--patch', '8', '--width', '2', '-q'],
+  [
+    ...[main, 'plan', 'mr-atrium', '--labeled', 'labeled', '--validation', '1'],
+    ...['--patch', '8', '--width', '2', '--gflops', '100', '-q'],
+  ],
   { cwd: folder, stdio: ['ignore', 'ignore', 'inherit'] },
 );
 t.same(await once(plan, 'close'), [0, null]);

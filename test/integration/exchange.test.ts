@@ -144,7 +144,13 @@ t.test('import: a trunk is refused until it is trained', async (t) => {
 t.test('export: files, and what must not be lost', async (t) => {
   const printed = await done('export', 'model.safetensors', '--onnx', 'out/net.onnx');
   t.match(printed, /net\.onnx +answers: atrium, again/);
-  t.same(readdirSync(file('out')).sort(), ['net.json', 'net.onnx', 'predict_onnx.mjs', 'predict_onnx.py']);
+  t.same(readdirSync(file('out')).sort(), [
+    'net.json',
+    'net.onnx',
+    'onnx_volumes.mjs',
+    'predict_onnx.mjs',
+    'predict_onnx.py',
+  ]);
   writeFileSync(file('out', 'predict_onnx.py'), '# mine');
   const { stderr } = await versemi('export', 'model.safetensors', '--onnx', 'out/net.onnx', '--task', 'again');
   t.match(stderr, /predict_onnx\.py is there and was changed/);
@@ -172,7 +178,7 @@ const peers = join(packageRoot, 'test', 'bench', 'peers', 'node_modules');
 const withoutRuntime = existsSync(join(peers, 'onnxruntime-node')) ? false : 'onnxruntime-node is not installed';
 const python = ['python3', '/usr/bin/python3'].find((command) => {
   try {
-    execFileSync(command, ['-c', 'import onnxruntime, nibabel, numpy'], { stdio: 'ignore' });
+    execFileSync(command, ['-c', 'import onnxruntime, nibabel, numpy, scipy'], { stdio: 'ignore' });
     return true;
   } catch {
     return false;

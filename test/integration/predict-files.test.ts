@@ -213,3 +213,46 @@ t.test('evaluate: a bad case is listed, the others are scored', async (t) => {
   );
   t.match(failures, [{ id: 'b', dataset: 'organs', message: /b\.nii/ }]);
 });
+
+t.test('evaluate: listed files that are not there end nothing', async (t) => {
+  const entry = (id: string) => ({ image: `images/${id}.nii`, label: `labels/${id}.nii` });
+  for (const id of ['kept', 'without-label']) await write(`listed/images/${id}.nii`, 1);
+  const label = Uint8Array.from(voxels(1), (value) => value % 3);
+  for (const id of ['kept', 'without-image'])
+    await writeNifti(at(`listed/labels/${id}.nii`), { data: label, sizeVoxels, spacingMm, affine });
+  const training = ['without-image', 'kept', 'without-label'].map(entry);
+  writeFileSync(
+    at('listed/dataset.json'),
+    JSON.stringify({ name: 'organs', labels: { background: 0, a: 1, b: 2 }, training }),
+  );
+  const args = ['evaluate', 'model.safetensors', '--data', 'listed', '--task', 'core', '--device', 'wasm', '-q'];
+  for (const which of ['all', 'kept,without-image,without-label']) {
+    const { code, stderr } = await runVersemi(folder, [...args, '--json', 'listed.json', '--cases', which]);
+    t.equal(code, 3, which);
+    t.match(stderr, /^2 of 3 cases failed:\nVERSEMI_FILE_NOT_FOUND: .*without-.*\nVERSEMI_FILE_NOT_FOUND: .*without-/);
+    const { cases, failures } = JSON.parse(readFileSync(at('listed.json'), 'utf8'));
+    t.same([cases.map(({ id }: { id: string }) => id), failures.length], [['kept'], 2], which);
+  }
+});
+
+t.test('without --max-memory the limit is that of the machine', async (t) => {
+  await write('limited.nii', 1);
+  const run = (bytes: number, command: string[], ...options: string[]) =>
+    runVersemi(folder, [...command, '--task', 'core', '--device', 'wasm', ...options], {
+      node: [`--import=data:text/javascript,process.constrainedMemory=()=>${bytes}`],
+    });
+  for (const command of [
+    ['predict', 'model.safetensors', 'limited.nii', '--out', 'limited'],
+    ['evaluate', 'model.safetensors', '--data', 'organs', '--cases', 'a'],
+  ]) {
+    const refused = await run(1e8, command);
+    t.equal(refused.code, 6, refused.stderr);
+    t.match(refused.stderr, /MEMORY_LIMIT.*found 90 MB, 90 % of what this machine allows \(--max-memory sets another/);
+    const enough = await run(8e9, command);
+    t.equal(enough.code, 0, enough.stderr);
+    t.notMatch(enough.stderr, /at most/, 'no line about memory that nobody asked for');
+    const asked = await run(1e8, command, '--max-memory', '4GB');
+    t.equal(asked.code, 0, asked.stderr);
+    t.match(asked.stderr, /at most \d+ MB, in one part/);
+  }
+});

@@ -40,7 +40,7 @@ async function done(...args: string[]) {
 /** Two labelled, two validation cases, drawn; a label more changes the draw. */
 await done(
   ...['plan', 'mr-atrium', 'mr-ventricle', '--labeled', 'labeled', '--validation', '2'],
-  ...['--patch', '16', '--width', '4', '--merge-labels', 'all', '--out', 'plan.json', '-q'],
+  ...['--patch', '16', '--width', '4', '--merge-labels', 'all', '--gflops', '100', '--out', 'plan.json', '-q'],
 );
 
 function writePlan(name: string, change: (plan: Plan) => void = () => {}): void {

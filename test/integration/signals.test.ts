@@ -99,7 +99,21 @@ await makePhantomDataset(join(folder, 'mr-atrium'), 'mr-atrium', {
   testCases: 1,
   seed: 3,
 });
-await done('plan', 'mr-atrium', '--labeled', 'labeled', '--patch', '16', '--width', '4', '--out', 'plan.json', '-q');
+await done(
+  'plan',
+  'mr-atrium',
+  '--labeled',
+  'labeled',
+  '--gflops',
+  '100',
+  '--patch',
+  '16',
+  '--width',
+  '4',
+  '--out',
+  'plan.json',
+  '-q',
+);
 const plan = JSON.parse(readFileSync(join(folder, 'plan.json'), 'utf8'));
 Object.assign(plan.network, { levels: 2, convolutions: [1, 1] });
 plan.datasets[0].preprocessing.spacingMm = [6, 6, 8];
@@ -113,7 +127,7 @@ await done('train', 'short.json', '--out', 'run', '-q', ...device);
 
 /** Every command, as it prints a result within a second or two; a number for what may not be there yet. */
 const commands: Readonly<Record<string, (n: number) => string[]>> = {
-  plan: (n) => ['plan', 'mr-atrium', '--out', `plan-${n}.json`, '--json'],
+  plan: (n) => ['plan', 'mr-atrium', '--gflops', '100', '--out', `plan-${n}.json`, '--json'],
   preprocess: (n) => ['preprocess', 'short.json', '--cache', `cache-${n}`, '--json'],
   train: (n) => ['train', 'short.json', '--out', `run-${n}`, '--json', ...device],
   evaluate: (n) => ['evaluate', 'run', '--data', 'mr-atrium', '--out', `evaluation-${n}`, '--json', ...device],

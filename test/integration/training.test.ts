@@ -102,7 +102,14 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   t.same(lines(folder), JSON.parse(JSON.stringify(events)), 'metrics.jsonl holds the events');
   t.same(JSON.parse(readFileSync(`${folder}/plan.json`, 'utf8')), tinyPlan());
   t.equal(readdirSync(`${folder}/tensorboard`).length, 1);
-  t.same(readdirSync(folder).sort(), ['checkpoints', 'metrics.jsonl', 'model.safetensors', 'plan.json', 'tensorboard']);
+  t.same(readdirSync(folder).sort(), [
+    'checkpoints',
+    'metrics.jsonl',
+    'model.safetensors',
+    'plan.json',
+    'tensorboard',
+    'train.log',
+  ]);
   t.same(
     readdirSync(`${folder}/checkpoints`).sort(),
     ['best', 'last', 'previous'].map((name) => `${name}.safetensors`),
@@ -126,6 +133,83 @@ t.test('a run writes plan, metrics, TensorBoard, checkpoints and a model', async
   const bestEvents = events.filter((event) => event.type === 'validation' && event.best);
   t.equal(loaded.history.best?.step, bestEvents.at(-1)?.step);
   loaded.network.dispose();
+});
+
+t.test('checkpoints by minutes: a clock decides when, and changes no number', async (t) => {
+  const folder = t.testdir();
+  const bySteps = { checkpointEverySteps: 0, checkpointEveryMinutes: 0, validateEverySteps: 0 };
+  const whole = await run(tinyPlan(bySteps), { runFolder: `${folder}/whole` });
+  const saved = (events: readonly TrainingEvent[]) =>
+    events.flatMap((event) => (event.type === 'checkpoint' && !event.best ? [event.step] : []));
+  t.same(saved(whole), [6], '0 minutes: by steps alone');
+  const minutes = tinyPlan({ ...bySteps, checkpointEveryMinutes: 15 });
+  t.same(saved(await run(minutes, { runFolder: `${folder}/quick`, clock: () => 0 })), [6], 'not due');
+  // Five minutes pass with every look at the clock after a step, and with every one after a checkpoint.
+  let time = 0;
+  const clock = () => {
+    time += 5 * 60_000;
+    return time;
+  };
+  const clocked = await run(minutes, { runFolder: `${folder}/clocked`, clock });
+  const steps = saved(clocked);
+  t.ok(steps.length > 1 && steps.length < 6, `after steps ${steps}`);
+  t.same(comparable(clocked), comparable(whole), 'the same numbers');
+  const expected = tensorsOf(runFiles(`${folder}/whole`).last);
+  t.same(tensorsOf(runFiles(`${folder}/clocked`).last), expected);
+  const [stop] = steps;
+  await run(minutes, { runFolder: `${folder}/parts`, clock }, stop);
+  const rest = await run(minutes, { runFolder: `${folder}/parts`, clock, resume: true });
+  t.ok(rest[0]?.type === 'start' && rest[0].step >= 1, 'it goes on from a checkpoint of the clock');
+  t.same(tensorsOf(runFiles(`${folder}/parts`).last), expected, 'bitwise as never having stopped');
+});
+
+t.test('train.log: what people are told, one log for all parts of a run', async (t) => {
+  const folder = t.testdir();
+  const runFolder = `${folder}/run`;
+  const log = () => readFileSync(runFiles(runFolder).log, 'utf8').trimEnd().split('\n');
+  const words = () => log().map((line) => line.replace(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ /, ''));
+  // A minute passes from step to step.
+  let time = 0;
+  const clock = () => {
+    time += 60_000;
+    return time;
+  };
+  const plan = tinyPlan({ checkpointEverySteps: 2, checkpointEveryMinutes: 0 });
+  await run(plan, { runFolder, clock }, 2);
+  t.match(words()[0], /^versemi \d.*, plan .*, seed \d/);
+  t.match(
+    words().join('\n'),
+    /^Device .*\n4 labelled, 4 unlabelled, 4 validation cases; [\d,]+ parameters; steps 1 to 6$/m,
+  );
+  t.ok(words().some((line) => /^1\/6 stage 1, .*, loss /.test(line)));
+  t.ok(words().some((line) => /^step 2: validation Dice /.test(line)));
+  t.ok(words().includes(`step 2: ${runFiles(runFolder).last} written`));
+  const first = log();
+  const broken = shapes(6);
+  const bad = { ...broken, labeled: broken.labeled.map((one) => ({ ...one, image: one.image.map(() => Number.NaN) })) };
+  await t.rejects(run(plan, { runFolder, clock, resume: true, data: bad }), { code: 'VERSEMI_TRAINING_NOT_FINITE' });
+  t.match(words().at(-1), /^Failed: /, 'what ended a run');
+  t.notMatch(words().at(-1), /\n/);
+  await run(plan, { runFolder, clock, resume: true });
+  t.same(log().slice(0, first.length), first, 'nothing is cut off');
+  t.match(words().at(-1), /^Finished after 6 steps, .*: .*model\.safetensors$/);
+  time = 0;
+  await run(tinyPlan({ stage1Steps: 6 }), { runFolder: `${folder}/quick`, clock: () => 0 });
+  const quick = readFileSync(runFiles(`${folder}/quick`).log, 'utf8').split('\n');
+  t.same(
+    quick.flatMap((line) => /Z (\d+)\/9 /.exec(line)?.[1] ?? []),
+    ['1', '9'],
+    'a line about steps per minute, and about the last',
+  );
+});
+
+t.test('a folder that is in use names how to go on', async (t) => {
+  const runFolder = `${t.testdir()}/run`;
+  await run(tinyPlan(), { runFolder }, 2);
+  await t.rejects(run(tinyPlan(), { runFolder }), {
+    code: 'VERSEMI_USAGE',
+    message: new RegExp(`versemi train PLAN --out ${runFolder} --resume`),
+  });
 });
 
 const fullResolution = { fullResolutionSkip: true, fullResolutionBlock: true };

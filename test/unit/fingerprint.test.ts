@@ -13,6 +13,7 @@ import {
 import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
 import { scanRanges } from '../../src/preprocessing/scan-facts.js';
+import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
 import type { Triple } from '../../src/volume/volume.js';
 
 const paper = { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3], headWidth: 8 };
@@ -166,6 +167,70 @@ t.test('tasks and intensities', async (t) => {
   t.equal(makePlan({ datasets }, { method: 'supervised' }).plan.losses.teacher, 0);
   t.same(merged.tasks[0], { name: 'two-parts', dataset: 'two parts', labels: [1, 2] });
   t.throws(() => makePlan({ datasets: [datasets[2]!] }), { code: 'VERSEMI_DATASET_INVALID' });
+});
+
+t.test('augmentation: on, but for what would blur a task or fade at the rim of slices', async (t) => {
+  const volume = [oneCase([64, 64, 64], [1, 1, 1])];
+  const slices = [oneCase([200, 200, 20], [1, 1, 6])];
+  const single = [oneCase([200, 200, 1], [1, 1, 1])];
+  const named = (...names: string[]) => ({
+    classes: names.map((name, i) => ({ value: i + 1, name, cases: 1, medianVolumeMm3: 10 })),
+  });
+  const augmentationOf = (cases: CaseFingerprint[], changes = {}, options = {}) => {
+    const { plan } = makePlan({ datasets: [oneDataset('set', cases, changes)] }, options);
+    return { all: plan.augmentation, own: plan.datasets[0]!.augmentation };
+  };
+  const plain = augmentationOf(volume);
+  t.match(plain.all, { flip: [true, true, true], rotationDegrees: [10, 10, 15], magnification: [0.8, 1.25] });
+  t.match(plain.all, { gamma: [0.7, 1.5], intensityScale: 0.2, intensityShift: 0.1, noise: 0.05 });
+  t.equal(plain.own, undefined);
+  t.same(augmentationOf(slices).own, { rotationDegrees: [0, 0, 30] }, 'thick slices turn in their plane');
+  t.same(augmentationOf(single).own, { rotationDegrees: [0, 0, 30], magnification: [1, 1] }, 'a slice alone stays');
+  for (const [names, flip] of [
+    [
+      ['kidney left', 'kidney right'],
+      [false, true, true],
+    ],
+    [
+      ['kidney_l', 'kidney_r', 'liver'],
+      [false, true, true],
+    ],
+    [
+      ['Anterior', 'Posterior'],
+      [true, false, true],
+    ],
+    [
+      ['upper lobe', 'lower lobe'],
+      [true, true, false],
+    ],
+    [['left atrium', 'right kidney'], undefined],
+    [['liver', 'spleen'], undefined],
+  ] as const)
+    t.same(augmentationOf(volume, named(...names)).own?.flip, flip, names.join(' and '));
+  const mirrors = augmentationOf(slices, {}, { augmentation: 'mirrors' });
+  t.match(mirrors.all, { flip: [true, true, true], rotationDegrees: [0, 0, 0], gamma: [1, 1], noise: 0 });
+  t.equal(mirrors.own, undefined);
+  const { plan, explanations } = makePlan({ datasets: [oneDataset('set', volume)] }, { augmentation: 'none' });
+  t.match(plan.augmentation, { flip: [false, false, false], rotationDegrees: [0, 0, 0], foregroundFraction: 0 });
+  t.match(explanations.find(({ field }) => field === 'augmentation')?.reason, /as asked/);
+  for (const device of ['mirrors', 'all'] as const) {
+    const made = makePlan({ datasets: [oneDataset('set', slices)] }, { augmentation: device }).plan;
+    t.equal(hostOnlyDatasets(made).length, device === 'mirrors' ? 0 : 1, `${device}: whether a device can do it`);
+  }
+});
+
+t.test('time: longer runs have more steps before they have larger patches; validations are paid for', async (t) => {
+  const large = oneDataset('large', [oneCase([280, 280, 90], [0.625, 0.625, 0.625])]);
+  const steps = (options: object) =>
+    makePlan({ datasets: [large] }, { gflopsPerSecond: 100, ...options }).plan.training;
+  t.ok(steps({ minutes: 600 }).stage1Steps >= 3100, `${steps({ minutes: 600 }).stage1Steps} steps`);
+  const shared = steps({ minutes: 600, validationShare: 0.5 });
+  t.ok(Math.abs(shared.stage1Steps / steps({ minutes: 600 }).stage1Steps - 0.5) < 0.01);
+  const faster = steps({ minutes: 600, gflopsPerSecond: 200, sizingGflopsPerSecond: 100 });
+  t.ok(
+    Math.abs(faster.stage1Steps / steps({ minutes: 600 }).stage1Steps - 2) < 0.01,
+    'sizes of one speed, steps of another',
+  );
 });
 
 t.test('methods: explicit options of one network, at equal trunk passes', async (t) => {

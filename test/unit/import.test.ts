@@ -1,7 +1,7 @@
 // Weights of PyTorch: every form of the file, hostile ones, and networks that compute what PyTorch computed (test/golden/pytorch.py).
 import { readFileSync } from 'node:fs';
 import * as tf from '@tensorflow/tfjs-core';
-import { zipSync } from 'fflate';
+import { unzipSync, zipSync } from 'fflate';
 import t, { type Test } from 'tap';
 import { encodeSafetensors } from '../../src/checkpoints/safetensors.js';
 import { VersemiError } from '../../src/errors.js';
@@ -264,6 +264,22 @@ t.test('hostile pickles: nothing is called, everything is a coded error', async 
     refused(t, inZip(pickle(text)), {}, JSON.stringify(text));
 });
 
+t.test('keys and names that are no texts', async (t) => {
+  // A number of numpy, which stands for nothing here, and a list in lists.
+  const values = ['cnumpy\ndtype\n)R', `)${'\x85'.repeat(20_000)}`, '}', 'K\x01', 'N', '\x88'];
+  for (const value of values) {
+    const inner = pickle('}', value, '}', value, 'K\x01ss.');
+    t.same(stateDicts(inZip(inner), 'weights.pth'), [], JSON.stringify(value.slice(0, 20)));
+    refused(t, inZip(pickle(value, value, '\x93.')), { expected: 'a pickle of weights' }, 'a name');
+    refused(
+      t,
+      Buffer.concat([legacyHead, pickle('}.'), pickle(`]${value}a.`)]),
+      { field: 'list of storages' },
+      'a key',
+    );
+  }
+});
+
 t.test('names of dictionaries mean nothing', async (t) => {
   const key = '__proto__';
   const inner = `X\x08\x00\x00\x00polluted\x88`;
@@ -291,6 +307,9 @@ t.test('bombs: sizes that are promised take no memory', async (t) => {
     [],
     'deep',
   );
+  // Each opcode of a byte is a dictionary.
+  const objects = pickle('}'.repeat(5_000_000), '.');
+  refused(t, inZip(objects), { found: /more than 2000000 opcodes/ }, 'dictionaries without end');
   const deflated = zipSync({ 'archive/data.pkl': new Uint8Array(1 << 26) });
   t.ok(deflated.length < 1 << 20);
   refused(t, deflated, { found: /unpacks to/ }, 'a zip file of zeros');
@@ -308,6 +327,40 @@ t.test('bombs: sizes that are promised take no memory', async (t) => {
     { code: /^VERSEMI_/ },
     'is not made',
   );
+});
+
+t.test('a damaged entry of a zip file is told by its checksum', async (t) => {
+  const entries = unzipSync(bytesOf(golden.containers.zip!));
+  for (const level of [0, 6] as const) {
+    const bytes = zipSync(entries, { level });
+    const names = Object.keys(stateDicts(bytes, 'weights.pth')[0]!.tensors);
+    const key = Object.keys(entries).find((name) => name.endsWith('/data/0'))!;
+    // The name stands in the entry's own header and in the directory; the voxels of the storage follow the first.
+    const at = Buffer.from(bytes).indexOf(key) + key.length;
+    const changed = bytes.slice();
+    changed[at + 2]! ^= 1;
+    refused(t, changed, { expected: 'a whole zip file' }, `level ${level}`);
+    t.same(Object.keys(stateDicts(bytes, 'weights.pth')[0]!.tensors), names);
+  }
+});
+
+t.test('many layers take no longer than few', async (t) => {
+  // All of one storage of one element: places of convolutions, and levels, that no network has.
+  const storage = '(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQq\x00';
+  const tensor =
+    'ctorch._utils\n_rebuild_tensor_v2\n(h\x00K\x00(K\x01K\x01K\x01K\x01K\x01t(K\x00K\x00K\x00K\x00K\x00t\x89}tRq\x01';
+  const count = 20_000;
+  const letters = (i: number) => [...String(i)].map((digit) => 'abcdefghij'[Number(digit)]).join('');
+  const names = Array.from({ length: count }, (_, i) => [
+    `block_one.conv.${i}.weight`,
+    `block_${letters(i)}_dw.conv.0.weight`,
+  ]).flat();
+  const named = names.map((name) => `X${String.fromCharCode(name.length)}\x00\x00\x00${name}h\x01s`);
+  const bytes = inZip(pickle(storage, tensor, '}', ...named, '.'), { 'archive/data/0': new Uint8Array(4) });
+  const before = process.cpuUsage().user;
+  t.throws(() => importWeights(stateDicts(bytes, 'weights.pth'), tiny, options), { code: 'VERSEMI_PLAN_INVALID' });
+  const seconds = (process.cpuUsage().user - before) / 1e6;
+  t.ok(seconds < 10, `${seconds.toFixed(1)} s of processor time`);
 });
 
 t.test('cut and damaged files', async (t) => {

@@ -325,6 +325,7 @@ async function loaderIn(folder: string) {
     'environment.js',
     'errors.js',
     'visible-text.js',
+    'memory-limit.js',
     'node-module.js',
     'root.js',
     'tfjs/devices/device.js',

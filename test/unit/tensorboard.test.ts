@@ -1,17 +1,14 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
-import {
-  crc32c,
-  encodeRecord,
-  encodeScalars,
-  maskedCrc32c,
-  TensorBoardWriter,
-} from '../../src/training/tensorboard.js';
+import { crc32, crc32c } from '../../src/crc.js';
+import { encodeRecord, encodeScalars, maskedCrc32c, TensorBoardWriter } from '../../src/training/tensorboard.js';
 
 const ascii = (text: string) => new TextEncoder().encode(text);
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
-t.test('CRC-32C gives the check values of RFC 3720 B.4 and of the CRC catalogue', async (t) => {
+t.test('CRC-32 and CRC-32C give the check values of RFC 3720 B.4 and of the CRC catalogue', async (t) => {
+  t.equal(crc32(ascii('123456789')), 0xcbf43926);
+  t.equal(crc32(new Uint8Array(0)), 0);
   t.equal(crc32c(ascii('123456789')), 0xe3069283);
   t.equal(crc32c(new Uint8Array(32)), 0x8a9136aa);
   t.equal(crc32c(new Uint8Array(32).fill(0xff)), 0x62a8ab43);

@@ -3,9 +3,10 @@ import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readError, withRegularFile } from '../../regular-file.js';
 import { readRange } from '../files.js';
+import { isZip } from '../zip.js';
 import { type DicomFile, dicomStartBytes, headBytes, isDicom, withMeta } from './elements.js';
 import { readObject } from './instance.js';
-import { isZip, mostFiles, tooMany, zipFiles } from './zip.js';
+import { mostFiles, tooMany, zipFiles } from './zip.js';
 
 /** A DICOM file in a folder. */
 function fileAt(path: string): DicomFile {

@@ -1,16 +1,12 @@
-import { unzipSync } from 'fflate';
 import { VersemiError } from '../../errors.js';
 import { largestRatio } from '../deflate-bound.js';
+import { unzipped } from '../zip.js';
 import { type DicomFile, fileOfBytes } from './elements.js';
 
 /** More files than any study has: a folder that was chosen by mistake. */
 export const mostFiles = 100_000;
 /** What is kept of a zip file in memory. */
 const mostZipBytes = 4 * 2 ** 30;
-
-export function isZip(start: Uint8Array): boolean {
-  return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
-}
 
 /** The files of {@link zipEntries}, for DICOM. */
 export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
@@ -25,17 +21,15 @@ export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
 export function zipEntries(path: string, bytes: Uint8Array): { readonly name: string; readonly bytes: Uint8Array }[] {
   let total = 0;
   let count = 0;
-  let entries: Record<string, Uint8Array>;
+  let entries: Map<string, Uint8Array>;
   try {
-    entries = unzipSync(bytes, {
-      filter: ({ name, size, originalSize }) => {
-        if (name.endsWith('/') || name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'))
-          return false;
-        total += originalSize;
-        if (++count > mostFiles || total > mostZipBytes || originalSize > largestRatio * (size + 64))
-          throw tooMany(path, `${count} files of ${total} bytes and more`);
-        return true;
-      },
+    entries = unzipped(bytes, ({ name, size, originalSize }) => {
+      if (name.endsWith('/') || name.split('/').some((part) => part.startsWith('.') || part === '__MACOSX'))
+        return false;
+      total += originalSize;
+      if (++count > mostFiles || total > mostZipBytes || originalSize > largestRatio * (size + 64))
+        throw tooMany(path, `${count} files of ${total} bytes and more`);
+      return true;
     });
   } catch (error) {
     if (error instanceof VersemiError) throw error;
@@ -43,15 +37,14 @@ export function zipEntries(path: string, bytes: Uint8Array): { readonly name: st
       'FILE_CORRUPT',
       {
         file: path,
-        expected: 'a zip file',
+        expected: 'a whole zip file',
         found: error instanceof Error ? error.message : 'an error of the reader',
-        remedy: 'Unpack the file with another program, and give the folder.',
+        remedy: 'Copy the file again; or unpack it with another program, and give the folder.',
       },
       error,
     );
   }
-  const names = Object.keys(entries).sort();
-  return names.map((name) => ({ name: `${path}/${name}`, bytes: entries[name]! }));
+  return [...entries.keys()].sort().map((name) => ({ name: `${path}/${name}`, bytes: entries.get(name)! }));
 }
 
 export function tooMany(path: string, found: string): VersemiError {

@@ -1,58 +1,46 @@
 """Segments a scan with an ONNX model that `versemi export` wrote: python predict_onnx.py MODEL.onnx SCAN.nii.gz TASK MASK.nii.gz
-Needs nibabel, numpy and onnxruntime. MODEL.json says all that is done. For research."""
+Needs nibabel, numpy, onnxruntime and scipy. MODEL.json says all that is done. For research."""
 import json, sys
 from itertools import product
-import nibabel
+import nibabel, onnxruntime
 import numpy as np
-import onnxruntime
+from scipy import ndimage
 
 model_file, scan_file, task_name, mask_file = sys.argv[1:5]
 model = json.load(open(model_file.removesuffix(".onnx") + ".json", encoding="utf-8"))
 task = {task["name"]: task for task in model["tasks"]}.get(task_name) or sys.exit(f"tasks: {[t['name'] for t in model['tasks']]}")
-settings, windows = task["preprocessing"], model["windows"]
+settings, windows, normalization = task["preprocessing"], model["windows"], task["preprocessing"]["normalization"]
 session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
 
-def blurring(size, sigma):  # a Gaussian as a matrix [size, size], edges replicated
-    steps = np.arange(-int(np.ceil(3 * sigma)), int(np.ceil(3 * sigma)) + 1) if sigma > 0.25 else np.zeros(1, int)
-    weights, matrix = np.exp(-0.5 * (steps / max(sigma, 1e-9)) ** 2), np.zeros((size, size))
-    np.add.at(matrix, (np.arange(size)[:, None], (np.arange(size)[:, None] + steps).clip(0, size - 1)), weights / weights.sum())
-    return matrix
-
-def interpolation(count, size, scale, offset):  # linear, as a matrix [count, size]
-    at, matrix = (np.arange(count) * scale + offset).clip(0, size - 1), np.zeros((count, size))
-    low = at.astype(int)
-    np.add.at(matrix, (np.arange(count), low), 1 - (at - low))
-    np.add.at(matrix, (np.arange(count), (low + 1).clip(max=size - 1)), at - low)
-    return matrix
-
+# Along an axis, blurring and interpolating are products with a matrix; in float64, so that what is constant stays so.
+def blurring(size, sigma):  # a Gaussian [size, size], edges replicated
+    return ndimage.gaussian_filter1d(np.eye(size), sigma, 0, mode="nearest", radius=int(np.ceil(3 * sigma))) if sigma > 0.25 else np.eye(size)
+def interpolation(count, size, scale, offset):  # linear, [count, size]
+    return (1 - abs((np.arange(count) * scale + offset).clip(0, size - 1)[:, None] - np.arange(size))).clip(0)
 def along_axes(volume, matrices):
     for axis, matrix in enumerate(matrices):
-        volume = np.moveaxis(np.tensordot(matrix.astype(np.float32), volume, (1, axis)), 0, axis)
+        volume = np.moveaxis(np.tensordot(matrix, volume, (1, axis)), 0, axis).astype(np.float32)
     return volume
 
 scan = nibabel.load(scan_file)
 canonical = nibabel.as_closest_canonical(scan)  # axes x, y, z towards right, front, head
 whole = np.asarray(canonical.dataobj, np.float32).reshape(canonical.shape[:3])
-spacing = nibabel.affines.voxel_sizes(canonical.affine)
-crop = [slice(0, size) for size in whole.shape]
-if settings["crop"] == "body":  # the box round what is not air, and a margin
+spacing, crop = nibabel.affines.voxel_sizes(canonical.affine), [slice(0, size) for size in whole.shape]
+if settings["crop"] == "body":  # the box round what is not air, and 5 mm
     low, high = np.quantile(whole, [0.01, 0.99])
-    body = along_axes(whole, [blurring(n, 3 / mm) for n, mm in zip(whole.shape, spacing)]) >= (-500 if whole.min() <= -500 else low + 0.1 * (high - low))
+    body = along_axes(whole, map(blurring, whole.shape, 3 / spacing)) >= (-500 if whole.min() <= -500 else low + 0.1 * (high - low))
     if body.any() and high > low:
-        inside = [np.flatnonzero(body.any(tuple({0, 1, 2} - {axis})))[[0, -1]] for axis in range(3)]
-        crop = [slice(max(0, a - int(np.ceil(5 / mm))), min(n, b + 1 + int(np.ceil(5 / mm)))) for (a, b), n, mm in zip(inside, whole.shape, spacing)]
+        crop = [slice(max(0, b.start - m), b.stop + m) for b, m in zip(ndimage.find_objects(body.astype(int))[0], np.ceil(5 / spacing).astype(int))]
 image = whole[tuple(crop)] if settings["window"] is None else whole[tuple(crop)].clip(*settings["window"])
 ratio, full = np.array(settings["spacingMm"]) / spacing, np.array(image.shape)
 scale = np.where(abs(ratio - 1) * full < 0.05, 1, ratio)
 size = np.floor(full / scale + 0.5).astype(int).clip(1)
-offset = (full - 1 - (size - 1) * scale) / 2
-sigma = np.sqrt((scale.clip(1) ** 2 - 1) / (8 * np.log(2)))
+offset, sigma = (full - 1 - (size - 1) * scale) / 2, np.sqrt((scale.clip(1) ** 2 - 1) / (8 * np.log(2)))
 image = along_axes(image, [interpolation(s, n, k, o) @ blurring(n, b) for s, n, k, o, b in zip(size, full, scale, offset, sigma)])
-used = image[image != 0] if settings["normalization"] == "zscore-nonzero" else image
+used = image != 0 if normalization == "zscore-nonzero" else np.ones(size, bool)
 low, high = settings["window"] or (image.min(), image.max())
-middle, spread = {"range": (low, high - low), "none": (0, 1)}.get(settings["normalization"]) or (used.mean(dtype=float), used.std(dtype=float))
-normalized = (image - middle) / spread if spread > 2**-23 * abs(middle) else 0 * image
-image = np.where(image == 0, 0, normalized) if settings["normalization"] == "zscore-nonzero" else normalized
+middle, spread = {"range": (low, high - low), "none": (0, 1)}.get(normalization) or (image[used].mean(dtype=float), image[used].std(dtype=float))
+image = np.where(used, (image - middle) / spread if spread > 2**-23 * abs(middle) else 0, 0)
 
 patch = np.array(windows["sizeVoxels"])
 before = (patch - size).clip(0) // 2  # a small volume stands amid zeros
@@ -72,22 +60,14 @@ for begin in product(*map(begins, image.shape, patch, windows["strideVoxels"])):
             feeds["prompts"] = np.eye(model["promptCount"], dtype=np.float32)[None, None, task["prompt"]]
         total[box] += weight * np.flip(session.run(["probabilities"], feeds)[0][0, task["output"]].T, axes)
         weights[box] += weight
+
+# Back to the grid of the scan, in steps of 1/256.
 steps = (np.ceil(total / weights * 256) - 1).clip(0, 255)[tuple(slice(b, b + n) for b, n in zip(before, size))]
 mask = np.zeros(whole.shape, np.uint8)
 mask[tuple(crop)] = along_axes(steps, [interpolation(n, s, 1 / k, -o / k) for s, n, k, o in zip(size, full, scale, offset)]) > 127.5
 if windows["largestComponent"] and mask.any():
-    padded = np.pad(mask, 1)
-    left, largest = padded.ravel() > 0, np.zeros(0, int)
-    steps = np.ravel_multi_index(np.mgrid[0:3, 0:3, 0:3].reshape(3, 27), padded.shape) - np.ravel_multi_index((1, 1, 1), padded.shape)
-    for seed in np.flatnonzero(left):
-        front, parts = np.array([seed])[left[[seed]]], []
-        while front.size:
-            left[front] = False
-            parts.append(front)
-            front = np.unique(front[:, None] + steps)
-            front = front[left[front]]
-        largest = max(largest, np.concatenate([[], *parts]).astype(int), key=len)
-    mask = np.isin(np.arange(padded.size), largest).reshape(padded.shape)[1:-1, 1:-1, 1:-1].astype(np.uint8)
+    parts = ndimage.label(mask, np.ones((3, 3, 3)))[0]
+    mask = (parts == np.bincount(parts[parts > 0]).argmax()).astype(np.uint8)
 way_back = nibabel.orientations.ornt_transform(nibabel.io_orientation(canonical.affine), nibabel.io_orientation(scan.affine))
 nibabel.save(nibabel.Nifti1Image(nibabel.apply_orientation(mask, way_back), scan.affine), mask_file)
 print(f"{mask_file}: {mask.sum()} voxels of {task_name}, {mask.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000:.2f} ml")

@@ -1,5 +1,7 @@
+import { allowedThreads } from '../../allowed-threads.js';
 import { environment } from '../../environment.js';
 import { isVersemiError, VersemiError } from '../../errors.js';
+import { allowedMemoryBytes } from '../../memory-limit.js';
 import { nodeModule } from '../../node-module.js';
 import { packageRoot } from '../../root.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
@@ -18,7 +20,6 @@ import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js
 // Not imported: a bundler for browsers follows select.ts to this file.
 const { existsSync } = nodeModule('node:fs');
 const { createRequire } = nodeModule('node:module');
-const { availableParallelism, totalmem } = nodeModule('node:os');
 
 /** Status codes of native/include/versemi/kernel_table.h. */
 const outOfMemory = 3;
@@ -162,7 +163,7 @@ export function loadNativeDevice(settings: DeviceSettings = {}, name: NativeDevi
   const options = {
     device: name,
     threads: threadCount(settings.threads),
-    memoryLimitBytes: name === 'cpu' ? memoryLimitBytes() : gpuMemoryLimitBytes(),
+    memoryLimitBytes: name === 'cpu' ? allowedMemoryBytes() : gpuMemoryLimitBytes(),
     poison: environment('VERSEMI_POISON') === '1',
     exact: settings.exact ?? false,
     precision: settings.precision ?? '',
@@ -211,7 +212,7 @@ function checkContradiction({ exact, precision = 'float32' }: DeviceSettings, na
 
 function threadCount(asked: number | undefined): number {
   const fromEnvironment = environment('VERSEMI_THREADS');
-  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : availableParallelism());
+  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : allowedThreads());
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new VersemiError('DEVICE_UNAVAILABLE', {
       field: asked === undefined ? 'VERSEMI_THREADS' : 'threads',
@@ -220,12 +221,6 @@ function threadCount(asked: number | undefined): number {
     });
   }
   return threads;
-}
-
-/** Physical memory, or what a container allows: beyond it the system would kill the process instead of refusing. */
-function memoryLimitBytes(): number {
-  const constrained = process.constrainedMemory?.() ?? 0;
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 /** VERSEMI_CUDA_MEMORY_MIB: how much of the GPU to use at most, where others share it. */

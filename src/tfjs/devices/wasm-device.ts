@@ -1,3 +1,4 @@
+import { allowedThreads } from '../../allowed-threads.js';
 import { environment } from '../../environment.js';
 import { VersemiError } from '../../errors.js';
 import { threadsThatFit } from '../../wasm/address-space.js';
@@ -5,7 +6,7 @@ import { decodeBase64 } from '../../wasm/decode.js';
 import { moduleBase64 } from '../../wasm/generated/kernels.js';
 import { controlBytes, type KernelExports } from '../../wasm/kernel-protocol.js';
 import { LinearMemory, reserveMemory } from '../../wasm/linear-memory.js';
-import { availableCores, mayWait, ThreadPool } from '../../wasm/thread-pool.js';
+import { mayWait, ThreadPool } from '../../wasm/thread-pool.js';
 import { type BufferNeed, bufferNeeds, CallError, inputCount } from '../table/call-check.js';
 import { type KernelName, kernelTable } from '../table/kernel-table.js';
 import type { BufferId, Device, DeviceMemory, DeviceSettings, RowAnswer } from './device.js';
@@ -59,7 +60,7 @@ export async function createWasmDevice(options: WasmDeviceOptions = {}): Promise
 
 function threadCount(asked: number | undefined): number {
   const fromEnvironment = environment('VERSEMI_THREADS');
-  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : Math.min(defaultThreads, availableCores()));
+  const threads = asked ?? (fromEnvironment ? Number(fromEnvironment) : Math.min(defaultThreads, allowedThreads()));
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024)
     throw new VersemiError('DEVICE_UNAVAILABLE', {
       field: asked === undefined ? 'VERSEMI_THREADS' : 'threads',
