@@ -150,16 +150,15 @@ export class VersemiNetwork implements WeightSource {
   ): tf.Tensor5D {
     const movingMean = this.variable(`${name}.movingMean`);
     const movingVariance = this.variable(`${name}.movingVariance`);
-    const { output, mean, variance } = batchNormRelu(x, gamma, beta, {
+    const { output, mean, variance, count } = batchNormRelu(x, gamma, beta, {
       training: normalization !== 'moving',
       movingMean: movingMean as tf.Tensor as tf.Tensor1D,
       movingVariance: movingVariance as tf.Tensor as tf.Tensor1D,
     });
-    if (normalization === 'follow' && mean !== undefined && variance !== undefined) {
+    if (normalization === 'follow' && mean !== undefined && variance !== undefined && count !== undefined) {
       // As PyTorch: biased variance for this batch, unbiased variance for the moving one.
-      const rows = x.size / x.shape[4];
       follow(movingMean, mean, 1);
-      follow(movingVariance, variance, rows / Math.max(1, rows - 1));
+      follow(movingVariance, variance, count / Math.max(1, count - 1));
     }
     return output;
   }
