@@ -53,3 +53,8 @@ export function download(name: string, bytes: Uint8Array): void {
   // The browser reads the bytes after the click.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
+
+/** '1 scan', '2 scans', nothing for none. */
+export function counted(count: number, name: string): string {
+  return count === 0 ? '' : `${count} ${name}${count === 1 ? '' : 's'}`;
+}

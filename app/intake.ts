@@ -1,12 +1,11 @@
 import { parseModel } from '../src/checkpoints/model-file.js';
-import { type DicomFile, dicomStartBytes, isDicom, withMeta } from '../src/datasets/dicom/elements.js';
+import type { Plan } from '../src/config/plan.js';
 import { type PlacedSeries, placeChosen, readPlaced } from '../src/datasets/dicom/placed.js';
 import { type DicomContents, readContents, type Series } from '../src/datasets/dicom/series.js';
-import { zipFiles } from '../src/datasets/dicom/zip.js';
-import { readVolumeBytes } from '../src/datasets/nifti-bytes.js';
 import type { UnscaledVolume } from '../src/datasets/nifti-read.js';
-import { isZip } from '../src/datasets/zip.js';
+import { asDicom, baseName, bytesOf, type PageFile, unpacked } from './page-file.js';
 import type { GivenFile, Intake, ModelEntry, ScanEntry } from './protocol.js';
+import { type VolumeFile, volumeFiles } from './volume-files.js';
 
 /** A scan that was opened: its voxels in stored orientation, and for DICOM what SEG and RTSTRUCT refer to. */
 export interface ReadScan extends UnscaledVolume {
@@ -20,11 +19,13 @@ interface KnownScan extends ScanEntry {
   read(): Promise<ReadScan>;
 }
 
-interface KnownModel extends ModelEntry {
+export interface KnownModel extends ModelEntry {
+  readonly plan: Plan;
   bytes(): Promise<Uint8Array>;
 }
 
-const isNiftiName = (name: string) => /\.nii(\.gz)?$/i.test(name);
+/** Longer lists of volumes are of headers that are damaged. */
+const mostVolumes = 5000;
 
 /** What was dropped so far. Bytes of scans are read when a scan is opened, not before. */
 export class Given {
@@ -38,32 +39,21 @@ export class Given {
    */
   async take(given: readonly GivenFile[]): Promise<Intake> {
     const files = (await Promise.all(given.map(unpacked))).flat();
-    const notices: string[] = [];
-    const scans: KnownScan[] = [];
+    const isModel = ({ name }: PageFile) => /\.safetensors$/i.test(name);
     const models: KnownModel[] = [];
-    const rest: DicomFile[] = [];
-    for (const file of files) {
-      if (/\.safetensors$/i.test(file.name)) models.push(await this.model(file));
-      else if (isNiftiName(file.name)) scans.push(this.niftiScan(file));
-      else rest.push(file);
-    }
-    const contents = await readContents(rest);
-    scans.push(...contents.series.map((series) => this.dicomScan(contents, series)));
-    if (contents.repeated.length > 0)
-      notices.push(`${contents.repeated.length} files repeat an image and are left out.`);
-    if (contents.refused.length > 0)
-      notices.push(`${contents.refused.length} images are left out: ${contents.refused[0]!.error.message}`);
-    const unknown = contents.notDicom.map(({ name }) => name);
-    if (unknown.length > 0)
-      notices.push(
-        `Left out, as ${unknown.length === 1 ? 'it is' : 'they are'} neither a scan nor a model: ${unknown.slice(0, 3).join(', ')}${unknown.length > 3 ? ` and ${unknown.length - 3} more` : ''}. Scans are DICOM, NIfTI (.nii, .nii.gz) or a zip of these; models are .safetensors.`,
-      );
+    for (const file of files.filter(isModel)) models.push(await this.model(file));
+    const { volumes, rest } = await volumeFiles(files.filter((file) => !isModel(file)));
+    const contents = await readContents(rest.map(asDicom));
+    const scans = [
+      ...volumes.flatMap((volume) => this.volumeScans(volume)),
+      ...contents.series.map((series) => this.dicomScan(contents, series)),
+    ];
     this.scans.push(...scans);
     this.models.push(...models);
     return {
       scans: scans.map(({ id, name, facts }) => ({ id, name, facts })),
       models: models.map(({ id, name, tasks }) => ({ id, name, tasks })),
-      notices,
+      notices: leftOut(contents),
     };
   }
 
@@ -75,14 +65,14 @@ export class Given {
     return this.models.find((model) => model.id === id)!;
   }
 
-  private niftiScan(file: DicomFile): KnownScan {
-    const name = baseName(file.name);
-    return {
-      id: ++this.last,
-      name,
-      facts: 'NIfTI',
-      read: async () => ({ ...(await readVolumeBytes(await file.bytes(), { name: file.name })), name, notices: [] }),
-    };
+  /** A scan for each volume of a file. */
+  private volumeScans({ path, format, volumes, read }: VolumeFile): KnownScan[] {
+    const name = baseName(path);
+    return Array.from({ length: Math.min(volumes, mostVolumes) }, (_, volume) => ({
+      ...{ id: ++this.last, name },
+      facts: volumes === 1 ? format : `${format} · volume ${volume + 1} of ${volumes}`,
+      read: async () => ({ ...(await read(volumes === 1 ? undefined : volume)), name, notices: [] }),
+    }));
   }
 
   private dicomScan(contents: DicomContents, series: Series): KnownScan {
@@ -99,28 +89,41 @@ export class Given {
     };
   }
 
-  private async model(file: DicomFile): Promise<KnownModel> {
-    const { tasks } = parseModel(await file.bytes(), file.name);
+  private async model(file: PageFile): Promise<KnownModel> {
+    const { plan } = parseModel(await bytesOf(file), file.name);
     return {
       id: ++this.last,
       name: baseName(file.name).replace(/\.safetensors$/i, ''),
-      tasks: tasks.map(({ name, dataset }) => ({ name, dataset })),
-      bytes: file.bytes,
+      plan,
+      tasks: plan.tasks.map(({ name, dataset, color }) => ({
+        ...{ name, dataset },
+        ...(color === undefined ? {} : { colour: color }),
+      })),
+      bytes: () => bytesOf(file),
     };
   }
 }
 
-function baseName(path: string): string {
-  return path.slice(path.lastIndexOf('/') + 1);
+/** Files that no scan holds: what opening a series tells of them is said then, and not twice. */
+function leftOut({ series, others, notDicom, refused, repeated }: DicomContents): string[] {
+  const notices: string[] = [];
+  if (series.length === 0 && refused.length > 0)
+    notices.push(`${refused.length} images are left out: ${refused[0]!.error.message}`);
+  if (series.length === 0 && repeated.length > 0)
+    notices.push(`${repeated.length} files repeat an image and are left out.`);
+  const labels = others.filter(({ kind }) => kind !== 'other').map(({ file }) => file.name);
+  if (labels.length > 0)
+    notices.push(
+      `${listed(labels)}: to compare with outlines or segments, open their images and give them under Reference.`,
+    );
+  const unknown = notDicom.map(({ name }) => name);
+  if (unknown.length > 0)
+    notices.push(
+      `Left out, as ${unknown.length === 1 ? 'it is' : 'they are'} neither a scan nor a model: ${listed(unknown)}. Scans are DICOM, NIfTI, NRRD, MetaImage or a zip of these; models are .safetensors.`,
+    );
+  return notices;
 }
 
-/** A file as the readers take it; a zip file as the files in it. */
-export async function unpacked({ name, blob }: GivenFile): Promise<DicomFile[]> {
-  const range = async (start: number, length: number) =>
-    new Uint8Array(await blob.slice(start, start + length).arrayBuffer());
-  const start = await range(0, dicomStartBytes);
-  const whole = () => range(0, blob.size);
-  if (isZip(start) && !isDicom(start)) return zipFiles(name, await whole());
-  const head = async (most: number) => ({ bytes: await range(0, most), sizeBytes: blob.size });
-  return [withMeta({ name, head, range, bytes: whole })];
+function listed(names: readonly string[]): string {
+  return `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
 }

@@ -1,23 +1,25 @@
+import { rgbOf } from '../src/inference/task-identity.js';
+import { Cases } from './cases.js';
 import { WorkerClient, WorkerError } from './client.js';
-import { act, button, byId, clearError, download, element, input, say, select, showError } from './dom.js';
+import { act, button, byId, clearError, counted, download, element, input, say, select, showError } from './dom.js';
 import { chosenFiles, droppedFiles } from './given-files.js';
 import { wireKeys } from './keys.js';
-import type { GivenFile, ModelEntry, NamedMask, OpenedScan, SavedFile, ScanEntry } from './protocol.js';
+import { Models } from './models.js';
+import type { GivenFile, OpenedScan, ScanEntry } from './protocol.js';
 import { type SaveFormat, saveFormats } from './protocol.js';
-import { labelOf, saveLabel, serverDataset, serverImage, serverInfo, serverModel, serverModels } from './server.js';
+import { serverInfo } from './server.js';
 import { Structures } from './structures.js';
-import { channels, Viewer } from './viewer.js';
+import { Viewer } from './viewer.js';
 
 const client = new WorkerClient();
 const viewer = new Viewer(byId<HTMLCanvasElement>('canvas'));
 const structures = new Structures(client, viewer);
+const models = new Models(client, take);
+const cases = new Cases(take);
 const scans: ScanEntry[] = [];
-const models: ModelEntry[] = [];
 let scan: OpenedScan | undefined;
 let scanId: number | undefined;
 let predicting = false;
-/** Case of the server's dataset that is open. */
-let openCase: string | undefined;
 
 /** Grey values from black to white, in Hounsfield units. */
 const windows: Readonly<Record<string, readonly [number, number]>> = {
@@ -42,23 +44,14 @@ async function take(files: readonly GivenFile[]): Promise<void> {
     throw error;
   });
   scans.push(...found.scans);
-  models.push(...found.models);
   if (found.scans.length > 0) listScans();
-  if (found.models.length > 0) {
-    listModels();
-    select('models').value = String(found.models.at(-1)!.id);
-    await chooseModel();
-  }
+  await models.add(found.models);
   const what = [counted(found.scans.length, 'scan'), counted(found.models.length, 'model')].filter(
     (text) => text !== '',
   );
   say([what.length === 0 ? 'Nothing to open.' : `Found ${what.join(' and ')}.`, ...found.notices].join(' '));
   if (what.length === 0 && found.notices.length > 0) showError(new Error(found.notices.join(' ')));
   if (found.scans.length === 1) await openScan(found.scans[0]!);
-}
-
-function counted(count: number, name: string): string {
-  return count === 0 ? '' : `${count} ${name}${count === 1 ? '' : 's'}`;
 }
 
 function listScans(): void {
@@ -80,15 +73,15 @@ function listScans(): void {
 async function openScan(entry: ScanEntry): Promise<void> {
   if (predicting) throw new Error('A prediction is running. Cancel it before you open another scan.');
   say(`Opening ${entry.name}…`);
-  openCase = undefined;
+  cases.open = undefined;
   structures.clear(undefined);
   viewer.clear();
   scan = undefined;
   scanId = undefined;
   controls();
   try {
-    const opened = await client.call('open', entry.id);
-    await viewer.show(opened);
+    const { opened, nifti } = await client.call('open', entry.id);
+    await viewer.show(opened, nifti);
     scan = opened;
     scanId = entry.id;
     select('window').value = opened.isCt ? 'soft-tissue' : 'automatic';
@@ -104,7 +97,7 @@ async function openScan(entry: ScanEntry): Promise<void> {
     listScans();
     controls();
   }
-  await estimate();
+  await models.judge();
 }
 
 function chooseWindow(): void {
@@ -112,47 +105,11 @@ function chooseWindow(): void {
   viewer.setWindow(low, high);
 }
 
-const serverPrefix = 'server:';
-let offered: readonly string[] = [];
-
-function listModels(): void {
-  const options = [
-    ...models.map(({ id, name }) => element('option', { value: String(id) }, name)),
-    ...offered.map((name) => element('option', { value: serverPrefix + name }, `${name} (of the server)`)),
-  ];
-  if (options.length === 0) return;
-  select('models').disabled = false;
-  select('models').replaceChildren(...options);
-}
-
-async function chooseModel(): Promise<void> {
-  const { value } = select('models');
-  if (value.startsWith(serverPrefix)) {
-    const name = value.slice(serverPrefix.length);
-    say(`Fetching ${name}…`);
-    offered = offered.filter((other) => other !== name);
-    return take([{ name: `${name}.safetensors`, blob: await serverModel(name) }]);
-  }
-  const model = models.find(({ id }) => String(id) === value);
-  byId('tasks').hidden = model === undefined;
-  if (model !== undefined) {
-    const boxes = model.tasks.map(({ name, dataset }) => {
-      const box = element('input', { type: 'checkbox', name: 'task', value: name, checked: true });
-      box.onchange = act(estimate);
-      return element('label', { title: `from ${dataset}` }, box, ` ${name}`);
-    });
-    byId('tasks').replaceChildren(element('legend', {}, 'Structures to find'), ...boxes);
-  }
-  controls();
-  await estimate();
-}
-
 function wanted() {
-  const model = models.find(({ id }) => String(id) === select('models').value);
-  const boxes = [...byId('tasks').querySelectorAll<HTMLInputElement>('input:checked')];
-  const tasks = boxes.map(({ value }) => value);
-  if (model === undefined || scan === undefined || tasks.length === 0) return undefined;
-  return { model: model.id, tasks, maxMemoryBytes: Number(select('memory').value) * 1e9 };
+  const { chosen, tasks } = models;
+  if (chosen === undefined || scan === undefined || tasks.length === 0) return undefined;
+  const maxMemoryBytes = Number(select('memory').value) * 1e9;
+  return { model: chosen.id, tasks, maxMemoryBytes, disagreement: cases.open !== undefined };
 }
 
 async function estimate(): Promise<void> {
@@ -177,11 +134,12 @@ async function predict(): Promise<void> {
   if (what === undefined) return;
   predicting = true;
   structures.clear(scan);
+  structures.coloursOf(models.chosen!);
   controls();
   const began = performance.now();
   let preview: Promise<void> | undefined;
   try {
-    const { predictions, threads } = await client.call('predict', what, {
+    const { predictions, threads, disagreement } = await client.call('predict', what, {
       onProgress: ({ window, windows, pass, passes, preview: found }) => {
         input('progress').value = String((pass + window / windows) / passes);
         say(`Window ${window} of ${windows}${passes === 1 ? '' : `, pass ${pass + 1} of ${passes}`}…`);
@@ -195,6 +153,7 @@ async function predict(): Promise<void> {
     await preview;
     await structures.results(predictions);
     const seconds = (performance.now() - began) / 1000;
+    await cases.note(disagreement);
     say(`Predicted in ${seconds.toFixed(1)} s with ${threads} ${threads === 1 ? 'thread' : 'threads'}.`);
   } catch (error) {
     await preview;
@@ -223,7 +182,7 @@ function controls(): void {
   for (const option of select('format').options)
     option.disabled = (option.value === 'seg' || option.value === 'rtstruct') && scan?.isDicom !== true;
   if (select('format').selectedOptions[0]?.disabled === true) select('format').value = 'nifti';
-  byId('label-row').hidden = openCase === undefined;
+  byId('label-row').hidden = cases.open === undefined;
   button('save-label').disabled = !found || predicting;
 }
 
@@ -233,13 +192,19 @@ function resetReference(): void {
   byId('metrics').replaceChildren();
 }
 
-async function takeReference(file: GivenFile | undefined): Promise<void> {
-  if (file === undefined) return;
+async function takeReference(given: readonly GivenFile[]): Promise<void> {
+  if (given.length === 0) return;
   if (scan === undefined) throw new Error('Open a scan before its reference mask.');
-  const { name, labels } = await client.call('reference', file);
+  say('Reading the reference…');
+  byId('metrics').ariaBusy = 'true';
+  const { name, labels } = await client.call('reference', given).catch((error: unknown) => {
+    say('The reference was not taken.');
+    byId('metrics').ariaBusy = 'false';
+    throw error;
+  });
   select('label').replaceChildren(
-    element('option', { value: '0' }, 'all'),
-    ...labels.map((label) => element('option', { value: String(label) }, String(label))),
+    element('option', { value: 'all' }, 'all'),
+    ...labels.map((label, place) => element('option', { value: String(place) }, label)),
   );
   select('label').disabled = false;
   say(`${name} is the reference.`);
@@ -249,8 +214,21 @@ async function takeReference(file: GivenFile | undefined): Promise<void> {
 /** Dice and distances of the chosen structure against the reference. */
 async function compare(): Promise<void> {
   const mask = structures.editor.masks.get(structures.chosen);
-  if (select('label').disabled || mask === undefined) return byId('metrics').replaceChildren();
-  const metrics = await client.call('compare', { mask, label: Number(select('label').value) });
+  if (select('label').disabled || mask === undefined) {
+    byId('metrics').ariaBusy = 'false';
+    return byId('metrics').replaceChildren();
+  }
+  byId('metrics').ariaBusy = 'true';
+  try {
+    await showMetrics(mask);
+  } finally {
+    byId('metrics').ariaBusy = 'false';
+  }
+}
+
+async function showMetrics(mask: Uint8Array): Promise<void> {
+  const { value } = select('label');
+  const metrics = await client.call('compare', { mask, label: value === 'all' ? 'all' : Number(value) });
   const rows: readonly (readonly [string, string])[] = [
     ['Dice', metrics.dice.toFixed(3)],
     ['95 % Hausdorff distance', metrics.hd95MaxMm === null ? 'undefined' : `${metrics.hd95MaxMm.toFixed(2)} mm`],
@@ -265,75 +243,32 @@ async function compare(): Promise<void> {
 function masksToSave() {
   return structures.tasks.map((task) => {
     const { colour } = structures.looks.get(task)!;
-    return { task, colour: channels(colour), data: structures.editor.masks.get(task)! };
+    return { task, colour: rgbOf(colour), data: structures.editor.masks.get(task)! };
   });
-}
-
-async function files(format: SaveFormat, masks: readonly NamedMask[] = masksToSave()) {
-  const model = models.find(({ id }) => String(id) === select('models').value)?.name ?? 'versemi';
-  return client.call('save', { format, model, masks, deidentify: input('deidentify').checked });
 }
 
 async function save(): Promise<void> {
   say('Writing…');
-  const written = await files(select('format').value as SaveFormat);
-  for (const { name, bytes } of written) download(name, bytes);
-  say(`Saved ${written.map(({ name }) => name).join(', ')}.`);
-}
-
-async function saveIntoDataset(): Promise<void> {
-  const { labels } = await serverDataset();
-  const masks = masksToSave();
-  const known = masks.flatMap((mask) => {
-    const label = labelOf(mask.task, labels);
-    return label === undefined ? [] : [{ mask, label }];
+  const format = select('format').value as SaveFormat;
+  const { files, notices } = await client.call('save', {
+    ...{ format, masks: masksToSave() },
+    deidentify: input('deidentify').checked,
   });
-  if (known.length === 0) {
-    const names = Object.entries(labels).flatMap(([value, name]) => (value === '0' ? [] : [name]));
-    throw new Error(
-      `None of these structures is a label of the dataset, which has: ${names.join(', ')}. Predict such a structure, or save the masks as files.`,
-    );
-  }
-  const [{ bytes }] = (await files(
-    'labels',
-    known.map(({ mask }) => mask),
-  )) as readonly [SavedFile];
-  const names = Object.fromEntries(known.map(({ label }, i) => [i + 1, label]));
-  await saveLabel(openCase!, bytes, { names, replace: input('replace').checked });
-  const left = masks.length - known.length;
-  say(
-    `Saved as the label of ${openCase}.${left === 0 ? '' : ` Left out, as the dataset does not name ${left === 1 ? 'it' : 'them'}: ${counted(left, 'structure')}.`}`,
-  );
-  await listCases();
+  for (const { name, bytes } of files) download(name, bytes);
+  say([`Saved ${files.map(({ name }) => name).join(', ')}.`, ...notices].join(' '));
 }
 
-async function listCases(): Promise<void> {
-  const { cases } = await serverDataset();
-  select('cases').replaceChildren(
-    element('option', { value: '' }, 'Open a case…'),
-    ...cases.map(({ id, labeled }) => element('option', { value: id }, labeled ? `${id} (labelled)` : id)),
-  );
-}
-
-async function openServerCase(): Promise<void> {
-  const id = select('cases').value;
-  if (id === '') return;
-  const image = await serverImage(id);
-  await take([image]);
-  openCase = id;
-  controls();
+async function openCase(open: () => Promise<void>): Promise<void> {
+  await open();
+  // The synthetic task is predicted with those of a case.
+  await estimate();
 }
 
 async function connect(): Promise<void> {
   const info = await serverInfo();
   if (info === undefined) return;
-  offered = (await serverModels()).map(({ name }) => name);
-  listModels();
-  if (offered.length > 0 && models.length === 0) await chooseModel();
-  if (info.dataset === null) return;
-  byId('dataset-name').textContent = info.dataset;
-  byId('cases-row').hidden = false;
-  await listCases();
+  await models.offer();
+  if (info.dataset !== null) await cases.connect(info.dataset);
 }
 
 function wire(): void {
@@ -342,9 +277,10 @@ function wire(): void {
   button('choose-reference').onclick = () => input('reference').click();
   input('files').onchange = act(() => take(chosenFiles(input('files'))));
   input('folder').onchange = act(() => take(chosenFiles(input('folder'))));
-  input('reference').onchange = act(() => takeReference(chosenFiles(input('reference'))[0]));
-  select('models').onchange = act(chooseModel);
-  select('cases').onchange = act(openServerCase);
+  input('reference').onchange = act(() => takeReference(chosenFiles(input('reference'))));
+  models.onChange = estimate;
+  select('cases').onchange = act(() => openCase(() => cases.openChosen()));
+  button('next-case').onclick = act(() => openCase(() => cases.openNext()));
   select('memory').onchange = act(estimate);
   select('window').onchange = act(chooseWindow);
   input('radiological').onchange = () => viewer.setRadiological(input('radiological').checked);
@@ -352,7 +288,7 @@ function wire(): void {
   button('cancel').onclick = act(() => client.call('cancel', null));
   select('label').onchange = act(compare);
   button('save').onclick = act(save);
-  button('save-label').onclick = act(saveIntoDataset);
+  button('save-label').onclick = act(() => cases.save(masksToSave(), (masks) => client.call('labelMap', masks)));
   button('error-close').onclick = clearError;
   button('help-button').onclick = () => byId<HTMLDialogElement>('help').showModal();
   button('help-close').onclick = () => byId<HTMLDialogElement>('help').close();
@@ -371,20 +307,35 @@ function wire(): void {
 }
 
 function wireDrop(): void {
-  addEventListener('dragover', (event) => {
+  // Before the viewer sees these events, which would keep them to itself over its canvas.
+  const first = { capture: true };
+  const mine = (event: DragEvent) => {
     event.preventDefault();
-    byId('drop').hidden = false;
-  });
+    event.stopPropagation();
+  };
+  addEventListener('dragenter', mine, first);
+  addEventListener(
+    'dragover',
+    (event) => {
+      mine(event);
+      byId('drop').hidden = false;
+    },
+    first,
+  );
   addEventListener('dragleave', (event) => {
     if (event.relatedTarget === null) byId('drop').hidden = true;
   });
-  addEventListener('drop', (event) => {
-    event.preventDefault();
-    byId('drop').hidden = true;
-    const onReference = (event.target as Element).closest('[aria-labelledby="reference-title"]') !== null;
-    const given = droppedFiles(event.dataTransfer!);
-    act(async () => (onReference ? takeReference((await given)[0]) : take(await given)))();
-  });
+  addEventListener(
+    'drop',
+    (event) => {
+      mine(event);
+      byId('drop').hidden = true;
+      const onReference = (event.target as Element).closest('[aria-labelledby="reference-title"]') !== null;
+      const given = droppedFiles(event.dataTransfer!);
+      act(async () => (onReference ? takeReference(await given) : take(await given)))();
+    },
+    first,
+  );
 }
 
 wire();

@@ -19,7 +19,15 @@ export interface ScanEntry {
 export interface ModelEntry {
   readonly id: number;
   readonly name: string;
-  readonly tasks: readonly { readonly name: string; readonly dataset: string }[];
+  /** Colour: '#rrggbb' where the plan names one. */
+  readonly tasks: readonly { readonly name: string; readonly dataset: string; readonly colour?: string }[];
+}
+
+/** Whether the scan that is open is like those that a task was trained on. */
+export interface TaskFitting {
+  readonly task: string;
+  /** What speaks against it; empty where nothing does. */
+  readonly reason: string;
 }
 
 /** What files were found to be. */
@@ -35,20 +43,12 @@ export interface OpenedScan {
   readonly sizeVoxels: Triple;
   readonly spacingMm: Triple;
   readonly affine: Affine;
-  /** The scan as an uncompressed NIfTI file, for the viewer. */
-  readonly nifti: ArrayBuffer;
   /** True where the scan is a DICOM series, to whose images SEG and RTSTRUCT can refer. */
   readonly isDicom: boolean;
-  /** Intensities at the 1st and the 99th percentile of voxels that are not the lowest. */
+  /** Intensities at the percentiles 0.5 and 99.5. */
   readonly automaticWindow: readonly [number, number];
   readonly isCt: boolean;
   readonly notices: readonly string[];
-}
-
-/** Bits of a mask on the canonical grid, as the package keeps them. */
-export interface PackedBits {
-  readonly sizeVoxels: Triple;
-  readonly bits: Uint8Array;
 }
 
 export interface Progress {
@@ -57,12 +57,7 @@ export interface Progress {
   readonly pass: number;
   readonly passes: number;
   /** Masks so far; absent where nothing was added that is worth showing. */
-  readonly preview?: { readonly tasks: readonly string[]; readonly masks: readonly PackedBits[] };
-}
-
-export interface Predicted {
-  readonly task: string;
-  readonly mask: PackedBits;
+  readonly preview?: { readonly tasks: readonly string[]; readonly masks: readonly Uint8Array[] };
 }
 
 export interface Measured {
@@ -70,6 +65,13 @@ export interface Measured {
   readonly volumeMl: number;
   /** In units of the scan; null where the mask is empty. */
   readonly meanIntensity: number | null;
+}
+
+/** A mask on the canonical grid, 0 and 1. */
+export interface Predicted {
+  readonly task: string;
+  readonly mask: Uint8Array;
+  readonly measured: Measured;
 }
 
 export const saveFormats = ['nifti', 'labels', 'nrrd', 'seg', 'rtstruct'] as const;
@@ -86,24 +88,49 @@ export interface SavedFile {
   readonly bytes: Uint8Array;
 }
 
+export interface Saved {
+  readonly files: readonly SavedFile[];
+  /** What a person should know of the files. */
+  readonly notices: readonly string[];
+}
+
+/** A label map for the dataset of the server. */
+export interface LabelMap {
+  readonly bytes: Uint8Array;
+  /** Task of each value, 1 first. */
+  readonly tasks: readonly string[];
+}
+
 /** The calls that the worker answers. Each takes one argument, as it is posted. */
 export interface Calls {
   take(files: readonly GivenFile[]): Intake;
-  open(id: number): OpenedScan;
+  /** `nifti`: the scan as an uncompressed NIfTI file, for the viewer, which alone keeps it. */
+  open(id: number): { readonly opened: OpenedScan; readonly nifti: ArrayBuffer };
   estimate(wanted: PredictionWanted): { readonly text: string; readonly parts: number };
-  predict(wanted: PredictionWanted): { readonly predictions: readonly Predicted[]; readonly threads: number };
+  fits(model: number): readonly TaskFitting[];
+  predict(wanted: PredictionWanted): PredictionFound;
   cancel(nothing: null): null;
   measure(mask: Uint8Array): Measured;
-  reference(file: GivenFile): { readonly name: string; readonly labels: readonly number[] };
-  compare(wanted: { readonly mask: Uint8Array; readonly label: number }): CaseMetrics;
+  reference(files: readonly GivenFile[]): { readonly name: string; readonly labels: readonly string[] };
+  compare(wanted: { readonly mask: Uint8Array; readonly label: number | 'all' }): CaseMetrics;
   grow(wanted: GrowWanted): Uint8Array;
-  save(wanted: SaveWanted): readonly SavedFile[];
+  save(wanted: SaveWanted): Saved;
+  labelMap(masks: readonly NamedMask[]): LabelMap;
 }
 
 export interface PredictionWanted {
   readonly model: number;
   readonly tasks: readonly string[];
   readonly maxMemoryBytes: number;
+  /** True: it is of interest how much the tasks disagree. */
+  readonly disagreement: boolean;
+}
+
+export interface PredictionFound {
+  readonly predictions: readonly Predicted[];
+  readonly threads: number;
+  /** How much the tasks disagree with the synthetic task; absent where the model was not trained to agree, or not all tasks were asked for. */
+  readonly disagreement?: number;
 }
 
 export interface GrowWanted {
@@ -115,7 +142,6 @@ export interface GrowWanted {
 
 export interface SaveWanted {
   readonly format: SaveFormat;
-  readonly model: string;
   readonly masks: readonly NamedMask[];
   readonly deidentify: boolean;
 }

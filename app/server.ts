@@ -47,12 +47,16 @@ export async function serverModel(name: string): Promise<Blob> {
 export interface ServerCase {
   readonly id: string;
   readonly labeled: boolean;
+  /** How much the tasks disagreed on it when it was segmented last. */
+  readonly disagreement?: number;
 }
 
 export interface ServerDataset {
   readonly cases: readonly ServerCase[];
   /** Value -> name of the label, 0 the background. */
   readonly labels: Readonly<Record<string, string>>;
+  /** The case to label next; null where all have labels. */
+  readonly next: string | null;
 }
 
 export async function serverDataset(): Promise<ServerDataset> {
@@ -77,6 +81,12 @@ export async function serverImage(id: string): Promise<{ readonly name: string; 
   if (!response.ok) throw await failure(response);
   const disposition = response.headers.get('content-disposition') ?? '';
   return { name: /filename="?([^";]+)/.exec(disposition)?.[1] ?? `${id}.nii.gz`, blob: await response.blob() };
+}
+
+/** Tells the server how much the tasks disagree on a case, after which it orders cases for labelling. */
+export async function noteDisagreement(id: string, value: number): Promise<void> {
+  const response = await ask(`api/cases/${encodeURIComponent(id)}/disagreement?value=${value}`, { method: 'PUT' });
+  if (!response.ok) throw await failure(response);
 }
 
 /** @param names value in the label map -> name of the structure */

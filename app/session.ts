@@ -1,44 +1,51 @@
 import { loadModelBytes, type ParsedModel } from '../src/checkpoints/model-file.js';
+import type { Plan } from '../src/config/plan.js';
 import { provideCodecs } from '../src/datasets/dicom/library.js';
 import { checkFinite } from '../src/datasets/finite.js';
-import { labelBytes } from '../src/datasets/label-values.js';
-import { readVolumeBytes } from '../src/datasets/nifti-bytes.js';
 import { VersemiError } from '../src/errors.js';
+import { agreementIsTrained, disagreement } from '../src/inference/disagreement.js';
+import { misfitText, taskFits } from '../src/inference/fit.js';
 import { maskIntensities } from '../src/inference/measure.js';
 import { estimateMemory, explain, formatBytes } from '../src/inference/memory.js';
 import { type PredictProgress, predictVolume } from '../src/inference/predict.js';
-import { taskIndices } from '../src/inference/segmenter.js';
+import { syntheticTaskName, taskIndices } from '../src/inference/segmenter.js';
 import { segmentationMetrics } from '../src/metrics/segmentation-metrics.js';
 import type { VersemiNetwork } from '../src/model/network.js';
-import { toCanonical } from '../src/scans/canonical.js';
+import { intensityOf, isCt, type ScanFacts } from '../src/preprocessing/scan-facts.js';
 import { MaskVolume } from '../src/scans/mask-volume.js';
 import { type Scan, scanOf } from '../src/scans/scan.js';
 import { currentDevice, selectDevice } from '../src/tfjs/index.js';
 import { voxelCount } from '../src/volume/volume.js';
 import { host } from '../src/wasm/host.js';
-import { displayBytes, intensitySummary } from './display.js';
+import { displayBytes } from './display.js';
 import { grown } from './grow.js';
-import { Given, type ReadScan, unpacked } from './intake.js';
+import { Given, type KnownModel, type ReadScan } from './intake.js';
 import type {
   Calls,
   GivenFile,
   Measured,
   OpenedScan,
-  PackedBits,
+  PredictionFound,
   PredictionWanted,
   Progress,
-  SavedFile,
+  TaskFitting,
 } from './protocol.js';
-import { saved } from './save.js';
+import { type ReferenceMasks, readReference } from './reference.js';
+import { labelMapOf, saved } from './save.js';
 
-/** What the page itself takes, with its viewer and the code of the device, before a scan is opened. */
-const pageBytes = 250e6;
+/** All processes of the browser before a scan is opened (see NOTES.md). */
+const pageBytes = 500e6;
+/** Colours of the scan and of all masks that the viewer mixes, on the graphics card or, without one, in memory. */
+const viewerBytesPerVoxel = 8;
 /** Between two pictures of what was found so far. */
 const previewEveryMs = 1500;
+/** Each picture takes a byte per voxel and task, which the browser frees when it pleases: of larger scans none are shown. */
+const mostPreviewVoxels = 30e6;
 
 interface Open {
   readonly read: ReadScan;
   readonly scan: Scan;
+  readonly intensity: NonNullable<ScanFacts['intensity']>;
 }
 
 interface Answer<Result> {
@@ -54,7 +61,11 @@ export class Session {
   private loaded:
     | { readonly id: number; readonly model: ParsedModel & { readonly network: VersemiNetwork } }
     | undefined;
-  private referenceMask: Uint8Array | undefined;
+  private referenceMasks: ReferenceMasks | undefined;
+  /** The mask of the reference that was compared with last, as drawing outlines takes time. */
+  private comparedWith: { readonly label: number | 'all'; readonly mask: Uint8Array } | undefined;
+  /** Whose masks the page shows. */
+  private predictedBy: KnownModel | undefined;
   private running: AbortController | undefined;
   private device: ReturnType<typeof selectDevice> | undefined;
 
@@ -82,16 +93,23 @@ export class Session {
       case 'measure':
         return { result: this.measure(argument as Uint8Array) };
       case 'reference':
-        return { result: await this.reference(argument as GivenFile) };
+        return { result: await this.reference(argument as Parameters<Calls['reference']>[0]) };
+      case 'fits':
+        return { result: this.fits(argument as number) };
       case 'compare':
-        return { result: this.compare(argument as Parameters<Calls['compare']>[0]) };
+        return { result: await this.compare(argument as Parameters<Calls['compare']>[0]) };
       case 'grow': {
         const mask = grown(this.current(), argument as Parameters<Calls['grow']>[0]);
         return { result: mask, transfer: [mask.buffer as ArrayBuffer] };
       }
       case 'save': {
-        const files: SavedFile[] = await saved(this.current(), argument as Parameters<Calls['save']>[0]);
-        return { result: files, transfer: files.map(({ bytes }) => bytes.buffer as ArrayBuffer) };
+        const found = await saved({ ...this.current(), ...this.author() }, argument as Parameters<Calls['save']>[0]);
+        return { result: found, transfer: found.files.map(({ bytes }) => bytes.buffer as ArrayBuffer) };
+      }
+      case 'labelMap': {
+        const { plan } = this.author();
+        const map = await labelMapOf({ ...this.current(), plan }, argument as Parameters<Calls['labelMap']>[0]);
+        return { result: map, transfer: [map.bytes.buffer as ArrayBuffer] };
       }
     }
   }
@@ -101,25 +119,34 @@ export class Session {
     throw new VersemiError('INTERNAL', { expected: 'an open scan', remedy: 'Choose a scan first.' });
   }
 
-  private async openScan(id: number): Promise<Answer<OpenedScan>> {
+  /** The model that made the masks. */
+  private author(): { readonly model: string; readonly plan: Plan } {
+    const { predictedBy } = this;
+    if (predictedBy === undefined) throw new VersemiError('INTERNAL', { expected: 'masks of a model' });
+    return { model: predictedBy.name, plan: predictedBy.plan };
+  }
+
+  private async openScan(id: number): Promise<Answer<ReturnType<Calls['open']>>> {
     // The voxels of the scan before are freed before those of the next are read.
     this.open = undefined;
-    this.referenceMask = undefined;
+    this.referenceMasks = undefined;
+    this.comparedWith = undefined;
     const read = await this.given.scan(id).read();
     const scan = scanOf(read.volume, { slope: read.slope, intercept: read.intercept });
     checkFinite(scan, read.volume, read.name);
-    this.open = { read, scan };
-    const { low, high, min } = intensitySummary(read);
+    const intensity = intensityOf(scan);
+    this.open = { read, scan, intensity };
+    const { percentile005: low, percentile995: high } = intensity;
     const nifti = displayBytes(read, scan);
     const { sizeVoxels, spacingMm, affine } = scan;
-    const result = {
-      ...{ sizeVoxels, spacingMm, affine, nifti },
+    const opened: OpenedScan = {
+      ...{ sizeVoxels, spacingMm, affine },
       isDicom: read.placed !== undefined,
-      automaticWindow: [low, high] as const,
-      isCt: read.modality === 'CT' || (read.modality === undefined && min <= -900),
+      automaticWindow: [low, high > low ? high : low + 1] as const,
+      isCt: read.modality === 'CT' || (read.modality === undefined && isCt([low])),
       notices: read.notices,
     };
-    return { result, transfer: [nifti] };
+    return { result: { opened, nifti }, transfer: [nifti] };
   }
 
   /** Loads a model, in place of the one that is loaded. */
@@ -135,6 +162,34 @@ export class Session {
     return model;
   }
 
+  /** What the scan that is open is unlike, task by task; nothing where none is open. */
+  private fits(id: number): TaskFitting[] {
+    if (this.open === undefined) return [];
+    const { read, scan, intensity } = this.open;
+    const { sizeVoxels, spacingMm } = scan;
+    const facts = {
+      sizeVoxels,
+      spacingMm,
+      intensity,
+      ...(read.modality === undefined ? {} : { modality: read.modality }),
+    };
+    return taskFits(this.given.knownModel(id), facts).map(({ task, misfits }) => ({
+      task,
+      reason: misfitText(misfits),
+    }));
+  }
+
+  /**
+   * The tasks that are predicted for those that are wanted: with the synthetic task where all tasks of their datasets are, so that it can
+   * be said how much they disagree.
+   */
+  private predicted({ model, tasks, disagreement: asked }: PredictionWanted): readonly string[] {
+    const { plan } = this.given.knownModel(model);
+    const datasets = new Set(plan.tasks.flatMap(({ name, dataset }) => (tasks.includes(name) ? [dataset] : [])));
+    const all = plan.tasks.every(({ name, dataset }) => !datasets.has(dataset) || tasks.includes(name));
+    return asked && all && agreementIsTrained(plan) ? [...tasks, syntheticTaskName] : tasks;
+  }
+
   /** @throws VERSEMI_MEMORY_LIMIT when the scan does not fit in any number of parts */
   private async estimate(wanted: PredictionWanted) {
     const { scan } = this.current();
@@ -142,18 +197,21 @@ export class Session {
     const estimate = estimateMemory(
       model,
       { geometry: scan, bytesPerVoxel: 0, loaded: true },
-      taskIndices(model, wanted.tasks),
-      { maxMemoryBytes: wanted.maxMemoryBytes, processBytes: this.bytesBefore() },
+      taskIndices(model, this.predicted(wanted)),
+      { maxMemoryBytes: wanted.maxMemoryBytes, processBytes: this.bytesBefore(wanted) },
     );
     const parts =
       estimate.strips === 1 ? '' : `, in ${estimate.strips} parts (${estimate.work.toFixed(1)} times the work)`;
     return { text: `${formatBytes(estimate.total)}${parts}`, detail: explain(estimate), parts: estimate.strips };
   }
 
-  /** The page, and the scan three times: as it was stored, in the viewer, and on the graphics card. */
-  private bytesBefore(): number {
-    const { read } = this.current();
-    return pageBytes + 3 * read.volume.data.byteLength;
+  /**
+   * The browser, the scan as it was stored and in the viewer, what the viewer mixes, and the masks that will be shown, of which one is
+   * under the pen too.
+   */
+  private bytesBefore({ tasks }: PredictionWanted): number {
+    const { data } = this.current().read.volume;
+    return pageBytes + 2 * data.byteLength + (viewerBytesPerVoxel + tasks.length + 1) * data.length;
   }
 
   private async predict(wanted: PredictionWanted, report: (progress: Progress) => void) {
@@ -163,17 +221,26 @@ export class Session {
       const { scan } = this.current();
       const model = await this.model(wanted.model);
       const predictions = await predictVolume(model, scan, {
-        tasks: wanted.tasks,
+        tasks: this.predicted(wanted),
         signal: running.signal,
         maxMemoryBytes: wanted.maxMemoryBytes,
-        processBytes: this.bytesBefore(),
-        onProgress: reporter(report),
+        processBytes: this.bytesBefore(wanted),
+        onProgress: reporter(report, voxelCount(scan.sizeVoxels) <= mostPreviewVoxels),
       });
-      const result = {
-        predictions: predictions.map(({ task, mask }) => ({ task, mask: mask.packed })),
+      this.predictedBy = this.given.knownModel(wanted.model);
+      const real = predictions.filter(({ task }) => task !== syntheticTaskName);
+      const synthetic = predictions.find(({ task }) => task === syntheticTaskName)?.mask;
+      const masks = real.map(({ mask }) => mask);
+      const result: PredictionFound = {
+        predictions: real.map(({ task, mask }) => ({
+          task,
+          mask: host().unpackMask(mask.packed),
+          measured: measured(scan, mask),
+        })),
         threads: currentDevice()?.threads ?? 1,
+        ...(synthetic === undefined ? {} : { disagreement: disagreement(masks, synthetic) }),
       };
-      return { result, transfer: result.predictions.map(({ mask }) => mask.bits.buffer as ArrayBuffer) };
+      return { result, transfer: result.predictions.map(({ mask }) => mask.buffer as ArrayBuffer) };
     } finally {
       if (this.running === running) this.running = undefined;
     }
@@ -181,61 +248,45 @@ export class Session {
 
   private measure(mask: Uint8Array): Measured {
     const { scan } = this.current();
-    const volume = new MaskVolume(scan, host().packMask(mask, scan.sizeVoxels));
-    const [intensity] = maskIntensities(scan, [{ mask: volume }]);
-    const voxels = volume.count();
-    return { voxels, volumeMl: voxels * volume.voxelMl, meanIntensity: intensity?.mean ?? null };
+    return measured(scan, new MaskVolume(scan, host().packMask(mask, scan.sizeVoxels)));
   }
 
-  /** @throws VERSEMI_VOLUME_INVALID when the reference lies on another grid than the scan */
-  private async reference(given: GivenFile) {
-    const { read } = this.current();
-    const [file, ...others] = await unpacked(given);
-    if (file === undefined || others.length > 0)
-      throw new VersemiError('FORMAT_UNSUPPORTED', {
-        ...{
-          file: given.name,
-          expected: 'one NIfTI file',
-          found: `${others.length + (file === undefined ? 0 : 1)} files`,
-        },
-        remedy: 'Drop the file of the reference mask itself.',
-      });
-    const { volume, slope, intercept } = await readVolumeBytes(await file.bytes(), { name: file.name });
-    const here = read.volume;
-    const farthest = Math.max(...volume.affine.map((value, i) => Math.abs(value - here.affine[i]!)));
-    if (volume.sizeVoxels.join() !== here.sizeVoxels.join() || farthest > 0.01)
-      throw new VersemiError('VOLUME_INVALID', {
-        ...{ file: file.name, field: 'reference' },
-        expected: `the grid of the scan, ${here.sizeVoxels.join(' x ')} voxels at the same place`,
-        found: `${volume.sizeVoxels.join(' x ')} voxels${volume.sizeVoxels.join() === here.sizeVoxels.join() ? ' at another place' : ''}`,
-        remedy: 'Give the mask that was drawn on this scan.',
-      });
-    const data = labelBytes(volume.data, { slope, intercept }, file.name);
-    this.referenceMask = toCanonical({ ...volume, data }).data;
-    const labels = [...new Set(data)].filter((value) => value !== 0).sort((a, b) => a - b);
-    return { name: file.name, labels };
+  private async reference(given: readonly GivenFile[]) {
+    this.referenceMasks = await readReference(given, this.current());
+    this.comparedWith = undefined;
+    const { name, labels } = this.referenceMasks;
+    return { name, labels };
   }
 
-  private compare({ mask, label }: Parameters<Calls['compare']>[0]) {
+  private async compare({ mask, label }: Parameters<Calls['compare']>[0]) {
     const { scan } = this.current();
-    if (this.referenceMask === undefined) throw new VersemiError('INTERNAL', { expected: 'a reference mask' });
-    const reference = label === 0 ? this.referenceMask : this.referenceMask.map((value) => (value === label ? 1 : 0));
+    if (this.referenceMasks === undefined) throw new VersemiError('INTERNAL', { expected: 'a reference mask' });
     if (mask.length !== voxelCount(scan.sizeVoxels)) throw new VersemiError('INTERNAL', { field: 'mask' });
-    return segmentationMetrics(mask, reference, scan.sizeVoxels, scan.spacingMm);
+    if (this.comparedWith?.label !== label) this.comparedWith = { label, mask: await this.referenceMasks.mask(label) };
+    return segmentationMetrics(mask, this.comparedWith.mask, scan.sizeVoxels, scan.spacingMm);
   }
 }
 
+function measured(scan: Scan, mask: MaskVolume): Measured {
+  const [intensity] = maskIntensities(scan, [{ mask }]);
+  const voxels = mask.count();
+  return { voxels, volumeMl: voxels * mask.voxelMl, meanIntensity: intensity?.mean ?? null };
+}
+
 /** Reports each window, and now and then what was found so far. */
-function reporter(report: (progress: Progress) => void): (progress: PredictProgress) => void {
+function reporter(report: (progress: Progress) => void, withPreviews: boolean): (progress: PredictProgress) => void {
   let shownAt = performance.now();
   let shownSlices = 0;
   return ({ window, windows, pass, passes, slices, tasks, masks }) => {
     const plain = { window, windows, pass, passes };
     if (slices < shownSlices) shownSlices = 0;
-    if (slices === shownSlices || performance.now() - shownAt < previewEveryMs) return report(plain);
+    if (!withPreviews || slices === shownSlices || performance.now() - shownAt < previewEveryMs) return report(plain);
     shownAt = performance.now();
     shownSlices = slices;
-    const copies: PackedBits[] = masks.map(({ sizeVoxels, bits }) => ({ sizeVoxels, bits: bits.slice() }));
-    report({ ...plain, preview: { tasks, masks: copies } });
+    const real = tasks.flatMap((task, i) => (task === syntheticTaskName ? [] : [{ task, packed: masks[i]! }]));
+    report({
+      ...plain,
+      preview: { tasks: real.map(({ task }) => task), masks: real.map(({ packed }) => host().unpackMask(packed)) },
+    });
   };
 }

@@ -2,7 +2,7 @@ import type { Triple } from '../src/volume/volume.js';
 import type { WorkerClient } from './client.js';
 import { act, button, byId, element, input, say, select } from './dom.js';
 import { Editor } from './editor.js';
-import type { Measured, OpenedScan, PackedBits, Predicted } from './protocol.js';
+import type { Measured, ModelEntry, OpenedScan, Predicted } from './protocol.js';
 import type { Shown, Viewer } from './viewer.js';
 
 /** Told apart on a dark ground, by colour-blind readers too (after Okabe and Ito). */
@@ -18,6 +18,7 @@ export class Structures {
   private scan: OpenedScan | undefined;
   private tool: Tool = 'off';
   private hidden = false;
+  private colours: ReadonlyMap<string, string> = new Map();
   /** Called after a mask has changed. */
   onChange: () => void = () => undefined;
 
@@ -43,6 +44,13 @@ export class Structures {
     return [...this.editor.masks.keys()];
   }
 
+  /** Colours that a model's plan names come before those of the palette. */
+  coloursOf({ tasks }: ModelEntry): void {
+    this.colours = new Map(
+      tasks.flatMap(({ name, colour }) => (colour === undefined ? [] : [[name, colour] as const])),
+    );
+  }
+
   /** Begins anew, with another scan or before another prediction. */
   clear(scan: OpenedScan | undefined): void {
     this.use('off');
@@ -55,16 +63,15 @@ export class Structures {
   }
 
   /** Shows what was found so far. */
-  async preview(tasks: readonly string[], masks: readonly PackedBits[]): Promise<void> {
-    for (const [i, task] of tasks.entries()) await this.viewer.setMask(task, unpacked(masks[i]!), this.look(task));
+  async preview(tasks: readonly string[], masks: readonly Uint8Array[]): Promise<void> {
+    for (const [i, task] of tasks.entries()) await this.viewer.setMask(task, masks[i]!, this.look(task));
   }
 
   async results(predictions: readonly Predicted[]): Promise<void> {
-    for (const { task, mask } of predictions) {
-      const data = unpacked(mask);
-      this.editor.masks.set(task, data);
-      await this.viewer.setMask(task, data, this.look(task));
-      this.measures.set(task, await this.client.call('measure', data));
+    for (const { task, mask, measured } of predictions) {
+      this.editor.masks.set(task, mask);
+      await this.viewer.setMask(task, mask, this.look(task));
+      this.measures.set(task, measured);
     }
     this.table();
     const largest = [...this.measures].sort(([, a], [, b]) => b.voxels - a.voxels)[0];
@@ -91,7 +98,8 @@ export class Structures {
   }
 
   private look(task: string): Shown {
-    const known = this.looks.get(task) ?? { colour: palette[this.looks.size % palette.length]!, opacity: 0.5 };
+    const colour = this.colours.get(task) ?? palette[this.looks.size % palette.length]!;
+    const known = this.looks.get(task) ?? { colour, opacity: 0.5 };
     this.looks.set(task, known);
     return known;
   }
@@ -229,17 +237,4 @@ export class Structures {
     row?.replaceChildren(...this.row(task).children);
     this.onChange();
   }
-}
-
-/** Bits to bytes; rows begin at whole bytes, and the first voxel is the lowest bit. */
-function unpacked({ sizeVoxels: [sizeX, sizeY, sizeZ], bits }: PackedBits): Uint8Array {
-  const rowBytes = Math.ceil(sizeX / 8);
-  const data = new Uint8Array(sizeX * sizeY * sizeZ);
-  for (let row = 0; row < sizeY * sizeZ; row++)
-    for (let byte = 0; byte < rowBytes; byte++) {
-      const eight = bits[row * rowBytes + byte]!;
-      if (eight === 0) continue;
-      for (let x = 8 * byte, bit = 0; bit < 8 && x < sizeX; bit++, x++) data[row * sizeX + x] = (eight >> bit) & 1;
-    }
-  return data;
 }

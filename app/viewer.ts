@@ -1,5 +1,6 @@
 import { Niivue, NVImage } from '@niivue/niivue';
 import { encodeNiftiHeader } from '../src/datasets/nifti-encode.js';
+import { rgbOf } from '../src/inference/task-identity.js';
 import type { Triple } from '../src/volume/volume.js';
 import type { OpenedScan } from './protocol.js';
 
@@ -60,12 +61,12 @@ export class Viewer {
     await this.nv.attachToCanvas(this.canvas);
   }
 
-  /** Shows a scan in place of the one before, without masks. */
-  async show(scan: OpenedScan): Promise<void> {
+  /** Shows a scan in place of the one before, without masks. @param nifti its voxels, which are kept nowhere else on the page */
+  async show(scan: OpenedScan, nifti: ArrayBuffer): Promise<void> {
     this.clear();
     this.scan = scan;
     const [low, high] = scan.automaticWindow;
-    const image = await NVImage.loadFromUrl({ url: scan.nifti, name: 'scan.nii', cal_min: low, cal_max: high });
+    const image = await NVImage.loadFromUrl({ url: nifti, name: 'scan.nii', cal_min: low, cal_max: high });
     this.nv.addVolume(image);
     this.nv.setSliceType(multiplanar);
   }
@@ -206,19 +207,14 @@ export class Viewer {
   }
 }
 
-/** Red, green, blue, 0 to 255, of '#rrggbb'. */
-export function channels(colour: string): [number, number, number] {
-  return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16)) as [number, number, number];
-}
-
 function colormap(colour: string) {
-  const [r, g, b] = channels(colour);
+  const [r, g, b] = rgbOf(colour);
   return { R: [0, r], G: [0, g], B: [0, b], A: [0, 255], I: [0, 255] };
 }
 
 function drawingLut(colour: string) {
   const lut = new Uint8ClampedArray(256 * 4);
-  const [r, g, b] = channels(colour);
+  const [r, g, b] = rgbOf(colour);
   lut.set([r, g, b, 255], 4 * inside);
   return { lut, labels: ['', ''] };
 }

@@ -20,10 +20,7 @@ scope.onmessage = ({ data: { id, call, argument } }) => {
         call,
         argument as Parameters<Calls[typeof call]>[0],
         (progress) =>
-          scope.postMessage(
-            { id, progress },
-            progress.preview?.masks.map(({ bits }) => bits.buffer as ArrayBuffer) ?? [],
-          ),
+          scope.postMessage({ id, progress }, progress.preview?.masks.map((mask) => mask.buffer as ArrayBuffer) ?? []),
       );
       scope.postMessage({ id, result }, transfer);
     } catch (error) {

@@ -38,7 +38,7 @@ export {
   explain as explainMemory,
   type MemoryEstimate,
   type MemoryOptions,
-  type ScanFacts as ScanToEstimate,
+  type ScanInMemory,
 } from './inference/memory.js';
 export {
   type PredictOptions,

@@ -209,7 +209,6 @@ export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } 
 export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
 export type { OptimizerState } from './training/optimizer.js';
-export type { Validator } from './training/validator.js';
 export { learningRateAt, type ScheduleSettings } from './training/schedule.js';
 export {
   createState,
@@ -229,4 +228,5 @@ export {
 } from './training/timed-plan.js';
 export { type TrainOptions, train } from './training/train.js';
 export { type StageTime, type StepTimes, type TrialOptions, timeSteps } from './training/trial.js';
+export type { Validator } from './training/validator.js';
 export type { PatchBox } from './wasm/host-box.js';

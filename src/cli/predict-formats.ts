@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { InvalidArgumentError } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import type { Plan } from '../config/plan.js';
-import type { LabelledMask } from '../datasets/dicom/derived.js';
 import type { PlacedSeries } from '../datasets/dicom/placed.js';
 import { encodeSegmentation } from '../datasets/dicom/write-segmentation.js';
 import { encodeStructureSet } from '../datasets/dicom/write-structures.js';
@@ -11,9 +10,9 @@ import { writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
 import type { TaskPrediction } from '../inference/predict.js';
+import { rgbOf, taskCodes, taskColor } from '../inference/task-identity.js';
 import { palette } from '../reports/palette.js';
 import { packageVersion } from '../root.js';
-import type { Triple } from '../volume/volume.js';
 import type { Source } from './predict-scans.js';
 
 /** What masks are written as: a file per task, or a DICOM object with all tasks of a scan. */
@@ -87,7 +86,11 @@ export async function writeObjects(
   place: { readonly folder: string; readonly id: string },
   { plan, deidentify, remark }: { plan: Plan; deidentify: boolean; remark: (text: string) => void },
 ): Promise<WrittenObject[]> {
-  const masks = predictions.map(({ task, mask }) => ({ name: task, data: mask.data, ...identityOf(plan, task) }));
+  const masks = predictions.map(({ task, mask }) => ({
+    ...{ name: task, data: mask.data },
+    colour: rgbOf(taskColor(plan, task, palette)),
+    ...taskCodes(plan, task),
+  }));
   const options = { model: plan.name, version: packageVersion(), deidentify };
   const written: WrittenObject[] = [];
   for (const format of formats.filter((each) => !isPerTask(each))) {
@@ -106,17 +109,4 @@ export async function writeObjects(
     written.push({ output, format });
   }
   return written;
-}
-
-/** What a plan says of a task to other programs; without a colour its place in the plan decides, whatever else is predicted. */
-function identityOf(plan: Plan, name: string): Pick<LabelledMask, 'colour' | 'code' | 'category'> {
-  const found = plan.tasks.findIndex((task) => task.name === name);
-  const place = found < 0 ? plan.tasks.length : found;
-  const { color, code, category } = plan.tasks[found] ?? {};
-  const hex = color ?? palette[place % palette.length]!;
-  return {
-    colour: [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)) as unknown as Triple,
-    ...(code === undefined ? {} : { code }),
-    ...(category === undefined ? {} : { category }),
-  };
 }

@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isHdf5, isImage } from '../datasets/case-files.js';
-import { isRaster } from '../datasets/raster.js';
+import { isRaster } from '../datasets/raster-read.js';
 import { imageFacts } from '../datasets/read-volume.js';
 import type { CaseFiles } from '../datasets/types.js';
 import { digestOf, partsOf } from '../preprocessing/content-key.js';

@@ -2,11 +2,11 @@
  * NIfTI from bytes to bytes, for pages that have fetched or opened a file. No `node:` import. As when a file is read, what the
  * header asks for bounds what is inflated.
  */
-import { VersemiError } from '../errors.js';
 import { type Scan, scanOf } from '../scans/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { largestRatio } from './deflate-bound.js';
 import { checkFinite } from './finite.js';
+import { gzipped, inflateBytes, isGzip, joined } from './inflate-bytes.js';
 import { encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 import { parseNiftiHeader } from './nifti-header.js';
 import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
@@ -18,9 +18,6 @@ export interface OpenScanBytesOptions {
   /** Of a file with more than one 3-D volume: which one. */
   readonly channel?: number;
 }
-
-/** Bytes of a header of either version with the four that follow it. */
-const longestHeaderBytes = 544;
 
 /**
  * Reads a scan from the bytes of a .nii or .nii.gz file, for `predictVolume`. Its voxels stay as they are in the file.
@@ -35,11 +32,47 @@ export async function openScanBytes(bytes: Uint8Array, options: OpenScanBytesOpt
   return scan;
 }
 
-/** The voxels as stored, in stored orientation, of the bytes of a .nii or .nii.gz file. @throws as {@link openScanBytes}, values unchecked */
-export async function readVolumeBytes(bytes: Uint8Array, options: OpenScanBytesOptions = {}): Promise<UnscaledVolume> {
+/** The .img file of a pair, whose .hdr file holds the header. */
+export interface ImgBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/**
+ * The voxels as stored, in stored orientation, of the bytes of a .nii or .nii.gz file, or of a pair of .hdr and .img.
+ * @throws as {@link openScanBytes}, values unchecked
+ */
+export async function readVolumeBytes(
+  bytes: Uint8Array,
+  { img, ...options }: OpenScanBytesOptions & { readonly img?: ImgBytes } = {},
+): Promise<UnscaledVolume> {
   const { name = 'scan.nii', channel } = options;
-  const inflated = bytes[0] === 0x1f && bytes[1] === 0x8b ? await inflate(bytes, name) : bytes;
-  return parseUnscaled(inflated, name, channel === undefined ? {} : { channel });
+  const chosen = channel === undefined ? {} : { channel };
+  if (img === undefined) return parseUnscaled(await wholeOf(bytes, name), name, chosen);
+  const header = isGzip(bytes) ? await inflateBytes(bytes, pairHeaderBytes, name) : bytes;
+  const needed = neededBytes(parseNiftiHeader(header, name));
+  const imageBytes = isGzip(img.bytes) ? await inflateBytes(img.bytes, needed, img.name) : img.bytes;
+  return parseUnscaled(header, name, { ...chosen, imageBytes, imageFile: img.name });
+}
+
+/** Of a .hdr file this much is read: header and extensions, which are passed over. */
+const pairHeaderBytes = 1 << 16;
+
+/** Inflates, where it is compressed, as much as the header in the first bytes asks for. */
+async function wholeOf(bytes: Uint8Array, name: string): Promise<Uint8Array> {
+  if (!isGzip(bytes)) return bytes;
+  const wanted = (start: Uint8Array): number => {
+    const header = parseNiftiHeader(start, name);
+    const needed = neededBytes(header);
+    if (needed > bytes.length * largestRatio)
+      throw tooFewBytes(
+        header,
+        name,
+        `${bytes.length} bytes of gzip, which hold at most ${bytes.length * largestRatio}`,
+      );
+    return needed;
+  };
+  return inflateBytes(bytes, wanted, name);
 }
 
 /**
@@ -57,80 +90,4 @@ export async function encodeNifti(
   const parts = [header, ...voxels] as Uint8Array<ArrayBuffer>[];
   if (!gzip) return joined(parts);
   return gzipped(parts);
-}
-
-/** One gzip member of all parts. @param before comes first, as it is */
-export async function gzipped(parts: readonly Uint8Array[], before?: Uint8Array): Promise<Uint8Array> {
-  const blob = new Blob(parts as Uint8Array<ArrayBuffer>[]);
-  const member = await collect(blob.stream().pipeThrough(new CompressionStream('gzip')));
-  return before === undefined ? member : joined([before, member]);
-}
-
-/** Inflates as much as the header in the first bytes asks for. */
-async function inflate(bytes: Uint8Array, name: string): Promise<Uint8Array> {
-  const stream = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream('gzip'));
-  const wanted = (start: Uint8Array): number => {
-    const header = parseNiftiHeader(start, name);
-    const needed = neededBytes(header);
-    if (needed > bytes.length * largestRatio)
-      throw tooFewBytes(
-        header,
-        name,
-        `${bytes.length} bytes of gzip, which hold at most ${bytes.length * largestRatio}`,
-      );
-    return needed;
-  };
-  return collect(stream, wanted, (error) => {
-    throw new VersemiError(
-      'FILE_CORRUPT',
-      {
-        file: name,
-        expected: 'a gzip stream of one member',
-        found: error instanceof Error ? error.message : String(error),
-        remedy:
-          'Copy or download the file again; where it was compressed in parts (bgzip), compress it anew with gzip.',
-      },
-      error,
-    );
-  });
-}
-
-/**
- * @param wanted bytes that are of use, asked once with the first bytes of the stream; default: all
- * @param failed what a failing stream throws
- */
-async function collect(
-  stream: ReadableStream<Uint8Array>,
-  wanted?: (start: Uint8Array) => number,
-  failed?: (error: unknown) => never,
-): Promise<Uint8Array> {
-  const reader = stream.getReader();
-  const parts: Uint8Array[] = [];
-  let length = 0;
-  let needed = wanted === undefined ? Number.POSITIVE_INFINITY : undefined;
-  try {
-    while (needed === undefined || length < needed) {
-      const { done, value } = await reader
-        .read()
-        .catch((error) => (failed === undefined ? Promise.reject(error) : failed(error)));
-      if (done) break;
-      parts.push(value);
-      length += value.length;
-      if (needed === undefined && length >= longestHeaderBytes) needed = wanted!(joined(parts));
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined);
-  }
-  return joined(parts);
-}
-
-function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
 }

@@ -1,5 +1,5 @@
 import type { Volume } from '../volume/volume.js';
-import { gzipped } from './nifti-bytes.js';
+import { gzipped } from './inflate-bytes.js';
 import { checkWritable, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 import { datatypeName } from './voxel-arrays.js';
 

@@ -22,7 +22,8 @@ import {
   tooFewBytes,
   type UnscaledVolume,
 } from './nifti-read.js';
-import { isRaster, rasterFacts, readAllVoxels, readRaster } from './raster.js';
+import { rasterFile } from './raster.js';
+import { isRaster, rasterFacts, readAllVoxels, readRaster } from './raster-read.js';
 import { datatypeName } from './voxel-arrays.js';
 
 export { type WriteNiftiOptions, writeNifti } from './nifti-file.js';
@@ -91,7 +92,7 @@ export async function readUnscaled(file: string, options: ReadVolumeOptions = {}
   const own = ownFormat(file);
   if (own !== undefined) return { volume: await readOwn(own, file, ownOptions(options)), slope: 1, intercept: 0 };
   if (isHdf5(file)) return { volume: (await readHdf5(file, options)).volume, slope: 1, intercept: 0 };
-  if (isRaster(file)) return readRaster(file, options);
+  if (isRaster(file)) return readRaster(rasterFile(file), options);
   const series = await seriesOf(file, options);
   if (series !== undefined) {
     const { placed, ...unscaled } = await readPlaced(series, file);
@@ -133,7 +134,7 @@ export async function imageFacts(file: string, options: ReadVolumeOptions = {}):
     const { bytesPerVoxel, ...geometry } = await hdf5Facts(file, options);
     return { geometry: { ...geometry, file }, bytesPerVoxel: hdf5Copies * bytesPerVoxel, volumes: 1 };
   }
-  if (isRaster(file)) return rasterFacts(file);
+  if (isRaster(file)) return rasterFacts(rasterFile(file));
   const series = await seriesOf(file, options);
   if (series !== undefined) return { ...placedFacts(series, file), volumes: 1 };
   const pair = /\.(hdr|img)(\.gz)?$/i.exec(file);
@@ -181,7 +182,7 @@ export async function imageInfo(file: string, options: Omit<ReadVolumeOptions, '
     return { ...describe(volume.sizeVoxels, volume.affine), datatype, ...statistics(volume.data, 1, 0), shape };
   }
   if (isRaster(file)) {
-    const { header, sizeVoxels, voxels } = await readAllVoxels(file);
+    const { header, sizeVoxels, voxels } = await readAllVoxels(rasterFile(file));
     const { affine, datatype, shape } = header;
     return { ...describe(sizeVoxels, affine), datatype, ...statistics(voxels, 1, 0), shape };
   }

@@ -1,3 +1,4 @@
+import type { Plan } from '../config/plan.js';
 import type { MaskVolume } from '../scans/mask-volume.js';
 
 /**
@@ -19,4 +20,9 @@ export function disagreement(tasks: readonly MaskVolume[], synthetic: MaskVolume
     }
   }
   return either === 0 ? 0 : 1 - (2 * both) / either;
+}
+
+/** Whether a model was trained to agree with itself: a supervised run trains no synthetic task. */
+export function agreementIsTrained({ training }: Pick<Plan, 'training'>): boolean {
+  return training.mode !== 'supervised';
 }

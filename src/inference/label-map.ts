@@ -49,7 +49,10 @@ function ownLabel({ labels }: PlanTask, tasks: readonly PlanTask[]): number {
  * @param predictions of one scan, as `predictVolume` gives them
  * @throws VERSEMI_PLAN_CONTRADICTION when two tasks of a dataset would get the same value
  */
-export function labelMaps(plan: Pick<Plan, 'tasks'>, predictions: readonly TaskPrediction[]): PaintedMap[] {
+export function labelMaps(
+  plan: Pick<Plan, 'tasks'>,
+  predictions: readonly Pick<TaskPrediction, 'task' | 'mask'>[],
+): PaintedMap[] {
   const datasets = [...new Set(plan.tasks.map(({ dataset }) => dataset))];
   return datasets.flatMap((dataset) => {
     const layers = paintedTasks(plan, dataset).flatMap(({ task, value }) => {
@@ -57,7 +60,7 @@ export function labelMaps(plan: Pick<Plan, 'tasks'>, predictions: readonly TaskP
       return mask === undefined ? [] : [{ task, value, mask }];
     });
     requireValues(dataset, layers);
-    return layers.length === 0 ? [] : [paint(plan, dataset, layers)];
+    return layers.length === 0 ? [] : [paintMap(plan, dataset, layers)];
   });
 }
 
@@ -78,11 +81,13 @@ export function requireValues(dataset: string, painted: readonly PaintedTask[]):
   }
 }
 
-interface Layer extends PaintedTask {
+/** The mask of a task, and its value. */
+export interface Layer extends PaintedTask {
   readonly mask: MaskVolume;
 }
 
-function paint(plan: Pick<Plan, 'tasks'>, dataset: string, layers: readonly Layer[]): PaintedMap {
+/** Paints masks of one scan into a label map, each over those before it. @param layers at least one */
+export function paintMap(plan: Pick<Plan, 'tasks'>, dataset: string, layers: readonly Layer[]): PaintedMap {
   const { sizeVoxels, spacingMm, affine, forms } = layers[0]!.mask;
   return {
     ...{ dataset, sizeVoxels, spacingMm, affine, type: new Uint8Array(0) },

@@ -45,7 +45,7 @@ export interface MemoryOptions extends InferenceOptions {
 }
 
 /** What is known of a scan before its voxels are read (`scanFacts`, whose geometry is canonical). */
-export interface ScanFacts extends Omit<ImageFacts, 'volumes'> {
+export interface ScanInMemory extends Omit<ImageFacts, 'volumes'> {
   /** The voxels are in memory, and so in `processBytes`, already. */
   readonly loaded?: boolean;
   /** A label map is read too and compared with: metrics. */
@@ -111,7 +111,7 @@ function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
  */
 export function estimateMemory(
   model: Segmenter,
-  facts: ScanFacts,
+  facts: ScanInMemory,
   tasks: readonly number[],
   options: MemoryOptions = {},
 ): MemoryEstimate {

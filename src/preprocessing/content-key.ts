@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs';
 import type { SeriesFiles } from '../datasets/dicom/read-series.js';
 import { filesNamed } from '../datasets/dicom/sources.js';
 import { channelIndex } from '../datasets/load-case.js';
-import { filesOfRaster, isRaster } from '../datasets/raster.js';
+import { filesOfRaster } from '../datasets/raster.js';
+import { isRaster } from '../datasets/raster-read.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
 import { withRegularFile } from '../regular-file.js';
 

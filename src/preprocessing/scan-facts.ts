@@ -56,8 +56,8 @@ export function scanRanges(facts: readonly ScanFacts[], modality: string | undef
   };
 }
 
-/** Every scan has air in Hounsfield units. */
-function isCt(lowest: readonly number[]): boolean {
+/** Every scan has air in Hounsfield units. @param lowest 0.5 percentiles */
+export function isCt(lowest: readonly number[]): boolean {
   return lowest.length > 0 && lowest.every((value) => value <= airHu);
 }
 

@@ -12,6 +12,7 @@ import { type KeptImage, KeptImages } from './kept-images.js';
 import { namesOfLabelInfo, valuesByName } from './label-names.js';
 import { modelNamed, type ServedModel } from './models.js';
 import { type LabelMapModel, labelMapModels, resultFormat, type Segmentation } from './segmentation.js';
+import { type Strategy, type Suggestions, strategies } from './suggestions.js';
 import { receiveForm, removeFolder, type ScratchFolder } from './uploads.js';
 
 /**
@@ -23,6 +24,7 @@ export interface MonaiLabelOptions {
   readonly models: readonly ServedModel[];
   readonly dataset: ServedDataset | undefined;
   readonly segmentation: Segmentation;
+  readonly suggestions: Suggestions;
   readonly scratch: ScratchFolder;
   /** Aborted when the server ends. */
   readonly closing: AbortSignal;
@@ -33,19 +35,11 @@ export interface MonaiLabelOptions {
 /** First parts of the paths that are served here. */
 export const monaiLabelPaths = ['info', 'infer', 'session', 'datastore', 'activelearning', 'train', 'logs'] as const;
 
-const strategies = {
-  disagreement:
-    'the unlabelled case, of those segmented since the server began, on which the tasks and the synthetic task agree least; else the first',
-  first: 'the first unlabelled case',
-} as const;
-
 export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
-  const { dataset, segmentation, scratch, closing } = options;
+  const { dataset, segmentation, suggestions, scratch, closing } = options;
   const models = labelMapModels(options.models);
   const sessions = new KeptImages();
   const uploads = new KeptImages();
-  /** Case -> disagreement, of the last time that it was segmented. */
-  const scores = new Map<string, number>();
 
   app.get('/info', async (c) => c.json(await info(models, dataset)));
 
@@ -71,7 +65,8 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
     const source = sent === undefined ? await sourceOf(c, id, model) : fileSource(sent, model);
     const signal = AbortSignal.any([c.req.raw.signal, closing]);
     const result = await segmentation.run(model, source, { folder, format, signal });
-    if (sent === undefined && source.case && result.disagreement !== undefined) scores.set(id, result.disagreement);
+    if (sent === undefined && source.case && result.disagreement !== undefined)
+      suggestions.note(id, result.disagreement);
     const told = {
       ...{ label_names: result.labelNames, centroids: result.centroids },
       ...(result.disagreement === undefined ? {} : { disagreement: result.disagreement }),
@@ -201,13 +196,11 @@ export function serveMonaiLabel(app: App, options: MonaiLabelOptions): void {
   app.post('/activelearning/:strategy', async (c) => {
     const strategy = c.req.param('strategy');
     if (!Object.hasOwn(strategies, strategy)) throw invalid('strategy', Object.keys(strategies).join(', '), strategy);
-    const unlabeled = ((await dataset?.read())?.cases ?? []).filter(({ label }) => label === undefined);
-    const score = (id: string) => (strategy === 'first' ? undefined : scores.get(id)) ?? -1;
-    const [next] = [...unlabeled].sort((a, b) => score(b.id) - score(a.id));
+    const next = suggestions.next((await dataset?.read())?.cases ?? [], strategy as Strategy);
     if (next === undefined) return c.json({});
     const url = `/datastore/image?image=${encodeURIComponent(next.id)}`;
     const name = /\.(nii|nii\.gz|nrrd|mha)$/i.test(next.image) ? basename(next.image) : `${next.id}.nii.gz`;
-    const known = scores.get(next.id);
+    const known = suggestions.disagreementOf(next.id);
     // No path: the image is fetched, as a plugin that finds a file of this path on its own machine would take that.
     return c.json({
       id: next.id,

@@ -3,11 +3,11 @@ import { openScan } from '../datasets/load-case.js';
 import { writeNrrd } from '../datasets/nrrd-file.js';
 import { type ReadVolumeOptions, writeNifti } from '../datasets/read-volume.js';
 import { VersemiError } from '../errors.js';
-import { disagreement } from '../inference/disagreement.js';
+import { agreementIsTrained, disagreement } from '../inference/disagreement.js';
 import { labelMaps, type PaintedMap, paintedTasks } from '../inference/label-map.js';
 import type { MemoryOptions } from '../inference/memory.js';
 import { predictVolume } from '../inference/predict.js';
-import { type Segmenter, syntheticTaskName } from '../inference/segmenter.js';
+import { syntheticTaskName } from '../inference/segmenter.js';
 import { addressName, LoadedModels, type ServedModel } from './models.js';
 import { WorkQueue } from './queue.js';
 
@@ -78,7 +78,7 @@ export class Segmentation {
       const model = await this.models.get(served);
       const scan = await openScan(source.file, source.options);
       const tasks = model.plan.tasks.filter((task) => task.dataset === dataset).map(({ name }) => name);
-      const agrees = agreementIsTrained(model);
+      const agrees = agreementIsTrained(model.plan);
       const asked = agrees ? [...tasks, syntheticTaskName] : tasks;
       const predictions = await predictVolume(model, scan, { ...this.options, tasks: asked, signal });
       const real = predictions.filter(({ task }) => task !== syntheticTaskName);
@@ -109,11 +109,6 @@ export class Segmentation {
     await this.queue.idle();
     this.models.dispose();
   }
-}
-
-/** A supervised run trains no synthetic task. */
-function agreementIsTrained({ plan }: Segmenter): boolean {
-  return plan.training.mode !== 'supervised';
 }
 
 /** @returns value -> its centre, of the values that occur */

@@ -5,9 +5,10 @@ import { join } from 'node:path';
 import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { OpenDatasetOptions } from '../datasets/dataset.js';
+import type { CaseFiles } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
 import type { MemoryOptions } from '../inference/memory.js';
-import { parseJson } from '../json-text.js';
+import { parseJson, shown } from '../json-text.js';
 import { packageRoot, packageVersion } from '../root.js';
 import { type App, errorAnswer, fileAnswer, statusOf } from './answers.js';
 import { ServedDataset } from './cases.js';
@@ -17,6 +18,7 @@ import { modelNamed, type ServedModel, servedModels } from './models.js';
 import { folderOf, monaiLabelPaths, serveMonaiLabel } from './monai-label.js';
 import { pageFiles, servePage, unknownPath } from './page.js';
 import { Segmentation } from './segmentation.js';
+import { Suggestions } from './suggestions.js';
 import { receiveFile, ScratchFolder } from './uploads.js';
 
 /** What is served, and to whom. */
@@ -92,10 +94,11 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       if (statusOf(error) === 500 && !closing.signal.aborted) options.onDefect?.(error);
       return errorAnswer(error, scratch.path);
     });
-    serveApi(app, { models, dataset, scratch, token });
+    const suggestions = new Suggestions();
+    serveApi(app, { models, dataset, suggestions, scratch, token });
     if (segmentation !== undefined)
       serveMonaiLabel(app, {
-        ...{ models, dataset, segmentation, scratch, closing: closing.signal },
+        ...{ models, dataset, segmentation, suggestions, scratch, closing: closing.signal },
         log: (lines) => log.slice(-lines).join('\n'),
       });
     servePage(app, files, token);
@@ -126,12 +129,13 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
 interface ApiOptions {
   readonly models: readonly ServedModel[];
   readonly dataset: ServedDataset | undefined;
+  readonly suggestions: Suggestions;
   readonly scratch: ScratchFolder;
   readonly token: string;
 }
 
 /** What the page asks for. */
-function serveApi(app: App, { models, dataset, scratch, token }: ApiOptions): void {
+function serveApi(app: App, { models, dataset, suggestions, scratch, token }: ApiOptions): void {
   app.use('/api/*', requireToken(token));
   app.get('/api/info', (c) => c.json({ version: packageVersion(), dataset: dataset?.name ?? null }));
   app.get('/api/models', (c) =>
@@ -143,13 +147,31 @@ function serveApi(app: App, { models, dataset, scratch, token }: ApiOptions): vo
   });
   app.get('/api/cases', async (c) => {
     const { cases, test, modalities, labels } = await required(dataset).read();
+    const listed = (of: readonly CaseFiles[], isTest: boolean) =>
+      of.map(({ id, label }) => {
+        const disagreement = suggestions.disagreementOf(id);
+        const known = disagreement === undefined ? {} : { disagreement };
+        return { id, labeled: label !== undefined, test: isTest, ...known };
+      });
     return c.json({
-      cases: [
-        ...cases.map(({ id, label }) => ({ id, labeled: label !== undefined, test: false })),
-        ...test.map(({ id, label }) => ({ id, labeled: label !== undefined, test: true })),
-      ],
-      ...{ modalities, labels },
+      cases: [...listed(cases, false), ...listed(test, true)],
+      ...{ modalities, labels, next: suggestions.next(cases)?.id ?? null },
     });
+  });
+  app.put('/api/cases/:id/disagreement', async (c) => {
+    const id = c.req.param('id');
+    await required(dataset).case(id);
+    const text = c.req.query('value') ?? '';
+    const value = text === '' ? Number.NaN : Number(text);
+    if (!(value >= 0 && value <= 1))
+      throw new VersemiError('REQUEST_INVALID', {
+        field: 'value',
+        expected: 'a number from 0 (the tasks agree) to 1',
+        found: shown(text),
+        remedy: 'Correct the request.',
+      });
+    suggestions.note(id, value);
+    return c.json({ case: id, disagreement: value });
   });
   app.get('/api/cases/:id/image', async (c) =>
     fileAnswer(

@@ -16,6 +16,9 @@ const folder = dirname(fileURLToPath(import.meta.url));
 const root = join(folder, '..', '..');
 const output = join(root, 'dist', 'src', 'third-party');
 const licences = join(root, 'THIRD_PARTY.txt');
+/** The package of the decoders has no licences of the libraries that were compiled into it. They are written down for one version. */
+const codecLicences = join(folder, 'dicom-codecs-licences.txt');
+const codecVersion = /of dcmjs-codecs (\S+),/.exec(await readFile(codecLicences, 'utf8'))[1];
 
 /** The packages, each with those that it depends on or carries inside. */
 const packages = [
@@ -127,7 +130,11 @@ const versions = await Promise.all(
     async (name) => `${name} ${JSON.parse(await readFile(join(packageFolder(name), 'package.json'))).version}`,
   ),
 );
-const scripts = (await readdir(folder)).filter((file) => file.endsWith('.mjs')).sort();
+const scripts = (await readdir(folder)).filter((file) => /\.(mjs|txt)$/.test(file)).sort();
+if (!versions.includes(`dcmjs-codecs ${codecVersion}`))
+  throw new Error(
+    `${codecLicences} lists the libraries in dcmjs-codecs ${codecVersion}: see which its new version has`,
+  );
 const hash = createHash('sha256').update(versions.join());
 for (const file of scripts) hash.update(await readFile(join(folder, file)));
 const made = hash.digest('hex');
@@ -148,6 +155,7 @@ if (!existsSync(mark) || (await readFile(mark, 'utf8')) !== made) {
       ...texts.map(
         ({ name, version, licence, text }) => `${'='.repeat(100)}\n${name} ${version}: ${licence}\n\n${text}`,
       ),
+      `${'='.repeat(100)}\n${await readFile(codecLicences, 'utf8')}`,
     ].join('\n\n'),
   );
   await writeFile(mark, made);

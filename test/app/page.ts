@@ -82,6 +82,11 @@ export async function waitForStatus(page: Page, text: RegExp, timeout = 120_000)
 
 /** Leaves only these structures chosen. */
 export async function chooseTasks(page: Page, tasks: readonly string[]): Promise<void> {
+  // Those of scans unlike this one are folded away.
+  for (const folded of await page.locator('#tasks details').all())
+    await folded.evaluate((details) => {
+      (details as HTMLDetailsElement).open = true;
+    });
   for (const box of await page.locator('#tasks input').all())
     await box.setChecked(tasks.includes((await box.getAttribute('value'))!));
 }
@@ -103,4 +108,17 @@ export async function savedFiles(page: Page, format: string, count = 1): Promise
   await page.locator('#save').dispatchEvent('click');
   await all;
   return files;
+}
+
+/** Files and folders of the machine are dragged over the page and dropped, as a person does with a mouse. */
+export async function drop(page: Page, paths: readonly string[], selector = '#view'): Promise<void> {
+  const box = (await page.locator(selector).boundingBox())!;
+  const session = await page.context().newCDPSession(page);
+  const data = { items: [], files: [...paths], dragOperationsMask: 1 };
+  for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+    await session.send('Input.dispatchDragEvent', {
+      ...{ type, data },
+      ...{ x: box.x + box.width / 2, y: box.y + box.height / 2 },
+    });
+  await session.detach();
 }

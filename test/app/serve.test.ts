@@ -32,11 +32,14 @@ t.test('a case is labelled', { skip: noPage }, async (t) => {
   await page.waitForSelector('#tasks:not([hidden])', { timeout: 60_000 });
   await page.waitForFunction(() => document.querySelectorAll('#cases option').length > 0);
   t.equal(await page.locator('#cases option').count(), 3, 'two cases, and the line that asks for one');
-  await page.selectOption('#cases', 'mr-atrium_002');
+  t.match(await page.locator('#next-case').getAttribute('title'), /mr-atrium_002: the first case without a label/);
+  await page.locator('#next-case').dispatchEvent('click');
   await waitForStatus(page, /voxels of/);
   await chooseTasks(page, ['left-atrium', 'hippocampus']);
   await page.locator('#predict').dispatchEvent('click');
   await waitForStatus(page, /^Predicted in/);
+  const told = await page.locator('#cases option:checked').textContent();
+  t.match(told, /^mr-atrium_002 \(disagreement [01]\.\d\d\)$/, 'the server knows how much the tasks disagree on it');
   await page.waitForSelector('#save-label:not(:disabled)');
   await page.locator('#save-label').dispatchEvent('click');
   t.match(
@@ -47,6 +50,7 @@ t.test('a case is labelled', { skip: noPage }, async (t) => {
   const saved = dataset.cases.find(({ id }) => id === 'mr-atrium_002')!.label!;
   t.ok(readFileSync(saved).length > 0, 'the next plan finds the label');
   await page.waitForFunction(() => document.getElementById('cases')!.textContent!.includes('mr-atrium_002 (labelled)'));
+  t.ok(await page.locator('#next-case').isDisabled(), 'every case has a label');
   await page.locator('#save-label').dispatchEvent('click');
   await page.waitForSelector('#error:not([hidden])');
   t.match(await textOf(page, '#error-text'), /The server refused.*label/, 'a label is not replaced unasked');

@@ -86,6 +86,7 @@ t.test('one series in many forms', { skip }, async (t) => {
       'jpeg-lossless-12',
       'bare-explicit',
       'bare-implicit',
+      'jpeg-ls-unknown-types',
     ],
     ...[
       'unsigned-12-overlay',

@@ -97,6 +97,19 @@ for name, option in {"big-endian": "+tb", "deflated": "+td", "implicit": "+ti"}.
     converted(name, ["dcmconv", option])
 
 
+def with_sequences(ds, z):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = "113100", "DCM", "a profile"
+    ds.DeidentificationMethodCodeSequence = [item]
+    ds.private_block(0x0011, "VERSEMI", create=True).add_new(0x01, "SQ", [item])
+
+
+# gdcmconv writes what had implicit types as unknown (UN), sequences of undefined length too.
+series("sequences", with_sequences)
+converted("sequences-implicit", ["dcmconv", "+ti", "-e"], "sequences")
+converted("jpeg-ls-unknown-types", ["gdcmconv", "--jpegls"], "sequences-implicit")
+
+
 def stored(bits_allocated, bits_stored, signed, array, high=None):
     def change(ds, z):
         ds.BitsAllocated, ds.BitsStored = bits_allocated, bits_stored

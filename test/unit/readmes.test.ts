@@ -8,7 +8,7 @@ const read = (file: string) => readFileSync(join(packageRoot, file), 'utf8');
 const mostWords = 400;
 
 /** Files that people write: no generated code, nothing installed, no data. */
-const files = ['src', 'native', 'assembly', 'test', 'docs']
+const files = ['src', 'app', 'native', 'assembly', 'test', 'docs']
   .flatMap((top) =>
     readdirSync(join(packageRoot, top), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())

@@ -17,6 +17,8 @@ function filesIn(folder: string, ending: string): string[] {
 
 const doors = ['src/index.ts', 'src/browser.ts'];
 const sources = filesIn('src', '.ts').filter((file) => !file.endsWith('.d.ts'));
+/** The page, which stands above all of src. */
+const pageSources = filesIn('app', '.ts');
 
 /** What a file imports or exports from, types and dynamic imports included. */
 const importPattern = /(?:\bfrom|\bimport|\bimport\s*\()\s*['"]([^'"]+)['"]/g;
@@ -51,6 +53,30 @@ t.test('imports go one way', async (t) => {
   t.ok(arrows > 300, `${arrows} imports were found`);
 });
 
+t.test('the page imports src, and nothing imports the page', async (t) => {
+  const { devDependencies } = JSON.parse(read('package.json')) as Record<string, Record<string, unknown>>;
+  let ofSource = 0;
+  for (const file of pageSources)
+    for (const specifier of importsOf(read(file))) {
+      const target = posix.join('app', specifier).replace(/\.js$/, '.ts');
+      if (!specifier.startsWith('.')) {
+        const name = /^(?:@[\w.-]+\/)?[\w.-]+(?=\/|$)/.exec(specifier)?.[0] ?? specifier;
+        t.ok(
+          Object.hasOwn(devDependencies!, name),
+          `${file}: ${specifier} is bundled from a package that is installed`,
+        );
+      } else if (target.startsWith('src/')) {
+        ofSource++;
+        t.notOk(doors.includes(target), `${file} imports what it needs, not the door`);
+        t.ok(sources.includes(target), `${file}: ${target} is there`);
+      } else t.ok(pageSources.includes(target), `${file}: ${target} is there`);
+    }
+  t.ok(ofSource > 30, `${ofSource} imports of src were found`);
+  for (const file of sources)
+    for (const specifier of importsOf(read(file)))
+      t.notMatch(posix.join(posix.dirname(file), specifier), /^app\//, `${file} knows nothing of the page`);
+});
+
 t.test('what src imports by name is installed with the package, or carried inside', async (t) => {
   const { dependencies, imports } = JSON.parse(read('package.json')) as Record<string, Record<string, unknown>>;
   for (const file of sources)
@@ -64,10 +90,11 @@ t.test('what src imports by name is installed with the package, or carried insid
     }
 });
 
-t.test('no file of src imports itself by a detour', async (t) => {
+t.test('no file of src or of the page imports itself by a detour', async (t) => {
+  const all = [...sources, ...pageSources];
   // Types too: who reads two files that need each other reads both before understanding one.
   const imports = new Map(
-    sources.map((file) => {
+    all.map((file) => {
       const targets = importsOf(read(file)).filter((specifier) => specifier.startsWith('.'));
       return [file, targets.map((target) => posix.join(posix.dirname(file), target).replace(/\.js$/, '.ts'))];
     }),
@@ -80,8 +107,8 @@ t.test('no file of src imports itself by a detour', async (t) => {
     for (const target of imports.get(file) ?? []) visit(target, [...way, file]);
     done.add(file);
   };
-  for (const file of sources) visit(file, []);
-  t.equal(done.size, sources.length, 'every file was visited');
+  for (const file of all) visit(file, []);
+  t.equal(done.size, all.length, 'every file was visited');
 });
 
 t.test('what a browser needs imports nothing of Node', async (t) => {

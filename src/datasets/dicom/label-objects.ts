@@ -70,6 +70,40 @@ export function seriesMeant<T extends Referable>(object: LabelObject, series: re
   return bare ? series.filter(({ studyUid }) => studyUid === object.studyUid) : [];
 }
 
+/** A structure of an object, whose mask is drawn when it is asked for. */
+export interface DrawnStructure {
+  /** As written. */
+  readonly name: string;
+  /** 0 and 1 on the voxels of the images, in their stored orientation. */
+  mask(): Promise<Uint8Array>;
+}
+
+/**
+ * The structures of a structure set or a segmentation, on the voxels of their images.
+ * @throws VERSEMI_FILE_FORMAT for another object, and what reading the object throws
+ */
+export async function drawnStructures(file: DicomFile, { sizeVoxels, affine }: Geometry): Promise<DrawnStructure[]> {
+  const { elements } = await parseHeader(file);
+  const kind = kindOf(elements);
+  if (kind === 'structures') {
+    const { rois } = await readStructureSet(file);
+    return rois.map((roi) => ({ name: roi.name, mask: async () => maskOfRoi(roi, sizeVoxels, affine, file.name) }));
+  }
+  if (kind === 'segmentation') {
+    const segmentation = await readSegmentation(file);
+    return segmentation.segments.map(({ number, label }) => ({
+      name: label,
+      mask: () => maskOfSegment(segmentation, number, sizeVoxels, affine),
+    }));
+  }
+  throw new VersemiError('FILE_FORMAT', {
+    file: file.name,
+    expected: 'a structure set (RTSTRUCT) or a segmentation (SEG)',
+    found: `another DICOM object (${elements.text('modality') ?? '?'})`,
+    remedy: 'Name the file of the outlines as the label.',
+  });
+}
+
 /**
  * The label map that a structure set or a segmentation draws on the voxels of its images, in their stored orientation. Names without a
  * value are left out.
@@ -79,28 +113,12 @@ export function seriesMeant<T extends Referable>(object: LabelObject, series: re
  */
 export async function drawLabels(
   file: DicomFile,
-  { sizeVoxels, affine }: Geometry,
+  geometry: Geometry,
   values: ReadonlyMap<string, number>,
   ordered: boolean,
 ): Promise<Uint8Array> {
-  const { elements } = await parseHeader(file);
-  const kind = kindOf(elements);
-  const parts: { readonly name: string; readonly mask: () => Promise<Uint8Array> | Uint8Array }[] = [];
-  if (kind === 'structures') {
-    const { rois } = await readStructureSet(file);
-    for (const roi of rois) parts.push({ name: roi.name, mask: () => maskOfRoi(roi, sizeVoxels, affine, file.name) });
-  } else if (kind === 'segmentation') {
-    const segmentation = await readSegmentation(file);
-    for (const { number, label } of segmentation.segments)
-      parts.push({ name: label, mask: () => maskOfSegment(segmentation, number, sizeVoxels, affine) });
-  } else {
-    throw new VersemiError('FILE_FORMAT', {
-      file: file.name,
-      expected: 'a structure set (RTSTRUCT) or a segmentation (SEG)',
-      found: `another DICOM object (${elements.text('modality') ?? '?'})`,
-      remedy: 'Name the file of the outlines as the label.',
-    });
-  }
+  const { sizeVoxels } = geometry;
+  const parts = await drawnStructures(file, geometry);
   const valued = parts
     .map((part) => ({ ...part, value: values.get(structureKey(part.name)) ?? 0 }))
     .filter(({ value }) => value > 0)

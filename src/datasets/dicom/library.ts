@@ -8,7 +8,18 @@ interface DicomMessage {
   readFile(bytes: ArrayBuffer, options: { readonly noCopy: boolean }): { readonly meta: object; readonly dict: object };
 }
 
+/** How the library reads the values of one type of elements. */
+interface ValueReader {
+  read(stream: object, lengthBytes: number, transferSyntax: string, options: object): object;
+}
+
+interface ValueReaders {
+  createByTypeString(type: string): ValueReader;
+  parseUnknownVr(type: string): ValueReader;
+}
+
 interface Library {
+  readonly ValueRepresentation: ValueReaders;
   readonly DicomMessage: DicomMessage;
   readonly DicomDict: new (meta: object) => { dict: object; write(): ArrayBuffer };
   readonly DicomMetaDictionary: { denaturalizeDataset(natural: object): object };
@@ -20,9 +31,32 @@ export function dicomLibrary(): Promise<Library> {
   library ??= import('#dicom').then(({ dcmjs }) => {
     // The library writes a line for each element of a form that it guesses; what is wrong is found where a value is used.
     dcmjs.log.getLogger('validation.dcmjs').setLevel('silent', false);
-    return dcmjs.data as Library;
+    const { data } = dcmjs as { data: Library };
+    readUnknownSequences(data.ValueRepresentation);
+    return data;
   });
   return library;
+}
+
+const undefinedLength = 0xffffffff;
+const implicitTypes = '1.2.840.10008.1.2';
+
+/**
+ * Teaches the library sequences whose type is written as unknown (UN), as programs write them that turned implicit types into explicit
+ * ones: their items hold elements with implicit types (PS3.5, 6.2.2). By itself it takes them for compressed pixels.
+ */
+function readUnknownSequences(readers: ValueReaders): void {
+  const sequences = readers.createByTypeString('SQ');
+  const asSequence: ValueReader['read'] = (stream, length, _, options) =>
+    sequences.read(stream, length, implicitTypes, options);
+  // Of an element that its dictionary does not know, the length says that it is a sequence.
+  const unknown = readers.createByTypeString('UN');
+  const readBytes = unknown.read.bind(unknown);
+  unknown.read = (stream, length, syntax, options) =>
+    (length === undefinedLength ? asSequence : readBytes)(stream, length, syntax, options);
+  const known = readers.parseUnknownVr.bind(readers);
+  readers.parseUnknownVr = (type) =>
+    type === 'SQ' ? Object.assign(Object.create(sequences) as ValueReader, { read: asSequence }) : known(type);
 }
 
 interface FrameContext {

@@ -8,11 +8,17 @@ export const mostFiles = 100_000;
 /** What is kept of a zip file in memory. */
 const mostZipBytes = 4 * 2 ** 30;
 
+/** The files of {@link zipEntries}, for DICOM. */
+export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
+  return zipEntries(path, bytes).map((entry) => fileOfBytes(entry.name, entry.bytes));
+}
+
 /**
  * The files in a zip file, unpacked in memory, in order of their names. Hidden files are left out.
+ * @returns names behind the path of the zip file
  * @throws VERSEMI_FILE_CORRUPT, VERSEMI_FORMAT_UNSUPPORTED (too many or too large)
  */
-export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
+export function zipEntries(path: string, bytes: Uint8Array): { readonly name: string; readonly bytes: Uint8Array }[] {
   let total = 0;
   let count = 0;
   let entries: Map<string, Uint8Array>;
@@ -38,7 +44,7 @@ export function zipFiles(path: string, bytes: Uint8Array): DicomFile[] {
       error,
     );
   }
-  return [...entries.keys()].sort().map((name) => fileOfBytes(`${path}/${name}`, entries.get(name)!));
+  return [...entries.keys()].sort().map((name) => ({ name: `${path}/${name}`, bytes: entries.get(name)! }));
 }
 
 export function tooMany(path: string, found: string): VersemiError {
