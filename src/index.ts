@@ -152,7 +152,9 @@ export { supervisedLoss } from './losses/supervised.js';
 export type { PairedDifference } from './metrics/paired.js';
 export { bufferSpecs, networkConfig, parameterSpecs } from './model/layers.js';
 export { VersemiNetwork } from './model/network.js';
+export type { CaseJob } from './preprocessing/case-job.js';
 export type { ContentKeys } from './preprocessing/content-key.js';
+export type { KnownIntensities } from './preprocessing/dataset-facts.js';
 export {
   type CaseFingerprint,
   type ClassFingerprint,
@@ -170,6 +172,8 @@ export { type Explanation, makePlan, type PlanningOptions, type PlanningResult }
 export { preprocessCase } from './preprocessing/preprocess-case.js';
 export {
   type CaseRole,
+  type MadeEntry,
+  type PlannedCase,
   type PreprocessEvent,
   type PreprocessedData,
   type PreprocessOptions,
