@@ -34,11 +34,14 @@ export const environmentTable = [
       ['SLURM_ARRAY_TASK_COUNT', 'Slurm array: the number of tasks'],
       ['SLURM_PROCID', 'srun: the number of this task'],
       ['SLURM_STEP_NUM_TASKS', 'srun: the number of tasks of the step'],
+      ['SLURM_MPI_TYPE', 'srun: the interface by which MPI finds its ranks (--mpi)'],
       ['SLURM_STEP_NUM_NODES', 'srun: the number of machines of the step, which share its tasks'],
       ['OMPI_COMM_WORLD_RANK', 'Open MPI: the number of this process'],
       ['OMPI_COMM_WORLD_SIZE', 'Open MPI: the number of processes'],
       ['PMI_RANK', 'MPICH and other MPI: the number of this process'],
       ['PMI_SIZE', 'MPICH and other MPI: the number of processes'],
+      ['RANK', 'torchrun: the number of this process; a training is not started so, see docs/cluster.md'],
+      ['WORLD_SIZE', 'torchrun: the number of processes'],
       ['JOB_COMPLETION_INDEX', 'Kubernetes Indexed Job: the number of this pod'],
     ] as const
   ).map(
@@ -88,6 +91,13 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'VERSEMI_MPI_ADDON',
+    effect: 'file of the addon for MPI, where it is built and looked for',
+    values: 'a path',
+    default: '`build/mpi/versemi_mpi.node` of the package',
+    readers: ['versemi', 'install'],
+  },
+  {
     name: 'VERSEMI_CUDA_MEMORY_MIB',
     effect: 'memory of the GPU that the device cuda takes at most, where others share it',
     values: 'a number of at least 1, MiB',
@@ -95,10 +105,25 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'CUDA_VISIBLE_DEVICES',
+    effect:
+      'GPUs that CUDA shows to the process; of several, each rank of a training takes the one with its number on the machine',
+    values: 'numbers or names, comma-separated',
+    default: 'all',
+    readers: ['versemi'],
+  },
+  {
     name: 'VERSEMI_CUDA_BLOCKING',
     effect: '1: the device cuda waits after each kernel, so that a fault names the operation that caused it',
     values: '`1`',
     default: 'off',
+    readers: ['versemi'],
+  },
+  {
+    name: 'VERSEMI_RANK_LOST_SECONDS',
+    effect: 'seconds without an answer after which a rank of a training over MPI counts as lost',
+    values: 'a number above 0',
+    default: '60',
     readers: ['versemi'],
   },
   {
@@ -194,6 +219,13 @@ export const environmentTable = [
     readers: ['install', 'tests'],
   },
   {
+    name: 'MPICXX',
+    effect: 'the C++ compiler of the MPI for which npm install and versemi build-addon --mpi build the addon for MPI',
+    values: 'a command',
+    default: 'mpicxx',
+    readers: ['install', 'tests'],
+  },
+  {
     name: 'CUDACXX',
     effect: 'the CUDA compiler of npm install (CMake reads it) and of the tests',
     values: 'a path',
@@ -207,6 +239,11 @@ export type EnvironmentName = (typeof environmentTable)[number]['name'];
 /** An environment variable; undefined where it is absent or empty, and in a browser. */
 export function environment(name: EnvironmentName): string | undefined {
   return typeof process === 'object' ? process.env?.[name] || undefined : undefined;
+}
+
+/** Sets a variable for what this process loads and starts from now on. */
+export function setEnvironment(name: EnvironmentName, value: string): void {
+  process.env[name] = value;
 }
 
 /** The whole environment without some variables, for a program that is started. */

@@ -59,8 +59,11 @@ export const errorTable = {
   // cases of a cohort
   CASE_TIMEOUT: { kind: 'input', title: 'A case took longer than is allowed' },
   CASE_DIED: { kind: 'device', title: 'A process died while it worked on a case' },
+  RANKS_UNAVAILABLE: { kind: 'device', title: 'The ranks of a training cannot be connected' },
   // training
   TRAINING_NOT_FINITE: { kind: 'training', title: 'Training produced a number that is NaN or infinite' },
+  RANKS_DIFFER: { kind: 'training', title: 'The ranks of a training do not have the same' },
+  RANK_LOST: { kind: 'training', title: 'A rank of the training is lost' },
   TRAINING_INTERRUPTED: { kind: 'interrupted', title: 'Training was interrupted' },
   // the server of `versemi serve`
   ADDRESS_IN_USE: { kind: 'io', title: 'An address is in use' },

@@ -3,15 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { link, mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { z } from '#zod';
 import { patiently, temporaryIn, writeError } from './atomic-file.js';
 import { VersemiError } from './errors.js';
+import type { Renewal } from './lock-renewal.js';
 
 /**
- * One writer per folder: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
+ * One writer per folder, or per piece of work in one: a file that names its owner, made exclusively. An owner that is known to be dead does not keep the
  * folder. Whether one on another host or in another container lives, no process number tells (and flock does not work on every
  * network file system); so an owner renews the time of its file, and who wants the folder watches that time for a while.
  */
@@ -24,6 +25,8 @@ export interface LockOptions {
   readonly onWatch?: (owner: string, seconds: number) => void;
   /** What can be done once the owner has ended, as the error of a folder in use says it behind "Wait until it has ended". */
   readonly afterwards?: string;
+  /** False: an owner of whom it cannot be seen whether it lives counts as living. Default true: it is watched for a while. */
+  readonly watch?: boolean;
 }
 
 /** Name of the file inside of the folder. */
@@ -49,7 +52,7 @@ const ownerSchema = z.object({
 
 type Owner = z.infer<typeof ownerSchema>;
 
-/** A folder that is held until `release`. */
+/** A folder, or a lock file in one, that is held until `release`. */
 export interface FolderLock {
   /**
    * To be called before something is written that another owner may have written too: a process that was suspended for a minute
@@ -57,7 +60,7 @@ export interface FolderLock {
    * @throws VERSEMI_FOLDER_IN_USE where somebody else has taken the folder
    */
   assertHeld(): Promise<void>;
-  /** Gives the folder back, and removes it where it was made for the lock and is empty. */
+  /** Gives the folder back; `lockFolder` removes one that was made for the lock and is empty. */
   release(): Promise<void>;
 }
 
@@ -74,6 +77,27 @@ process.on('exit', () => {
   for (const [file, token] of held) if (ownerIn(readOr(file))?.token === token) rmSync(file, { force: true });
 });
 
+/** The thread that renews the locks of this thread, while there are any. */
+let renewal: Worker | undefined;
+
+function renew(file: string, token: string, everyMs: number): void {
+  if (renewal === undefined) {
+    renewal = new Worker(new URL('./lock-renewal.js', import.meta.url));
+    renewal.unref();
+    // Without renewals a lock is held as before on this machine; elsewhere somebody may take it, which `assertHeld` tells.
+    renewal.on('error', () => {});
+  }
+  renewal.postMessage({ file, token, everyMs } satisfies Renewal);
+}
+
+async function endRenewal(file: string): Promise<void> {
+  renewal?.postMessage({ file } satisfies Renewal);
+  if (held.size > 0) return;
+  const ending = renewal;
+  renewal = undefined;
+  await ending?.terminate();
+}
+
 /**
  * Holds a folder, which is made when it is missing.
  * @param work what for: "a training"
@@ -81,44 +105,60 @@ process.on('exit', () => {
  */
 export async function lockFolder(folder: string, work: string, options: LockOptions = {}): Promise<FolderLock> {
   const file = join(resolve(folder), lockFileName);
-  const everyMs = options.renewedEveryMs ?? renewedEveryMs;
-  const token = randomUUID();
-  const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
   try {
     const made = await mkdir(folder, { recursive: true });
     try {
-      while (!(await create(file, owner))) await takeFromTheDead(file, folder, options);
+      const lock = await lockFile(file, work, options);
+      return {
+        ...lock,
+        async release() {
+          await lock.release();
+          await removeMade(folder, made);
+        },
+      };
     } catch (error) {
       await removeMade(folder, made);
       throw error;
     }
-    held.set(file, token);
-    const renewal = new Worker(new URL('./lock-renewal.js', import.meta.url), { workerData: { file, token, everyMs } });
-    renewal.unref();
-    // Without renewals the folder is held as before on this machine; elsewhere somebody may take it, which `assertHeld` tells.
-    renewal.on('error', () => {});
-    const present = async () => ownerIn(await readFile(file, 'utf8').catch(() => ''));
-    return {
-      async assertHeld() {
-        const found = await present();
-        if (found?.token === token) return;
-        throw inUse(
-          folder,
-          found === undefined ? `no ${lockFileName}: it has been removed` : nameOf(found),
-          'This process stood still, or its lock was removed, and another one went on. Let that one end, then run again.',
-        );
-      },
-      async release() {
-        held.delete(file);
-        await renewal.terminate();
-        // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
-        if ((await present())?.token === token) await patiently(() => rm(file, { force: true })).catch(() => {});
-        await removeMade(folder, made);
-      },
-    };
   } catch (error) {
     throw writeError(file, error);
   }
+}
+
+/**
+ * Holds a lock file of any name in a folder that is there: one of several pieces of work in this folder.
+ * @throws as {@link lockFolder}
+ */
+export async function lockFile(file: string, work: string, options: LockOptions = {}): Promise<FolderLock> {
+  const everyMs = options.renewedEveryMs ?? renewedEveryMs;
+  const token = randomUUID();
+  const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
+  try {
+    while (!(await create(file, owner)))
+      await takeFromTheDead(file, basename(file) === lockFileName ? dirname(file) : file, options);
+  } catch (error) {
+    throw writeError(file, error);
+  }
+  held.set(file, token);
+  renew(file, token, everyMs);
+  const present = async () => ownerIn(await readFile(file, 'utf8').catch(() => ''));
+  return {
+    async assertHeld() {
+      const found = await present();
+      if (found?.token === token) return;
+      throw inUse(
+        file,
+        found === undefined ? `no ${basename(file)}: it has been removed` : nameOf(found),
+        'This process stood still, or its lock was removed, and another one went on. Let that one end, then run again.',
+      );
+    },
+    async release() {
+      held.delete(file);
+      await endRenewal(file);
+      // A lock that cannot be removed is soon that of a dead owner: no reason for the work to fail that is done.
+      if ((await present())?.token === token) await patiently(() => rm(file, { force: true })).catch(() => {});
+    },
+  };
 }
 
 /** Folders that were made only to hold a lock go with it; `rmdir` leaves those in which there is something. */
@@ -167,8 +207,12 @@ async function writeNew(file: string, text: string): Promise<void> {
   }
 }
 
-/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
-async function takeFromTheDead(file: string, folder: string, { onWatch, afterwards }: LockOptions): Promise<void> {
+/** Removes the lock of an owner that is gone. @param shown what an error names as in use @throws VERSEMI_FOLDER_IN_USE where it lives */
+async function takeFromTheDead(
+  file: string,
+  shown: string,
+  { onWatch, watch = true, afterwards }: LockOptions,
+): Promise<void> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
@@ -180,14 +224,14 @@ async function takeFromTheDead(file: string, folder: string, { onWatch, afterwar
     if (Date.now() - facts.mtimeMs < namelessMs) {
       await setTimeout(200);
       if (ownerIn(await readFile(file, 'utf8').catch(() => '')) !== undefined) return;
-      throw inUse(folder, 'a process that has not written its name', 'Try again in a minute.');
+      throw inUse(file, 'a process that has not written its name', 'Try again in a minute.');
     }
   } else {
     const state = stateOf(owner);
     const watchMs = owner.renewedEveryMs * missedRenewals;
-    if (state === 'unknown') onWatch?.(nameOf(owner), watchMs / 1000);
-    if (state === 'alive' || (state === 'unknown' && (await isRenewed(file, watchMs))))
-      throw inUse(folder, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
+    if (state === 'unknown' && watch) onWatch?.(nameOf(owner), watchMs / 1000);
+    if (state === 'alive' || (state === 'unknown' && (!watch || (await isRenewed(file, watchMs)))))
+      throw inUse(shown, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = temporaryIn(dirname(file));
@@ -234,10 +278,10 @@ function nameOf({ work, host, pid, since }: Owner): string {
   return `${work} on ${host}, process ${pid}, since ${since}`;
 }
 
-function inUse(folder: string, found: string, remedy: string): VersemiError {
+function inUse(file: string, found: string, remedy: string): VersemiError {
   return new VersemiError('FOLDER_IN_USE', {
-    file: folder,
-    field: lockFileName,
+    file: dirname(file),
+    field: basename(file),
     expected: 'a folder that nobody else writes',
     found,
     remedy,

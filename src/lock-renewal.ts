@@ -1,13 +1,26 @@
 /**
- * The thread that renews the time of a lock file, see `folder-lock.ts`: a thread of its own, since a step of a training may keep
+ * The thread that renews the times of lock files, see `folder-lock.ts`: a thread of its own, since a step of a training may keep
  * the main thread for minutes. A file that another owner has taken is left alone.
  */
 import { readFileSync, utimesSync } from 'node:fs';
-import { workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 
-const { file, token, everyMs } = workerData as { file: string; token: string; everyMs: number };
+/** Asks for renewals of a file; without a token, for no more of them. */
+export interface Renewal {
+  readonly file: string;
+  readonly token?: string;
+  readonly everyMs?: number;
+}
 
-setInterval(() => {
+const timers = new Map<string, NodeJS.Timeout>();
+
+parentPort?.on('message', ({ file, token, everyMs }: Renewal) => {
+  clearInterval(timers.get(file));
+  timers.delete(file);
+  if (token !== undefined) timers.set(file, setInterval(renew, everyMs, file, token));
+});
+
+function renew(file: string, token: string): void {
   try {
     const owner = JSON.parse(readFileSync(file, 'utf8')) as { token?: unknown };
     const now = new Date();
@@ -15,4 +28,4 @@ setInterval(() => {
   } catch {
     // A file system that does not answer now may answer at the next renewal.
   }
-}, everyMs);
+}

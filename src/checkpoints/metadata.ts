@@ -4,64 +4,80 @@ import { isVersemiError, VersemiError } from '../errors.js';
 import { parseJson } from '../json-text.js';
 import { caseRecordSchema, type DatasetRecord } from './case-record.js';
 
-/** Losses of one stretch of training, averaged over its steps. */
-export interface LossSummary {
+const numbers = z.record(z.string(), z.number());
+
+const lossesSchema = z.object({
   /** Last step of the stretch. */
-  readonly step: number;
-  readonly losses: Readonly<Record<string, number>>;
-}
+  step: z.int(),
+  losses: numbers,
+});
+const validationSchema = z.object({
+  step: z.int(),
+  /** Mean Dice over the tasks that have validation cases. */
+  mean: z.number(),
+  /** Mean Dice per task name. */
+  perTask: numbers,
+});
+const historySchema = z.object({
+  /** Steps trained. */
+  steps: z.int().gte(0),
+  losses: z.array(lossesSchema),
+  validation: z.array(validationSchema),
+  best: z.object({ step: z.int(), mean: z.number() }).nullable(),
+});
+const importSchema = z.object({
+  /** Name of their file, without its folder. */
+  file: z.string(),
+  /** SHA-256 of that file. */
+  sha256: z.string(),
+  /** Program whose names the file has: the released VerSemi, or the V-Net of UA-MT and SSL4MIS. */
+  layout: z.enum(['versemi', 'vnet']),
+  /** whole: every parameter; trunk: encoder and decoder alone, so that the model must be trained before it is of use. */
+  parts: z.enum(['whole', 'trunk']),
+});
+const initialSchema = z.object({
+  /** Name of its file. */
+  model: z.string(),
+  sha256: z.string(),
+  /** Steps that it had been trained for. */
+  steps: z.int().gte(0),
+  /** Cases that went into it, and into the one that it began with; absent where nobody knows. */
+  cases: caseRecordSchema.exactOptional(),
+});
+const provenanceSchema = z.object({
+  /** ISO 8601. */
+  created: z.string(),
+  /** Program -> version. */
+  versions: z.record(z.string(), z.string()),
+  /** Training data and the terms that they come with. */
+  data: z.array(
+    z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
+  ),
+  /** Ranks that trained it together when it was written; absent: one process. */
+  ranks: z.int().gte(2).exactOptional(),
+  /** Weights of another program that became this model; absent where versemi trained it. */
+  imported: importSchema.exactOptional(),
+  /** The model with whose weights the run began; absent where it began at random. */
+  initial: initialSchema.exactOptional(),
+});
+
+/** What a schema gives, as nobody changes it. */
+type Immutable<T> = T extends object ? { readonly [Key in keyof T]: Immutable<T[Key]> } : T;
+
+/** Losses of one stretch of training, averaged over its steps. */
+export type LossSummary = Immutable<z.infer<typeof lossesSchema>>;
 
 /** One validation of a run: Dice per task and their mean. */
-export interface ValidationSummary {
-  readonly step: number;
-  /** Mean Dice over the tasks that have validation cases. */
-  readonly mean: number;
-  /** Mean Dice per task name. */
-  readonly perTask: Readonly<Record<string, number>>;
-}
-
-/** Weights of another program's network. */
-export interface ModelImport {
-  /** Name of their file, without its folder. */
-  readonly file: string;
-  /** SHA-256 of that file. */
-  readonly sha256: string;
-  /** Program whose names the file has: the released VerSemi, or the V-Net of UA-MT and SSL4MIS. */
-  readonly layout: 'versemi' | 'vnet';
-  /** whole: every parameter; trunk: encoder and decoder alone, so that the model must be trained before it is of use. */
-  readonly parts: 'whole' | 'trunk';
-}
+export type ValidationSummary = Immutable<z.infer<typeof validationSchema>>;
 
 /** How a model came to be. */
-export interface ModelHistory {
-  /** Steps trained. */
-  readonly steps: number;
-  readonly losses: readonly LossSummary[];
-  readonly validation: readonly ValidationSummary[];
-  readonly best: { readonly step: number; readonly mean: number } | null;
-}
+export type ModelHistory = Immutable<z.infer<typeof historySchema>>;
+
+/** Weights of another program's network. */
+export type ModelImport = Immutable<z.infer<typeof importSchema>>;
 
 /** Where a model comes from: programs, data and their terms, the model or the weights that it began with. */
-export interface ModelProvenance {
-  /** ISO 8601. */
-  readonly created: string;
-  /** Program -> version. */
-  readonly versions: Readonly<Record<string, string>>;
-  /** Training data and the terms that they come with. */
-  readonly data: readonly { readonly dataset: string; readonly licence?: string; readonly reference?: string }[];
-  /** Weights of another program that became this model; absent where versemi trained it. */
-  readonly imported?: ModelImport;
-  /** The model with whose weights the run began; absent where it began at random. */
-  readonly initial?: {
-    /** Name of its file. */
-    readonly model: string;
-    readonly sha256: string;
-    /** Steps that it had been trained for. */
-    readonly steps: number;
-    /** Cases that went into it, and into the one that it began with; absent where nobody knows. */
-    readonly cases?: readonly DatasetRecord[];
-  };
-}
+export type ModelProvenance = Immutable<z.infer<typeof provenanceSchema>>;
 
 /** The JSON text under the key `versemi` of a model file. */
 export interface ModelMetadata {
@@ -76,36 +92,6 @@ export interface ModelMetadata {
   readonly cases?: readonly DatasetRecord[];
 }
 
-const numbers = z.record(z.string(), z.number());
-const historySchema = z.object({
-  steps: z.int().gte(0),
-  losses: z.array(z.object({ step: z.int(), losses: numbers })),
-  validation: z.array(z.object({ step: z.int(), mean: z.number(), perTask: numbers })),
-  best: z.object({ step: z.int(), mean: z.number() }).nullable(),
-});
-const provenanceSchema = z.object({
-  created: z.string(),
-  versions: z.record(z.string(), z.string()),
-  data: z.array(
-    z.object({ dataset: z.string(), licence: z.string().exactOptional(), reference: z.string().exactOptional() }),
-  ),
-  imported: z
-    .object({
-      file: z.string(),
-      sha256: z.string(),
-      layout: z.enum(['versemi', 'vnet']),
-      parts: z.enum(['whole', 'trunk']),
-    })
-    .exactOptional(),
-  initial: z
-    .object({
-      model: z.string(),
-      sha256: z.string(),
-      steps: z.int().gte(0),
-      cases: caseRecordSchema.exactOptional(),
-    })
-    .exactOptional(),
-});
 const metadataSchema = z.object({
   format: z.literal(1),
   plan: z.unknown(),

@@ -31,9 +31,17 @@ function exitCodeOf(signal: Cause): number {
   return 128 + (constants.signals[signal] ?? constants.signals.SIGTERM);
 }
 
+/** The exit code that the ranks of a training have agreed on. */
+let agreed: number | undefined;
+
+/** Gives this process the exit code of the rank that was asked to end; undefined where none was. */
+export function agreeOnExitCode(code: number | undefined): void {
+  agreed = code;
+}
+
 /** The exit code of a command that was asked to end; undefined where nobody asked. */
 export function interruptedExitCode(): number | undefined {
-  return cause === undefined ? undefined : exitCodeOf(cause);
+  return agreed ?? (cause === undefined ? undefined : exitCodeOf(cause));
 }
 
 function ask(asked: Cause): void {

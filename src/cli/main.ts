@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import type { Command as Program } from 'commander';
+import type { Communicator } from '../ranks/communicator.js';
 // Nothing else is imported before this has begun to listen to signals.
 import { interruptedExitCode } from './interrupt.js';
 
@@ -89,6 +90,12 @@ Look at a file first:            versemi info FILE
 All commands and options:        versemi --help, versemi COMMAND --help
 `;
 
+/**
+ * Of rank 0 before other ranks say why they fail: longer than ranks that fail alike are apart. After a rank is lost a launcher leaves the
+ * others about a second.
+ */
+const headStartMs = { lost: 150, other: 5000 };
+
 watchStreams();
 try {
   if (process.argv.length <= 2) {
@@ -97,7 +104,21 @@ try {
   } else await program.parseAsync();
   await assertPrinted();
 } catch (error) {
+  const { openedRanks } = await import('../ranks/launch.js');
+  const ranks = openedRanks();
+  if (ranks !== undefined && ranks.size > 1) await endRanks(error, ranks);
   process.exitCode = report(error);
+}
+
+/** Of a training over several ranks that cannot go on: says which rank fails, and ends all. */
+async function endRanks(error: unknown, ranks: Communicator): Promise<void> {
+  // What fails on all ranks, rank 0 tells for all of them, and ends the others meanwhile.
+  if (ranks.rank > 0) {
+    const ms = isVersemiError(error, 'RANK_LOST') ? headStartMs.lost : headStartMs.other;
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    process.stderr.write(`Rank ${ranks.rank} of ${ranks.size}: `);
+  }
+  ranks.abort(report(error));
 }
 
 function report(error: unknown): number {

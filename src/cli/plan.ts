@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { basename, dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { planFields } from '../config/plan.js';
-import { writePlan } from '../config/read-plan.js';
+import { readPlan, writePlan } from '../config/read-plan.js';
 import { VersemiError } from '../errors.js';
 import { defaultMemoryBytes } from '../preprocessing/budget.js';
 import { fingerprintDatasets } from '../preprocessing/fingerprint.js';
@@ -12,6 +12,7 @@ import { makeTimedPlan, overnightHours } from '../training/timed-plan.js';
 import { chooseDevice } from './device.js';
 import { addShared, list, positiveInteger, positiveNumber, positiveTriple, wholeNumber } from './options.js';
 import { labeledLists } from './plan-lists.js';
+import { defaultLink, tellRanks } from './plan-ranks.js';
 import { costText, inventory } from './plan-text.js';
 import { createTerminal, progressBar } from './terminal.js';
 
@@ -19,7 +20,10 @@ export function addPlan(program: Command): void {
   const command = program
     .command('plan')
     .description('Look at datasets and derive a complete plan: spacing, window, patch, batch, steps, tasks, and why.')
-    .argument('[dataset...]', 'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM)')
+    .argument(
+      '[dataset...]',
+      'folders (Decathlon, nnU-Net raw, HDF5, images, DICOM); with --ranks also a plan, which stays as it is',
+    )
     .option('--out <file>', 'where the plan goes', 'plan.json')
     .option('--force', 'overwrite the plan when it is there')
     .option('--name <name>', 'name of the plan (default: that of the file)')
@@ -83,6 +87,28 @@ export function addPlan(program: Command): void {
         .default(undefined, defaultMethod),
     )
     .addOption(new Option('--seed <n>', 'seed of the run').argParser(wholeNumber).default(0))
+    .addOption(
+      new Option(
+        '--ranks <n>',
+        'also of a plan that is there: what a step takes on so many machines, and from which batch on they are used well',
+      ).argParser(positiveInteger),
+    )
+    .option(
+      '--run <folder>',
+      'with --ranks: a run of the plan in one process on such a machine, whose steps were measured',
+    )
+    .addOption(
+      new Option(
+        '--latency <us>',
+        `with --ranks: of a short message between machines, one way, in microseconds (default: ${defaultLink.latencyUs})`,
+      ).argParser(positiveNumber),
+    )
+    .addOption(
+      new Option(
+        '--bandwidth <Gbit/s>',
+        `with --ranks: of each machine, in each direction (default: ${defaultLink.gigabitsPerSecond})`,
+      ).argParser(positiveNumber),
+    )
     .option('--fields', 'print every field of a plan: name, unit, range, default, explanation')
     .addHelpText(
       'after',
@@ -98,6 +124,7 @@ Examples:
   $ versemi plan data/atrium --method ua-mt --out ua-mt.json
   $ versemi plan data/atrium --folds 5
   $ versemi plan --fields
+  $ versemi plan plan.json --ranks 8 --run runs/first --latency 2 --bandwidth 100
 
 Only the labels of the labelled cases are looked at. How long training takes follows from real steps that are timed on the device that
 versemi train would take.`,
@@ -122,6 +149,18 @@ versemi train would take.`,
     }
     if (folders.length === 0) {
       throw new VersemiError('USAGE', { field: 'dataset', expected: 'at least one folder', found: 'none' });
+    }
+    const ofRanks = ['run', 'latency', 'bandwidth'].find((name) => options[name] !== undefined);
+    if (options.ranks === undefined && ofRanks !== undefined)
+      throw new VersemiError('USAGE', {
+        field: `--${ofRanks}`,
+        expected: '--ranks beside it',
+        found: 'none',
+        remedy: 'Say for how many machines: --ranks 8.',
+      });
+    if (options.ranks !== undefined && folders.length === 1 && folders[0]!.endsWith('.json')) {
+      await tellRanks(await readPlan(folders[0]!), options, terminal);
+      return;
     }
     if (existsSync(options.out) && !options.force) {
       throw new VersemiError('USAGE', {
@@ -192,10 +231,12 @@ versemi train would take.`,
       leftOut: dataset.leftOut,
       ...(dataset.remarks === undefined ? {} : { remarks: dataset.remarks }),
     }));
-    terminal.printJson({
+    const result = {
       ...{ file: options.out, plan, datasets, explanations, time },
       ...(chosen === undefined ? {} : { device: chosen.device.description, deviceSettings: chosen.settings }),
-    });
+    };
+    if (options.ranks === undefined) terminal.printJson(result);
+    else await tellRanks(plan, options, terminal, result, time.measured?.stages.at(-1)?.secondsPerStep);
   });
 }
 

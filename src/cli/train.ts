@@ -5,12 +5,15 @@ import { lastStageSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { lockFileName } from '../folder-lock.js';
 import { defaultCacheFolder } from '../preprocessing/preprocess-datasets.js';
+import { solo } from '../ranks/communicator.js';
+import { takeGpuOfRank } from '../ranks/gpu.js';
+import { closeRanks, openRanks } from '../ranks/launch.js';
 import { deviceOptions } from '../tfjs/index.js';
 import { eventText, stepText } from '../training/event-text.js';
 import type { TrainingEvent } from '../training/events.js';
 import { train } from '../training/train.js';
 import { modelFileOf } from './inference-options.js';
-import { interruptible } from './interrupt.js';
+import { agreeOnExitCode, interruptedExitCode, interruptible } from './interrupt.js';
 import { addShared, positiveInteger, wholeNumber } from './options.js';
 import { createTerminal, formatDuration, formatTable, progressBar, type Terminal } from './terminal.js';
 
@@ -20,7 +23,12 @@ export function addTrain(program: Command): void {
     .description('Train a network by a plan: both stages, or supervised. Interrupt with Ctrl-C, go on with --resume.')
     .argument('<plan>', 'plan.json (versemi plan makes one)')
     .requiredOption('--out <folder>', 'folder of the run: plan, metrics.jsonl, TensorBoard events, checkpoints, model')
-    .option('--resume', 'go on from the last checkpoint in the folder')
+    .addOption(
+      new Option(
+        '--resume [auto]',
+        'go on from the last checkpoint in the folder; begin where there is none (auto: the same, as other programs have it)',
+      ).choices(['auto']),
+    )
     .option(
       '--init <model>',
       'begin with the weights of a model (or run): tasks of the same name keep their prompts, new ones are added',
@@ -49,6 +57,14 @@ export function addTrain(program: Command): void {
         .argParser(positiveInteger)
         .default(50),
     )
+    .addOption(
+      new Option(
+        '--ranks <which>',
+        'auto: the processes that mpirun or srun has started compute each step together; none: this one trains alone, whatever has started it',
+      )
+        .choices(['auto', 'none'])
+        .default('auto'),
+    )
     .addHelpText(
       'after',
       `
@@ -61,21 +77,32 @@ Examples:
   $ versemi train plan.json --fold 0 --out runs/fold-0
   $ versemi train plan.json --out runs/first --exact
   $ versemi train plan.json --out runs/first --json > events.jsonl
+  $ mpirun -np 4 versemi train plan.json --out runs/first --threads 8
 
 With --json each event is one line of JSON. What is said on the way also goes to train.log in the folder.
 
-Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal. A
-job that Slurm warns in time, and that goes on where it was:
+Ctrl-C, TERM, HUP, QUIT, USR1 and USR2 end a training after the present step, with a checkpoint and 128 + the number of the signal, on
+all ranks where one of them is asked. A job that Slurm warns in time, and that goes on where it was:
   #SBATCH --signal=USR1@300
-  srun versemi train plan.json --out runs/first --resume
+  srun --mpi=pmix versemi train plan.json --out runs/first --resume auto
   [ $? -eq 138 ] && scontrol requeue $SLURM_JOB_ID
+
+Training on several machines (MPI, Slurm): docs/cluster.md.
 
 Only one training at a time writes a folder: ${lockFileName} in it names who. It goes with the training, also with one that was
 killed: on another host or in another container it is watched for a minute whether that one still lives.`,
     );
+  // --resume has always stood before plans, too: what follows it is its value only where that is `auto`.
+  const parse = command.parseOptions.bind(command);
+  command.parseOptions = (args) =>
+    parse(args.map((one, i) => (one === '--resume' && args[i + 1] !== 'auto' ? '--resume=auto' : one)));
   addShared(command, 'device', 'threads', 'exact', 'precision', 'parts', 'json', 'quiet').action(
     async (planFile: string, options) => {
-      const terminal = createTerminal(options);
+      const ranks = options.ranks === 'none' ? solo : openRanks();
+      if (options.device === 'auto' || options.device === 'cuda') takeGpuOfRank(ranks);
+      // What all ranks would say, rank 0 says.
+      const speaks = ranks.rank === 0;
+      const terminal = createTerminal(speaks ? options : { quiet: true });
       const plan = await readPlan(planFile);
       if (options.mode !== undefined) plan.training.mode = options.mode;
       if (options.seed !== undefined) plan.seed = options.seed;
@@ -86,20 +113,26 @@ killed: on another host or in another container it is watched for a minute wheth
           runFolder: options.out,
           device: options.device,
           cacheFolder: options.cache,
-          resume: options.resume === true,
+          resume: options.resume !== undefined,
           extend: options.steps !== undefined,
           ...(options.init === undefined ? {} : { init: modelFileOf(options.init) }),
           signal,
+          ranks,
           ...deviceOptions(options),
         });
         const show = progress(terminal, options.every);
         let finished = false;
         for await (const event of events) {
-          if (options.json) terminal.printEvent(event);
-          else show(event);
+          if (options.json && speaks) terminal.printEvent(event);
+          else if (speaks) show(event);
           finished = event.type === 'end' && event.reason === 'finished';
         }
+        // The signal may have come to another rank.
+        agreeOnExitCode((await ranks.gather(interruptedExitCode() ?? null)).find((code) => code !== null));
+        await closeRanks();
         if (finished) return;
+        // mpirun ends the others as soon as one rank fails: rank 0 alone tells the launcher, when it has said what there is to say.
+        if (!speaks) return;
         throw new VersemiError('TRAINING_INTERRUPTED', {
           file: options.out,
           remedy: `Go on with: versemi train ${planFile} --out ${options.out} --resume`,

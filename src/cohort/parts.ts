@@ -1,5 +1,6 @@
 import { environment } from '../environment.js';
 import { VersemiError } from '../errors.js';
+import { launchedRank, wholeNumberOf } from '../ranks/launch.js';
 
 /** Which part of a cohort a process works on. */
 export interface Part {
@@ -14,18 +15,6 @@ export interface ScheduledPart extends Part {
 }
 
 const remedy = 'Say --part I/N, or --part none where this process is to do everything.';
-
-/** A whole number of at least `least` in a variable. @throws VERSEMI_USAGE naming the variable */
-function numberIn(name: string, text: string | undefined, least: number): number | undefined {
-  if (text === undefined) return undefined;
-  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text);
-  throw new VersemiError('USAGE', {
-    field: name,
-    expected: `a whole number of at least ${least}`,
-    found: text,
-    remedy,
-  });
-}
 
 /**
  * The part that the scheduler of this process has given to it: a task of a Slurm array, a pod of an Indexed Job of Kubernetes, a rank
@@ -44,12 +33,12 @@ export function scheduledPart(): ScheduledPart | undefined {
 }
 
 function arrayTask(): ScheduledPart | undefined {
-  const id = numberIn('SLURM_ARRAY_TASK_ID', environment('SLURM_ARRAY_TASK_ID'), 0);
+  const id = wholeNumberOf('SLURM_ARRAY_TASK_ID', environment('SLURM_ARRAY_TASK_ID'), 0, remedy);
   if (id === undefined) return undefined;
-  const count = numberIn('SLURM_ARRAY_TASK_COUNT', environment('SLURM_ARRAY_TASK_COUNT'), 1);
-  const first = numberIn('SLURM_ARRAY_TASK_MIN', environment('SLURM_ARRAY_TASK_MIN'), 0) ?? 0;
-  const last = numberIn('SLURM_ARRAY_TASK_MAX', environment('SLURM_ARRAY_TASK_MAX'), 0);
-  const step = numberIn('SLURM_ARRAY_TASK_STEP', environment('SLURM_ARRAY_TASK_STEP'), 1) ?? 1;
+  const count = wholeNumberOf('SLURM_ARRAY_TASK_COUNT', environment('SLURM_ARRAY_TASK_COUNT'), 1, remedy);
+  const first = wholeNumberOf('SLURM_ARRAY_TASK_MIN', environment('SLURM_ARRAY_TASK_MIN'), 0, remedy) ?? 0;
+  const last = wholeNumberOf('SLURM_ARRAY_TASK_MAX', environment('SLURM_ARRAY_TASK_MAX'), 0, remedy);
+  const step = wholeNumberOf('SLURM_ARRAY_TASK_STEP', environment('SLURM_ARRAY_TASK_STEP'), 1, remedy) ?? 1;
   const index = (id - first) / step + 1;
   const even = last === undefined || count === undefined || (last - first) / step + 1 === count;
   if (count === undefined || !even || !Number.isInteger(index) || index < 1 || index > count)
@@ -63,9 +52,9 @@ function arrayTask(): ScheduledPart | undefined {
 }
 
 function completionIndex(): ScheduledPart | undefined {
-  const index = numberIn('JOB_COMPLETION_INDEX', environment('JOB_COMPLETION_INDEX'), 0);
+  const index = wholeNumberOf('JOB_COMPLETION_INDEX', environment('JOB_COMPLETION_INDEX'), 0, remedy);
   if (index === undefined) return undefined;
-  const count = numberIn('VERSEMI_PARTS', environment('VERSEMI_PARTS'), 1);
+  const count = wholeNumberOf('VERSEMI_PARTS', environment('VERSEMI_PARTS'), 1, remedy);
   if (count === undefined)
     throw new VersemiError('USAGE', {
       field: 'VERSEMI_PARTS',
@@ -77,22 +66,9 @@ function completionIndex(): ScheduledPart | undefined {
   return checked({ index: index + 1, count, from: 'JOB_COMPLETION_INDEX' }, 'JOB_COMPLETION_INDEX');
 }
 
-/** MPI's own variables first: below mpirun those of Slurm are of the processes that mpirun has started on each machine. */
 function rankOfStep(): ScheduledPart | undefined {
-  const ranks = [
-    ['OMPI_COMM_WORLD_RANK', environment('OMPI_COMM_WORLD_RANK'), environment('OMPI_COMM_WORLD_SIZE')],
-    ['PMI_RANK', environment('PMI_RANK'), environment('PMI_SIZE')],
-    // Of the step, not SLURM_NTASKS: the script of a job is one process, whatever number of tasks the job may start.
-    ['SLURM_PROCID', environment('SLURM_PROCID'), environment('SLURM_STEP_NUM_TASKS')],
-  ] as const;
-  for (const [name, rank, size] of ranks) {
-    const index = numberIn(name, rank, 0);
-    const count = numberIn(`the size beside ${name}`, size, 1);
-    if (index === undefined || count === undefined) continue;
-    // A process that was started as the only one: no part of anything.
-    return count === 1 ? undefined : checked({ index: index + 1, count, from: name }, name);
-  }
-  return undefined;
+  const launched = launchedRank(remedy);
+  return launched && { index: launched.rank + 1, count: launched.size, from: launched.from };
 }
 
 /** Whether `mpirun` has started this process, by the variables that say its part. */

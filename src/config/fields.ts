@@ -113,6 +113,13 @@ export function optionalInteger({ range: [low, high], explanation }: NumberSpec<
   return optionalField(z.int().gte(low).lte(high), `an integer in [${low}, ${high}]`, { explanation });
 }
 
+export function optionalChoice<const T extends readonly [string, ...string[]]>(
+  names: T,
+  { explanation }: Spec<T[number]>,
+) {
+  return optionalField(z.enum(names), names.map((name) => `'${name}'`).join(' or '), { explanation });
+}
+
 /** One of `count` parts of a whole: [index, count]. */
 export function optionalPart({ explanation }: Spec<[number, number]>) {
   return optionalField(z.tuple([z.int().gte(0), z.int().gte(2)]), '[index, count], 0 <= index < count', {

@@ -8,6 +8,7 @@ import {
   integer,
   integerOrNull,
   integerTriple,
+  optionalChoice,
   optionalField,
   optionalFlag,
   optionalInteger,
@@ -282,6 +283,10 @@ const training = z.strictObject({
     default: 8,
     unit: 'patches',
     explanation: 'Unlabelled patches per step of the second stage.',
+  }),
+  batchSizeScope: optionalChoice(['global', 'rank'], {
+    explanation:
+      'What the batch sizes count where several ranks train together (MPI). global: the patches of a step, which the ranks share (strong scaling: the numbers are those of one process); rank: the patches of each rank, so that a step has as many times more (weak scaling); left out: global.',
   }),
   optimizer: choice(['adam', 'sgd'], {
     default: 'adam',

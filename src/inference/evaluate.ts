@@ -1,4 +1,5 @@
 import type { NetworkChoice } from '../checkpoints/model-file.js';
+import type { Plan } from '../config/plan.js';
 import type { LoadedCase } from '../datasets/types.js';
 import { throwIfAborted } from '../errors.js';
 import { ownMetrics } from '../metrics/own-metrics.js';
@@ -130,25 +131,36 @@ export async function validate(
   cases: readonly PreprocessedCase[],
   options: InferenceOptions = {},
 ): Promise<Validation> {
+  const dice: CaseDice[] = [];
+  for (const one of cases) dice.push(...(await caseDice(model, one, options)));
+  return validationOf(model.plan, dice);
+}
+
+/** Sliding-window Dice of one preprocessed case, of each task of its dataset; none for a case without a label. */
+export async function caseDice(
+  model: Segmenter,
+  { id, dataset, image, label, known, sizeVoxels }: PreprocessedCase,
+  options: InferenceOptions = {},
+): Promise<CaseDice[]> {
   const { plan, network } = model;
   const settings = inferenceSettings(model, options);
-  const dice: CaseDice[] = [];
-  for (const { id, dataset, image, label, known, sizeVoxels } of cases) {
-    const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
-    if (label === undefined || tasks.length === 0) continue;
-    const { patchSizeVoxels } = plan;
-    const probabilities = await finish(
-      segmentVolume(network, image, sizeVoxels, { ...settings, tasks, patchSizeVoxels }),
-    );
-    for (const [i, task] of tasks.entries()) {
-      const prediction = foreground(probabilities[i]!, foregroundSteps);
-      const reference = targetMask(label, plan.tasks[task]!.labels);
-      if (known !== undefined)
-        for (const mask of [prediction, reference]) clearIgnored(mask, targetMask(known, [1]), 0);
-      const counts = host().maskCounts(prediction, reference, sizeVoxels);
-      dice.push({ id, task: plan.tasks[task]!.name, dice: diceOf(counts) });
-    }
-  }
+  const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
+  if (label === undefined || tasks.length === 0) return [];
+  const { patchSizeVoxels } = plan;
+  const probabilities = await finish(
+    segmentVolume(network, image, sizeVoxels, { ...settings, tasks, patchSizeVoxels }),
+  );
+  return tasks.map((task, i) => {
+    const prediction = foreground(probabilities[i]!, foregroundSteps);
+    const reference = targetMask(label, plan.tasks[task]!.labels);
+    if (known !== undefined) for (const mask of [prediction, reference]) clearIgnored(mask, targetMask(known, [1]), 0);
+    const counts = host().maskCounts(prediction, reference, sizeVoxels);
+    return { id, task: plan.tasks[task]!.name, dice: diceOf(counts) };
+  });
+}
+
+/** The means over cases, in the order in which they are given. */
+export function validationOf(plan: Pick<Plan, 'tasks'>, dice: readonly CaseDice[]): Validation {
   const names = plan.tasks.map((task) => task.name);
   const means = names.map((name) => mean(dice.filter(({ task }) => task === name).map((row) => row.dice)));
   return {
@@ -157,7 +169,7 @@ export async function validate(
   };
 }
 
-interface CaseDice {
+export interface CaseDice {
   readonly id: string;
   readonly task: string;
   readonly dice: number;

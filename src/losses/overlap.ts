@@ -1,9 +1,9 @@
 import * as tf from '#tfjs';
-import { overlapSums, overlapSumsOfRows } from '../tfjs/ops/index.js';
+import { overlapSums, overlapSumsOfRows, sumOverParts } from '../tfjs/ops/index.js';
 
 /**
- * What Dice and cross-entropy are made of: scalars over a whole batch, or one number per group of a batch. With mask m (1
- * where none is given), p = sigmoid(logit) * m and t = target * m.
+ * What Dice and cross-entropy are made of: scalars over a whole batch, all its parts where other processes have some, or one number
+ * per group of a batch. With mask m (1 where none is given), p = sigmoid(logit) * m and t = target * m.
  */
 export interface Overlap {
   /** sum of p * t */
@@ -37,7 +37,7 @@ export interface RowGroups {
  */
 export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor, groups?: RowGroups): Overlap {
   if (groups === undefined) {
-    const sums = overlapSums(logits, target, mask);
+    const sums = sumOverParts(overlapSums(logits, target, mask));
     const sum = (index: number) => tf.reshape(tf.slice(sums, [index], [1]), []) as tf.Scalar;
     // With a mask that is 0 everywhere nothing counts: a mean over no voxel is 0.
     const voxels = mask === undefined ? sum(4) : tf.add(sum(4), fewestVoxels);
@@ -45,7 +45,7 @@ export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor, 
   }
   const rows = tf.expandDims(overlapSumsOfRows(logits, target, mask), 0);
   // Not a matrix product: some devices round the operands of those.
-  const sums = tf.sum(tf.mul(tf.expandDims(groups.members, 2), rows), 1);
+  const sums = sumOverParts(tf.sum(tf.mul(tf.expandDims(groups.members, 2), rows), 1) as tf.Tensor2D);
   const count = sums.shape[0]!;
   const sum = (index: number) => tf.reshape(tf.slice(sums, [0, index], [count, 1]), [count]);
   const [squares, voxels] = [tf.add(sum(1), sum(2)), tf.add(sum(4), fewestVoxels)];

@@ -66,16 +66,15 @@ function batchNorm(
   { x, gamma, beta }: { readonly x: tf.Tensor5D; readonly gamma: tf.Tensor1D; readonly beta: tf.Tensor1D },
   normalization: Normalization,
 ): tf.Tensor5D {
-  const { output, mean, variance } = batchNormRelu(x, gamma, beta, {
+  const { output, mean, variance, count } = batchNormRelu(x, gamma, beta, {
     training: normalization !== 'moving',
     movingMean: tensors.tensor<tf.Tensor1D>(`${name}.movingMean`),
     movingVariance: tensors.tensor<tf.Tensor1D>(`${name}.movingVariance`),
   });
-  if (normalization === 'follow' && mean !== undefined && variance !== undefined) {
+  if (normalization === 'follow' && mean !== undefined && variance !== undefined && count !== undefined) {
     // As PyTorch: biased variance for this batch, unbiased variance for the moving one.
-    const rows = x.size / x.shape[4];
     tensors.follow(`${name}.movingMean`, mean);
-    tensors.follow(`${name}.movingVariance`, variance, rows / Math.max(1, rows - 1));
+    tensors.follow(`${name}.movingVariance`, variance, count / Math.max(1, count - 1));
   }
   return output;
 }

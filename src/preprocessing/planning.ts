@@ -184,7 +184,7 @@ function makeTasks({ datasets }: Fingerprint, { mergeLabels = false }: PlanningO
     throw new VersemiError('DATASET_INVALID', {
       field: 'labels',
       expected: 'at least one labelled case with a foreground voxel',
-      found: `none in ${datasets.map(({ path }) => path).join(', ')}`,
+      found: datasets.map((dataset) => `none in ${dataset.path} (${casesOf(dataset)})`).join(', '),
       remedy: 'Add labels, or name labelled cases in the split.',
     });
   }

@@ -14,6 +14,7 @@ import { type CaseJob, cacheFileOf, makeCacheFile, makeCase } from './case-job.j
 import { type ContentKeys, contentKeys } from './content-key.js';
 import type { PreprocessAnswer, PreprocessRequest } from './preprocess-worker.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
+import { fillCache, makeOnce } from './shared-cache.js';
 
 /** What a case is for. */
 export type CaseRole = 'labeled' | 'unlabeled' | 'validation';
@@ -53,6 +54,11 @@ export interface PreprocessOptions extends VerbOptions<PreprocessEvent> {
   readonly roles?: readonly CaseRole[];
   /** Worker threads for cases that are not in the cache. Default: one per core but one, at most 8; 0: this thread. */
   readonly workers?: number;
+  /**
+   * The ranks that preprocess these cases into the same cache together, and which of them this process is. Default: alone; the
+   * cache is shared with whoever else writes it also then, but this process waits for each case in its turn.
+   */
+  readonly ranks?: { readonly rank: number; readonly size: number };
   /** Cases to preprocess, of all that the plan has. Default: all. */
   readonly choose?: (cases: readonly PlannedCase[]) => Promise<readonly PlannedCase[]>;
   /**
@@ -84,24 +90,43 @@ export async function* preprocessCases(plan: Plan, options: PreprocessOptions = 
   const listed = await listJobs(plan, roles, options.onNotice);
   const jobs = options.choose === undefined ? listed : await options.choose(listed);
   const workers = threadsThatFit(options.workers ?? preprocessingWorkers());
-  const folder = options.cacheFolder === undefined ? defaultCacheFolder : options.cacheFolder;
+  const { cacheFolder = defaultCacheFolder } = options;
+  const folder = cacheFolder === null ? null : resolve(cacheFolder);
   // Cases come from worker threads as cache files: without a cache this thread makes them itself.
   const pool = folder === null || workers === 0 ? undefined : new Pool(Math.min(workers, jobs.length));
+  const maker = pool ?? inThisThread;
+  /** Keys that ranks have looked at before the turn of their case. */
+  const known = new Map<CaseJob, ContentKeys>();
+  const contentOf = async (job: CaseJob) => known.get(job) ?? contentKeys(job.dataset, job.files, job.channel);
+  let madeBefore: ReadonlySet<string> = new Set();
   const ahead: Promise<MadeEntry | undefined>[] = [];
   let begun = 0;
   try {
+    if (options.ranks !== undefined && folder !== null) {
+      const entries = jobs.map(({ job }) => ({
+        file: async () => {
+          const content = await contentOf(job);
+          known.set(job, content);
+          return cacheFileOf(job, content, folder);
+        },
+        make: (file: string) => maker.make({ job, file }),
+      }));
+      madeBefore = await fillCache(entries, options.ranks, Math.max(1, workers), signal);
+    }
     for (const [index, { role }] of jobs.entries()) {
       while (begun < jobs.length && ahead.length <= workers) {
         const one = jobs[begun++]!;
-        const started = attempt(one, () => prepare(one.job, folder === null ? null : resolve(folder), pool));
+        const work = async () => prepare(one.job, await contentOf(one.job), folder, maker, signal);
+        const started = attempt(one, work);
         started.catch(() => {}); // the error is thrown when the turn of this case comes
         ahead.push(started);
       }
       throwIfAborted(signal, 'preprocessing');
       const made = await ahead.shift()!;
       if (made === undefined) continue;
-      const { file: _, ...entry } = made;
-      const event: PreprocessEvent = { role, ...entry, index: index + 1, total: jobs.length };
+      const { file, ...entry } = made;
+      const cached = entry.cached && !madeBefore.has(file ?? '');
+      const event: PreprocessEvent = { role, ...entry, cached, index: index + 1, total: jobs.length };
       options.onProgress?.(event);
       yield event;
     }
@@ -160,15 +185,22 @@ function checkLabels(plan: Plan, name: string, dataset: Dataset): void {
   }
 }
 
-async function prepare(job: CaseJob, folder: string | null, pool: Pool | undefined): Promise<MadeEntry> {
-  const content = await contentKeys(job.dataset, job.files, job.channel);
+/** @param folder null: no cache */
+async function prepare(
+  job: CaseJob,
+  content: ContentKeys,
+  folder: string | null,
+  pool: Pick<Pool, 'make'>,
+  signal?: AbortSignal,
+): Promise<MadeEntry> {
   if (folder === null) return { case: await makeCase(job), content, cached: false };
   const file = cacheFileOf(job, content, folder);
   const named = (one: PreprocessedCase): PreprocessedCase => ({ ...one, id: job.files.id, dataset: job.name });
   const hit = await readCacheFile(file);
   // The same content may be known under another name: names are not part of the key.
   if (hit !== undefined) return { case: named(hit), content, cached: true, file };
-  await (pool ?? inThisThread).make({ job, file });
+  const other = await makeOnce(file, () => pool.make({ job, file }), signal);
+  if (other !== undefined) return { case: named(other), content, cached: true, file };
   const made = await readCacheFile(file);
   if (made === undefined) {
     throw new VersemiError('IO_FAILED', {

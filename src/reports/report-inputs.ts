@@ -88,7 +88,10 @@ const step = z.int().gte(0);
 /** Training stops where a loss is no finite number, which JSON writes as null. */
 const loss = z.number().nullable();
 const events = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('step'), step, stage: z.int(), losses: z.record(name, loss) }),
+  z.object({
+    ...{ type: z.literal('step'), step, stage: z.int(), losses: z.record(name, loss) },
+    ...{ secondsPerStep: z.number().optional(), communication: z.object({ calls: z.int() }).optional() },
+  }),
   z.object({ type: z.literal('validation'), step, perTask: z.record(name, loss), mean: loss }),
 ]);
 const otherEvent = z.object({ type: z.string(), step });

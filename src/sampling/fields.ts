@@ -7,6 +7,7 @@ import { isOwnTerm, type LossTerm, type StepGroup, stageBegins, stepTerms } from
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { voxelCount } from '../volume/volume.js';
 import { promptsPerImage, type StepPrompts } from './recipe.js';
+import { type BatchShare, shareRows } from './share.js';
 
 /** Where a patch of a step comes from: its row among the image rows or the target rows of `StepRows`, or a constant. */
 export type PatchSource = number;
@@ -26,6 +27,8 @@ export interface PatchSources {
   readonly partnerTarget: PatchSource;
   /** Where the label behind each of `targets` is known; none unless the plan has unknown voxels. */
   readonly known: readonly PatchSource[];
+  /** Of an unlabelled patch that is mixed with a labelled one: the `targets` of that one. */
+  readonly partnerTargets: readonly PatchSource[];
 }
 
 /** The patches of a field: some for each patch of its group, or one CutMix for each mix of its group. */
@@ -42,6 +45,8 @@ type FieldSource =
 export type FieldPlan = Pick<Plan, 'tasks' | 'datasets' | 'patchSizeVoxels' | 'training' | 'cutmix' | 'losses'> & {
   /** True where the labels of some voxels are unknown: steps then have fields that say which voxels count. */
   readonly unknownVoxels?: boolean;
+  /** The part of each batch that this process makes; absent: all of it. */
+  readonly share?: BatchShare;
 };
 
 /** A plan that knows whether its labelled cases have voxels whose labels are unknown. */
@@ -66,13 +71,13 @@ export interface Field {
   /** Steps with one of these terms have the field; `own` stands for every term of one's own in the group. */
   readonly readBy: readonly (LossTerm | 'own')[];
   /** Plans without which no step has it; absent: all plans. */
-  readonly only?: (plan: Pick<FieldPlan, 'cutmix' | 'losses' | 'unknownVoxels'>) => boolean;
+  readonly only?: (plan: Pick<FieldPlan, 'cutmix' | 'losses' | 'unknownVoxels' | 'share'>) => boolean;
   readonly source: FieldSource;
 }
 
-const labeled = ({ training }: FieldPlan) => training.labeledBatchSize;
-const mixes = ({ training }: FieldPlan) => training.labeledBatchSize / 2;
-const unlabeled = ({ training }: FieldPlan) => training.unlabeledBatchSize;
+const labeled = (plan: FieldPlan) => shareRows(plan).rows.labeled.length;
+const mixes = (plan: FieldPlan) => shareRows(plan).rows.mixed.length;
+const unlabeled = (plan: FieldPlan) => shareRows(plan).rows.unlabeled.length;
 const hasUnknownVoxels = ({ unknownVoxels }: Pick<FieldPlan, 'unknownVoxels'>) => unknownVoxels === true;
 const isMixed = ({ cutmix }: Pick<FieldPlan, 'cutmix'>) => cutmix.unlabeledMix !== 'none';
 
@@ -184,6 +189,19 @@ export const fields = {
     readBy: ['cube'],
     source: { mix: (_, partner) => [zeros, partner.anyForeground] },
   },
+  /**
+   * Foreground of the tasks of the labelled partner, not mixed. Only for a rank, which may not have the partner among its labelled
+   * patches: else `labeled.target` holds them.
+   */
+  'unlabeled.partnerTarget': {
+    group: 'unlabeled',
+    kind: 'mask',
+    values: 'float32',
+    patches: (plan) => unlabeled(plan) * promptsPerImage(plan),
+    readBy: ['cubeTasks'],
+    only: ({ share }) => share !== undefined,
+    source: { cut: ({ partnerTargets }) => partnerTargets },
+  },
   /** How much of the labels of the labelled partner is known, where it lies. */
   'unlabeled.partnerKnown': {
     group: 'unlabeled',
@@ -238,7 +256,7 @@ export interface StepBatch {
 
 /** The fields that a step has. */
 export function fieldsOf(
-  plan: Pick<FieldPlan, 'training' | 'cutmix' | 'losses' | 'unknownVoxels'>,
+  plan: Pick<FieldPlan, 'training' | 'cutmix' | 'losses' | 'unknownVoxels' | 'share'>,
   step: number,
 ): FieldName[] {
   const terms = stepTerms(plan, step);

@@ -14,6 +14,7 @@ import {
   zeros,
 } from './fields.js';
 import type { LabeledRecipe, MixRecipe, PatchRecipe, StepRecipe } from './recipe.js';
+import { shareRows } from './share.js';
 import { turned, warpMatrix } from './turn.js';
 
 /** Cases to draw from. Of unlabelled cases only the image is read, whatever else they hold. */
@@ -123,18 +124,22 @@ export class RowMaker {
       const own = tasks.map((_, p) => image * tasks.length + p);
       const known = this.plan.unknownVoxels ? own.map((row) => firstKnown + row) : [];
       const partner = partners.get(image);
-      if (partner === undefined) return { image, targets: own, anyForeground: zeros, partnerTarget: zeros, known };
+      const rest = { image, targets: own, known, partnerTargets: [] };
+      if (partner === undefined) return { ...rest, anyForeground: zeros, partnerTarget: zeros };
       const anyForeground = target({ image, map: 'label', lookup: this.anyLookup.get(datasetOf(image))! });
       // Made in any case: the number of rows must not depend on what was drawn.
       const partnerTarget = target({ image, map: 'label', lookup: labeled[partner]!.task });
       const labeledToo = datasetOf(partner) === datasetOf(image);
-      return { image, targets: own, anyForeground, partnerTarget: labeledToo ? partnerTarget : zeros, known };
-    });
-    const unlabeledPatches = unlabeled.map((_, i): PatchSources => {
-      const image = labeled.length + i;
-      return { image, targets: [], anyForeground: zeros, partnerTarget: zeros, known: [] };
+      return { ...rest, anyForeground, partnerTarget: labeledToo ? partnerTarget : zeros };
     });
     const pairs = this.plan.cutmix.unlabeledMix === 'unlabeled-pairs';
+    const unlabeledPatches = unlabeled.map((_, i): PatchSources => {
+      const image = labeled.length + i;
+      const partner = pairs ? undefined : unlabeledMixes[i] && labeledPatches[unlabeledMixes[i].inside];
+      const partnerTargets = partner?.targets ?? [];
+      return { image, targets: [], anyForeground: zeros, partnerTarget: zeros, known: [], partnerTargets };
+    });
+    const { rows } = shareRows(this.plan);
     const groups = {
       labeled: { patches: labeledPatches, mixes: [], inside: labeledPatches },
       mixed: { patches: labeledPatches, mixes: mixed, inside: labeledPatches },
@@ -145,12 +150,13 @@ export class RowMaker {
       },
     };
     const rowsOf = (name: FieldName): FieldRows => {
-      const { group, source, patches: count }: Field = fields[name];
-      if ('noise' in source) return { noise: this.noiseRows(count(this.plan), step) };
+      const { group, source }: Field = fields[name];
+      if ('noise' in source) return { noise: this.noiseRows(rows[group], step) };
       const { patches, mixes, inside } = groups[group];
-      if ('cut' in source) return { cut: patches.flatMap((patch) => source.cut(patch)) };
+      if ('cut' in source) return { cut: rows[group].flatMap((row) => source.cut(patches[row]!)) };
       return {
-        mix: mixes.map((mix: MixRecipe) => {
+        mix: rows[group].map((row) => {
+          const mix: MixRecipe = mixes[row]!;
           const [own, partner] = source.mix(patches[mix.outside]!, inside[mix.inside]!);
           const [from, into] = mix.swapped ? [partner, own] : [own, partner];
           return { outside: from, inside: into, cube: mix.cube };
@@ -170,10 +176,13 @@ export class RowMaker {
     return tasks.map(() => row);
   }
 
-  private noiseRows(count: number, step: number): IntensityAugmentation[] {
-    const { seed, losses } = this.plan;
+  /** For the targets of the averaged network and for each of its noisy passes, one row for each of the given unlabelled patches. */
+  private noiseRows(rows: readonly number[], step: number): IntensityAugmentation[] {
+    const { seed, losses, training } = this.plan;
     const noise = { noiseStandardDeviation: losses.teacherNoise, seed, stream: streams.noise, step };
-    return Array.from({ length: count }, (_, sample) => ({ ...noise, sample }));
+    return Array.from({ length: 1 + losses.noisyPasses }, (_, pass) =>
+      rows.map((row) => ({ ...noise, sample: pass * training.unlabeledBatchSize + row })),
+    ).flat();
   }
 
   private imageRow(pool: keyof SamplingData, patch: PatchRecipe, step: number): ImageRow {

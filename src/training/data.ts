@@ -28,7 +28,7 @@ export interface TrainingData extends SamplingData {
  */
 export async function* openTrainingData(
   plan: Plan,
-  options: Pick<PreprocessOptions, 'cacheFolder' | 'signal'>,
+  options: Pick<PreprocessOptions, 'cacheFolder' | 'signal' | 'ranks'>,
 ): AsyncGenerator<CaseEvent | LogEvent, TrainingData> {
   const { mode, stage2Steps } = plan.training;
   const unlabeled = mode === 'semi-supervised' && stage2Steps > 0;

@@ -1,5 +1,6 @@
 import type { LossValues } from '../config/steps.js';
 import type { CaseRole } from '../preprocessing/preprocess-datasets.js';
+import type { Traffic } from '../ranks/communicator.js';
 
 /** What `train` yields; from `start` on, each also becomes a line of metrics.jsonl. Steps count from 1: the number of steps done. */
 export type TrainingEvent =
@@ -59,6 +60,8 @@ export interface StepEvent {
   readonly etaSeconds: number;
   /** Most memory of the device that was in use at one time so far; absent where the backend is not one of ours. */
   readonly bytesPeak?: number;
+  /** Of several ranks: what rank 0 has sent in this step, and how long it has waited for others; absent in a run of one process. */
+  readonly communication?: Traffic;
 }
 
 /** The validation cases have been segmented and compared. */

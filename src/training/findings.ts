@@ -51,7 +51,7 @@ export function findings(network: VersemiNetwork, plan: FindingsPlan, inputs: In
 /** Logits of the averaged network for the prompts of `unlabeled.cleanPrompts`, [n, prompts, depth, height, width]. */
 export function averagedLogits(
   network: VersemiNetwork,
-  { losses, training }: FindingsPlan,
+  { losses }: FindingsPlan,
   inputs: InputSource,
   pass = 0,
 ): tf.Tensor5D {
@@ -60,7 +60,7 @@ export function averagedLogits(
   return network.logits(trunk, inputs.get<tf.Tensor3D>('unlabeled.cleanPrompts'), losses.teacherStatistics);
 
   function noiseOf(pass: number): tf.Tensor5D {
-    const count = training.unlabeledBatchSize;
+    const count = clean.shape[0];
     const noise = tf.slice(inputs.get<tf.Tensor5D>('unlabeled.noise'), pass * count, count);
     return tf.clipByValue(noise, -2 * losses.teacherNoise, 2 * losses.teacherNoise);
   }
@@ -104,14 +104,10 @@ function certaintiesOf(
 }
 
 /** Of pairs of unlabelled images both are known in the mix: where the partner lies, what was found in the partner. */
-function inMix(
-  label: PseudoLabel,
-  { cutmix, training }: FindingsPlan,
-  inputs: InputSource,
-): NonNullable<Findings['aggregate']> {
+function inMix(label: PseudoLabel, { cutmix }: FindingsPlan, inputs: InputSource): NonNullable<Findings['aggregate']> {
   if (cutmix.unlabeledMix !== 'unlabeled-pairs') return { label, everywhere: false };
   const partner = inputs.get('unlabeled.partner');
-  const half = training.unlabeledBatchSize / 2;
+  const half = partner.shape[0]! / 2;
   const mixed = (own: tf.Tensor) => {
     // The partner of i is i + N / 2, and the other way round (`partnerOf`).
     const other = tf.concat([tf.slice(own, half, half), tf.slice(own, 0, half)]);

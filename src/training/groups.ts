@@ -265,6 +265,7 @@ function repeated(patches: tf.Tensor, count: number): tf.Tensor {
 
 /** Targets of the labelled patch that each unlabelled one is mixed with (`partnerOf`), [unlabelled * count, ...]. */
 function partnerTargets({ training }: StepPlan, inputs: InputSource, count: number): tf.Tensor {
+  if (inputs.has('unlabeled.partnerTarget')) return inputs.get('unlabeled.partnerTarget');
   const { labeledBatchSize, unlabeledBatchSize } = training;
   const all = inputs.get('labeled.target');
   const parts: tf.Tensor[] = [];

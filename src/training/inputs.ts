@@ -3,6 +3,7 @@ import type { Plan } from '../config/plan.js';
 import { comparesWithAverage, type LossTerm, stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';
 import { partnerOf } from '../sampling/recipe.js';
+import { type BatchShare, shareRows } from '../sampling/share.js';
 import { PersistentTensor } from '../tfjs/ops/persistent.js';
 import { lossWeights } from './groups.js';
 import { groupValues } from './row-groups.js';
@@ -12,9 +13,15 @@ import type { InputSource, StepData, StepValues } from './step-data.js';
 /** Elements. Smaller tensors are copied with their step: to bring them ahead of it would cost more than the copy. */
 const leastPrefetch = 4096;
 
-/** What a step takes in: what its fields are made of, the codes of the prompts, the groups of rows and the weights that ramp. */
-export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>, data: StepData): StepValues {
+type InputsPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'> & { readonly share?: BatchShare };
+
+/**
+ * What a step takes in: what its fields are made of, the codes of the prompts, the groups of rows and the weights that ramp. Of a plan
+ * with a share, for the rows of that share.
+ */
+export function stepValues(plan: InputsPlan, data: StepData): StepValues {
   const { step, prompts } = data;
+  const { rows } = shareRows(plan);
   const synthetic = plan.tasks.length;
   const terms = stepTerms(plan, step);
   const result = new Map(data.values());
@@ -26,21 +33,26 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
   const number = (name: string, value: number) => result.set(name, { values: Float32Array.of(value), shape: [] });
   const weight = (name: 'unsupervised' | 'agreement' | 'teacher') =>
     number(`${name}.weight`, lossWeights(plan, step)[name]);
-  const groups = (name: string, tasks: readonly (readonly number[])[]) => {
-    for (const [key, value] of groupValues(name, plan, tasks)) result.set(key, value);
+  const groups = (name: string, tasks: readonly (readonly number[])[], images: readonly number[]) => {
+    for (const [key, value] of groupValues(name, plan, tasks, images)) result.set(key, value);
   };
 
-  codes('labeled.prompts', prompts.labeled);
-  groups('labeled', prompts.labeled);
+  codes(
+    'labeled.prompts',
+    rows.labeled.map((row) => prompts.labeled[row]!),
+  );
+  groups('labeled', prompts.labeled, rows.labeled);
   if (terms.mixed.length > 0) {
     const first = terms.mixed.includes('synthetic') ? [synthetic] : [];
     const auxiliary = terms.mixed.includes('auxiliary');
     codes(
       'mixed.prompts',
-      prompts.mixed.map((both) => [...first, ...(auxiliary ? both : [])]),
+      rows.mixed.map((row) => [...first, ...(auxiliary ? prompts.mixed[row]! : [])]),
     );
     // The rows of a, then those of b.
-    if (auxiliary) groups('auxiliary', [...prompts.mixed.map(([a]) => [a]), ...prompts.mixed.map(([, b]) => [b])]);
+    const both = [...prompts.mixed.map(([a]) => [a]), ...prompts.mixed.map(([, b]) => [b])];
+    const ofBoth = [...rows.mixed, ...rows.mixed.map((row) => prompts.mixed.length + row)];
+    if (auxiliary) groups('auxiliary', both, ofBoth);
   }
   if (terms.unlabeled.length > 0) {
     const wants = (term: LossTerm) => terms.unlabeled.includes(term);
@@ -49,19 +61,19 @@ export function stepValues(plan: Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'l
     const real = Array.from({ length: synthetic }, (_, task) => task);
     codes(
       'unlabeled.prompts',
-      partners.map((partner, i) => [...(wants('unsupervised') ? real : []), synthetic, ...own(i), ...partner]),
+      rows.unlabeled.map((i) => [...(wants('unsupervised') ? real : []), synthetic, ...own(i), ...partners[i]!]),
     );
     if (wants('unsupervised')) weight('unsupervised');
-    if (wants('cubeTasks')) groups('cubeTasks', partners);
+    if (wants('cubeTasks')) groups('cubeTasks', partners, rows.unlabeled);
     if (wants('agreement')) weight('agreement');
     if (wants('teacher')) {
       weight('teacher');
-      groups('teacher', prompts.unlabeled);
+      groups('teacher', prompts.unlabeled, rows.unlabeled);
     }
     if (comparesWithAverage(terms)) {
       codes(
         'unlabeled.cleanPrompts',
-        partners.map((_, i) => [...(wants('agreement') ? real : []), ...own(i)]),
+        rows.unlabeled.map((i) => [...(wants('agreement') ? real : []), ...own(i)]),
       );
       if (plan.losses.entropy !== null) number('entropy.share', entropyShare(plan, step));
     }

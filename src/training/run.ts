@@ -4,10 +4,12 @@ import { type ModelMetadata, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
+import type { Communicator, Traffic } from '../ranks/communicator.js';
 import { currentDevice } from '../tfjs/index.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
+import { type RankPlan, requireSameState } from './ranks.js';
 import { runFiles } from './run-folder.js';
 import { runStep, type TrainingState } from './step.js';
 import type { StepData } from './step-data.js';
@@ -18,12 +20,18 @@ export type Validator = (
   step: number,
 ) => Promise<{ readonly perTask: Readonly<Record<string, number | null>> }>;
 
-/** The parts of a run, each as one event: a step, a validation, a checkpoint, the final model. */
+/**
+ * The parts of a run, each as one event: a step, a validation, a checkpoint, the final model. With several ranks each of them does every
+ * part, and rank 0 alone writes files.
+ */
 export class TrainingRun {
   private readonly files: ReturnType<typeof runFiles>;
   private readonly pace: Pace;
 
-  /** @param step steps already done */
+  /**
+   * @param step steps already done
+   * @param computed the plan as this rank computes it
+   */
   constructor(
     private readonly plan: Plan,
     folder: string,
@@ -31,9 +39,11 @@ export class TrainingRun {
     private readonly history: HistoryRecorder,
     private readonly origin: Pick<ModelMetadata, 'provenance' | 'cases'>,
     private step: number,
+    private readonly ranks: Communicator,
+    private readonly computed: RankPlan,
   ) {
     this.files = runFiles(folder);
-    this.pace = new Pace(plan);
+    this.pace = new Pace(computed);
   }
 
   /** Steps done. */
@@ -53,9 +63,11 @@ export class TrainingRun {
     started: { readonly at: number; readonly waitSeconds: number },
     next?: () => Promise<StepData | undefined>,
   ): Promise<StepEvent> {
-    const { training } = this.plan;
+    const { training } = this.computed;
     const stage = stageOf(this.step, training);
-    const result = await runStep(this.state, this.plan, data, next);
+    this.ranks.at(`step ${this.step + 1}`);
+    const before = this.ranks.traffic();
+    const result = await runStep(this.state, this.computed, data, next);
     const secondsPerStep = secondsSince(started.at);
     const etaSeconds = this.pace.add(this.step, secondsPerStep);
     this.step++;
@@ -71,6 +83,7 @@ export class TrainingRun {
       waitSeconds: started.waitSeconds,
       etaSeconds,
       ...devicePeak(),
+      ...(this.ranks.size === 1 ? {} : { communication: trafficSince(before, this.ranks.traffic()) }),
     };
   }
 
@@ -101,22 +114,27 @@ export class TrainingRun {
   /** Keeps the present network as the best so far: weights and their average, without the state of the optimiser. */
   async saveBest(): Promise<CheckpointEvent> {
     const { network, average } = this.state;
-    await saveModel(this.files.best, network, this.metadata(), { average: await average.values() });
+    if (this.ranks.rank === 0)
+      await saveModel(this.files.best, network, this.metadata(), { average: await average.values() });
     return { type: 'checkpoint', step: this.step, file: this.files.best, best: true };
   }
 
   /** Writes what a resumed run goes on from; the checkpoint before it stays, for when this one is damaged. */
   async saveLast(): Promise<CheckpointEvent> {
+    await requireSameState(this.ranks, this.state, this.step);
+    const event = { type: 'checkpoint', step: this.step, file: this.files.last, best: false } as const;
+    if (this.ranks.rank > 0) return event;
     const { network, average, optimizer } = this.state;
     const [values, averages, memory] = await Promise.all([network.values(), average.values(), optimizer.state()]);
     const { pending } = this.history;
     const state = { step: this.step, optimizer: memory, pending };
     await saveCheckpoint(this.files.last, values, averages, this.metadata(), state, { keep: this.files.previous });
-    return { type: 'checkpoint', step: this.step, file: this.files.last, best: false };
+    return event;
   }
 
   /** Writes the final model: the weights that the plan wants for inference, and nothing else. @returns its file */
   async saveModel(): Promise<string> {
+    if (this.ranks.rank > 0) return this.files.model;
     const { network, average } = this.state;
     const values = this.plan.inference.network === 'ema' ? await average.values() : network;
     await saveModel(this.files.model, values, this.metadata());
@@ -127,6 +145,14 @@ export class TrainingRun {
     const { provenance, cases } = this.origin;
     return modelMetadata(this.plan, this.history.history, provenance, cases);
   }
+}
+
+function trafficSince(before: Traffic, now: Traffic): Traffic {
+  return {
+    bytesSent: now.bytesSent - before.bytesSent,
+    calls: now.calls - before.calls,
+    secondsWaited: now.secondsWaited - before.secondsWaited,
+  };
 }
 
 function devicePeak(): { bytesPeak?: number } {

@@ -5,6 +5,7 @@ import type { SamplingData } from '../sampling/rows.js';
 import { hostOnlyDatasets, VolumeLayout } from '../sampling/volume-tables.js';
 import { currentDevice } from '../tfjs/index.js';
 import { DeviceVolumes, mebibytes } from './device-volumes.js';
+import type { RankPlan } from './ranks.js';
 import { hostStep, type StepSource } from './step-data.js';
 
 /** Steps whose voxels the host makes, ahead of the device. */
@@ -21,10 +22,11 @@ export function hostSource(plan: Plan, cases: SamplingData, notice?: string): St
  * Steps whose voxels the device makes where it is `cuda`, the volumes fit `training.deviceVolumesMiB` and the memory, and it
  * can do every augmentation of the plan; else steps of the host. The numbers are the same.
  */
-export function stepSource(plan: Plan, cases: SamplingData): StepSource {
+export function stepSource(plan: RankPlan, cases: SamplingData): StepSource {
   const limit = plan.training.deviceVolumesMiB;
   if (currentDevice()?.name !== 'cuda' || limit === 0) return hostSource(plan, cases);
   const onHost = (reason: string) => hostSource(plan, cases, `Patches are cut on the host: ${reason}.`);
+  if (plan.share !== undefined) return onHost('only it makes the part of a batch that a rank has');
   const augmented = hostOnlyDatasets(plan);
   if (augmented.length > 0) return onHost(`only it augments as the plan says (${augmented.join('; ')})`);
   if (plan.losses.teacherNoise > 0) return onHost('only it makes the noise of losses.teacherNoise');

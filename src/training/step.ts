@@ -1,9 +1,18 @@
 import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, type LossTerm, type LossValues, type StepTerms, stepTerms } from '../config/steps.js';
+import {
+  comparesWithAverage,
+  type LossTerm,
+  type LossValues,
+  type StepGroup,
+  type StepTerms,
+  stepTerms,
+} from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
-import { variableGradients } from '../tfjs/ops/index.js';
+import { type Communicator, type PendingSum, solo } from '../ranks/communicator.js';
+import { type BatchShare, shareRows } from '../sampling/share.js';
+import { variableGradients, withBatchParts } from '../tfjs/ops/index.js';
 import { RepeatedComputation } from '../tfjs/ops/repeated.js';
 import { averagedLogits, type Findings, largestComponents } from './findings.js';
 import { type LossGroup, lossGroups, lossWeights } from './groups.js';
@@ -33,6 +42,7 @@ export interface StepResult {
 
 /**
  * A state to begin with, or to go on with when `saved` is given.
+ * @param ranks with which every step is computed together; each has a state of its own, and all are the same at all times
  * @param saved memory of the optimiser and average of the weights, by name, in the shapes of `parameterSpecs`
  */
 export function createState(
@@ -42,13 +52,14 @@ export function createState(
     readonly optimizer: OptimizerState;
     readonly average: ReadonlyMap<string, Float32Array>;
   },
+  ranks: Communicator = solo,
 ): TrainingState {
   const optimizer = new Optimizer(network.parameters, training, saved?.optimizer);
   const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
   const taught = training.mode === 'semi-supervised' && (losses.teacher > 0 || losses.agreement > 0);
   // The values that it begins with do not count: the average is copied over them in each step.
   const averageNetwork = taught ? new VersemiNetwork(network.config, 0) : undefined;
-  const program = new StepProgram(network, optimizer, average, averageNetwork);
+  const program = new StepProgram(network, optimizer, average, averageNetwork, ranks);
   return { network, optimizer, average, averageNetwork, program };
 }
 
@@ -61,8 +72,8 @@ export function disposeState({ network, optimizer, average, program, averageNetw
   average.dispose();
 }
 
-/** The part of a plan that a step follows from. */
-export type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'>;
+/** The part of a plan that a step follows from, and which part of its batch this process has. */
+export type TrainingPlan = Pick<Plan, 'tasks' | 'training' | 'cutmix' | 'losses'> & { readonly share?: BatchShare };
 
 /**
  * Does one step: losses and gradients group by group, the optimiser, moving average. The parameters are unchanged when it throws.
@@ -109,7 +120,8 @@ export async function runStep(
 }
 
 /**
- * Losses and gradients of a step. Steps of a stage have the same shapes and the same kernel calls: on a device that can, they
+ * Losses and gradients of a step. With several ranks each computes its share of every group; sums over the batch are over all ranks
+ * before gradients are taken, and the gradients of a group are summed over the ranks while the next group computes. Steps of a stage have the same shapes and the same kernel calls: on a device that can, they
  * are recorded once and replayed. What changes from step to step enters through `StepInputs`.
  */
 export class StepProgram {
@@ -127,6 +139,7 @@ export class StepProgram {
     private readonly optimizer: Optimizer,
     private readonly weights: WeightAverage,
     private readonly averageNetwork: VersemiNetwork | undefined,
+    private readonly ranks: Communicator,
   ) {}
 
   /**
@@ -139,15 +152,16 @@ export class StepProgram {
   ): Promise<{ names: readonly LossTerm[]; numbers: tf.Tensor1D; free: () => void }> {
     const terms = stepTerms(plan, data.step);
     await this.inputs.load(stepValues(plan, data));
+    const alone = this.ranks.size === 1;
     const key = `${this.inputs.signature}; ${JSON.stringify([terms, plan.losses])}`;
     if (key !== this.key) {
       this.computation?.dispose();
       this.averaged?.dispose();
       this.averaged =
         plan.losses.largestComponent && comparesWithAverage(terms)
-          ? new RepeatedComputation(() => this.average(plan, data))
+          ? new RepeatedComputation(() => this.average(plan, data), alone)
           : undefined;
-      this.computation = new RepeatedComputation(() => this.compute(plan, terms, data));
+      this.computation = new RepeatedComputation(() => this.compute(plan, terms, data), alone);
       this.names = [...terms.labeled, ...terms.mixed, ...terms.unlabeled];
       this.key = key;
     }
@@ -184,7 +198,8 @@ export class StepProgram {
   private average(plan: TrainingPlan, data: Pick<StepData, 'tensors'>): tf.Tensor {
     return tf.tidy(() => {
       this.takeAverage();
-      return tf.keep(averagedLogits(this.averageNetwork!, plan, data.tensors(this.inputs)));
+      const logits = () => averagedLogits(this.averageNetwork!, plan, data.tensors(this.inputs));
+      return tf.keep(this.inShare(plan, 'unlabeled', logits));
     });
   }
 
@@ -200,6 +215,18 @@ export class StepProgram {
     this.weights.copyInto(parameters, buffers);
   }
 
+  /** Computes `f` on this rank's part of a group, with sums over the parts of all ranks. */
+  private inShare<T>(plan: TrainingPlan, group: StepGroup, f: () => T): T {
+    const { ranks } = this;
+    if (ranks.size === 1) return f();
+    const parts = {
+      counts: shareRows(plan).counts[group],
+      allReduceSum: (values: Float32Array) => ranks.allReduceSum(values),
+      allGather: (values: Float64Array) => ranks.allGather(values),
+    };
+    return withBatchParts(parts, f);
+  }
+
   /** @param data only `tensors` is called, which does the same in every step with these terms */
   private compute(plan: TrainingPlan, terms: StepTerms, data: Pick<StepData, 'tensors'>): tf.Tensor1D {
     const groups: GroupGradients[] = [];
@@ -212,14 +239,37 @@ export class StepProgram {
           get: (name) => (this.found.has(name) ? this.found : made).get(name),
           has: (name) => this.found.has(name) || made.has(name),
         };
-        for (const group of lossGroups(network, averageNetwork, plan, inputs, terms))
-          groups.push(groupGradients(network, this.optimizer, group));
-        const squaredNorm = this.optimizer.take(groups.map(({ gradients }) => gradients));
+        const sums: SumOfRanks[] = [];
+        for (const group of lossGroups(network, averageNetwork, plan, inputs, terms)) {
+          const gradients = this.inShare(plan, group.name, () => groupGradients(network, this.optimizer, group));
+          groups.push(gradients);
+          if (this.ranks.size > 1) sums.push(new SumOfRanks(this.ranks, gradients.gradients));
+        }
+        const summed = sums.length > 0 ? sums.map((sum) => sum.wait()) : groups.map(({ gradients }) => gradients);
+        const squaredNorm = this.optimizer.take(summed);
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
       });
     } finally {
       for (const { values } of groups) values.dispose();
     }
+  }
+}
+
+/** Gradients that are summed over the ranks while this process computes the next group's. */
+class SumOfRanks {
+  private readonly values: Float32Array;
+  private readonly sum: PendingSum;
+
+  /** @param gradients [parameters], disposed of */
+  constructor(ranks: Communicator, gradients: tf.Tensor1D) {
+    this.values = Float32Array.from(gradients.dataSync());
+    gradients.dispose();
+    this.sum = ranks.startAllReduceSum(this.values);
+  }
+
+  wait(): tf.Tensor1D {
+    this.sum.wait();
+    return tf.tensor1d(this.values);
   }
 }
 

@@ -1,18 +1,18 @@
 import * as tf from '#tfjs';
 import { removeTemporaryFiles } from '../atomic-file.js';
-import type { Checkpoint } from '../checkpoints/checkpoint.js';
+import { type Checkpoint, loadCheckpoint } from '../checkpoints/checkpoint.js';
 import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { totalSteps } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { type FolderLock, lockFolder } from '../folder-lock.js';
-import { validate } from '../inference/evaluate.js';
 import { networkConfig } from '../model/layers.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { KnownIntensities } from '../preprocessing/dataset-facts.js';
+import { type Communicator, solo } from '../ranks/communicator.js';
 import { packageVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
-import { type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
+import { currentDevice, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
 import type { VerbOptions } from '../verb-options.js';
 import {
   caseRecord,
@@ -27,6 +27,7 @@ import { eventText } from './event-text.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
+import { anyRank, digest, rankPlan, requireSame, slidingValidator } from './ranks.js';
 import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun, type Validator } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
@@ -61,10 +62,15 @@ export interface TrainOptions extends DeviceOptions, VerbOptions<TrainingEvent> 
   readonly knownIntensities?: KnownIntensities;
   /** Called with every batch before its step (counted from 0). With it, the voxels of all batches are made on the host. */
   readonly onBatch?: (batch: StepBatch, step: number) => void;
-  /** Replaces sliding-window Dice on the validation cases. */
+  /** Replaces sliding-window Dice on the validation cases; with several ranks each of them calls it. */
   readonly validate?: Validator;
   /** Milliseconds that only grow: tells when checkpoints by minutes are due. Default: `performance.now`. */
   readonly clock?: () => number;
+  /**
+   * The processes that compute the steps of this run together; each calls `train` with the same plan and options, yields the same
+   * events, and rank 0 writes the run folder. Default: this process alone.
+   */
+  readonly ranks?: Communicator;
 }
 
 /**
@@ -75,9 +81,15 @@ export interface TrainOptions extends DeviceOptions, VerbOptions<TrainingEvent> 
  *   VERSEMI_FOLDER_IN_USE while another training writes it; VERSEMI_CHECKPOINT_MISMATCH (another plan, other cases, or another
  *   initial model), VERSEMI_PLAN_INVALID (a network that is not that of the initial model),
  *   VERSEMI_DATASET_INVALID (a task that no labelled case shows), VERSEMI_TRAINING_NOT_FINITE, VERSEMI_DEVICE_UNAVAILABLE,
- *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, and what reading data throws
+ *   VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_DISK_FULL, VERSEMI_RANKS_DIFFER, VERSEMI_RANK_LOST, VERSEMI_PLAN_CONTRADICTION (more
+ *   ranks than patches), and what reading data throws
  */
 export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<TrainingEvent, void, void> {
+  const { ranks = solo } = options;
+  if (ranks.rank > 0) {
+    for await (const event of trainAlone(plan, options, heldByRank0, ranks)) yield told(event, options);
+    return;
+  }
   let watch = (_: string) => {};
   const watched = new Promise<string>((resolve) => {
     watch = resolve;
@@ -90,12 +102,14 @@ export async function* train(plan: Plan, options: TrainOptions): AsyncGenerator<
   try {
     const message = await Promise.race([watched, taking.then(taken, taken)]);
     if (message !== undefined) yield told({ type: 'log', step: 0, message }, options);
-    for await (const event of trainAlone(plan, options, await taking)) yield told(event, options);
+    for await (const event of trainAlone(plan, options, await taking, ranks)) yield told(event, options);
   } finally {
     await taking.then((lock) => lock.release(), taken);
   }
 }
 
+/** The run folder, for a rank that writes nothing. */
+const heldByRank0: FolderLock = { assertHeld: async () => {}, release: async () => {} };
 /** Passes an event on to whoever listens. */
 function told(event: TrainingEvent, { onProgress, onNotice }: TrainOptions): TrainingEvent {
   if (event.type === 'log') onNotice?.(event.message);
@@ -107,13 +121,15 @@ async function* trainAlone(
   given: Plan,
   options: TrainOptions,
   lock: FolderLock,
+  ranks: Communicator,
 ): AsyncGenerator<TrainingEvent, void, void> {
   const began = performance.now();
   const { runFolder, signal, clock = () => performance.now() } = options;
-  const found = options.resume === true ? await lastCheckpoint(runFolder, given, options.extend === true) : undefined;
-  if (found === undefined) assertNewRun(runFolder, options.resume === true);
+  const writes = ranks.rank === 0;
+  const found = await checkpointOf(given, options, ranks);
+  if (found === undefined && writes) assertNewRun(runFolder, options.resume === true);
   const checkpoint = found?.checkpoint;
-  await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
+  if (writes) await removeTemporaryFiles(runFiles(runFolder).checkpoints, 0);
   const { backend, why } = await device(options);
   const early: TrainingEvent[] = [];
   const data = options.data ?? (yield* kept(openTrainingData(given, preprocessing(options)), early));
@@ -127,29 +143,39 @@ async function* trainAlone(
   const steps = totalSteps(plan.training);
   if (firstStep > steps) throw tooFewSteps(firstStep, steps);
   const initial = await initialModel(plan, options.init, found);
-  const state = startState(plan, checkpoint, initial);
+  const computed = rankPlan(plan, ranks);
+  const facts = {
+    version: packageVersion(),
+    device: currentDevice()?.description.replace(/, \d+ threads?.*$/, '') ?? backend,
+    plan: digest({ ...plan, datasets: plan.datasets.map(({ path: _, ...dataset }) => dataset) }),
+    cases: digest(usedCases),
+    checkpoint: found === undefined ? 'none' : `step ${firstStep}`,
+    'initial model': initial?.provenance.sha256 ?? 'none',
+  };
+  await requireSame(ranks, facts, 'Start every rank with the same plan, options, data and installation of versemi.');
+  const state = startState(plan, checkpoint, initial, ranks);
   let log: RunLog | undefined;
   let source: StepSource | undefined;
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
-    source = options.onBatch === undefined ? stepSource(plan, data) : hostSource(plan, data);
-    const origin = { provenance: provenance(data, initial, checkpoint), cases: usedCases };
-    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep);
+    source = options.onBatch === undefined ? stepSource(computed, data) : hostSource(computed, data);
+    const origin = { provenance: provenance(data, initial, checkpoint, ranks), cases: usedCases };
+    const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep, ranks, computed);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
-    log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
-    for (const text of openingLines(plan, early)) log.note(text);
+    if (writes) log = await RunLog.open(runFolder, plan, firstStep, checkpoint !== undefined, clock);
+    for (const text of openingLines(plan, early)) log?.note(text);
     const saveLast = async () => {
       await lock.assertHeld();
-      log!.sync();
+      log?.sync();
       return run.saveLast();
     };
     const record = <T extends TrainingEvent>(event: T): T => {
-      log!.write(event);
+      log?.write(event);
       return event;
     };
     const cases = watchedCases(plan, data.validation);
-    const validator = options.validate ?? (cases.length > 0 ? sliding(plan, cases) : undefined);
+    const validator = options.validate ?? (cases.length > 0 ? slidingValidator(plan, cases, ranks) : undefined);
     yield record({
       type: 'start',
       step: firstStep,
@@ -166,6 +192,9 @@ async function* trainAlone(
       const message = `The run has ${steps} steps now, where it had ${before}: the learning rate goes on at ${rate}.`;
       yield record({ type: 'log', step: firstStep, message });
     }
+    const earlier = checkpoint?.model.provenance.ranks ?? 1;
+    if (ranks.size > 1 || earlier > 1)
+      yield record({ type: 'log', step: firstStep, message: ranksNotice(computed, ranks, checkpoint && earlier) });
     if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
     if (checkpoint !== undefined && checkpoint.model.cases === undefined)
       yield record({
@@ -183,7 +212,14 @@ async function* trainAlone(
     let saved = firstStep;
     let savedMs = clock();
     let coming: Promise<StepData> | undefined;
-    while (run.stepsDone < steps && signal?.aborted !== true) {
+    while (run.stepsDone < steps) {
+      const [aborted, isLate] = anyRank(ranks, [signal?.aborted === true, clock() - savedMs >= mostMs]);
+      if (isLate && saved < run.stepsDone) {
+        yield record(await saveLast());
+        saved = run.stepsDone;
+        savedMs = clock();
+      }
+      if (aborted) break;
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -209,7 +245,7 @@ async function* trainAlone(
           yield record(await run.saveBest());
         }
       }
-      if (isDue(run.stepsDone, checkpointEverySteps, steps) || clock() - savedMs >= mostMs) {
+      if (isDue(run.stepsDone, checkpointEverySteps, steps)) {
         yield record(await saveLast());
         saved = run.stepsDone;
         savedMs = clock();
@@ -270,6 +306,20 @@ function tooFewSteps(done: number, asked: number): VersemiError {
   });
 }
 
+/** The checkpoint from which all ranks go on: that which rank 0 finds. */
+async function checkpointOf(
+  plan: Plan,
+  { resume, runFolder, extend }: TrainOptions,
+  ranks: Communicator,
+): Promise<FoundCheckpoint | undefined> {
+  if (resume !== true) return undefined;
+  const extended = extend === true;
+  const own = ranks.rank === 0 ? await lastCheckpoint(runFolder, plan, extended) : undefined;
+  const [file] = await ranks.gather(own?.file ?? null);
+  if (ranks.rank === 0 || file === null || file === undefined) return own;
+  return { checkpoint: await loadCheckpoint(file, plan, extended), file };
+}
+
 /** @param every 0: only at the end */
 function isDue(stepsDone: number, every: number, steps: number): boolean {
   return stepsDone === steps || (every > 0 && stepsDone % every === 0);
@@ -282,8 +332,12 @@ async function device(options: TrainOptions): Promise<{ backend: string; why: st
   return { backend: tf.getBackend(), why: 'the current backend of TF.js, because it was asked for.' };
 }
 
-function preprocessing({ cacheFolder, signal }: TrainOptions) {
-  return { ...(cacheFolder === undefined ? {} : { cacheFolder }), ...(signal === undefined ? {} : { signal }) };
+function preprocessing({ cacheFolder, signal, ranks }: TrainOptions) {
+  return {
+    ...(cacheFolder === undefined ? {} : { cacheFolder }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(ranks === undefined || ranks.size === 1 ? {} : { ranks }),
+  };
 }
 
 /**
@@ -305,12 +359,18 @@ async function initialModel(plan: Plan, file: string | undefined, found: FoundCh
   });
 }
 
-function startState(plan: Plan, checkpoint: Checkpoint | undefined, initial: InitialModel | undefined): TrainingState {
+function startState(
+  plan: Plan,
+  checkpoint: Checkpoint | undefined,
+  initial: InitialModel | undefined,
+  ranks: Communicator,
+): TrainingState {
   const config = networkConfig(plan);
-  if (checkpoint === undefined) return createState(new VersemiNetwork(config, initial?.values ?? plan.seed), plan);
+  if (checkpoint === undefined)
+    return createState(new VersemiNetwork(config, initial?.values ?? plan.seed), plan, undefined, ranks);
   const { model, optimizer } = checkpoint;
   const network = new VersemiNetwork(config, model.values('student'));
-  return createState(network, plan, { optimizer, average: model.values('ema') });
+  return createState(network, plan, { optimizer, average: model.values('ema') }, ranks);
 }
 
 function recorder(plan: Plan, checkpoint: Checkpoint | undefined): HistoryRecorder {
@@ -323,6 +383,7 @@ function provenance(
   { sources }: TrainingData,
   initial: InitialModel | undefined,
   checkpoint: Checkpoint | undefined,
+  ranks: Communicator,
 ): ModelProvenance {
   const versions = { versemi: packageVersion(), node: process.versions.node, tfjs: tf.version_core };
   const began = checkpoint?.model.provenance;
@@ -330,10 +391,16 @@ function provenance(
   // The terms of the data that a model began with bind the new one too.
   const names = new Set(sources.map(({ dataset }) => dataset));
   const data = [...sources, ...earlier.filter(({ dataset }) => !names.has(dataset))];
-  return { created: new Date().toISOString(), versions, data, ...(first === undefined ? {} : { initial: first }) };
+  const together = ranks.size > 1 ? { ranks: ranks.size } : {};
+  const from = first === undefined ? {} : { initial: first };
+  return { created: new Date().toISOString(), versions, data, ...together, ...from };
 }
 
-/** Sliding-window Dice without mirroring and post-processing, which would cost more than they tell. */
-function sliding(plan: Plan, cases: TrainingData['validation']): Validator {
-  return (network) => validate({ network, plan }, cases, { mirror: false });
+/** @param before ranks of the run until its checkpoint; undefined where it begins */
+function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
+  const { labeledBatchSize, unlabeledBatchSize } = training;
+  const batch = `${labeledBatchSize} labelled and ${unlabeledBatchSize} unlabelled patches in a step`;
+  const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
+  const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
+  return `The run has ${now}${earlier}: ${batch}.`;
 }

@@ -122,20 +122,10 @@ t.test('plan, preprocess, train', async (t) => {
     '--width',
     '4',
   ];
-  // Real steps of a small network are timed.
-  const timing = ['--device', 'wasm', '--hours', '0.01'];
-  const planned = await done('plan', ...args, ...timing, '--merge-labels', 'all', '--out', 'plan.json', '--json', '-q');
+  const speed = ['--gflops', '100'];
+  const planned = await done('plan', ...args, ...speed, '--merge-labels', 'all', '--out', 'plan.json', '--json', '-q');
   t.equal(planned.stderr, '');
-  const { time, ...result } = JSON.parse(planned.stdout);
-  t.match(result, { file: 'plan.json', plan: { version: 1, patchSizeVoxels: [16, 16, 16] }, device: /WebAssembly/ });
-  t.same(
-    time.measured.stages.map(({ stage, steps }: { stage: number; steps: number }) => [stage, steps >= 3]),
-    [
-      [1, true],
-      [2, true],
-    ],
-  );
-  t.ok(time.measured.bytesPeak > 0 && time.casesBytes > 0 && time.paperSeconds > time.trainingSeconds);
+  t.match(JSON.parse(planned.stdout), { file: 'plan.json', plan: { version: 1, patchSizeVoxels: [16, 16, 16] } });
   t.same(
     json('plan.json').tasks.map(({ name }: { name: string }) => name),
     ['mr-atrium', 'mr-ventricle'],

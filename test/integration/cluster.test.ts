@@ -1,15 +1,13 @@
 // The scripts of docs/cluster.md as they stand there: a Slurm of one node, GNU parallel, and what Kubernetes would start.
-import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
-import { hostname } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { environmentWithout } from '../../src/environment.js';
 import { packageRoot } from '../../src/root.js';
 import { main } from './cli-support.js';
 import { scanName, writeScans, writeSmallModel } from './cohort-support.js';
+import { missingCommand, noSlurm, startSlurm } from './slurm-support.js';
 
 const folder = t.testdir();
 const at = (...path: string[]) => join(folder, ...path);
@@ -26,9 +24,6 @@ const env = { ...inherited, PATH: `${at('bin')}${delimiter}${inherited.PATH}` };
 
 const text = readFileSync(join(packageRoot, 'docs', 'cluster.md'), 'utf8');
 const blockAfter = (heading: string) => /```\w+\n([\s\S]*?)```/.exec(text.split(`\n## ${heading}\n`)[1]!)![1]!;
-const missing = (...commands: string[]) =>
-  commands.find((command) => spawnSync('sh', ['-c', `command -v ${command}`]).status !== 0);
-
 /** All scans are done, by two parts. */
 function checkDone(t: Test): void {
   const merged = spawnSync(at('bin', 'versemi'), ['merge', 'out', '--out', 'out', '--json'], {
@@ -46,7 +41,7 @@ function checkDone(t: Test): void {
 
 t.beforeEach(() => rmSync(at('out'), { recursive: true, force: true }));
 
-t.test('GNU parallel', { skip: missing('parallel') === undefined ? false : 'no GNU parallel' }, (t) => {
+t.test('GNU parallel', { skip: missingCommand('parallel') }, (t) => {
   const { status, stderr } = spawnSync('bash', ['-ec', blockAfter('GNU parallel')], {
     cwd: folder,
     env,
@@ -72,63 +67,16 @@ t.test('the containers of an Indexed Job of Kubernetes', (t) => {
   t.end();
 });
 
-const freePort = () =>
-  new Promise<number>((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-
-const lacks = missing('slurmctld', 'slurmd', 'sbatch', 'sinfo');
-const why = lacks !== undefined ? `no ${lacks}` : process.getuid?.() !== 0 ? 'slurmd needs root' : false;
-t.test('an array of Slurm', { skip: why }, async (t) => {
-  const [conf, node] = [at('slurm', 'slurm.conf'), hostname().split('.')[0]];
-  for (const name of ['state', 'spool']) mkdirSync(at('slurm', name), { recursive: true });
-  writeFileSync(
-    conf,
-    `ClusterName=test
-SlurmctldHost=${node}(127.0.0.1)
-SlurmctldPort=${await freePort()}
-SlurmdPort=${await freePort()}
-AuthType=auth/none
-CredType=cred/none
-SlurmUser=root
-StateSaveLocation=${at('slurm', 'state')}
-SlurmdSpoolDir=${at('slurm', 'spool')}
-SlurmctldPidFile=${at('slurm', 'slurmctld.pid')}
-SlurmdPidFile=${at('slurm', 'slurmd.pid')}
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-ReturnToService=2
-NodeName=${node} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
-PartitionName=all Nodes=${node} Default=YES State=UP
-`,
-  );
-  const slurm = { ...env, SLURM_CONF: conf };
-  const daemons: ChildProcess[] = [];
-  const logs: string[] = [];
-  const start = (program: string, ...args: string[]) => {
-    const child = spawn(program, ['-D', '-f', conf, ...args], { env: slurm, stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (piece) => logs.push(String(piece)));
-    daemons.push(child);
-  };
+t.test('an array of Slurm', { skip: noSlurm() }, async (t) => {
+  const slurm = await startSlurm(at('slurm'), env);
+  if (typeof slurm === 'string') {
+    t.pass('', { skip: slurm });
+    return;
+  }
   try {
-    start('slurmctld');
-    start('slurmd', '-N', node!);
-    const state = () => spawnSync('sinfo', ['-h', '-o', '%t'], { env: slurm, encoding: 'utf8' }).stdout.trim();
-    for (let i = 0; state() !== 'idle'; i++) {
-      if (i === 100) {
-        t.pass('', { skip: `Slurm does not start here: ${logs.join('').slice(-500)}` });
-        return;
-      }
-      await setTimeout(200);
-    }
     writeFileSync(at('script.sh'), blockAfter('Slurm'));
     const started = performance.now();
-    execFileSync('sbatch', ['--wait', 'script.sh'], { cwd: folder, env: slurm, timeout: 120_000, stdio: 'pipe' });
+    execFileSync('sbatch', ['--wait', 'script.sh'], { cwd: folder, env: slurm.env, timeout: 120_000, stdio: 'pipe' });
     t.comment(`${Math.round((performance.now() - started) / 1000)} s`);
     for (const task of [0, 1]) {
       const log = readFileSync(at(`slurm-${task}.log`), 'utf8');
@@ -137,10 +85,6 @@ PartitionName=all Nodes=${node} Default=YES State=UP
     }
     checkDone(t);
   } finally {
-    for (const daemon of daemons.reverse()) {
-      const gone = new Promise((resolve) => daemon.on('close', resolve));
-      daemon.kill('SIGTERM');
-      await gone;
-    }
+    await slurm.stop();
   }
 });

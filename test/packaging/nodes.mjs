@@ -1,7 +1,8 @@
 // Brings Node of other versions and processors from npm into build/nodes, for tests that run them: `node test/packaging/nodes.mjs`.
+// `node test/packaging/nodes.mjs 24 unit integration` then runs the tests whose path contains one of the words on Node 24.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { argv, platform } from 'node:process';
 import { fileURLToPath } from 'node:url';
 
@@ -32,7 +33,12 @@ function main() {
     return 1;
   }
   const missing = Object.keys(packages).filter((name) => !existsSync(nodeProgram(name)));
-  if (missing.length === 0) return 0;
+  const status = missing.length === 0 ? 0 : install();
+  const [version, ...words] = argv.slice(2);
+  return status === 0 && version !== undefined ? test(version, words) : status;
+}
+
+function install() {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{"private":true}');
   // --force: one of them is for another processor. Their install scripts would check what is being done on purpose.
@@ -43,6 +49,18 @@ function main() {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   return status ?? 1;
+}
+
+/** Programs that a test starts by the name `node` are of that version too. */
+function test(version, words) {
+  const program = nodeProgram(`node-${version}`);
+  if (!existsSync(program)) {
+    console.error(`versions: ${Object.keys(packages).join(', ')}`);
+    return 1;
+  }
+  const script = join(folder, '..', '..', 'test', 'run.mjs');
+  const env = { ...process.env, PATH: `${dirname(program)}${delimiter}${process.env.PATH}` };
+  return spawnSync(program, [script, ...words], { stdio: 'inherit', env }).status ?? 1;
 }
 
 if (argv[1] === fileURLToPath(import.meta.url)) process.exitCode = main();

@@ -44,7 +44,9 @@ function texts(file: string): string[] {
 /** Options in a text, each with the commands that the text names for it. */
 function optionsIn(text: string): { option: string; named: string[] }[] {
   const found: { option: string; named: string[] }[] = [];
-  for (const sentence of text.split(/(?<=[.;)])\s|\n/)) {
+  for (const part of text.split(/(?<=[.;)])\s|\n/)) {
+    // What stands between a launcher of MPI and versemi belongs to the launcher.
+    const sentence = part.replaceAll(/\b(?:mpirun|srun)(?: (?!versemi)[-\w.:=$"{}/]+)*/g, '');
     if (/\b(npm|node|Node|SBATCH)\b |NODE_OPTIONS|var\(--|<[a-z]/.test(sentence)) continue;
     for (const [option] of sentence.matchAll(/(?<![\w-])--[a-z][a-z-]*[a-z](?![a-z]*:)/g)) {
       const before = sentence.slice(0, sentence.indexOf(option)).match(/versemi ([a-z]+)(?!.*versemi)/)?.[1];
@@ -84,6 +86,9 @@ t.test('what this test would find', async (t) => {
   t.same(optionsIn('Say it (--channel).'), [{ option: '--channel', named: [] }]);
   t.same(optionsIn('Use --keys IMAGE,LABEL of versemi plan and predict, or rename it.'), [
     { option: '--keys', named: ['plan', 'predict'] },
+  ]);
+  t.same(optionsIn('Say srun --mpi=pmix versemi train plan.json --out FOLDER.'), [
+    { option: '--out', named: ['train'] },
   ]);
   t.same(optionsIn('Run versemi train plan.json --resume.'), [{ option: '--resume', named: ['train'] }]);
 });

@@ -7,6 +7,7 @@ import { registerCpuKernels } from '../backend/cpu-host.js';
 
 registerCpuKernels();
 
+export { type BatchParts, sumOverParts, withBatchParts } from './batch-parts.js';
 export { type Conv3dNormReluOptions, conv3dNormRelu } from './conv3d-norm-relu.js';
 export { variableGradients } from './differentiable.js';
 export { aggregateMax, dynamicHead, dynamicHeadParameterCount } from './dynamic-head.js';

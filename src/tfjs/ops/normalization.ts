@@ -1,6 +1,7 @@
-import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '#tfjs';
+import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D, tensor1d } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { checkShape } from '../backend/kernel-host.js';
+import { type BatchParts, batchParts } from './batch-parts.js';
 import { differentiable } from './differentiable.js';
 import { runCustom } from './run.js';
 
@@ -46,11 +47,13 @@ export interface BatchNormReluResult<T extends Tensor> {
   readonly mean?: Tensor1D;
   /** [channels], biased, in training only; not differentiable. */
   readonly variance?: Tensor1D;
+  /** Values per channel that the statistics are over, in training only. */
+  readonly count?: number;
 }
 
 /**
  * relu(gamma * (x - mean) / sqrt(variance + epsilon) + beta), statistics per channel over all samples and voxels
- * (Ioffe & Szegedy, 2015, arXiv 1502.03167).
+ * (Ioffe & Szegedy, 2015, arXiv 1502.03167). In a batch of several parts they are over all parts, in the gradient too.
  * @param x [..., channels]
  * @param gamma [channels]
  * @param beta [channels]
@@ -77,6 +80,8 @@ export function batchNormRelu<T extends Tensor>(
     checkShape('batchNormRelu', 'movingVariance', channels, movingVariance.shape);
     return { output: withMovingStatistics(x, gamma, beta, movingMean, movingVariance, relu, epsilon) };
   }
+  const parts = batchParts();
+  if (parts !== undefined) return withStatisticsOfParts(x, gamma, beta, parts, relu, epsilon);
   const [output, mean, variance] = differentiable<Tensor[]>({
     inputs: { x, gamma, beta },
     forward: (keep) => {
@@ -104,7 +109,121 @@ export function batchNormRelu<T extends Tensor>(
       };
     },
   });
-  return { output: output as T, mean: mean as Tensor1D, variance: variance as Tensor1D };
+  const count = x.size / channels[0]!;
+  return { output: output as T, mean: mean as Tensor1D, variance: variance as Tensor1D, count };
+}
+
+/**
+ * The statistics of all parts from those of each (Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
+ * sample variances", 1979), in double precision:
+ *
+ *     n = sum n_r,   mean = sum n_r mean_r / n,   variance = sum n_r (variance_r + (mean_r - mean)^2) / n
+ *
+ * The gradient by x needs the gradients by beta and gamma of the whole batch, where the kernel has those of this part, b_r and g_r:
+ * with b = sum b_r and g = sum g_r, what it gives is corrected by
+ *
+ *     gamma / sqrt(variance + epsilon) * ((b_r / n_r - b / n) + (x - mean) / sqrt(variance + epsilon) * (g_r / n_r - g / n))
+ */
+function withStatisticsOfParts<T extends Tensor>(
+  x: T,
+  gamma: Tensor1D,
+  beta: Tensor1D,
+  parts: BatchParts,
+  relu: boolean,
+  epsilon: number,
+): BatchNormReluResult<T> {
+  const channels = gamma.size;
+  const own = x.size / channels;
+  let count = 0;
+  const [output, mean, variance] = differentiable<Tensor[]>({
+    inputs: { x, gamma, beta },
+    forward: (keep) => {
+      const [unused, partMean, partVariance] = runCustom<Tensor[]>(
+        'VersemiBatchNormRelu',
+        { input: x, gamma, beta },
+        { training: true, relu, epsilon },
+      );
+      unused!.dispose();
+      const statistics = new Float64Array(1 + 2 * channels);
+      if (parts.counts) {
+        statistics[0] = own;
+        statistics.set(partMean!.dataSync(), 1);
+        statistics.set(partVariance!.dataSync(), 1 + channels);
+      }
+      partMean!.dispose();
+      partVariance!.dispose();
+      const whole = combined(parts.allGather(statistics), channels);
+      count = whole.count;
+      const [movingMean, movingVariance] = [tensor1d(whole.mean), tensor1d(whole.variance)];
+      const [normalized] = runCustom<Tensor[]>(
+        'VersemiBatchNormRelu',
+        { input: x, gamma, beta, movingMean, movingVariance },
+        { training: false, relu, epsilon },
+      );
+      keep([x, gamma, beta, movingMean, movingVariance]);
+      return [normalized!, movingMean, movingVariance];
+    },
+    backward: (gradOutput, { saved, once }) => {
+      const [input, scale, shift, batchMean, batchVariance] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+      const gradients = once(() => {
+        const [gradInput, gradGamma, gradBeta] = runCustom<[Tensor, Tensor, Tensor]>(
+          'VersemiBatchNormReluGrad',
+          { gradOutput, input, gamma: scale, beta: shift, mean: batchMean, variance: batchVariance },
+          { relu, epsilon },
+        );
+        const [ofPart, ofBatch] = [new Float32Array(2 * channels), new Float32Array(2 * channels)];
+        if (parts.counts) {
+          ofPart.set(gradBeta.dataSync());
+          ofPart.set(gradGamma.dataSync(), channels);
+          ofBatch.set(ofPart);
+        }
+        parts.allReduceSum(ofBatch);
+        // The gradient of an output that counts nowhere is 0, and so is what the kernel makes of it.
+        if (!parts.counts) return [gradInput, gradGamma, gradBeta];
+        const [slope, offset] = [new Float32Array(channels), new Float32Array(channels)];
+        const [scales, variances] = [scale.dataSync(), batchVariance.dataSync()];
+        for (let c = 0; c < channels; c++) {
+          const factor = scales[c]! / Math.sqrt(variances[c]! + epsilon);
+          offset[c] = factor * (ofPart[c]! / own - ofBatch[c]! / count);
+          slope[c] = factor * (ofPart[channels + c]! / own - ofBatch[channels + c]! / count);
+        }
+        // slope * (x - mean) / sqrt(variance + epsilon) + offset
+        const [correction] = runCustom<Tensor[]>(
+          'VersemiBatchNormRelu',
+          {
+            input,
+            gamma: tensor1d(slope),
+            beta: tensor1d(offset),
+            movingMean: batchMean,
+            movingVariance: batchVariance,
+          },
+          { training: false, relu: false, epsilon },
+        );
+        return [add(gradInput, correction!), gradGamma, gradBeta];
+      });
+      return {
+        x: () => clone(gradients()[0]!),
+        gamma: () => clone(gradients()[1]!),
+        beta: () => clone(gradients()[2]!),
+      };
+    },
+  });
+  return { output: output as T, mean: mean as Tensor1D, variance: variance as Tensor1D, count };
+}
+
+/** @param parts of each part: number of values per channel, their means, their biased variances */
+function combined(parts: Float64Array, channels: number) {
+  const length = 1 + 2 * channels;
+  const each = Array.from({ length: parts.length / length }, (_, i) => parts.subarray(i * length, (i + 1) * length));
+  const count = each.reduce((sum, part) => sum + part[0]!, 0);
+  const [mean, variance] = [new Float32Array(channels), new Float32Array(channels)];
+  for (let c = 0; c < channels; c++) {
+    const center = each.reduce((sum, part) => sum + part[0]! * part[1 + c]!, 0) / count;
+    const spread = (part: Float64Array) => part[0]! * (part[1 + channels + c]! + (part[1 + c]! - center) ** 2);
+    mean[c] = center;
+    variance[c] = each.reduce((sum, part) => sum + spread(part), 0) / count;
+  }
+  return { count, mean, variance };
 }
 
 /** With constant statistics the gradient is a few products; it needs no kernel of its own. */

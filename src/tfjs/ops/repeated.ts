@@ -19,8 +19,14 @@ export class RepeatedComputation<T extends TensorContainer> {
   private results: T | undefined;
   private refusal: string | undefined;
 
-  /** @param compute called inside a tidy of the caller's or its own; the tensors that it returns must be kept */
-  constructor(private readonly compute: () => T) {}
+  /**
+   * @param compute called inside a tidy of the caller's or its own; the tensors that it returns must be kept
+   * @param recordable false where it reads tensors: it is then run each time
+   */
+  constructor(
+    private readonly compute: () => T,
+    private readonly recordable = true,
+  ) {}
 
   /** Why it cannot be recorded, once that is known. */
   get refused(): string | undefined {
@@ -33,7 +39,7 @@ export class RepeatedComputation<T extends TensorContainer> {
     // No longer valid (memory was needed elsewhere, a tensor was replaced): as if it had never been recorded.
     if (this.recording !== undefined) this.forget();
     const device = currentDevice();
-    if (this.runs >= warmUpRuns && this.refusal === undefined && device?.record !== undefined) {
+    if (this.recordable && this.runs >= warmUpRuns && this.refusal === undefined && device?.record !== undefined) {
       const recording = this.record(device.record.bind(device));
       if (recording?.replay() === true) {
         this.recording = recording;

@@ -1,0 +1,122 @@
+/** What the ranks of a training agree on: the same run, when it ends, who validates which case. */
+import { createHash } from 'node:crypto';
+import type { Plan } from '../config/plan.js';
+import { VersemiError } from '../errors.js';
+import { caseDice, type Validation, validationOf } from '../inference/evaluate.js';
+import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import type { Communicator } from '../ranks/communicator.js';
+import type { BatchShare } from '../sampling/share.js';
+import { voxelCount } from '../volume/volume.js';
+import type { Validator } from './run.js';
+import type { TrainingState } from './step.js';
+
+/** A plan whose batch is that of a step of all ranks, and the part of one rank in it; the plan itself where there is one rank. */
+export type RankPlan = Plan & { readonly share?: BatchShare };
+
+/**
+ * The plan as a rank computes it. Where the plan states the batch of a rank, the batch of a step has as many times more.
+ * @throws VERSEMI_PLAN_CONTRADICTION where a rank would have no labelled patch in any step, or the plan names a loss term or network of
+ *   one's own
+ */
+export function rankPlan(plan: Plan, { rank, size: ranks }: Communicator): RankPlan {
+  if (ranks === 1) return plan;
+  const own =
+    plan.losses.own !== undefined && Object.keys(plan.losses.own).length > 0
+      ? 'losses.own'
+      : (plan.network.architecture ?? 'versemi') !== 'versemi'
+        ? 'network.architecture'
+        : undefined;
+  // What they sum over the batch nobody else knows, and with several ranks each has a part of it alone.
+  if (own !== undefined)
+    throw new VersemiError('PLAN_CONTRADICTION', {
+      field: own,
+      expected: "versemi's own loss terms and network, whose sums are taken over the batches of all ranks",
+      found: `a part of your own, with ${ranks} ranks`,
+      remedy: 'Train in one process (--ranks none), or leave the part out.',
+    });
+  const factor = plan.training.batchSizeScope === 'rank' ? ranks : 1;
+  const labeledBatchSize = factor * plan.training.labeledBatchSize;
+  const unlabeledBatchSize = factor * plan.training.unlabeledBatchSize;
+  if (labeledBatchSize < ranks)
+    throw new VersemiError('PLAN_CONTRADICTION', {
+      field: 'training.labeledBatchSize',
+      expected: `at least ${ranks} patches, one for each rank`,
+      found: String(labeledBatchSize),
+      remedy: "Start fewer ranks, enlarge the batch, or set training.batchSizeScope to 'rank'.",
+    });
+  return { ...plan, training: { ...plan.training, labeledBatchSize, unlabeledBatchSize }, share: { rank, ranks } };
+}
+
+/** What must be the same on all ranks, by the name that an error sentence gives it. */
+export type RankFacts = Readonly<Record<string, string>>;
+
+/** A short text that two values have in common only if they are the same. */
+export function digest(value: unknown): string {
+  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16);
+}
+
+/** @throws VERSEMI_RANKS_DIFFER on every rank, naming the first fact and rank where there is a difference from rank 0 */
+export async function requireSame(ranks: Communicator, facts: RankFacts, remedy: string): Promise<void> {
+  if (ranks.size === 1) return;
+  const all = await ranks.gather(facts);
+  for (const field of Object.keys(all[0]!))
+    for (const [rank, one] of all.entries())
+      if (one[field] !== all[0]![field])
+        throw new VersemiError('RANKS_DIFFER', {
+          field,
+          expected: `${all[0]![field]}, as rank 0 has it`,
+          found: `${one[field] ?? 'nothing'} on rank ${rank}`,
+          remedy,
+        });
+}
+
+/**
+ * Weights, their average and what the optimiser remembers are the same on every rank, bit for bit, as long as every rank rounds alike.
+ * @throws VERSEMI_RANKS_DIFFER
+ */
+export async function requireSameState(ranks: Communicator, state: TrainingState, step: number): Promise<void> {
+  if (ranks.size === 1) return;
+  const hash = createHash('sha256');
+  const all = [await state.network.values(), await state.average.values(), await state.optimizer.state()];
+  for (const values of all)
+    for (const one of values.values()) hash.update(new Uint8Array(one.buffer, one.byteOffset, one.byteLength));
+  await requireSame(
+    ranks,
+    { [`weights after step ${step}`]: hash.digest('hex').slice(0, 16) },
+    'Use processors of one kind with the same versemi (VERSEMI_ISA restricts their instruction set), and go on with --resume.',
+  );
+}
+
+/** Of each of several facts whether any rank says so. */
+export function anyRank(ranks: Communicator, says: readonly boolean[]): boolean[] {
+  if (ranks.size === 1) return [...says];
+  const all = ranks.allGather(Float64Array.from(says, Number));
+  return says.map((_, fact) => all.some((one, i) => i % says.length === fact && one !== 0));
+}
+
+/** Sliding-window Dice without mirroring and post-processing, which would cost more than they tell; each case on one rank. */
+export function slidingValidator(plan: Plan, cases: readonly PreprocessedCase[], ranks: Communicator): Validator {
+  const own = casesOfRank(cases, ranks);
+  return async (network): Promise<Validation> => {
+    const found: (readonly [index: number, dice: Awaited<ReturnType<typeof caseDice>>])[] = [];
+    for (const index of own) found.push([index, await caseDice({ network, plan }, cases[index]!, { mirror: false })]);
+    // In the order of the cases: their mean is then the same number, however they were shared out.
+    const all = (await ranks.gather(found)).flat().sort(([a], [b]) => a - b);
+    return validationOf(
+      plan,
+      all.flatMap(([, dice]) => dice),
+    );
+  };
+}
+
+/** Places of the cases that a rank validates: the largest first, each to the rank that has the fewest voxels so far. */
+function casesOfRank(cases: readonly PreprocessedCase[], { rank, size }: Communicator): number[] {
+  const voxels = cases.map(({ sizeVoxels }) => voxelCount(sizeVoxels));
+  const order = cases.map((_, index) => index).sort((a, b) => voxels[b]! - voxels[a]! || a - b);
+  const load = Array.from({ length: size }, () => 0);
+  return order.filter((index) => {
+    const least = load.indexOf(Math.min(...load));
+    load[least]! += voxels[index]!;
+    return least === rank;
+  });
+}

@@ -1,0 +1,93 @@
+// One rank of trainings in a process of its own, started by mpirun. Argument: JSON of a list of RankJob, which are done one after the other.
+// Rank 0 writes what came out to the file of each.
+import { writeFileSync } from 'node:fs';
+import type * as tf from '@tensorflow/tfjs-core';
+import { networkConfig } from '../../src/model/layers.js';
+import { VersemiNetwork } from '../../src/model/network.js';
+import { closeRanks, openRanks } from '../../src/ranks/launch.js';
+import { createSampler } from '../../src/sampling/sampler.js';
+import { selectDevice } from '../../src/tfjs/index.js';
+import { rankPlan } from '../../src/training/ranks.js';
+import { createState, disposeState } from '../../src/training/step.js';
+import { hostStep } from '../../src/training/step-data.js';
+import { train } from '../../src/training/train.js';
+import { shapes, tinyPlan } from './training-support.js';
+
+/** What a test asks of a training over ranks. */
+export interface RankJob {
+  readonly device: 'cpu' | 'wasm';
+  readonly out: string;
+  readonly runFolder: string;
+  readonly training?: Readonly<Record<string, unknown>>;
+  readonly rest?: object;
+  /** Gradients of these steps by parameter, before any training. */
+  readonly gradientsOf?: readonly number[];
+  readonly resume?: boolean;
+  /** Stops after so many steps, as a signal on one rank would. */
+  readonly stopAfter?: number;
+  /** A rank that is killed when it has done so many steps. */
+  readonly kill?: { readonly rank: number; readonly after: number };
+  /** A rank that has another plan. */
+  readonly differs?: number;
+}
+
+export interface RankResult {
+  readonly losses: readonly Readonly<Record<string, number>>[];
+  readonly norms: readonly number[];
+  readonly validations: readonly object[];
+  readonly logs: readonly string[];
+  readonly gradients: readonly Readonly<Record<string, readonly number[]>>[];
+}
+
+// As the command line, which finishes the step. A launcher sends it to the ranks that are left when one has died.
+process.on('SIGTERM', () => {});
+const ranks = openRanks();
+try {
+  for (const job of JSON.parse(process.argv[2]!) as RankJob[]) await run(job);
+  await closeRanks();
+} catch (error) {
+  console.error(`rank ${ranks.rank}: ${(error as Error).message}`);
+  if (ranks.size > 1) ranks.abort(7);
+  throw error;
+}
+
+async function run(job: RankJob): Promise<void> {
+  await selectDevice(job.device, { threads: 1 });
+  const plan = tinyPlan(job.training, job.rest);
+  if (job.differs === ranks.rank) plan.seed++;
+  const data = shapes(6);
+  const gradients: Record<string, number[]>[] = [];
+  for (const step of job.gradientsOf ?? []) {
+    const own = rankPlan(plan, ranks);
+    const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan, undefined, ranks);
+    const { numbers, free } = await state.program.start(own, hostStep(own, createSampler(own, data).batch(step)));
+    await numbers.data();
+    const arena = (state.optimizer as unknown as { gradients: tf.Tensor1D }).gradients;
+    const values = await arena.data();
+    const byName: Record<string, number[]> = {};
+    let at = 0;
+    for (const [name, { size }] of state.network.parameters) {
+      byName[name] = [...values.slice(at, at + size)];
+      at += size;
+    }
+    gradients.push(byName);
+    free();
+    disposeState(state);
+  }
+  const stop = new AbortController();
+  const [losses, norms, validations, logs]: [Record<string, number>[], number[], object[], string[]] = [[], [], [], []];
+  const options = { runFolder: job.runFolder, device: 'current', data, ranks, signal: stop.signal } as const;
+  for await (const event of train(plan, { ...options, resume: job.resume === true })) {
+    if (event.type === 'step') {
+      losses.push(event.losses);
+      norms.push(event.gradientNorm);
+      // One rank alone is told.
+      if (event.step === job.stopAfter && ranks.rank === ranks.size - 1) stop.abort();
+      if (job.kill?.rank === ranks.rank && job.kill.after === event.step) process.kill(process.pid, 'SIGKILL');
+    }
+    if (event.type === 'validation') validations.push({ perTask: event.perTask, best: event.best });
+    if (event.type === 'log') logs.push(event.message);
+  }
+  const result: RankResult = { losses, norms, validations, logs, gradients };
+  if (ranks.rank === 0) writeFileSync(job.out, JSON.stringify(result));
+}
