@@ -182,6 +182,7 @@ export {
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export type { RandomStream } from './random.js';
+export type { Communicator, PendingSum, Traffic } from './ranks/communicator.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export {
   type ComparedMethod,
@@ -207,6 +208,7 @@ export type {
 } from './sampling/recipe.js';
 export type { SamplingData } from './sampling/rows.js';
 export { createSampler, type Sampler, type SamplerOptions } from './sampling/sampler.js';
+export type { BatchShare } from './sampling/share.js';
 export type { ServedModel } from './server/models.js';
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
 export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } from './tfjs/selftest/index.js';
