@@ -152,7 +152,9 @@ export { supervisedLoss } from './losses/supervised.js';
 export type { PairedDifference } from './metrics/paired.js';
 export { bufferSpecs, networkConfig, parameterSpecs } from './model/layers.js';
 export { VersemiNetwork } from './model/network.js';
+export type { CaseJob } from './preprocessing/case-job.js';
 export type { ContentKeys } from './preprocessing/content-key.js';
+export type { KnownIntensities } from './preprocessing/dataset-facts.js';
 export {
   type CaseFingerprint,
   type ClassFingerprint,
@@ -170,6 +172,8 @@ export { type Explanation, makePlan, type PlanningOptions, type PlanningResult }
 export { preprocessCase } from './preprocessing/preprocess-case.js';
 export {
   type CaseRole,
+  type MadeEntry,
+  type PlannedCase,
   type PreprocessEvent,
   type PreprocessedData,
   type PreprocessOptions,
@@ -178,6 +182,7 @@ export {
 } from './preprocessing/preprocess-datasets.js';
 export type { LabelMap, PreprocessedCase } from './preprocessing/preprocessed-case.js';
 export type { RandomStream } from './random.js';
+export type { Communicator, PendingSum, Traffic } from './ranks/communicator.js';
 export { casesFromCsv, casesToCsv } from './reports/cases-csv.js';
 export {
   type ComparedMethod,
@@ -203,6 +208,7 @@ export type {
 } from './sampling/recipe.js';
 export type { SamplingData } from './sampling/rows.js';
 export { createSampler, type Sampler, type SamplerOptions } from './sampling/sampler.js';
+export type { BatchShare } from './sampling/share.js';
 export type { ServedModel } from './server/models.js';
 export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
 export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } from './tfjs/selftest/index.js';

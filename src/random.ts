@@ -97,7 +97,7 @@ export class RandomStream {
     return low + (high - low) * this.uniform();
   }
 
-  /** Uniform integer in [0, bound), without bias; 1 <= bound <= 2^32. @throws RangeError for another bound */
+  /** Uniform integer in [0, bound), without bias; 1 <= bound <= 2^32. */
   integer(bound: number): number {
     // No number is below 0 or below none: the search for one would not end.
     if (!(bound >= 1 && bound <= 0x100000000)) throw new RangeError(`no integer in [0, ${bound})`);

@@ -61,6 +61,7 @@ export interface PendingSum {
   wait(): void;
 }
 
+/** What a step sent to the other ranks, and how long that took. */
 export interface Traffic {
   /** Bytes that this rank has sent to others. */
   readonly bytesSent: number;

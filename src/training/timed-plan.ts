@@ -20,6 +20,7 @@ import type { StepTimes } from './trial.js';
 /** What ends overnight. */
 export const overnightHours = 10;
 
+/** What a plan is made for, and in how many hours it is to end. */
 export interface TimedPlanningOptions
   extends Omit<PlanningOptions, 'minutes' | 'sizingGflopsPerSecond' | 'speedNote' | 'validationShare'> {
   /** Hours of training, validations included; null: the schedule of the paper, however long it takes. Default `overnightHours`. */

@@ -25,6 +25,7 @@ export interface StageTime {
   readonly passes: number;
 }
 
+/** How long steps take, stage by stage. */
 export interface StepTimes {
   /** Of each stage that the plan has. */
   readonly stages: readonly StageTime[];
@@ -32,6 +33,7 @@ export interface StepTimes {
   readonly bytesPeak?: number;
 }
 
+/** How steps are timed. */
 export interface TrialOptions {
   /** Timing of a stage ends after this time and three steps, or after fifteen steps. Default 15. */
   readonly secondsPerStage?: number;

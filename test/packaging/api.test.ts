@@ -63,7 +63,7 @@ t.test('every public name is documented, and every type that it names is public 
 function throwsCoded({ body }: Callable): boolean {
   let found = false;
   const visit = (node: ts.Node): void => {
-    if (ts.isThrowStatement(node)) found ||= !node.getText().includes("'INTERNAL'");
+    if (ts.isThrowStatement(node)) found ||= !/'INTERNAL'|new RangeError/.test(node.getText());
     if (ts.isCallExpression(node)) {
       const called = checker.getResolvedSignature(node)?.declaration;
       found ||= called !== undefined && !ts.isJSDocSignature(called) && throwsSaid(called) && isOurs(called);
@@ -91,7 +91,7 @@ const isShaped = (type: string) =>
   /\b(Tensor(?!Container)(\dD)?|(Float|Uint|Int)\d+Array|VoxelArray)\b/.test(type) && !/ParsedModel|=>/.test(type);
 /** A shape, or bytes of a file, in words of a docstring. */
 const saysShape = (text: string) =>
-  /\[[^\]]+\]|\bshape\b|\bscalar\b|\bbytes\b|\bper voxel\b|\bsame (size|shape)\b/i.test(text);
+  /\[[^\]]+\]|\bshapes?\b|\bscalar\b|\bbytes\b|\bper voxel\b|\bsame (size|shape)\b/i.test(text);
 
 t.test('what takes, gives or holds voxels or tensors says their shape', async (t) => {
   let count = 0;
@@ -111,7 +111,8 @@ t.test('what takes, gives or holds voxels or tensors says their shape', async (t
 
 const physical =
   /spacing|distance|tolerance|duration|seconds|elapsed|bytes|memory|volume(?!s|Copy)|angle|degrees|spread/i;
-const unit = /(Mm3?|Ml|Voxels|Bytes|MiB|GiB|Seconds|Milliseconds|Ms|Hz|Degrees|PerSecond|bytes\w*|seconds)$/;
+const unit =
+  /(Mm3?|Ml|Voxels|Bytes|MiB|GiB|Seconds|Milliseconds|Ms|Hz|Degrees|PerSecond|bytes\w*|seconds)$|^(bytes|seconds)/;
 const saysUnit =
   /\b(mm|millimet\w+|ml|millilit\w+|voxels?|bytes?|MiB|GB|seconds?|ms|milliseconds?|degrees|share|percent)\b/i;
 
