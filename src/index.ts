@@ -27,6 +27,7 @@ export {
   type ModelMetadata,
   type ModelProvenance,
   modelMetadata,
+  type Sitting,
   type ValidationSummary,
 } from './checkpoints/metadata.js';
 export {

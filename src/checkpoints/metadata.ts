@@ -44,6 +44,23 @@ const initialSchema = z.object({
   /** Cases that went into it, and into the one that it began with; absent where nobody knows. */
   cases: caseRecordSchema.exactOptional(),
 });
+const sittingSchema = z.object({
+  /** Steps that were done in it, counted from 1. */
+  firstStep: z.int().gte(1),
+  lastStep: z.int().gte(1),
+  /** From the start of the command, reading and validation included. */
+  seconds: z.number().gte(0),
+  /** Versions of versemi and Node; the commit where versemi ran from its own checkout. */
+  program: z.object({ version: z.string(), commit: z.string().exactOptional(), node: z.string() }),
+  /** Description of the device: instruction set, threads. */
+  device: z.string(),
+  machine: z.object({
+    processor: z.string(),
+    cores: z.int().gte(1),
+    memoryBytes: z.number().gte(0),
+    system: z.string(),
+  }),
+});
 const provenanceSchema = z.object({
   /** ISO 8601. */
   created: z.string(),
@@ -55,6 +72,8 @@ const provenanceSchema = z.object({
   ),
   /** Ranks that trained it together when it was written; absent: one process. */
   ranks: z.int().gte(2).exactOptional(),
+  /** Where and for how long it was trained, in the order of the steps; absent where nobody knows. */
+  sittings: z.array(sittingSchema).exactOptional(),
   /** Weights of another program that became this model; absent where versemi trained it. */
   imported: importSchema.exactOptional(),
   /** The model with whose weights the run began; absent where it began at random. */
@@ -75,6 +94,9 @@ export type ModelHistory = Immutable<z.infer<typeof historySchema>>;
 
 /** Weights of another program's network. */
 export type ModelImport = Immutable<z.infer<typeof importSchema>>;
+
+/** Steps that were done in one place: program, device, machine. With several ranks, that of rank 0. */
+export type Sitting = Immutable<z.infer<typeof sittingSchema>>;
 
 /** Where a model comes from: programs, data and their terms, the model or the weights that it began with. */
 export type ModelProvenance = Immutable<z.infer<typeof provenanceSchema>>;

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { readModel } from '../checkpoints/files.js';
-import type { ModelHistory, ModelImport } from '../checkpoints/metadata.js';
+import type { ModelHistory, ModelImport, Sitting } from '../checkpoints/metadata.js';
 import type { ParsedModel } from '../checkpoints/model-file.js';
 import { totalSteps } from '../config/steps.js';
 import { imageInfo } from '../datasets/read-volume.js';
+import { formatDuration } from '../duration-text.js';
 import { ranges } from '../inference/fit.js';
 import { seriesHelp, weightsNames } from './inference-options.js';
 import { addShared } from './options.js';
@@ -87,6 +88,13 @@ async function runInfo(folder: string, terminal: Terminal) {
   return { run, ...(shown === undefined ? {} : { model: await modelInfo(shown.file, terminal) }) };
 }
 
+/** "steps 1 to 2,100 in 43 min: CPU, avx512, 2 threads; ...": where and for how long. */
+function sittingText({ firstStep, lastStep, seconds, program, device, machine }: Sitting): string {
+  const version = `versemi ${program.version}${program.commit === undefined ? '' : ` (${program.commit})`}, Node ${program.node}`;
+  const memory = `${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB`;
+  return `steps ${firstStep} to ${lastStep} in ${formatDuration(seconds)}: ${device}; ${machine.processor}, ${machine.cores} cores, ${memory}, ${machine.system}; ${version}`;
+}
+
 async function modelInfo(file: string, terminal: Terminal) {
   const model = await readModel(file);
   const { tasks, plan, preprocessing, history, provenance, networks, cases } = model;
@@ -108,6 +116,7 @@ async function modelInfo(file: string, terminal: Terminal) {
         ['network', `width ${baseWidth}, ${levels} levels, patch ${plan.patchSizeVoxels.join(' x ')} voxels`],
         ['weights', `${stepOf(model)}: ${weightsIn(model)}`],
         ['validation', validationOf(history)],
+        ...(provenance.sittings ?? []).map((one, i) => [i === 0 ? 'trained' : '', sittingText(one)] as const),
         ...(provenance.imported === undefined ? [] : [['imported', importText(provenance.imported)]]),
         ...licences.map((licence, i) => [i === 0 ? 'data and terms' : '', licence]),
       ]),

@@ -11,6 +11,7 @@ import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
 import { type RankPlan, requireSameState } from './ranks.js';
 import { runFiles } from './run-folder.js';
+import { type Place, withSitting } from './sittings.js';
 import { runStep, type TrainingState } from './step.js';
 import type { StepData } from './step-data.js';
 import type { Validator } from './validator.js';
@@ -22,6 +23,7 @@ import type { Validator } from './validator.js';
 export class TrainingRun {
   private readonly files: ReturnType<typeof runFiles>;
   private readonly pace: Pace;
+  private readonly firstStep: number;
 
   /**
    * @param step steps already done
@@ -32,11 +34,16 @@ export class TrainingRun {
     folder: string,
     private readonly state: TrainingState,
     private readonly history: HistoryRecorder,
-    private readonly origin: Pick<ModelMetadata, 'provenance' | 'cases'>,
+    private readonly origin: Pick<ModelMetadata, 'provenance' | 'cases'> & {
+      /** Where this run goes on, and since when, by `performance.now`. */
+      readonly place: Place;
+      readonly began: number;
+    },
     private step: number,
     private readonly ranks: Communicator,
     private readonly computed: RankPlan,
   ) {
+    this.firstStep = step;
     this.files = runFiles(folder);
     this.pace = new Pace(computed);
   }
@@ -137,8 +144,9 @@ export class TrainingRun {
   }
 
   private metadata(): ModelMetadata {
-    const { provenance, cases } = this.origin;
-    return modelMetadata(this.plan, this.history.history, provenance, cases);
+    const { provenance, cases, place, began } = this.origin;
+    const sittings = withSitting(provenance.sittings ?? [], place, this.firstStep, this.step, secondsSince(began));
+    return modelMetadata(this.plan, this.history.history, { ...provenance, sittings }, cases);
   }
 }
 

@@ -32,6 +32,7 @@ import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
 import { learningRateAt } from './schedule.js';
+import { placeHere } from './sittings.js';
 import { createState, disposeState, type TrainingState } from './step.js';
 import type { StepData, StepSource } from './step-data.js';
 import { hostSource, stepSource } from './step-source.js';
@@ -160,7 +161,10 @@ async function* trainAlone(
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(computed, data) : hostSource(computed, data);
-    const origin = { provenance: provenance(data, initial, checkpoint, ranks), cases: usedCases };
+    const origin = {
+      ...{ provenance: provenance(data, initial, checkpoint, ranks), cases: usedCases },
+      ...{ place: placeHere(currentDevice()?.description ?? backend), began },
+    };
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep, ranks, computed);
     // There is a checkpoint before there is anything that could be lost without one.
     if (checkpoint === undefined) await run.saveLast();
@@ -396,7 +400,8 @@ function provenance(
   const data = [...sources, ...earlier.filter(({ dataset }) => !names.has(dataset))];
   const together = ranks.size > 1 ? { ranks: ranks.size } : {};
   const from = first === undefined ? {} : { initial: first };
-  return { created: new Date().toISOString(), versions, data, ...together, ...from };
+  const sittings = began?.sittings === undefined ? {} : { sittings: began.sittings };
+  return { created: new Date().toISOString(), versions, data, ...together, ...sittings, ...from };
 }
 
 /** @param before ranks of the run until its checkpoint; undefined where it begins */
