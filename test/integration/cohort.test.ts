@@ -31,6 +31,15 @@ const ended = (child: ChildProcess) =>
     child.exitCode === null && child.signalCode === null ? child.on('close', resolve) : resolve(child.exitCode),
   );
 
+/** Stands a command still with the process that works for it, so that no test is a race with it. */
+async function standStill({ pid }: ChildProcess): Promise<void> {
+  process.kill(-pid!, 'SIGSTOP');
+  // The letter behind the name of the program: T once it stands.
+  while (process.platform === 'linux' && !/\) T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))) await setTimeout(5);
+}
+
+const goOn = ({ pid }: ChildProcess) => process.kill(-pid!, 'SIGCONT');
+
 /** Lines of a manifest of cases, by name. */
 function casesIn(file: string) {
   const lines = readFileSync(at(file), 'utf8')
@@ -218,10 +227,12 @@ t.test('a manifest passes over what is there and unchanged, and nothing else', a
 
   const first = start(predictArgs('many', 'again', '--manifest', 'held.jsonl', '-q'));
   await until(() => linesOf('held.jsonl') > 3);
+  await standStill(first);
   const second = await predict('many', 'again', '--manifest', 'held.jsonl');
   t.equal(second.code, 8);
   t.match(second.stderr, /VERSEMI_FOLDER_IN_USE.*held\.jsonl\.lock/);
   first.kill('SIGTERM');
+  goOn(first);
   t.equal(await ended(first), 143, 'asked to end, it ends as any command');
   t.ok(linesOf('held.jsonl') < 480);
 });
@@ -275,14 +286,14 @@ t.test('a process that stood still while another took its manifest writes nothin
   const manifest = 'stood.jsonl';
   const child = start(predictArgs('many', 'stood', '--manifest', manifest, '-q'));
   await until(() => linesOf(manifest) > 3);
-  child.kill('SIGSTOP');
+  await standStill(child);
   const lock = at(`${manifest}.lock`, lockFileName);
   const before = linesOf(manifest);
   // As another host does it after a minute without renewal.
   writeFileSync(lock, JSON.stringify({ ...JSON.parse(readFileSync(lock, 'utf8')), host: 'other', token: 'other' }));
   // Longer than a process trusts what it knows of its lock.
   await setTimeout(6000);
-  child.kill('SIGCONT');
+  goOn(child);
   t.equal(await ended(child), 8);
   t.equal(linesOf(manifest), before);
   t.ok(existsSync(lock), 'the lock of the other one stays');
