@@ -64,11 +64,21 @@ const eventsOf = (run: string) =>
     .split('\n')
     .map((line) => JSON.parse(line) as Event);
 
-/** Waits until a run has done so many steps. */
-async function stepsDone(run: string, steps: number): Promise<void> {
-  const file = at(run, 'metrics.jsonl');
-  while (!(existsSync(file) && readFileSync(file, 'utf8').includes(`"type":"step","step":${steps},`)))
+/** Waits for something. @throws Error after two minutes, with what the job has said */
+async function until(what: string, isSo: () => boolean): Promise<void> {
+  const began = performance.now();
+  while (!isSo()) {
+    const said = existsSync(at('train.log')) ? readFileSync(at('train.log'), 'utf8') : '';
+    if (performance.now() - began > 120_000) throw new Error(`${what} does not come: ${said.slice(-1000)}`);
     await setTimeout(100);
+  }
+}
+
+/** Waits until a run has done so many steps. */
+function stepsDone(run: string, steps: number): Promise<void> {
+  const file = at(run, 'metrics.jsonl');
+  const step = `"type":"step","step":${steps},`;
+  return until(`step ${steps} of ${run}`, () => existsSync(file) && readFileSync(file, 'utf8').includes(step));
 }
 
 /** Each step is there once, in order. */
@@ -173,7 +183,7 @@ t.test(
 const noTraining = noSlurm() || noAddon;
 t.test('Slurm: a job that is warned of its end is queued again, and goes on', { skip: noTraining }, async (t) => {
   writePlan(1_000_000);
-  const slurm = await startSlurm(at('slurm'), env);
+  const slurm = await startSlurm(env);
   if (typeof slurm === 'string') {
     t.pass('', { skip: slurm });
     return;
@@ -192,7 +202,7 @@ t.test('Slurm: a job that is warned of its end is queued again, and goes on', { 
     // What Slurm itself sends at the time that --signal says, and to whom.
     say('scancel', '--signal=USR1', job);
     const state = () => say('squeue', '-h', '-o', '%t', '-j', job);
-    while (state() !== 'PD') await setTimeout(100);
+    await until('the place in the queue', () => state() === 'PD');
     const before = eventsOf('runs/slurm').at(-1)!;
     t.match(before, { type: 'end', reason: 'aborted' }, 'a whole end, with its checkpoint');
     t.match(readFileSync(at('train.log'), 'utf8'), /USR1: Finishing the step and writing a checkpoint/);
@@ -201,8 +211,8 @@ t.test('Slurm: a job that is warned of its end is queued again, and goes on', { 
     await stepsDone('runs/slurm', before.step + 3);
     t.match(readFileSync(at('train.log'), 'utf8'), `steps ${before.step + 1} to 1000000`);
     say('scancel', job);
-    while (spawnSync('squeue', ['-h', '-j', job], { env: slurm.env, encoding: 'utf8' }).stdout.trim() !== '')
-      await setTimeout(100);
+    const queued = () => spawnSync('squeue', ['-h', '-j', job], { env: slurm.env, encoding: 'utf8' }).stdout.trim();
+    await until('the end of the job', () => queued() === '');
     const last = eventsOf('runs/slurm').at(-1)!;
     t.match(last, { type: 'end', reason: 'aborted' }, 'TERM, by which Slurm ends a job, leaves a checkpoint too');
     checkSteps(t, 'runs/slurm', last.step);
@@ -212,7 +222,7 @@ t.test('Slurm: a job that is warned of its end is queued again, and goes on', { 
 });
 
 t.test('srun without an interface for MPI is told which one to ask for', { skip: noTraining }, async (t) => {
-  const slurm = await startSlurm(at('slurm'), env);
+  const slurm = await startSlurm(env);
   if (typeof slurm === 'string') {
     t.pass('', { skip: slurm });
     return;

@@ -68,7 +68,7 @@ t.test('the containers of an Indexed Job of Kubernetes', (t) => {
 });
 
 t.test('an array of Slurm', { skip: noSlurm() }, async (t) => {
-  const slurm = await startSlurm(at('slurm'), env);
+  const slurm = await startSlurm(env);
   if (typeof slurm === 'string') {
     t.pass('', { skip: slurm });
     return;

@@ -1,8 +1,8 @@
 // A Slurm of one node, this machine, for the time of a test.
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { hostname } from 'node:os';
+import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 
@@ -34,10 +34,11 @@ export interface Slurm {
 
 /**
  * Starts a controller and a node of two CPUs.
- * @param folder for its state
  * @returns why it does not start, where it does not
  */
-export async function startSlurm(folder: string, env: NodeJS.ProcessEnv): Promise<Slurm | string> {
+export async function startSlurm(env: NodeJS.ProcessEnv): Promise<Slurm | string> {
+  // Its sockets lie there, and the path of a socket has at most 107 bytes.
+  const folder = mkdtempSync(join(tmpdir(), 'slurm-'));
   const [conf, node] = [join(folder, 'slurm.conf'), hostname().split('.')[0]!];
   for (const name of ['state', 'spool']) mkdirSync(join(folder, name), { recursive: true });
   writeFileSync(
@@ -76,6 +77,7 @@ PartitionName=all Nodes=${node} Default=YES State=UP
       daemon.kill('SIGTERM');
       await gone;
     }
+    rmSync(folder, { recursive: true, force: true });
   };
   start('slurmctld');
   start('slurmd', '-N', node);
