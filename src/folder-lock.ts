@@ -134,8 +134,7 @@ export async function lockFile(file: string, work: string, options: LockOptions 
   const token = randomUUID();
   const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
   try {
-    while (!(await create(file, owner)))
-      await takeFromTheDead(file, basename(file) === lockFileName ? dirname(file) : file, options);
+    while (!(await create(file, owner))) await takeFromTheDead(file, options);
   } catch (error) {
     throw writeError(file, error);
   }
@@ -207,12 +206,8 @@ async function writeNew(file: string, text: string): Promise<void> {
   }
 }
 
-/** Removes the lock of an owner that is gone. @param shown what an error names as in use @throws VERSEMI_FOLDER_IN_USE where it lives */
-async function takeFromTheDead(
-  file: string,
-  shown: string,
-  { onWatch, watch = true, afterwards }: LockOptions,
-): Promise<void> {
+/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
+async function takeFromTheDead(file: string, { onWatch, watch = true, afterwards }: LockOptions): Promise<void> {
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error;
   });
@@ -231,7 +226,7 @@ async function takeFromTheDead(
     const watchMs = owner.renewedEveryMs * missedRenewals;
     if (state === 'unknown' && watch) onWatch?.(nameOf(owner), watchMs / 1000);
     if (state === 'alive' || (state === 'unknown' && (!watch || (await isRenewed(file, watchMs)))))
-      throw inUse(shown, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
+      throw inUse(file, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
   }
   // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
   const removed = temporaryIn(dirname(file));
