@@ -100,7 +100,7 @@ export function runText({ folder, plan, mode, seed, state, step, steps, checkpoi
     factLines([
       ['plan', `${plan}, ${mode}, seed ${seed}`],
       ['state', states[state]],
-      ['log', runFiles(folder).log],
+      ...(existsSync(runFiles(folder).log) ? [['log', runFiles(folder).log] as const] : []),
       ['evaluations', evaluations.length === 0 ? 'none' : evaluations.join(', ')],
     ]),
     '',
