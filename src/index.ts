@@ -195,6 +195,7 @@ export {
 export { writeComparisonReport } from './reports/comparison-report.js';
 export { writeEvaluation, writeOverlay, writeSlices } from './reports/evaluation-folder.js';
 export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
+export type { ProgramVersion } from './root.js';
 export type { FieldArrays, FieldName, FieldPlan, StepBatch } from './sampling/fields.js';
 export type { Augmentation, AugmentedPatch } from './sampling/own-augmentations.js';
 export { createPrefetcher, type Prefetcher, type PrefetcherOptions } from './sampling/prefetcher.js';
