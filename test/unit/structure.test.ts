@@ -130,7 +130,6 @@ t.test('what a browser needs imports nothing of Node', async (t) => {
     'volume/orientation',
     'scans/canonical',
     'preprocessing/preprocess-case',
-    'reports/html',
     'reports/overlay',
   ];
   const bare = new Set(builtinModules);
