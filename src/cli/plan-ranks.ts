@@ -1,5 +1,5 @@
 import type { Plan } from '../config/plan.js';
-import { forwardPasses, stageOf, trunkPasses } from '../config/steps.js';
+import { batchOfRanks, forwardPasses, stageOf, trunkPasses } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { passSeconds } from '../preprocessing/cost-model.js';
 import type { RankedStep } from '../training/scaling.js';
@@ -40,12 +40,9 @@ export async function tellRanks(
   const { seconds, source } = await stepSeconds(plan, step, options, timedSeconds);
   const { latency = defaultLink.latencyUs, bandwidth = defaultLink.gigabitsPerSecond } = options;
   const link = { latencySeconds: latency * 1e-6, bytesPerSecond: (bandwidth * 1e9) / 8 };
-  const perRank = plan.training.batchSizeScope === 'rank';
-  const { labeledBatchSize, unlabeledBatchSize } = plan.training;
   const rows = counts(options.ranks).flatMap((ranks) => {
-    const factor = perRank ? ranks : 1;
-    if (factor * labeledBatchSize < ranks) return [];
-    return [rankedStep(plan, step, seconds, ranks, link, [factor * labeledBatchSize, factor * unlabeledBatchSize])];
+    const batch = batchOfRanks(plan, ranks);
+    return batch[0] < ranks ? [] : [rankedStep(plan, step, seconds, ranks, link, batch)];
   });
   const stage = stageOf(step, plan.training);
   terminal.print(`A step of stage ${stage} takes ${time(seconds)} in one process (${source}).`);

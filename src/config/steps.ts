@@ -172,3 +172,9 @@ export function runPasses(plan: PassesPlan & { readonly training: Pick<Plan['tra
 export function forwardPasses({ training, forwardOnly }: TrunkPasses): number {
   return 3 * training + forwardOnly;
 }
+
+/** Patches of a step that several ranks compute together, [labelled, unlabelled]; see `training.batchSizeScope`. */
+export function batchOfRanks({ training }: Pick<Plan, 'training'>, ranks: number): readonly [number, number] {
+  const factor = training.batchSizeScope === 'rank' ? ranks : 1;
+  return [factor * training.labeledBatchSize, factor * training.unlabeledBatchSize];
+}

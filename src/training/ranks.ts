@@ -1,6 +1,7 @@
 /** What the ranks of a training agree on: the same run, and when it ends. */
 import { createHash } from 'node:crypto';
 import type { Plan } from '../config/plan.js';
+import { batchOfRanks } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import type { Communicator } from '../ranks/communicator.js';
 import type { BatchShare } from '../sampling/share.js';
@@ -30,9 +31,7 @@ export function rankPlan(plan: Plan, { rank, size: ranks }: Communicator): RankP
       found: `a part of your own, with ${ranks} ranks`,
       remedy: 'Train in one process (--ranks none), or leave the part out.',
     });
-  const factor = plan.training.batchSizeScope === 'rank' ? ranks : 1;
-  const labeledBatchSize = factor * plan.training.labeledBatchSize;
-  const unlabeledBatchSize = factor * plan.training.unlabeledBatchSize;
+  const [labeledBatchSize, unlabeledBatchSize] = batchOfRanks(plan, ranks);
   if (labeledBatchSize < ranks)
     throw new VersemiError('PLAN_CONTRADICTION', {
       field: 'training.labeledBatchSize',

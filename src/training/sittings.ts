@@ -1,15 +1,16 @@
 import { arch, availableParallelism, cpus, platform, release, totalmem } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
 import type { Sitting } from '../checkpoints/metadata.js';
-import { programVersion } from '../root.js';
+import type { ProgramVersion } from '../root.js';
 
 /** Where a training goes on, without the steps that it does there. */
 export type Place = Omit<Sitting, 'firstStep' | 'lastStep' | 'seconds'>;
 
 /** @param device its description */
-export function placeHere(device: string): Place {
+export function placeHere(program: ProgramVersion, device: string): Place {
   const processor = cpus()[0]?.model.trim() || 'unknown';
   return {
-    program: { ...programVersion(), node: process.versions.node },
+    program: { ...program, node: process.versions.node },
     device,
     machine: {
       processor,
@@ -36,22 +37,8 @@ export function withSitting(
   const last = earlier.at(-1);
   if (last !== undefined && last.lastStep === stepsBefore) {
     const { firstStep, lastStep: _, seconds: before, ...there } = last;
-    if (JSON.stringify(sorted(there)) === JSON.stringify(sorted(place)))
+    if (isDeepStrictEqual(there, place))
       return [...earlier.slice(0, -1), { firstStep, lastStep: stepsDone, seconds: before + seconds, ...place }];
   }
   return [...earlier, { firstStep: stepsBefore + 1, lastStep: stepsDone, seconds, ...place }];
-}
-
-/** The same place in one order of its fields, whichever order a file had. */
-function sorted({ program, device, machine }: Place) {
-  return [
-    program.version,
-    program.commit,
-    program.node,
-    device,
-    machine.processor,
-    machine.cores,
-    machine.memoryBytes,
-    machine.system,
-  ];
 }

@@ -161,9 +161,10 @@ async function* trainAlone(
   try {
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(computed, data) : hostSource(computed, data);
+    const program = programVersion();
     const origin = {
       ...{ provenance: provenance(data, initial, checkpoint, ranks), cases: usedCases },
-      ...{ place: placeHere(currentDevice()?.description ?? backend), began },
+      ...{ place: placeHere(program, currentDevice()?.description ?? backend), began },
     };
     const run = new TrainingRun(plan, runFolder, state, recorder(plan, checkpoint), origin, firstStep, ranks, computed);
     // There is a checkpoint before there is anything that could be lost without one.
@@ -190,7 +191,7 @@ async function* trainAlone(
       parameters: state.network.parameterCount,
       cases: { labeled: data.labeled.length, unlabeled: data.unlabeled.length, validation: cases.length },
       created: new Date().toISOString(),
-      program: programVersion(),
+      program,
     });
     if (source.notice !== undefined) yield record({ type: 'log', step: firstStep, message: source.notice });
     const before = checkpoint === undefined ? steps : totalSteps(checkpoint.model.plan.training);

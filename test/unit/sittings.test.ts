@@ -2,7 +2,7 @@
 import t from 'tap';
 import { placeHere, withSitting } from '../../src/training/sittings.js';
 
-const place = placeHere('CPU, avx512, 2 threads');
+const place = placeHere({ version: '1.2.3', commit: 'abc' }, 'CPU, avx512, 2 threads');
 const elsewhere = { ...place, machine: { ...place.machine, processor: 'another one' } };
 
 t.test('a place names program, device and machine', async (t) => {
