@@ -26,8 +26,8 @@ function onPlainKey(key: string, viewer: Viewer, structures: Structures): boolea
   const keys: Readonly<Record<string, () => unknown>> = {
     ArrowUp: () => viewer.move(0, 0, 1),
     ArrowDown: () => viewer.move(0, 0, -1),
-    ArrowLeft: () => viewer.move(-1, 0, 0),
-    ArrowRight: () => viewer.move(1, 0, 0),
+    ArrowLeft: () => viewer.moveOnScreen(-1),
+    ArrowRight: () => viewer.moveOnScreen(1),
     PageUp: () => viewer.move(0, 1, 0),
     PageDown: () => viewer.move(0, -1, 0),
     ' ': () => structures.toggleHidden(),

@@ -90,7 +90,8 @@ export class Models {
       else others.push(...boxes, element('small', { className: 'misfit' }, `${capital(reason)}.`));
     }
     const count = others.filter(({ tagName }) => tagName === 'LABEL').length;
-    const unlike = element('summary', {}, `${count} more, of scans unlike this one`);
+    const which = fitting.length === 0 ? `All ${count} are` : `${count} more,`;
+    const unlike = element('summary', {}, `${which} of scans unlike this one`);
     byId('tasks').replaceChildren(
       element('legend', {}, 'Structures to find'),
       ...fitting,

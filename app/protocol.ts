@@ -51,13 +51,23 @@ export interface OpenedScan {
   readonly notices: readonly string[];
 }
 
+export type Grid = Pick<OpenedScan, 'sizeVoxels' | 'spacingMm' | 'affine'>;
+
+/** Masks, 0 and 1, of some structures. */
+export interface Preview {
+  readonly tasks: readonly string[];
+  readonly masks: readonly Uint8Array[];
+  /** Where they lie: the canonical grid, or of large scans one that has fewer voxels. */
+  readonly grid: Grid;
+}
+
 export interface Progress {
   readonly window: number;
   readonly windows: number;
   readonly pass: number;
   readonly passes: number;
   /** Masks so far; absent where nothing was added that is worth showing. */
-  readonly preview?: { readonly tasks: readonly string[]; readonly masks: readonly Uint8Array[] };
+  readonly preview?: Preview;
 }
 
 export interface Measured {

@@ -7,7 +7,7 @@ import { agreementIsTrained, disagreement } from '../src/inference/disagreement.
 import { misfitText, taskFits } from '../src/inference/fit.js';
 import { maskIntensities } from '../src/inference/measure.js';
 import { estimateMemory, explain, formatBytes } from '../src/inference/memory.js';
-import { type PredictProgress, predictVolume } from '../src/inference/predict.js';
+import { predictVolume } from '../src/inference/predict.js';
 import { syntheticTaskName, taskIndices } from '../src/inference/segmenter.js';
 import { segmentationMetrics } from '../src/metrics/segmentation-metrics.js';
 import type { VersemiNetwork } from '../src/model/network.js';
@@ -30,17 +30,17 @@ import type {
   Progress,
   TaskFitting,
 } from './protocol.js';
+import { reporter } from './preview.js';
 import { type ReferenceMasks, readReference } from './reference.js';
 import { labelMapOf, saved } from './save.js';
 
 /** All processes of the browser before a scan is opened (see NOTES.md). */
 const pageBytes = 500e6;
-/** Colours of the scan and of all masks that the viewer mixes, on the graphics card or, without one, in memory. */
-const viewerBytesPerVoxel = 8;
-/** Between two pictures of what was found so far. */
-const previewEveryMs = 1500;
-/** Each picture takes a byte per voxel and task, which the browser frees when it pleases: of larger scans none are shown. */
-const mostPreviewVoxels = 30e6;
+/**
+ * Colours of the scan and of all masks that the viewer mixes, on the graphics card or, without one, in memory; what is handed to it to be
+ * mixed; and, where there are several masks, a copy of the colours.
+ */
+const viewerBytesPerVoxel = { one: 10, several: 14 };
 
 interface Open {
   readonly read: ReadScan;
@@ -211,7 +211,8 @@ export class Session {
    */
   private bytesBefore({ tasks }: PredictionWanted): number {
     const { data } = this.current().read.volume;
-    return pageBytes + 2 * data.byteLength + (viewerBytesPerVoxel + tasks.length + 1) * data.length;
+    const viewer = tasks.length > 1 ? viewerBytesPerVoxel.several : viewerBytesPerVoxel.one;
+    return pageBytes + 2 * data.byteLength + (viewer + tasks.length + 1) * data.length;
   }
 
   private async predict(wanted: PredictionWanted, report: (progress: Progress) => void) {
@@ -225,7 +226,7 @@ export class Session {
         signal: running.signal,
         maxMemoryBytes: wanted.maxMemoryBytes,
         processBytes: this.bytesBefore(wanted),
-        onProgress: reporter(report, voxelCount(scan.sizeVoxels) <= mostPreviewVoxels),
+        onProgress: reporter(scan, report),
       });
       this.predictedBy = this.given.knownModel(wanted.model);
       const real = predictions.filter(({ task }) => task !== syntheticTaskName);
@@ -271,22 +272,4 @@ function measured(scan: Scan, mask: MaskVolume): Measured {
   const [intensity] = maskIntensities(scan, [{ mask }]);
   const voxels = mask.count();
   return { voxels, volumeMl: voxels * mask.voxelMl, meanIntensity: intensity?.mean ?? null };
-}
-
-/** Reports each window, and now and then what was found so far. */
-function reporter(report: (progress: Progress) => void, withPreviews: boolean): (progress: PredictProgress) => void {
-  let shownAt = performance.now();
-  let shownSlices = 0;
-  return ({ window, windows, pass, passes, slices, tasks, masks }) => {
-    const plain = { window, windows, pass, passes };
-    if (slices < shownSlices) shownSlices = 0;
-    if (!withPreviews || slices === shownSlices || performance.now() - shownAt < previewEveryMs) return report(plain);
-    shownAt = performance.now();
-    shownSlices = slices;
-    const real = tasks.flatMap((task, i) => (task === syntheticTaskName ? [] : [{ task, packed: masks[i]! }]));
-    report({
-      ...plain,
-      preview: { tasks: real.map(({ task }) => task), masks: real.map(({ packed }) => host().unpackMask(packed)) },
-    });
-  };
 }

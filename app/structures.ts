@@ -1,12 +1,10 @@
+import { palette } from '../src/reports/palette.js';
 import type { Triple } from '../src/volume/volume.js';
 import type { WorkerClient } from './client.js';
 import { act, button, byId, element, input, say, select } from './dom.js';
 import { Editor } from './editor.js';
-import type { Measured, ModelEntry, OpenedScan, Predicted } from './protocol.js';
-import type { Shown, Viewer } from './viewer.js';
-
-/** Told apart on a dark ground, by colour-blind readers too (after Okabe and Ito). */
-const palette = ['#56b4e9', '#e69f00', '#2fbf92', '#cc79a7', '#f0e442', '#e8683c', '#7d8cf0', '#b8c0c8'];
+import type { Measured, ModelEntry, OpenedScan, Predicted, Preview } from './protocol.js';
+import type { Shown, ShownMask, Viewer } from './viewer.js';
 
 export type Tool = 'off' | 'brush' | 'eraser';
 
@@ -44,11 +42,9 @@ export class Structures {
     return [...this.editor.masks.keys()];
   }
 
-  /** Colours that a model's plan names come before those of the palette. */
+  /** Colours that a model's plan names come before those of the palette, as in what `versemi predict` writes. */
   coloursOf({ tasks }: ModelEntry): void {
-    this.colours = new Map(
-      tasks.flatMap(({ name, colour }) => (colour === undefined ? [] : [[name, colour] as const])),
-    );
+    this.colours = new Map(tasks.map(({ name, colour }, i) => [name, colour ?? palette[i % palette.length]!]));
   }
 
   /** Begins anew, with another scan or before another prediction. */
@@ -63,16 +59,23 @@ export class Structures {
   }
 
   /** Shows what was found so far. */
-  async preview(tasks: readonly string[], masks: readonly Uint8Array[]): Promise<void> {
-    for (const [i, task] of tasks.entries()) await this.viewer.setMask(task, masks[i]!, this.look(task));
+  preview({ tasks, masks, grid }: Preview): Promise<void> {
+    return this.viewer.showMasks(
+      tasks.map((task, i) => this.shown(task, masks[i]!)),
+      grid,
+    );
+  }
+
+  private shown(task: string, mask: Uint8Array): ShownMask {
+    return { task, mask, shown: this.look(task) };
   }
 
   async results(predictions: readonly Predicted[]): Promise<void> {
     for (const { task, mask, measured } of predictions) {
       this.editor.masks.set(task, mask);
-      await this.viewer.setMask(task, mask, this.look(task));
       this.measures.set(task, measured);
     }
+    await this.viewer.showMasks(predictions.map(({ task, mask }) => this.shown(task, mask)));
     this.table();
     const largest = [...this.measures].sort(([, a], [, b]) => b.voxels - a.voxels)[0];
     if (largest !== undefined && largest[1].voxels > 0) this.goTo(largest[0]);
@@ -98,8 +101,7 @@ export class Structures {
   }
 
   private look(task: string): Shown {
-    const colour = this.colours.get(task) ?? palette[this.looks.size % palette.length]!;
-    const known = this.looks.get(task) ?? { colour, opacity: 0.5 };
+    const known = this.looks.get(task) ?? { colour: this.colours.get(task)!, opacity: 0.5 };
     this.looks.set(task, known);
     return known;
   }
@@ -122,9 +124,11 @@ export class Structures {
     for (const row of byId('results').querySelectorAll('tbody tr'))
       row.setAttribute('aria-selected', String((row as HTMLElement).dataset.task === task));
     if (this.tool !== 'off') {
-      this.viewer.stopEdit(this.look(task));
-      for (const each of this.tasks) this.viewer.look(each, this.look(each));
-      this.use(this.tool);
+      this.viewer.together(() => {
+        this.viewer.stopEdit(this.look(task));
+        for (const each of this.tasks) this.viewer.look(each, this.look(each));
+        this.use(this.tool);
+      });
     }
     this.onChange();
   }
@@ -228,7 +232,7 @@ export class Structures {
   private async changed(task: string, voxels: number): Promise<void> {
     if (voxels === 0) return;
     const mask = this.editor.masks.get(task)!;
-    await this.viewer.setMask(task, mask, this.look(task));
+    this.viewer.changeMask(task, mask);
     this.buttons();
     this.measures.set(task, await this.client.call('measure', mask));
     const row = [...byId('results').querySelectorAll<HTMLElement>('tbody tr')].find(

@@ -1,8 +1,9 @@
-import { Niivue, NVImage } from '@niivue/niivue';
+import { NVImage } from '@niivue/niivue';
 import { encodeNiftiHeader } from '../src/datasets/nifti-encode.js';
 import { rgbOf } from '../src/inference/task-identity.js';
 import type { Triple } from '../src/volume/volume.js';
-import type { OpenedScan } from './protocol.js';
+import { LeanNiivue } from './lean-niivue.js';
+import type { Grid, OpenedScan } from './protocol.js';
 
 /** NiiVue's numbers for planes side by side, and for showing the 3-D view beside them. */
 const multiplanar = 3;
@@ -15,9 +16,16 @@ export interface Shown {
   readonly opacity: number;
 }
 
+/** 0 and 1, and how they look. */
+export interface ShownMask {
+  readonly task: string;
+  readonly mask: Uint8Array;
+  readonly shown: Shown;
+}
+
 /** Scan and masks on the canonical grid, in three planes and in 3-D. Masks are layers; the one that is corrected is NiiVue's drawing. */
 export class Viewer {
-  private readonly nv: Niivue;
+  private readonly nv: LeanNiivue;
   private readonly layers = new Map<string, NVImage>();
   private scan: OpenedScan | undefined;
   private hidden = false;
@@ -28,7 +36,7 @@ export class Viewer {
   onPlace: (voxel: Triple, value: number) => void = () => undefined;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    this.nv = new Niivue({
+    this.nv = new LeanNiivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.34, 0.71, 0.91, 0.6],
       crosshairWidth: 0.2,
@@ -61,22 +69,39 @@ export class Viewer {
     await this.nv.attachToCanvas(this.canvas);
   }
 
-  /** Shows a scan in place of the one before, without masks. @param nifti its voxels, which are kept nowhere else on the page */
-  async show(scan: OpenedScan, nifti: ArrayBuffer): Promise<void> {
+  /**
+   * Shows a scan in place of the one before, without masks.
+   * @param nifti its voxels, which are kept nowhere else on the page
+   * @param window the values that are black and white
+   */
+  async show(scan: OpenedScan, nifti: ArrayBuffer, [low, high]: readonly [number, number]): Promise<void> {
     this.clear();
-    this.scan = scan;
-    const [low, high] = scan.automaticWindow;
     const image = await NVImage.loadFromUrl({ url: nifti, name: 'scan.nii', cal_min: low, cal_max: high });
-    this.nv.addVolume(image);
-    this.nv.setSliceType(multiplanar);
+    this.scan = scan;
+    this.together(() => {
+      this.nv.addVolume(image);
+      this.nv.setSliceType(multiplanar);
+    });
   }
 
   /** Frees scan and masks. */
   clear(): void {
-    this.closeEdit();
-    for (const volume of [...this.nv.volumes]) this.nv.removeVolume(volume);
-    this.layers.clear();
+    this.together(() => {
+      this.removeMasks();
+      for (const volume of [...this.nv.volumes]) this.nv.removeVolume(volume);
+    });
+    this.nv.freeScan();
     this.scan = undefined;
+  }
+
+  /** Draws once, after all of the changes. */
+  together(changes: () => void): void {
+    const drawn = this.nv.hold();
+    try {
+      changes();
+    } finally {
+      drawn();
+    }
   }
 
   setWindow(low: number, high: number): void {
@@ -91,16 +116,29 @@ export class Viewer {
     this.nv.setRadiologicalConvention(radiological);
   }
 
-  /** Shows a mask, new or changed. @param mask 0 and 1 on the canonical grid; it is kept, not copied */
-  async setMask(task: string, mask: Uint8Array, shown: Shown): Promise<void> {
-    const layer = this.layers.get(task);
-    if (layer !== undefined) {
-      layer.img = mask;
-      if (this.edited === task) this.refreshEdit(mask);
-      else this.nv.updateGLVolume();
-      return;
+  /**
+   * Shows masks in place of all others.
+   * @param masks 0 and 1; they are kept, not copied
+   * @param grid where they lie; default: the canonical grid
+   */
+  async showMasks(masks: readonly ShownMask[], grid: Grid = this.scan!): Promise<void> {
+    const drawn = this.nv.hold();
+    try {
+      this.removeLayers();
+      for (const mask of masks) await this.addMask(mask, grid);
+    } finally {
+      drawn();
     }
-    const { sizeVoxels, spacingMm, affine } = this.scan!;
+  }
+
+  /** Shows a mask on the canonical grid after voxels of it have changed. */
+  changeMask(task: string, mask: Uint8Array): void {
+    this.layers.get(task)!.img = mask;
+    if (this.edited === task) this.refreshEdit(mask);
+    else this.nv.updateGLVolume();
+  }
+
+  private async addMask({ task, mask, shown }: ShownMask, { sizeVoxels, spacingMm, affine }: Grid): Promise<void> {
     const header = encodeNiftiHeader({ data: mask, sizeVoxels, spacingMm, affine });
     const bytes = new Uint8Array(header.length + mask.length);
     bytes.set(header);
@@ -122,8 +160,16 @@ export class Viewer {
   }
 
   removeMasks(): void {
-    this.closeEdit();
-    for (const layer of this.layers.values()) this.nv.removeVolume(layer);
+    if (this.layers.size === 0) return;
+    this.removeLayers();
+    this.nv.freeMasks();
+  }
+
+  private removeLayers(): void {
+    this.together(() => {
+      this.closeEdit();
+      for (const layer of this.layers.values()) this.nv.removeVolume(layer);
+    });
     this.layers.clear();
   }
 
@@ -135,16 +181,21 @@ export class Viewer {
     this.nv.addColormap(name, colormap(colour));
     const shown = this.hidden ? 0 : opacity;
     layer.opacity = this.edited === task ? 0 : shown;
-    this.nv.setColormap(layer.id, name);
-    if (this.edited !== task) return;
-    this.nv.drawLut = drawingLut(colour);
-    this.nv.setDrawOpacity(shown);
-    this.nv.updateGLVolume();
+    this.together(() => {
+      if (this.edited === task) {
+        this.nv.drawLut = drawingLut(colour);
+        this.nv.setDrawOpacity(shown);
+      }
+      // Looks the colours up by the name, which stays.
+      this.nv.updateGLVolume();
+    });
   }
 
   setHidden(hidden: boolean, looks: ReadonlyMap<string, Shown>): void {
     this.hidden = hidden;
-    for (const [task, shown] of looks) this.look(task, shown);
+    this.together(() => {
+      for (const [task, shown] of looks) this.look(task, shown);
+    });
   }
 
   /** Puts a mask under the pen. @param pen paints, or erases */
@@ -155,11 +206,15 @@ export class Viewer {
     { erase, sizeVoxels }: { erase: boolean; sizeVoxels: number },
   ): void {
     if (this.edited !== task) {
-      this.closeEdit();
-      this.edited = task;
-      this.nv.createEmptyDrawing();
-      this.look(task, shown);
-      this.refreshEdit(mask);
+      this.together(() => {
+        this.closeEdit();
+        this.edited = task;
+        this.nv.createEmptyDrawing();
+        // A second bitmap, for a tool that the page has not.
+        this.nv.clickToSegmentGrowingBitmap = null;
+        this.look(task, shown);
+        this.refreshEdit(mask);
+      });
     }
     this.nv.setDrawingEnabled(true);
     // A filled pen joins the ends of each stroke: a closed outline is filled.
@@ -175,8 +230,10 @@ export class Viewer {
   /** Ends the correction; the mask is shown as a layer again. */
   stopEdit(shown: Shown): void {
     const task = this.edited;
-    this.closeEdit();
-    if (task !== undefined) this.look(task, shown);
+    this.together(() => {
+      this.closeEdit();
+      if (task !== undefined) this.look(task, shown);
+    });
   }
 
   private closeEdit(): void {
@@ -199,6 +256,11 @@ export class Viewer {
 
   move(x: number, y: number, z: number): void {
     if (this.scan !== undefined) this.nv.moveCrosshairInVox(x, y, z);
+  }
+
+  /** Moves the crosshair of the axial plane to the right, or with -1 to the left, as the plane is shown. */
+  moveOnScreen(voxels: 1 | -1): void {
+    this.move(this.nv.opts.isRadiologicalConvention ? -voxels : voxels, 0, 0);
   }
 
   goTo([x, y, z]: Triple): void {

@@ -5,6 +5,7 @@ import { VersemiError } from '../errors.js';
 export const headerBytes = 544;
 /** Room before it is known how many bytes are of use. */
 const firstBytes = 1 << 16;
+const pieceBytes = 1 << 20;
 
 /**
  * Inflates as much of a gzip or a zlib stream as is of use.
@@ -69,14 +70,30 @@ function damaged(file: string, format: 'gzip' | 'deflate', error: unknown): Vers
   );
 }
 
-/** One gzip member of all parts. @param before comes first, as it is */
-export async function gzipped(parts: readonly Uint8Array[], before?: Uint8Array): Promise<Uint8Array> {
-  const blob = new Blob(parts as Uint8Array<ArrayBuffer>[]);
-  const stream = blob.stream().pipeThrough(new CompressionStream('gzip'));
+/**
+ * One gzip member of all parts, each of which is asked for when the one before is compressed.
+ * @param before comes first, as it is
+ */
+export async function gzipped(parts: Iterable<Uint8Array>, before?: Uint8Array): Promise<Uint8Array> {
+  const rest = pieces(parts);
+  const source = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    pull(controller) {
+      const { done, value } = rest.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+  });
   const all: Uint8Array[] = before === undefined ? [] : [before];
-  const reader = stream.getReader();
+  const reader = source.pipeThrough(new CompressionStream('gzip')).getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) all.push(part.value);
   return joined(all);
+}
+
+/** Pieces that a stream compresses in one go, which it may copy. */
+function* pieces(parts: Iterable<Uint8Array>): Generator<Uint8Array<ArrayBuffer>, undefined> {
+  for (const part of parts)
+    for (let at = 0; at < part.length; at += pieceBytes)
+      yield part.subarray(at, at + pieceBytes) as Uint8Array<ArrayBuffer>;
 }
 
 /** The parts one after the other; a single part is not copied. */

@@ -7,7 +7,7 @@ import type { Volume } from '../volume/volume.js';
 import { largestRatio } from './deflate-bound.js';
 import { checkFinite } from './finite.js';
 import { gzipped, inflateBytes, isGzip, joined } from './inflate-bytes.js';
-import { encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
+import { encodeNiftiHeader, type SlabbedVolume, voxelParts } from './nifti-encode.js';
 import { parseNiftiHeader } from './nifti-header.js';
 import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
 
@@ -86,8 +86,11 @@ export async function encodeNifti(
   { gzip = true, description }: { readonly gzip?: boolean; readonly description?: string } = {},
 ): Promise<Uint8Array> {
   const header = encodeNiftiHeader(volume, description === undefined ? {} : { description });
-  const voxels = 'slabs' in volume ? [...volume.slabs()].map(voxelBytes) : [voxelBytes(volume.data)];
-  const parts = [header, ...voxels] as Uint8Array<ArrayBuffer>[];
-  if (!gzip) return joined(parts);
-  return gzipped(parts);
+  const parts = partsOf(header, volume);
+  return gzip ? gzipped(parts) : joined([...parts]);
+}
+
+function* partsOf(header: Uint8Array, volume: Volume | SlabbedVolume): Generator<Uint8Array> {
+  yield header;
+  yield* voxelParts(volume);
 }

@@ -118,7 +118,13 @@ function newForms({ sizeVoxels, affine }: Volume | SlabbedVolume): HeaderForms {
   };
 }
 
-/** Voxels of a volume as little-endian bytes: a view on its memory on the usual hosts. */
+/** Voxels of a volume as little-endian bytes, slab by slab where the volume makes them so. */
+export function* voxelParts(volume: Volume | SlabbedVolume): Generator<Uint8Array> {
+  if (!('slabs' in volume)) return yield voxelBytes(volume.data);
+  for (const slab of volume.slabs()) yield voxelBytes(slab);
+}
+
+/** Voxels as little-endian bytes: a view on its memory on the usual hosts. */
 export function voxelBytes(data: VoxelArray): Uint8Array {
   const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
   if (new Uint8Array(new Uint16Array([1]).buffer)[0] === 1 || data.BYTES_PER_ELEMENT === 1) return bytes;

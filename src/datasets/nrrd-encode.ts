@@ -1,6 +1,6 @@
 import type { Volume } from '../volume/volume.js';
 import { gzipped } from './inflate-bytes.js';
-import { checkWritable, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
+import { checkWritable, type SlabbedVolume, voxelParts } from './nifti-encode.js';
 import { datatypeName } from './voxel-arrays.js';
 
 /** The bytes of a volume as an NRRD file, gzip inside, positions in LPS as 3D Slicer writes them. @throws VERSEMI_VOLUME_INVALID */
@@ -8,8 +8,7 @@ export async function encodeNrrd(
   volume: Volume | SlabbedVolume,
   pairs: Readonly<Record<string, string>> = {},
 ): Promise<Uint8Array> {
-  const voxels = 'slabs' in volume ? [...volume.slabs()].map(voxelBytes) : [voxelBytes(volume.data)];
-  return gzipped(voxels, encodeNrrdHeader(volume, pairs, 'gzip'));
+  return gzipped(voxelParts(volume), encodeNrrdHeader(volume, pairs, 'gzip'));
 }
 
 /** The header of an NRRD file; the voxels follow it. @throws VERSEMI_VOLUME_INVALID */

@@ -1,4 +1,7 @@
-/** Okabe & Ito's palette, its black made grey so that dark pages show it: told apart by colour-blind readers too. */
+/**
+ * Colours of masks and of lines, told apart by colour-blind readers too: Okabe & Ito's, with brown and violet in place of yellow and black,
+ * which light or dark pages would not show.
+ */
 export const palette = [
   '#0072b2',
   '#d55e00',
@@ -7,5 +10,5 @@ export const palette = [
   '#e69f00',
   '#56b4e9',
   '#8c6d31',
-  '#7f7f7f',
+  '#a830f0',
 ] as const;

@@ -44,6 +44,8 @@ export async function openAddress(t: Test, url: string): Promise<OpenedPage> {
     args: ['--no-sandbox', '--use-gl=angle', '--use-angle=swiftshader', '--enable-unsafe-swiftshader'],
   });
   const context = await (await browser).newContext({ viewport: { width: 1366, height: 768 }, acceptDownloads: true });
+  // A machine that does other things too takes its time.
+  context.setDefaultTimeout(120_000);
   const requests: string[] = [];
   const faults: string[] = [];
   context.on('request', (request) => requests.push(request.url()));
