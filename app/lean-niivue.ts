@@ -45,7 +45,7 @@ export class LeanNiivue extends Niivue {
     }
   }
 
-  override drawScene(): string | void {
+  override drawScene(): ReturnType<Niivue['drawScene']> {
     return this.holding > 0 ? undefined : super.drawScene();
   }
 
@@ -62,12 +62,7 @@ export class LeanNiivue extends Niivue {
     if (x * y * z >= manyVoxels) this.gl.readPixels(0, 0, 1, 1, this.gl.RGBA, this.gl.UNSIGNED_BYTE, new Uint8Array(4));
   }
 
-  override rgbaTex(
-    texture: WebGLTexture | null,
-    unit: number,
-    dims: number[],
-    isInit = false,
-  ): WebGLTexture | null {
+  override rgbaTex(texture: WebGLTexture | null, unit: number, dims: number[], isInit = false): WebGLTexture | null {
     if (unit !== scanUnit && unit !== masksUnit) return super.rgbaTex(texture, unit, dims, isInit);
     const size = dims.slice(1, 4).join();
     const kept = this.kept.get(unit);

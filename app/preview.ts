@@ -51,8 +51,7 @@ export function coarseMask(packed: PackedMask, step: number): Uint8Array {
   let at = 0;
   for (let z = 0; z < sizeZ; z += step) {
     host().unpackMask(packed, { begin: [0, 0, z], end: [sizeX, sizeY, z + 1] }, slice);
-    for (let y = 0; y < sizeY; y += step)
-      for (let x = 0; x < sizeX; x += step) mask[at++] = slice[x + sizeX * y]!;
+    for (let y = 0; y < sizeY; y += step) for (let x = 0; x < sizeX; x += step) mask[at++] = slice[x + sizeX * y]!;
   }
   return mask;
 }

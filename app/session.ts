@@ -20,6 +20,7 @@ import { host } from '../src/wasm/host.js';
 import { displayBytes } from './display.js';
 import { grown } from './grow.js';
 import { Given, type KnownModel, type ReadScan } from './intake.js';
+import { reporter } from './preview.js';
 import type {
   Calls,
   GivenFile,
@@ -30,7 +31,6 @@ import type {
   Progress,
   TaskFitting,
 } from './protocol.js';
-import { reporter } from './preview.js';
 import { type ReferenceMasks, readReference } from './reference.js';
 import { labelMapOf, saved } from './save.js';
 

@@ -121,7 +121,9 @@ t.test('it is small: 40 MB with its dependencies, and no tool that only a build 
     t.match(licences, new RegExp(`^${name} \\d+\\.\\d+\\.\\d+: `, 'm'), `the licence of ${name}`);
   // Messages in the decoders name the files that they were compiled from.
   const decoders = readFileSync(join(modules, 'versemi', 'dist', 'src', 'third-party', 'dicom-codecs.wasm'), 'latin1');
-  const libraries = new Set([...decoders.matchAll(/\/lib\/([a-z]+)-(\d[\w.]*\w)\//g)].map(([, name, version]) => `${name} ${version}`));
+  const libraries = new Set(
+    [...decoders.matchAll(/\/lib\/([a-z]+)-(\d[\w.]*\w)\//g)].map(([, name, version]) => `${name} ${version}`),
+  );
   t.ok(libraries.size >= 6, `libraries in the decoders: ${[...libraries].join(', ')}`);
   for (const library of [...libraries, 'brotli 1.2.0', 'better enums 0.11.3', 'musl', 'emscripten']) {
     const [name, version] = library.replaceAll('_', '-').split(/ (?=\d)/);

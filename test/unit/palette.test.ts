@@ -36,7 +36,8 @@ const toXyz: Matrix = [
   [0.0193 / 1.08883, 0.1192 / 1.08883, 0.9505 / 1.08883],
 ];
 
-const times = (matrix: Matrix, [a, b, c]: Row): Row => matrix.map(([x, y, z]) => x * a + y * b + z * c) as unknown as Row;
+const times = (matrix: Matrix, [a, b, c]: Row): Row =>
+  matrix.map(([x, y, z]) => x * a + y * b + z * c) as unknown as Row;
 
 /** CIELAB of a colour as a reader sees it. */
 function labOf(colour: string, reader: string): Row {
