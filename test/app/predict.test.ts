@@ -18,7 +18,7 @@ import {
   waitForStatus,
 } from './page.js';
 
-t.setTimeout(280_000);
+t.setTimeout(900_000);
 t.teardown(closeBrowser);
 const data = realData('dicom');
 const skip = noPage || (data === undefined && noData);
