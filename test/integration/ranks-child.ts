@@ -6,7 +6,8 @@ import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
 import { createSampler } from '../../src/sampling/sampler.js';
-import { selectDevice } from '../../src/tfjs/index.js';
+import { type Precision, selectDevice } from '../../src/tfjs/index.js';
+import { openRankSums } from '../../src/training/rank-sums.js';
 import { rankPlan } from '../../src/training/ranks.js';
 import { createState, disposeState } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
@@ -15,7 +16,9 @@ import { shapes, tinyPlan } from './training-support.js';
 
 /** What a test asks of a training over ranks. */
 export interface RankJob {
-  readonly device: 'cpu' | 'wasm';
+  readonly device: 'cpu' | 'wasm' | 'cuda';
+  /** Default: the device's own. */
+  readonly precision?: Precision;
   readonly out: string;
   readonly runFolder: string;
   readonly training?: Readonly<Record<string, unknown>>;
@@ -52,14 +55,16 @@ try {
 }
 
 async function run(job: RankJob): Promise<void> {
-  await selectDevice(job.device, { threads: 1 });
+  const precision = job.precision === undefined ? {} : { precision: job.precision };
+  const { device } = await selectDevice(job.device, { threads: 1, ...precision });
   const plan = tinyPlan(job.training, job.rest);
   if (job.differs === ranks.rank) plan.seed++;
   const data = shapes(6);
   const gradients: Record<string, number[]>[] = [];
+  const { sums } = await openRankSums(ranks, device);
   for (const step of job.gradientsOf ?? []) {
     const own = rankPlan(plan, ranks);
-    const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan, undefined, ranks);
+    const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan, undefined, ranks, sums);
     const { numbers, free } = await state.program.start(own, hostStep(own, createSampler(own, data).batch(step)));
     await numbers.data();
     const arena = (state.optimizer as unknown as { gradients: tf.Tensor1D }).gradients;
@@ -74,6 +79,7 @@ async function run(job: RankJob): Promise<void> {
     free();
     disposeState(state);
   }
+  await sums.close(true);
   const stop = new AbortController();
   const [losses, norms, validations, logs]: [Record<string, number>[], number[], object[], string[]] = [[], [], [], []];
   const options = { runFolder: job.runFolder, device: 'current', data, ranks, signal: stop.signal } as const;
