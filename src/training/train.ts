@@ -28,7 +28,7 @@ import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
 import { openRankSums, type RankSums } from './rank-sums.js';
-import { anyRank, digest, rankPlan, requireSame } from './ranks.js';
+import { anyRank, digest, rankPlan, ranksNotice, requireSame } from './ranks.js';
 import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
@@ -417,13 +417,4 @@ function provenance(
   const from = first === undefined ? {} : { initial: first };
   const sittings = began?.sittings === undefined ? {} : { sittings: began.sittings };
   return { created: new Date().toISOString(), versions, data, ...together, ...sittings, ...from };
-}
-
-/** @param before ranks of the run until its checkpoint; undefined where it begins */
-function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
-  const { labeledBatchSize, unlabeledBatchSize } = training;
-  const batch = `${labeledBatchSize} labelled and ${unlabeledBatchSize} unlabelled patches in a step`;
-  const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
-  const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
-  return `The run has ${now}${earlier}: ${batch}.`;
 }

@@ -6,7 +6,7 @@ import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
 import { createSampler } from '../../src/sampling/sampler.js';
-import { type Precision, selectDevice } from '../../src/tfjs/index.js';
+import { type DeviceSums, type Precision, selectDevice } from '../../src/tfjs/index.js';
 import { openRankSums } from '../../src/training/rank-sums.js';
 import { rankPlan } from '../../src/training/ranks.js';
 import { createState, disposeState } from '../../src/training/step.js';
@@ -30,6 +30,11 @@ export interface RankJob {
   readonly stopAfter?: number;
   /** A rank that is killed when it has done so many steps. */
   readonly kill?: { readonly rank: number; readonly after: number };
+  /**
+   * A rank that falls silent when it is to begin so many sums of gradients on its GPU, as on a machine that hangs: nobody ends the
+   * others, which wait for the last of them on theirs.
+   */
+  readonly stopInSum?: { readonly rank: number; readonly sums: number };
   /** A rank that has another plan. */
   readonly differs?: number;
 }
@@ -80,6 +85,7 @@ async function run(job: RankJob): Promise<void> {
     disposeState(state);
   }
   await sums.close(true);
+  if (job.stopInSum?.rank === ranks.rank) stopInSum(device.sums!, job.stopInSum.sums);
   const stop = new AbortController();
   const [losses, norms, validations, logs]: [Record<string, number>[], number[], object[], string[]] = [[], [], [], []];
   const options = { runFolder: job.runFolder, device: 'current', data, ranks, signal: stop.signal } as const;
@@ -96,4 +102,14 @@ async function run(job: RankJob): Promise<void> {
   }
   const result: RankResult = { losses, norms, validations, logs, gradients };
   if (ranks.rank === 0) writeFileSync(job.out, JSON.stringify(result));
+}
+
+function stopInSum(sums: DeviceSums, last: number): void {
+  const start = sums.start.bind(sums);
+  let begun = 0;
+  sums.start = (buffer, elements) => {
+    // Statistics of batches and sums of losses are short.
+    if (elements > 500 && ++begun === last) process.kill(process.pid, 'SIGSTOP');
+    start(buffer, elements);
+  };
 }

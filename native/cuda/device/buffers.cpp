@@ -40,9 +40,12 @@ buffer* buffer_table::at(buffer_id id) {
 }
 
 void buffer_table::order_after_sum(buffer& slot) const {
-  // A recorded computation would wait for the sum of the first run alone.
-  if (graphs_.capturing()) graphs_.refuse("a sum over ranks is under way in a buffer that it uses");
-  else cudaStreamWaitEvent(streams_.kernels, slot.summed, 0);
+  if (graphs_.capturing()) {
+    // A recorded computation would wait for this sum alone, and not for those of later runs.
+    graphs_.refuse("a sum over ranks is under way in a buffer that it uses");
+    return;
+  }
+  cudaStreamWaitEvent(streams_.kernels, slot.summed, 0);
   cudaEventDestroy(slot.summed);
   slot.summed = nullptr;
 }
