@@ -86,7 +86,8 @@ export async function openRankSums(
       found,
       remedy: installing,
     });
-  const why = odd.file === 'none' ? 'VERSEMI_NCCL=none' : `${expected} on every rank expected, found on rank ${rank}: ${found}`;
+  const why =
+    odd.file === 'none' ? 'VERSEMI_NCCL=none' : `${expected} on every rank expected, found on rank ${rank}: ${found}`;
   return { sums: hostSums(ranks), notice: `Sums over the ranks go through host memory and MPI (${why}).` };
 }
 
@@ -112,8 +113,8 @@ async function connect(ranks: Communicator, device: Device, sums: DeviceSums, na
     await Promise.race([sums.join(id, ranks.rank, ranks.size, alarm), lost]);
   } catch (error) {
     const found = ranks.foundLost();
-    if (found !== undefined) throw found;
     endWatch();
+    if (found !== undefined) throw found;
     throw new VersemiError(
       'RANKS_UNAVAILABLE',
       {

@@ -251,8 +251,7 @@ export class StepProgram {
           groups.push(gradients);
           if (this.ranks.size > 1) pending.push(this.sums.start(gradients.gradients));
         }
-        const summed =
-          pending.length > 0 ? pending.map((sum) => sum.wait()) : groups.map(({ gradients }) => gradients);
+        const summed = pending.length > 0 ? pending.map((sum) => sum.wait()) : groups.map(({ gradients }) => gradients);
         const squaredNorm = this.optimizer.take(summed);
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
       });

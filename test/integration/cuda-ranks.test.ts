@@ -3,7 +3,15 @@ import { dirname } from 'node:path';
 import t, { type Test } from 'tap';
 import { buildStub, noStub } from './nccl-support.js';
 import type { RankJob } from './ranks-child.js';
-import { failRanks, gradientDifference, job, lossDifference, lossTolerance, noRanks, runJobs } from './ranks-support.js';
+import {
+  failRanks,
+  gradientDifference,
+  job,
+  lossDifference,
+  lossTolerance,
+  noRanks,
+  runJobs,
+} from './ranks-support.js';
 
 const skip = noRanks || noStub;
 const folder = t.testdir({ new: {}, old: {} });
@@ -64,18 +72,22 @@ t.test('4 ranks, a library that the system has, and one that is too old', { skip
   compare(t, host, nccl, /through host memory and MPI \(NCCL 2\.9 or newer .* found on rank 0: NCCL 2\.8\.4\)\.$/m);
 });
 
-t.test('a rank that is silent while others wait for it on their GPUs ends the run, with its number and the step', {
-  skip,
-}, async (t) => {
-  const { code, stderr } = await failRanks(
-    2,
-    job(folder, 'silent', {
-      ...{ device: 'cuda', precision: 'float32', stopInSum: { rank: 1, sums: 4 } },
-      training: { ...steps, labeledBatchSize: 2, unlabeledBatchSize: 2 },
-    }),
-    { VERSEMI_NCCL: library, VERSEMI_RANK_LOST_SECONDS: '2', OMPI_MCA_odls_base_sigkill_timeout: '1' },
-  );
-  t.not(code, 0);
-  // Two groups in each step of the first stage: what is missing is the last sum of the second step.
-  t.match(stderr, /rank 0: A rank of the training is lost \(step 2, rank 1 of 2\): .* no answer for \d.*--resume/);
-});
+t.test(
+  'a rank that is silent while others wait for it on their GPUs ends the run, with its number and the step',
+  {
+    skip,
+  },
+  async (t) => {
+    const { code, stderr } = await failRanks(
+      2,
+      job(folder, 'silent', {
+        ...{ device: 'cuda', precision: 'float32', stopInSum: { rank: 1, sums: 4 } },
+        training: { ...steps, labeledBatchSize: 2, unlabeledBatchSize: 2 },
+      }),
+      { VERSEMI_NCCL: library, VERSEMI_RANK_LOST_SECONDS: '2', OMPI_MCA_odls_base_sigkill_timeout: '1' },
+    );
+    t.not(code, 0);
+    // Two groups in each step of the first stage: what is missing is the last sum of the second step.
+    t.match(stderr, /rank 0: A rank of the training is lost \(step 2, rank 1 of 2\): .* no answer for \d.*--resume/);
+  },
+);

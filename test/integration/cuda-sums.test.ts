@@ -48,53 +48,57 @@ async function valuesIn(device: Device, buffer: number): Promise<Float32Array> {
   return values;
 }
 
-t.test('a sum begins after the kernels before it, nobody waits for it, and who uses it sees it', { skip }, async (t) => {
-  const ranks = devices();
-  const [first, second] = ranks;
-  await join2(ranks);
-  const [x, y] = [filled(first, valuesOf(0)), filled(second, valuesOf(1))];
-  first.sums.start(x, length);
-  // The other rank has not begun yet.
-  const meanwhile = filled(first, valuesOf(5));
-  const read = new Float32Array(length);
-  first.readSync(meanwhile, read);
-  t.ok(equal(read, valuesOf(5)), 'work that does not need the sum goes on');
-  // Its memory must not be given to others before the sum is over.
-  first.sums.start(meanwhile, length);
-  first.release(meanwhile);
-  const after = filled(first, valuesOf(7));
+t.test(
+  'a sum begins after the kernels before it, nobody waits for it, and who uses it sees it',
+  { skip },
+  async (t) => {
+    const ranks = devices();
+    const [first, second] = ranks;
+    await join2(ranks);
+    const [x, y] = [filled(first, valuesOf(0)), filled(second, valuesOf(1))];
+    first.sums.start(x, length);
+    // The other rank has not begun yet.
+    const meanwhile = filled(first, valuesOf(5));
+    const read = new Float32Array(length);
+    first.readSync(meanwhile, read);
+    t.ok(equal(read, valuesOf(5)), 'work that does not need the sum goes on');
+    // Its memory must not be given to others before the sum is over.
+    first.sums.start(meanwhile, length);
+    first.release(meanwhile);
+    const after = filled(first, valuesOf(7));
 
-  const own = filled(second, valuesOf(6));
-  second.sums.start(y, length);
-  second.sums.start(own, length);
-  const [ofFirst, ofSecond, untouched, last] = await Promise.all([
-    ...[valuesIn(first, x), valuesIn(second, y), valuesIn(first, after), valuesIn(second, own)],
-  ]);
-  t.ok(equal(ofFirst!, summed) && equal(ofSecond!, summed));
-  t.ok(equal(untouched!, valuesOf(7)), 'what was written into memory that was free again stands');
-  const [a, b] = [valuesOf(5), valuesOf(6)];
-  t.ok(
-    equal(
-      last!,
-      a.map((value, i) => value + b[i]!),
-    ),
-  );
+    const own = filled(second, valuesOf(6));
+    second.sums.start(y, length);
+    second.sums.start(own, length);
+    const [ofFirst, ofSecond, untouched, last] = await Promise.all([
+      ...[valuesIn(first, x), valuesIn(second, y), valuesIn(first, after), valuesIn(second, own)],
+    ]);
+    t.ok(equal(ofFirst!, summed) && equal(ofSecond!, summed));
+    t.ok(equal(untouched!, valuesOf(7)), 'what was written into memory that was free again stands');
+    const [a, b] = [valuesOf(5), valuesOf(6)];
+    t.ok(
+      equal(
+        last!,
+        a.map((value, i) => value + b[i]!),
+      ),
+    );
 
-  // A part of a buffer, twice, with a write in between.
-  for (const [rank, buffer] of [x, y].entries()) {
-    ranks[rank]!.sums.start(buffer, 2);
-    ranks[rank]!.write(buffer, Float32Array.of(rank + 1));
-    ranks[rank]!.sums.start(buffer, 3);
-  }
-  const expected = summed.slice();
-  expected.set([3, 4 * summed[1]!, 2 * summed[2]!]);
-  for (const found of await Promise.all([valuesIn(first, x), valuesIn(second, y)])) t.ok(equal(found, expected));
-  await Promise.all(ranks.map((device) => device.synchronize()));
-  for (const device of ranks) {
-    device.sums.leave(false);
-    device.dispose();
-  }
-});
+    // A part of a buffer, twice, with a write in between.
+    for (const [rank, buffer] of [x, y].entries()) {
+      ranks[rank]!.sums.start(buffer, 2);
+      ranks[rank]!.write(buffer, Float32Array.of(rank + 1));
+      ranks[rank]!.sums.start(buffer, 3);
+    }
+    const expected = summed.slice();
+    expected.set([3, 4 * summed[1]!, 2 * summed[2]!]);
+    for (const found of await Promise.all([valuesIn(first, x), valuesIn(second, y)])) t.ok(equal(found, expected));
+    await Promise.all(ranks.map((device) => device.synchronize()));
+    for (const device of ranks) {
+      device.sums.leave(false);
+      device.dispose();
+    }
+  },
+);
 
 t.test('sums that wait for a rank which is lost are given up', { skip }, async (t) => {
   const ranks = devices();

@@ -26,7 +26,9 @@ export function buildStub(folder: string, ...defines: string[]): string {
   const file = join(folder, 'libnccl.so.2');
   const source = join(packageRoot, 'native', 'cuda', 'test', 'nccl_stub.cpp');
   const options = ['-std=c++17', '-O2', '-fPIC', '-shared', ...defines.map((define) => `-D${define}`)];
-  const { status, stderr } = spawnSync(compiler, [...options, source, '-o', file, '-lrt', '-ldl'], { encoding: 'utf8' });
+  const { status, stderr } = spawnSync(compiler, [...options, source, '-o', file, '-lrt', '-ldl'], {
+    encoding: 'utf8',
+  });
   if (status !== 0) throw new Error(stderr);
   return file;
 }

@@ -52,7 +52,11 @@ export function launch(count: number, args: readonly string[], environment: obje
 }
 
 /** Runs jobs over ranks, one after the other; 1 rank is a process without a launcher. */
-export async function runJobs(count: number, jobs: readonly RankJob[], environment: object = {}): Promise<RankResult[]> {
+export async function runJobs(
+  count: number,
+  jobs: readonly RankJob[],
+  environment: object = {},
+): Promise<RankResult[]> {
   const args = [child, JSON.stringify(jobs)];
   const { code, stdout, stderr } = await (count === 1 ? alone(args) : launch(count, args, environment));
   return jobs.map(({ out }) => {
