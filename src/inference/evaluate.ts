@@ -15,6 +15,7 @@ import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseSelection } from './case-selection.js';
+import { requireOne } from './ensemble.js';
 import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
 import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';
@@ -146,6 +147,7 @@ export async function caseDice(
   { id, dataset, image, label, known, sizeVoxels }: PreprocessedCase,
   options: InferenceOptions = {},
 ): Promise<CaseDice[]> {
+  requireOne(model, 'validation on preprocessed cases');
   const { plan, network } = model;
   const settings = inferenceSettings(model, options);
   const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));
