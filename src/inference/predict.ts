@@ -9,7 +9,15 @@ import type { Volume } from '../volume/volume.js';
 import { emptyMask, host, type MaskRestorer, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
 import { type FinishedSlice, type SegmentProgress, segmentSlices, stripOf } from './segment.js';
-import { type GroupMember, groupTasks, inferenceSettings, membersOf, type Segmenter, taskIndices, taskName } from './segmenter.js';
+import {
+  type GroupMember,
+  groupTasks,
+  inferenceSettings,
+  membersOf,
+  type Segmenter,
+  taskIndices,
+  taskName,
+} from './segmenter.js';
 
 export interface PredictOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
   /** Names of tasks; default: every real task of the model. */

@@ -120,7 +120,11 @@ test('models of other spacings, patches and orders of tasks meet on the voxels o
   }
   for (const strips of [2, 3])
     t.same(await masksOf(ensembleOf(models), scan, { strips }), masks, `${strips} parts, bit for bit`);
-  t.same(await masksOf(ensembleOf(models), scan, { tasks: [turned.plan.tasks[0]!.name] }), [masks[1]], 'one task by name');
+  t.same(
+    await masksOf(ensembleOf(models), scan, { tasks: [turned.plan.tasks[0]!.name] }),
+    [masks[1]],
+    'one task by name',
+  );
 });
 
 test('one model twice, three and five times is that model', async (t) => {
@@ -143,9 +147,15 @@ test('the largest component is taken of the mean', async (t) => {
   const found = member((image) => tf.mul(image, 8));
   const none = member((image) => tf.sub(tf.mul(image, 0), 1));
   const masks = await predictVolume(ensembleOf([found, none, found]), scan, { largestComponent: true });
-  t.same(masks.map(({ foregroundVoxels }) => foregroundVoxels), [48, 48]);
+  t.same(
+    masks.map(({ foregroundVoxels }) => foregroundVoxels),
+    [48, 48],
+  );
   const both = await predictVolume(ensembleOf([found, none, found]), scan);
-  t.same(both.map(({ foregroundVoxels }) => foregroundVoxels), [66, 66]);
+  t.same(
+    both.map(({ foregroundVoxels }) => foregroundVoxels),
+    [66, 66],
+  );
 });
 
 test('every window of every model is told, and leaving early frees everything', async (t) => {
@@ -203,10 +213,24 @@ test('a scan is compared with the scans of every model', async (t) => {
   const of = (modality: string) => {
     const model = member(soft(1, 0));
     for (const dataset of model.plan.datasets)
-      Object.assign(dataset, { scans: { cases: 5, spacingMm: [[1, 1, 1], [1, 1, 1]], extentMm: [[9, 9, 9], [12, 12, 12]], modality } });
+      Object.assign(dataset, {
+        scans: {
+          cases: 5,
+          spacingMm: [
+            [1, 1, 1],
+            [1, 1, 1],
+          ],
+          extentMm: [
+            [9, 9, 9],
+            [12, 12, 12],
+          ],
+          modality,
+        },
+      });
     return model;
   };
-  const misfits = (...models: Segmenter[]) => taskFits(ensembleOf(models), scan).map((fit) => fit.misfits.map(({ field }) => field));
+  const misfits = (...models: Segmenter[]) =>
+    taskFits(ensembleOf(models), scan).map((fit) => fit.misfits.map(({ field }) => field));
   t.same(misfits(of('MR'), of('MR')), [[], []]);
   t.same(misfits(of('MR'), of('CT')), [['modality'], ['modality']]);
 });
@@ -224,11 +248,45 @@ test('what cannot be averaged is refused, with what differs', async (t) => {
   };
   const changed = (change: (plan: Plan) => void) => member(soft(1, 0), {}, change);
   const [first, second] = model.plan.tasks.map(({ name }) => name) as [string, string];
-  refused(changed((made) => void made.tasks.pop()), new RegExp(`tasks\\): expected ${first}, ${second}, as .*, found no ${second}`));
-  refused(changed((made) => void (made.tasks[1]!.name = 'spleen')), new RegExp(`found no ${second}; spleen besides`));
-  refused(changed((made) => void (made.tasks[0]!.labels = [1, 3])), new RegExp(`label values of ${first}.*expected 1, .*found 1,3`));
-  refused(changed((made) => void (made.datasets[0]!.channel = 2)), /channel of .*expected 0, .*found 2/);
-  refused(changed((made) => void (made.datasets[0]!.preprocessing.crop = 'body')), /crop.*expected none, .*found body/);
+  refused(
+    changed((made) => void made.tasks.pop()),
+    new RegExp(`tasks\\): expected ${first}, ${second}, as .*, found no ${second}`),
+  );
+  refused(
+    changed((made) => {
+      made.tasks[1]!.name = 'spleen';
+    }),
+    new RegExp(`found no ${second}; spleen besides`),
+  );
+  refused(
+    changed((made) => {
+      made.tasks[0]!.labels = [1, 3];
+    }),
+    new RegExp(`label values of ${first}.*expected 1, .*found 1,3`),
+  );
+  refused(
+    changed((made) => {
+      made.datasets[0]!.channel = 2;
+    }),
+    /channel of .*expected 0, .*found 2/,
+  );
+  refused(
+    changed((made) => {
+      made.datasets[0]!.preprocessing.crop = 'body';
+    }),
+    /crop.*expected none, .*found body/,
+  );
   t.throws(() => ensembleOf([]), { code: 'VERSEMI_MODEL_INVALID' });
-  await t.rejects(validate(ensembleOf([model, model]), [makeCase('a', 'one', [8, 8, 8], () => 1, () => 1)]), { code: 'VERSEMI_MODEL_INVALID' });
+  await t.rejects(
+    validate(ensembleOf([model, model]), [
+      makeCase(
+        'a',
+        'one',
+        [8, 8, 8],
+        () => 1,
+        () => 1,
+      ),
+    ]),
+    { code: 'VERSEMI_MODEL_INVALID' },
+  );
 });
