@@ -96,7 +96,7 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       requireOneSource(modelPath, options, command);
       if (await supervised(options, terminal)) return;
       if (modelPath === undefined) {
-        const comparison = await maskComparison(options);
+        const comparison = await maskComparison(options, (text) => terminal.note(text));
         const lock = await lockOutput(options, terminal);
         try {
           await runComparison(comparison, options, terminal, lock);
@@ -182,7 +182,7 @@ interface Options extends EvaluateArguments, InferenceArguments, DeviceArguments
 }
 
 /** Masks that are there, by --tasks, --plan or dataset.json. */
-async function maskComparison(options: Options): Promise<Comparison> {
+async function maskComparison(options: Options, onNotice: (text: string) => void): Promise<Comparison> {
   const masks = options.masks!;
   const plan = options.plan === undefined ? undefined : await readPlan(options.plan);
   const known = plan?.datasets.map(({ name }) => name);
@@ -204,7 +204,7 @@ async function maskComparison(options: Options): Promise<Comparison> {
         const found = selected.found.get(id)!;
         return found instanceof VersemiError ? [] : filesOfMasks(found);
       },
-      evaluate: (cases, more) => evaluateSelectedMasks({ ...selected, cases }, { ...how, ...more }),
+      evaluate: (cases, more) => evaluateSelectedMasks({ ...selected, cases }, { ...how, ...more, onNotice }),
     })),
     gather: (cases, facts) => makeMaskEvaluation(masks, cases, facts),
   };

@@ -157,6 +157,8 @@ export interface MaskedCase {
   /** Index of the modality that `image` is. */
   readonly channel: number;
   readonly image: Scan;
+  /** Told what a person should know of how the masks were read. */
+  readonly onNotice?: ((text: string) => void) | undefined;
 }
 
 /**
@@ -217,10 +219,10 @@ function requireBinary(data: Uint8Array, file: string): void {
   });
 }
 
-/** @throws VERSEMI_FORMAT_UNSUPPORTED where the images are no DICOM series; VERSEMI_LABEL_INVALID naming a structure that is not there */
+/** @throws VERSEMI_FORMAT_UNSUPPORTED where the images are no DICOM series; VERSEMI_LABEL_INVALID where no structure has a name that is wanted */
 async function structureMasks(
   object: string,
-  { dataset, files, channel, image }: MaskedCase,
+  { dataset, files, channel, image, onNotice }: MaskedCase,
   wanted: readonly WantedMask[],
 ): Promise<Uint8Array[]> {
   const { file, ...place } = imageOf(dataset, files, channel);
@@ -240,22 +242,25 @@ async function structureMasks(
     const keys = new Set(names.map(structureKey));
     return drawn.filter(({ name }) => keys.has(structureKey(name)));
   };
-  const masks: Uint8Array[] = [];
-  for (const { name, labels, aliases = [] } of wanted) {
+  const structures = wanted.map(({ name, labels, aliases = [] }) => {
     const whole = named([name, ...aliases]);
-    const parts = labels.map((label) => named([dataset.labels[label] ?? '']));
-    const structures = whole.length > 0 ? whole : parts.every((part) => part.length > 0) ? parts.flat() : undefined;
-    if (structures === undefined)
-      throw new VersemiError('LABEL_INVALID', {
-        file: object,
-        field: `structure ${name}`,
-        expected: `a structure of the name ${[...new Set([name, ...aliases])].join(' or ')}`,
-        found: some(drawn.map((one) => one.name)) || 'no structure',
-        remedy: 'Name the tasks as the structures are named (--tasks NAME=VALUE), or leave the task out (--task).',
-      });
+    return whole.length > 0 ? whole : labels.flatMap((label) => named([dataset.labels[label] ?? name]));
+  });
+  if (structures.every((parts) => parts.length === 0))
+    throw new VersemiError('LABEL_INVALID', {
+      file: object,
+      field: 'structures',
+      expected: `structures of these names: ${some(wanted.map(({ name }) => name))}`,
+      found: some(drawn.map(({ name }) => name)) || 'none',
+      remedy: 'Name the tasks as the structures are named: --tasks NAME=VALUE.',
+    });
+  const masks: Uint8Array[] = [];
+  for (const [task, parts] of structures.entries()) {
+    // As in labels of a dataset: what an object does not outline is not there.
+    if (parts.length === 0)
+      onNotice?.(`${object}: no structure ${wanted[task]!.name}, whose mask is taken to be empty.`);
     const data = new Uint8Array(geometry.sizeVoxels[0] * geometry.sizeVoxels[1] * geometry.sizeVoxels[2]);
-    for (const structure of structures)
-      for (const [i, inside] of (await structure.mask()).entries()) data[i]! |= inside;
+    for (const part of parts) for (const [i, inside] of (await part.mask()).entries()) data[i]! |= inside;
     masks.push(onImage({ ...geometry, file: object, data }, image));
   }
   return masks;

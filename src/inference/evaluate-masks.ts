@@ -150,7 +150,7 @@ export async function* evaluateSelectedMasks(
       const opened = await openCase(dataset, files, { channel, ...(onNotice === undefined ? {} : { onNotice }) });
       const { id, image, ignoredLabel } = opened;
       const label = opened.label!;
-      const masks = await readMasks(where, { dataset, files, channel, image }, tasks);
+      const masks = await readMasks(where, { dataset, files, channel, image, onNotice }, tasks);
       const compared = tasks.map(({ name, labels }, task) => ({
         ...{ task: name, labels },
         mask: new MaskVolume(geometryOf(label), host().packMask(masks[task]!, label.sizeVoxels)),
