@@ -8,8 +8,10 @@ import { turnOnto } from '../volume/geometry.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { caseId, entriesOf, isHdf5, isImage } from './case-files.js';
-import { drawnStructures, structureKey } from './dicom/label-objects.js';
-import { placedFacts } from './dicom/placed.js';
+import type { DicomFile } from './dicom/elements.js';
+import { readObject } from './dicom/instance.js';
+import { drawnStructures, readLabelObject, seriesMeant, structureKey } from './dicom/label-objects.js';
+import { type PlacedSeries, placedFacts } from './dicom/placed.js';
 import { filesNamed } from './dicom/sources.js';
 import { labelBytes } from './label-values.js';
 import { imageOf, loadLabel } from './load-case.js';
@@ -219,7 +221,7 @@ function requireBinary(data: Uint8Array, file: string): void {
   });
 }
 
-/** @throws VERSEMI_FORMAT_UNSUPPORTED where the images are no DICOM series; VERSEMI_LABEL_INVALID where no structure has a name that is wanted */
+/** @throws VERSEMI_FORMAT_UNSUPPORTED where the images are no DICOM series; VERSEMI_GEOMETRY_MISMATCH; VERSEMI_LABEL_INVALID where no structure has a name that is wanted */
 async function structureMasks(
   object: string,
   { dataset, files, channel, image, onNotice }: MaskedCase,
@@ -237,6 +239,7 @@ async function structureMasks(
   const { geometry } = placedFacts(placed, file);
   const [source] = existsSync(object) ? await filesNamed(object, [object]) : [];
   if (source === undefined) throw new VersemiError('FILE_NOT_FOUND', { file: object, remedy: 'Check the path.' });
+  await requireOfSeries(source, placed, file);
   const drawn = await drawnStructures(source, geometry);
   const named = (names: readonly string[]) => {
     const keys = new Set(names.map(structureKey));
@@ -264,4 +267,20 @@ async function structureMasks(
     masks.push(onImage({ ...geometry, file: object, data }, image));
   }
   return masks;
+}
+
+/** @throws VERSEMI_GEOMETRY_MISMATCH where an object was drawn on other images */
+async function requireOfSeries(source: DicomFile, { series, grid }: PlacedSeries, images: string): Promise<void> {
+  const { other } = await readObject(source);
+  if (other === undefined || other.kind === 'other') return;
+  const { studyUid, frameOfReferenceUid } = grid.frames[0]!.instance;
+  const own = { uid: series.uid, studyUid, ...(frameOfReferenceUid === undefined ? {} : { frameOfReferenceUid }) };
+  const object = await readLabelObject(other);
+  if (seriesMeant(object, [own]).length > 0) return;
+  throw new VersemiError('GEOMETRY_MISMATCH', {
+    file: `${images} and ${source.name}`,
+    expected: `outlines of the series ${series.uid}, or of its frame of reference`,
+    found: `those of ${object.seriesUids.join(', ') || 'another frame of reference'}`,
+    remedy: 'Take the object that was drawn on this scan, or write the masks as NIfTI, NRRD or MetaImage.',
+  });
 }
