@@ -79,8 +79,8 @@ Examples:
   $ versemi evaluate --masks nnunet-out --data data/spleen --cases test --out scores
   $ versemi evaluate --masks out --data liver=data/ct --tasks liver=1,2 tumour=2 --csv scores.csv
 
-A model remembers the cases it was trained on by name and content: validation, labeled and training (labelled and unlabelled)
-are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
+A model remembers the cases it was trained on by name and content: validation, labeled, unlabeled (trained on without labels)
+and training (both) are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
 
 With --masks nothing is segmented: the masks of a case ID are a label map (ID.nii.gz), a file per task (ID_TASK.nii.gz, or
 ID/TASK.nii.gz), or a DICOM segmentation or structure set (ID.dcm), in the folder or in its subfolder of the name of the dataset. They
