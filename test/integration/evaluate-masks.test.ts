@@ -3,6 +3,7 @@ import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
+import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import type { Evaluation } from '../../src/inference/evaluate.js';
 import { runVersemi } from './cli-support.js';
 
@@ -12,9 +13,12 @@ await makePhantomDataset(at('mr-atrium'), 'mr-atrium', {
   ...{ cases: 4, labeledCases: 4, validationCases: 0, testCases: 0, seed: 3 },
 });
 const ids = [1, 2, 3, 4].map((number) => `mr-atrium_00${number}`);
-// Each case has the label of the next as its mask: on the same grid, and not the same.
-for (const [i, id] of ids.entries())
-  copyFileSync(at('mr-atrium', 'labelsTr', `${ids[(i + 1) % 4]}.nii.gz`), at('masks', `${id}.nii.gz`));
+// Each mask is the label of its case, moved by two voxels.
+for (const id of ids) {
+  const label = await readVolume(at('mr-atrium', 'labelsTr', `${id}.nii.gz`));
+  const moved = Uint8Array.from(label.data, (_, i) => label.data[i + 2] ?? 0);
+  await writeNifti(at('masks', `${id}.nii.gz`), { ...label, data: moved });
+}
 
 const evaluate = (...args: string[]) => runVersemi(folder, ['evaluate', ...args]);
 const masks = ['--masks', 'masks', '--data', 'mr-atrium'] as const;
@@ -54,7 +58,6 @@ t.test('parts and manifests join to what one process finds; a changed mask is co
   t.same(joined.cases, all.cases);
   t.equal(joined.masks, 'masks');
   t.notOk('device' in joined);
-  t.match((await part(1)).stderr, /2 of 2 cases are done, 0 are left/);
   const mine = JSON.parse(readFileSync(at('parts', 'evaluation-1-of-2.json'), 'utf8')) as Evaluation;
   const { id } = mine.cases[0]!;
   copyFileSync(at('mr-atrium', 'labelsTr', `${id}.nii.gz`), at('masks', `${id}.nii.gz`));
@@ -87,8 +90,6 @@ t.test('a model or masks, each with its own options', async (t) => {
   await refused(/expected a model, or the folder of masks.*neither/s, '--data', 'mr-atrium');
   await refused(/--masks.*found both/s, 'model.safetensors', ...masks);
   await refused(/--masks and --device/, ...masks, '--device', 'wasm');
-  await refused(/--masks and --tta/, ...masks, '--tta');
-  await refused(/--masks and --ensemble/, ...masks, '--ensemble', 'model.safetensors');
   await refused(/--tasks and --plan/, ...masks, '--tasks', 'heart=1', '--plan', 'plan.json');
   await refused(
     /--tasks.*tasks of the model with --task/s,
@@ -98,6 +99,5 @@ t.test('a model or masks, each with its own options', async (t) => {
     '--tasks',
     'heart=1',
   );
-  await refused(/values from 1 to 255/, ...masks, '--tasks', 'heart=0');
   await refused(/heart is given twice/, ...masks, '--tasks', 'heart=1', 'heart=2');
 });
