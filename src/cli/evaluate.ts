@@ -29,7 +29,9 @@ import { createTerminal } from './terminal.js';
 export function addEvaluate(program: Command): void {
   const command = program
     .command('evaluate')
-    .description('Segment labelled cases and compare: Dice, Jaccard, 95HD, ASD, surface Dice per case and task.')
+    .description(
+      'Segment labelled cases, or take masks that are there, and compare: Dice, Jaccard, 95HD, ASD, surface Dice per case and task.',
+    )
     .argument(
       '[model]',
       'a model file, the folder of a run, or a folder of the runs of all folds (fold-0, fold-1 ...); none with --masks',
