@@ -22,6 +22,7 @@ export type { Plan, PlanDataset, PlanTask } from './config/schema.js';
 export { encodeNifti, type OpenScanBytesOptions, openScanBytes } from './datasets/nifti-bytes.js';
 export type { SlabbedVolume } from './datasets/nifti-encode.js';
 export { type ErrorCode, type ErrorDetails, errorTable, isVersemiError, VersemiError } from './errors.js';
+export { ensembleOf } from './inference/ensemble.js';
 export {
   type FitField,
   fitFields,

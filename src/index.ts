@@ -1,8 +1,8 @@
 /**
  * versemi: one promptable 3-D segmentation network over many medical datasets, trained mostly from unlabelled scans.
  * The same verbs as the command line: plan (fingerprintDatasets, makePlan, makeTimedPlan), preprocess (preprocessDatasets), train,
- * evaluate (evaluateDataset), predict (predictVolume), report (writeRunReport), info (imageInfo, readModel), selftest
- * (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
+ * evaluate (evaluateDataset, evaluateMasks), predict (predictVolume, of several models ensembleOf), report (writeRunReport), info
+ * (imageInfo, readModel), selftest (runSelftest), bench (runBench). Failures are {@link VersemiError}s with a code. Triples are x, y, z; arrays of voxels
  * are [z, y, x]; lengths are millimetres.
  */
 
@@ -51,6 +51,7 @@ export {
   type TermsPlan,
   totalSteps,
 } from './config/steps.js';
+export type { MaskFiles, WantedMask } from './datasets/case-masks.js';
 export { type OpenDatasetOptions, openDataset } from './datasets/dataset.js';
 export type { DescribedCase, Description } from './datasets/description.js';
 export type { PlacedSeries } from './datasets/dicom/placed.js';
@@ -144,6 +145,16 @@ export {
   type SelectedDataset,
   selectCases,
 } from './inference/evaluate-dataset.js';
+export {
+  type EvaluateMasksOptions,
+  evaluateMasks,
+  evaluateSelectedMasks,
+  type MaskTask,
+  makeMaskEvaluation,
+  type SelectedMasks,
+  type SelectMasksOptions,
+  selectMasks,
+} from './inference/evaluate-masks.js';
 export type { TrainedBy } from './inference/evaluation-cases.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
 export { loadParts } from './load-parts.js';

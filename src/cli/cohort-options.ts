@@ -165,7 +165,7 @@ export function cohortLine(done: number, { list }: Failures, options: CohortArgu
   return `${done} done, ${list.length} failed: ${manifestOf(options)}`;
 }
 
-/** SHA-256 of the model (or the plan), where it is written down. */
-export async function modelHash({ manifest }: CohortArguments, file: string): Promise<string | null> {
-  return manifest === undefined ? null : digestOf([file]);
+/** SHA-256 of the models (or the plan), where it is written down. */
+export async function modelHash({ manifest }: CohortArguments, files: readonly string[]): Promise<string | null> {
+  return manifest === undefined ? null : digestOf(files);
 }

@@ -25,7 +25,13 @@ export function addInference(command: Command): Command {
     .option('--no-tta', "not even where the model's plan does")
     .option('--largest-component', 'keep the largest connected component of each task only')
     .option('--no-largest-component', "not even where the model's plan does")
-    .addOption(weightsOption());
+    .addOption(weightsOption())
+    .addOption(
+      new Option(
+        '--ensemble <model>',
+        'average the probabilities with those of this model too; may be given several times. A folder of fold-0, fold-1 ... stands for all its runs',
+      ).argParser((text, previous: string[] = []) => [...previous, text]),
+    );
 }
 
 /** Which weights of a model: the checkpoint of a run that they are from, and which of the two sets. */

@@ -5,7 +5,7 @@ import { type MergedCase, mergeEvaluations, mergeInputs, mergeManifests, volumes
 import { exitCodes } from '../errors.js';
 import { csvText } from '../reports/csv.js';
 import { evaluationFileName, writeEvaluation } from '../reports/evaluation-folder.js';
-import { summaryTable } from './evaluate.js';
+import { summaryTable } from './evaluate-cases.js';
 import { addShared } from './options.js';
 import { volumesFile, writeVolumes } from './predict-volumes.js';
 import { createTerminal, formatDuration, formatTable } from './terminal.js';

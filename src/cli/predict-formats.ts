@@ -13,6 +13,7 @@ import type { TaskPrediction } from '../inference/predict.js';
 import { rgbOf, taskCodes, taskColor } from '../inference/task-identity.js';
 import { palette } from '../reports/palette.js';
 import { packageVersion } from '../root.js';
+import { shortName } from './models.js';
 import type { Source } from './predict-scans.js';
 
 /** What masks are written as: a file per task, or a DICOM object with all tasks of a scan. */
@@ -78,20 +79,27 @@ export interface WrittenObject {
   readonly format: MaskFormat;
 }
 
-/** Writes all masks of a scan into one object per DICOM format. */
+/** Writes all masks of a scan into one object per DICOM format. @param models their files */
 export async function writeObjects(
   formats: readonly MaskFormat[],
   source: PlacedSeries,
   predictions: readonly TaskPrediction[],
   place: { readonly folder: string; readonly id: string },
-  { plan, deidentify, remark }: { plan: Plan; deidentify: boolean; remark: (text: string) => void },
+  {
+    plan,
+    models,
+    deidentify,
+    remark,
+  }: { plan: Plan; models: readonly string[]; deidentify: boolean; remark: (text: string) => void },
 ): Promise<WrittenObject[]> {
   const masks = predictions.map(({ task, mask }) => ({
     ...{ name: task, data: mask.data },
     colour: rgbOf(taskColor(plan, task, palette)),
     ...taskCodes(plan, task),
   }));
-  const options = { model: plan.name, version: packageVersion(), deidentify };
+  const averaged = models.length === 1 ? {} : { models: models.map(shortName) };
+  const model = models.length === 1 ? plan.name : `${plan.name.slice(0, 40)}, mean of ${models.length} models`;
+  const options = { model, ...averaged, version: packageVersion(), deidentify };
   const written: WrittenObject[] = [];
   for (const format of formats.filter((each) => !isPerTask(each))) {
     const output = objectFile(place.folder, place.id, format);

@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { type Command, Option } from 'commander';
-import { loadModel } from '../checkpoints/files.js';
 import type { CohortCase } from '../cohort/cohort.js';
 import { seriesFiles } from '../cohort/inputs.js';
 import { fileOfPart } from '../cohort/parts.js';
@@ -35,12 +34,11 @@ import {
   isTold,
   memoryLine,
   memoryOptions,
-  modelFileOf,
   seriesHelp,
   type WeightsArgument,
-  weightsOf,
 } from './inference-options.js';
 import { interruptible } from './interrupt.js';
+import { loadModels, modelNotes, modelsIn } from './models.js';
 import { addShared, list, positiveTriple } from './options.js';
 import { askedTasks, fitLines, type JudgedSource, judgeSource, unrecordedLine } from './predict-fit.js';
 import {
@@ -72,7 +70,7 @@ export function addPredict(program: Command): void {
   const command = program
     .command('predict')
     .description('Segment scans: one mask per task, in the geometry of the scan.')
-    .argument('<model>', 'a model file, or the folder of a run')
+    .argument('<model>', 'a model file, the folder of a run, or a folder of the runs of all folds (fold-0, fold-1 ...)')
     .argument(
       '<input...>',
       'images, DICOM folders, folders of images, or datasets (Decathlon, nnU-Net, HDF5, images, DICOM)',
@@ -121,6 +119,8 @@ Examples:
   $ versemi predict model.safetensors scan.nii.gz --out out
   $ versemi predict model.safetensors scans/ --out out --task left-atrium --largest-component
   $ versemi predict model.safetensors scans/ --out out --task all --volumes out/volumes.csv
+  $ versemi predict folds scans/ --out out        (the mean of folds/fold-0, folds/fold-1 ...)
+  $ versemi predict a.safetensors scans/ --out out --ensemble b.safetensors --ensemble c.safetensors
   $ versemi predict model.safetensors data/Task01_BrainTumour --out out --channel FLAIR --label-map
   $ versemi predict model.safetensors study/ --out out --series "thin slices" --format seg,rtstruct
   $ versemi predict model.safetensors case.h5 --out out --spacing 0.625 --keys img,mask
@@ -169,12 +169,9 @@ before its voxels are read. With --max-memory the memory that each scan will tak
     });
     const { device, settings } = await chooseDevice(options, terminal);
     const which: WeightsArgument = options.weights ?? {};
-    const model = await loadModel(
-      modelFileOf(modelFile, which.checkpoint),
-      which.network === undefined ? {} : { network: which.network },
-    );
+    const models = await loadModels([modelFile, ...(options.ensemble ?? [])], which);
+    const { model, files } = models;
     try {
-      weightsOf(model, which.network);
       const { indices: tasks, forced } = askedTasks(model, options.task); // an unknown task is an error before the first scan is read
       const names = tasks.map((index) => taskName(model, index));
       const inference = inferenceArguments(options);
@@ -192,6 +189,7 @@ before its voxels are read. With --max-memory the memory that each scan will tak
       const remarks = [
         ...leftOutLines([...found.leftOut, ...leftOut]),
         ...remarksOn(scans, options),
+        ...modelNotes(models),
         ...unrecordedLine(model, tasks),
       ];
       for (const text of remarks) terminal.note(text);
@@ -202,7 +200,7 @@ before its voxels are read. With --max-memory the memory that each scan will tak
       const cohort = await openCohort<ScanResult, ScanFiles & CohortCase>(scans.map(caseOfScan), options, terminal, {
         ...{ command: 'predict', device: device.description, what: 'scans' },
         settings: [
-          ...[await modelHash(options, model.file), outputs, forced, inferenceSettings(model, inference)],
+          ...[await modelHash(options, files), outputs, forced, inferenceSettings(model, inference)],
           ...[settingsOf(options), settings],
         ],
       });
@@ -265,7 +263,7 @@ before its voxels are read. With --max-memory the memory that each scan will tak
           }
           for (const file of written) terminal.print(file);
           terminal.printJson({
-            ...{ model: modelFile, device: device.description, settings, ...partIn(options) },
+            ...{ model: modelFile, ...modelsIn(models), device: device.description, settings, ...partIn(options) },
             ...{ predictions: rows, passedOver },
             ...(options.labelMap ? { labelMaps: maps } : {}),
             ...(objects.length > 0 ? { objects } : {}),
@@ -289,7 +287,7 @@ before its voxels are read. With --max-memory the memory that each scan will tak
         }
         if (series !== undefined) {
           const predictions = made.map(({ prediction }) => prediction);
-          const how = { plan: model.plan, deidentify: options.deidentify === true, remark };
+          const how = { plan: model.plan, models: files, deidentify: options.deidentify === true, remark };
           objects = await writeObjects(outputs.formats, series, predictions, { folder, id: scan.id }, how);
           if (perTask.length === 0) result.predictions.push(...made.map((one) => describe(one, objects[0]?.output)));
         }
@@ -356,7 +354,7 @@ before its voxels are read. With --max-memory the memory that each scan will tak
         return { ...outputs, tasks: names, labelMaps };
       }
     } finally {
-      model.network.dispose();
+      models.dispose();
     }
   });
 }

@@ -45,11 +45,14 @@ export function seriesFiles(
   return { files: [...series.files, ...others] };
 }
 
-/** What is read of a case of a dataset: its image and its label, the image first. A label may lie in the zip file of its images. */
-export function inputsOfCase({ image, channels, label, series }: CaseFiles) {
+/**
+ * What is read of a case of a dataset: its image and its label, the image first, and whatever else is. A label may lie in the zip file of
+ * its images.
+ */
+export function inputsOfCase({ image, channels, label, series }: CaseFiles, others: readonly string[] = []) {
   const inside = label === image || (series !== undefined && label !== undefined && !existsSync(label));
-  const labels = label === undefined || inside ? [] : [label];
-  return { inputs: [...(channels ?? [image]), ...labels], ...seriesFiles(series, ...labels) };
+  const beside = [...(label === undefined || inside ? [] : [label]), ...others];
+  return { inputs: [...(channels ?? [image]), ...beside], ...seriesFiles(series, ...beside) };
 }
 
 /** @param inputs files and folders @throws VERSEMI_FILE_NOT_FOUND, VERSEMI_IO_FAILED */

@@ -187,7 +187,7 @@ export function volumesOf(cases: readonly MergedCase[]): TaskVolume[] {
 
 const evaluationPart = z.object({
   part: z.object({ index: z.int().gte(1), count: z.int().gte(1) }).exactOptional(),
-  inference: z.record(z.string(), z.unknown()),
+  inference: z.record(z.string(), z.unknown()).exactOptional(),
 });
 
 /**
@@ -212,8 +212,8 @@ export function mergeEvaluations(files: readonly string[]): Evaluation {
   });
   const [first] = read;
   requireParts(read.map(({ file, evaluation }) => ({ file, ...(evaluation.part ?? { index: 1, count: 1 }) })));
-  const same = ({ inference, weights, deviceSettings, selections }: Evaluation) =>
-    JSON.stringify([inference, weights, deviceSettings, selections]);
+  const same = ({ inference, weights, models, masks, deviceSettings, selections }: Evaluation) =>
+    JSON.stringify([inference, weights, models, masks, deviceSettings, selections]);
   for (const { file, evaluation } of read)
     if (same(evaluation) !== same(first!.evaluation))
       throw new VersemiError('USAGE', {
@@ -247,10 +247,11 @@ export function mergeEvaluations(files: readonly string[]): Evaluation {
   const failures = read.flatMap(({ evaluation }) => evaluation.failures ?? []);
   const { part: _, failures: _failures, seconds: _seconds, ...rest } = first!.evaluation;
   const seconds = read.map((one) => one.evaluation.seconds ?? Number.NaN).reduce((sum, own) => sum + own, 0);
+  const devices = [...new Set(read.flatMap(({ evaluation }) => evaluation.device ?? []))];
   return {
     ...rest,
     ...(Number.isNaN(seconds) ? {} : { seconds }),
-    device: [...new Set(read.map(({ evaluation }) => evaluation.device))].join('; '),
+    ...(devices.length === 0 ? {} : { device: devices.join('; ') }),
     created: new Date().toISOString(),
     cases,
     ...(failures.length === 0 ? {} : { failures }),

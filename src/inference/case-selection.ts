@@ -7,6 +7,8 @@ export interface CaseSelection {
   readonly dataset: string;
   /** What was asked for: `all`, `validation`, ... or ids with commas between them. */
   readonly asked: string;
+  /** Present where the masks were there already: nobody knows what the program that made them was trained on. */
+  readonly masks?: true;
   /** False: the model has no record of its cases; what is said here follows from the plan's split of the folder as it is now. */
   readonly recorded: boolean;
   /** Name of the model that this one began with, where it has no record of its cases: it may have seen any. */
@@ -43,7 +45,7 @@ export function selectionNotes(selection: CaseSelection): string[] {
     selection;
   const some = (ids: readonly string[]) => `${ids.length} of these ${count} cases (${namedCases(ids)})`;
   const notes: string[] = [];
-  if (!recorded)
+  if (!recorded && selection.masks === undefined)
     notes.push(
       'the model has no record of the cases that it was trained on: roles follow from its plan and the folder as it is now.',
     );

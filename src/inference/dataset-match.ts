@@ -29,7 +29,7 @@ export interface MatchedDataset extends DatasetFolder {
  * @throws VERSEMI_MODEL_TASK_UNKNOWN, and what `openDataset` throws
  */
 export async function matchDatasets(
-  model: Segmenter,
+  model: Pick<Segmenter, 'plan'>,
   folders: readonly DatasetFolder[],
   names?: readonly string[],
 ): Promise<MatchedDataset[]> {
@@ -55,7 +55,7 @@ export async function matchDatasets(
 }
 
 /** @throws VERSEMI_MODEL_TASK_UNKNOWN also for the synthetic task */
-function realTasks(model: Segmenter, names: readonly string[]): number[] {
+function realTasks(model: Pick<Segmenter, 'plan'>, names: readonly string[]): number[] {
   const tasks = taskIndices(model, names);
   if (tasks.every((index) => index < model.plan.tasks.length)) return tasks;
   throw new VersemiError('MODEL_TASK_UNKNOWN', {

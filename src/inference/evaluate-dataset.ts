@@ -142,8 +142,9 @@ async function stripsBefore(
 
 /** What is known of an evaluation beside its cases. */
 export interface EvaluationFacts {
-  /** File of the model. */
+  /** File of the model; of several, the first. */
   readonly model: string;
+  readonly models?: NonNullable<Evaluation['models']>;
   /** Description of the device. */
   readonly device: string;
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };

@@ -15,6 +15,7 @@ import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import type { CaseSelection } from './case-selection.js';
+import { requireOne } from './ensemble.js';
 import { finish, type PredictProgress, predictTasks, stripsFor, type WindowOptions } from './predict.js';
 import { segmentVolume } from './segment.js';
 import { type InferenceOptions, type InferenceSettings, inferenceSettings, type Segmenter } from './segmenter.js';
@@ -27,11 +28,17 @@ export interface EvaluatedCase extends CaseResult {
 /** What `versemi evaluate` writes and reports read. */
 export interface Evaluation {
   readonly format: 1;
-  readonly model: string;
-  readonly device: string;
-  /** How the device computed; absent in evaluations written before there was a choice. */
+  /** File of the model; of several, the first. Absent where the masks were there already. */
+  readonly model?: string;
+  /** The folder of the masks that were there already. */
+  readonly masks?: string;
+  /** All models, where their probabilities were averaged. */
+  readonly models?: readonly { readonly model: string; readonly weights: NonNullable<Evaluation['weights']> }[];
+  /** Absent where nothing was computed but metrics, as the masks were there already; so are the next two. */
+  readonly device?: string;
+  /** How the device computed; absent also in evaluations written before there was a choice. */
   readonly deviceSettings?: { readonly exact: boolean; readonly precision: string };
-  readonly inference: InferenceSettings;
+  readonly inference?: InferenceSettings;
   readonly created: string;
   /** Which versemi evaluated. */
   readonly program?: { readonly version: string; readonly commit?: string };
@@ -82,18 +89,58 @@ export async function evaluateCase(
   const scan = asScan(image);
   const strips = options.strips ?? stripsFor(model, scan, tasks, options, true);
   const predictions = await finish(predictTasks(model, scan, tasks, { ...options, strips }), onProgress);
+  const compared = predictions.map(({ task, mask }): ComparedMask => {
+    const { labels } = model.plan.tasks.find(({ name }) => name === task)!;
+    return { task, labels, mask };
+  });
+  return compareMasks({ id, dataset, image: scan, label, ignoredLabel }, compared, {
+    ...{ toleranceMm, voxels: protocol === 'versemi', signal: options.signal },
+  });
+}
+
+/** A mask of a task, and the values that the task has in label maps. */
+export interface ComparedMask {
+  readonly task: string;
+  readonly labels: readonly number[];
+  readonly mask: MaskVolume;
+}
+
+/** How masks are compared. */
+export interface CompareMasksOptions {
+  /** Tolerance of surface Dice, mm. */
+  readonly toleranceMm: number | undefined;
+  /** Distances in voxels too. */
+  readonly voxels: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Compares the masks of a case with its label. @throws VERSEMI_ABORTED by `signal` */
+export function compareMasks(
+  {
+    id,
+    dataset,
+    image,
+    label,
+    ignoredLabel,
+  }: Pick<LabeledCase, 'id' | 'label'> & {
+    readonly dataset: string;
+    readonly image: Scan;
+    readonly ignoredLabel: number | undefined;
+  },
+  masks: readonly ComparedMask[],
+  { toleranceMm, voxels, signal }: CompareMasksOptions,
+): CaseOutcome[] {
   // The bytes of all tasks' masks lie in the same two arrays, one task after the other: as garbage they would add up.
   let [predicted, reference]: (Uint8Array | undefined)[] = [];
-  return predictions.map(({ task, mask: prediction }): CaseOutcome => {
-    throwIfAborted(options.signal, 'evaluation');
-    const { labels } = model.plan.tasks.find(({ name }) => name === task)!;
+  return masks.map(({ task, labels, mask: prediction }): CaseOutcome => {
+    throwIfAborted(signal, 'evaluation');
     reference = foreground(label.data, labels, reference);
     predicted = host().unpackMask(prediction.packed, undefined, predicted);
     if (ignoredLabel !== undefined) clearIgnored(predicted, label.data, ignoredLabel);
     const { sizeVoxels, spacingMm } = label;
     const metrics = segmentationMetrics(predicted, reference, sizeVoxels, spacingMm, {
       ...(toleranceMm === undefined ? {} : { toleranceMm }),
-      voxels: protocol === 'versemi',
+      voxels,
       voxelMm3: voxelVolumeMm3(label),
     });
     return {
@@ -102,7 +149,7 @@ export async function evaluateCase(
         ...metrics,
         ...ownMetrics({ prediction: predicted, reference, sizeVoxels, spacingMm, task, dataset, id }),
       },
-      image: scan,
+      image,
       prediction,
       reference: new MaskVolume(geometryOf(label), host().packMask(reference, label.sizeVoxels)),
     };
@@ -114,7 +161,8 @@ function clearIgnored(mask: Uint8Array, label: Uint8Array, ignoredLabel: number)
   for (let i = 0; i < label.length; i++) if (label[i] === ignoredLabel) mask[i] = 0;
 }
 
-function geometryOf({ data: _, ...geometry }: Volume): Geometry {
+/** A volume without its voxels. */
+export function geometryOf({ data: _, ...geometry }: Volume): Geometry {
   return geometry;
 }
 
@@ -146,6 +194,7 @@ export async function caseDice(
   { id, dataset, image, label, known, sizeVoxels }: PreprocessedCase,
   options: InferenceOptions = {},
 ): Promise<CaseDice[]> {
+  requireOne(model, 'validation on preprocessed cases');
   const { plan, network } = model;
   const settings = inferenceSettings(model, options);
   const tasks = plan.tasks.flatMap((task, index) => (task.dataset === dataset ? [index] : []));

@@ -10,10 +10,12 @@ import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
 
 /** What a model says of its training; a model file has both. */
 export interface TrainedBy {
-  readonly plan: Plan;
+  readonly plan: Pick<Plan, 'datasets' | 'seed'>;
   readonly cases?: readonly DatasetRecord[];
   /** Names the model that this one began with, which saw cases too. */
   readonly provenance?: Pick<ModelProvenance, 'initial'>;
+  /** Models that are averaged with this one: what one of them has seen, all of them together have seen. */
+  readonly others?: readonly TrainedBy[];
 }
 
 /** Roles whose cases a set holds. */
@@ -108,27 +110,41 @@ class KnownCases {
   /** Name of the model that this one began with, where nobody knows what that one saw. */
   private readonly unknownInitial: string | undefined;
   /** Why a model without a record says nothing of this folder: it is another edition than the one that its plan splits. */
-  private readonly unsplit: unknown;
+  private unsplit: unknown;
 
   constructor(
     private readonly dataset: Dataset,
-    { plan, cases, provenance }: TrainedBy,
+    model: TrainedBy,
   ) {
-    const { initial } = provenance ?? {};
-    if (initial !== undefined && initial.cases === undefined) this.unknownInitial = initial.model;
-    const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
-    this.channel = planDataset?.channel ?? 0;
-    this.recorded = cases !== undefined;
-    let own = cases?.find((one) => one.dataset === dataset.name);
-    try {
-      if (cases === undefined) own = splitNow(dataset, plan);
-    } catch (error) {
-      this.unsplit = error;
+    const models = [model, ...(model.others ?? [])];
+    this.channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
+    this.recorded = models.every(({ cases }) => cases !== undefined);
+    const unknown = models.flatMap(({ provenance: { initial } = {} }) =>
+      initial === undefined || initial.cases !== undefined ? [] : [initial.model],
+    );
+    if (unknown.length > 0) this.unknownInitial = [...new Set(unknown)].join(', ');
+    const own: DatasetRecord[] = [];
+    for (const { plan, cases, provenance } of models) {
+      const split = () => {
+        try {
+          return splitNow(dataset, plan);
+        } catch (error) {
+          this.unsplit = error;
+          return undefined;
+        }
+      };
+      const found = cases === undefined ? split() : cases.find((one) => one.dataset === dataset.name);
+      if (found !== undefined) own.push(found);
+      for (const record of [...(cases ?? []), ...(provenance?.initial?.cases ?? [])])
+        for (const role of ['labeled', 'unlabeled', 'validation'] as const)
+          for (const [, image] of record[role]) if (image !== undefined) this.rolesOf(image).add(role);
     }
-    this.own = own ?? { dataset: dataset.name, labeled: [], unlabeled: [], validation: [], watched: [] };
-    for (const record of [...(cases ?? []), ...(initial?.cases ?? [])])
-      for (const role of ['labeled', 'unlabeled', 'validation'] as const)
-        for (const [, image] of record[role]) if (image !== undefined) this.rolesOf(image).add(role);
+    const joined = (role: RecordedRole): RecordedCase[] => {
+      const cases = own.flatMap((record) => record[role]);
+      return [...new Map(cases.map((one) => [JSON.stringify(one), one])).values()];
+    };
+    const [labeled, unlabeled, validation] = [joined('labeled'), joined('unlabeled'), joined('validation')];
+    this.own = { dataset: dataset.name, labeled, unlabeled, validation, watched: [] };
   }
 
   /** What the roles follow from, in words. */
@@ -234,7 +250,7 @@ class KnownCases {
 }
 
 /** The roles as the plan splits the folder now, which need not be what a model without a record was trained on. */
-function splitNow(dataset: Dataset, plan: Plan): DatasetRecord | undefined {
+function splitNow(dataset: Dataset, plan: TrainedBy['plan']): DatasetRecord | undefined {
   const planDataset = plan.datasets.find(({ name }) => name === dataset.name);
   if (planDataset === undefined) return undefined;
   const split = resolveSplit(dataset, planDataset, plan.seed);

@@ -48,12 +48,24 @@ const fatHu = -50;
 /**
  * Compares a scan with what the model records of the scans of each task's dataset: modality, spacing, field of view, and intensities
  * where their scale counts. It judges whether a task makes sense on a scan, not how well it is done. Tasks without a dataset of their own
- * (`any-foreground`) fit every scan.
+ * (`any-foreground`) fit every scan. Of several models (`ensembleOf`) the first counts whose scans it is unlike.
  * @param scan canonical (RAS+); without `intensity` what follows from the values is not compared
  * @param tasks names; default: every real task of the model
  * @throws VERSEMI_MODEL_TASK_UNKNOWN
  */
-export function taskFits(model: Pick<Segmenter, 'plan'>, scan: ScanToFit, tasks?: readonly string[]): TaskFit[] {
+export function taskFits(
+  model: Pick<Segmenter, 'plan' | 'others'>,
+  scan: ScanToFit,
+  tasks?: readonly string[],
+): TaskFit[] {
+  const [own, ...others] = [model, ...(model.others ?? [])].map((member) => fitsOf(member, scan, tasks));
+  return own!.map((fit, i) => {
+    const misfit = [fit, ...others.map((fits) => fits[i]!)].find(({ misfits }) => misfits.length > 0);
+    return { ...fit, misfits: misfit?.misfits ?? [] };
+  });
+}
+
+function fitsOf(model: Pick<Segmenter, 'plan'>, scan: ScanToFit, tasks?: readonly string[]): TaskFit[] {
   const judged = new Map<string, Pick<TaskFit, 'misfits' | 'unchecked'>>();
   return taskIndices(model, tasks).map((index) => {
     const task = taskName(model, index);

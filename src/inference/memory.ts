@@ -8,7 +8,7 @@ import { rowsToRestore } from '../preprocessing/restore.js';
 import { voxelCount } from '../volume/volume.js';
 import type { Rows } from '../wasm/host.js';
 import { stripOf } from './segment.js';
-import { groupTasks, type InferenceOptions, inferenceSettings, type Segmenter } from './segmenter.js';
+import { groupTasks, type InferenceOptions, inferenceSettings, membersOf, type Segmenter } from './segmenter.js';
 
 /** Bytes of memory that segmenting a scan takes at most, by what they are for. */
 export interface MemoryEstimate {
@@ -97,12 +97,22 @@ function stripBytes(
   return { bytes: 4 * (image + ring + planes + restored + patch), windows: strip.windows };
 }
 
-/** Activations of one window at their peak, and the weights. */
-function deviceBytes({ network, plan }: Segmenter, tasks: number): number {
-  const { numbersPerVoxel = versemiNumbersPerVoxel } = architectureOf(plan.network);
-  const channels = numbersPerVoxel(networkConfig(plan), tasks);
+/**
+ * Activations of one window at their peak, and the weights. Models are computed in turns: those of one size use the same memory again,
+ * where others leave what was freed and kept for reuse.
+ */
+function deviceBytes(models: readonly Segmenter[], tasks: number): number {
+  const activations = new Map<string, number>();
+  let weights = 0;
+  for (const { network, plan } of models) {
+    const { numbersPerVoxel = versemiNumbersPerVoxel } = architectureOf(plan.network);
+    const channels = numbersPerVoxel(networkConfig(plan), tasks);
+    activations.set(JSON.stringify([plan.network, plan.patchSizeVoxels]), channels * voxelCount(plan.patchSizeVoxels));
+    weights += network.parameterCount;
+  }
+  const all = [...activations.values()].reduce((sum, own) => sum + own, weights);
   // What is freed and kept for reuse does not always fit the next request.
-  return 1.1 * 4 * (channels * voxelCount(plan.patchSizeVoxels) + network.parameterCount);
+  return 1.1 * 4 * all;
 }
 
 /**
@@ -116,8 +126,11 @@ export function estimateMemory(
   options: MemoryOptions = {},
 ): MemoryEstimate {
   const { geometry } = facts;
-  const grids = groupTasks(model, tasks).map(({ preprocessing, tasks: together }) => ({
-    grid: planGrid(geometry, wholeBox(geometry.sizeVoxels), preprocessing.spacingMm),
+  const groups = groupTasks(model, tasks).map(({ members, tasks: together }) => ({
+    members: membersOf(model).map((member, i) => ({
+      model: member,
+      grid: planGrid(geometry, wholeBox(geometry.sizeVoxels), members[i]!.preprocessing.spacingMm),
+    })),
     tasks: together.length,
   }));
   const most = mostStrips(geometry.sizeVoxels[1]);
@@ -138,12 +151,16 @@ export function estimateMemory(
     const process = options.processBytes ?? processBytes();
     const scan = facts.loaded === true ? 0 : voxels * facts.bytesPerVoxel;
     let [windows, device, work] = [0, 0, 1];
-    for (const { grid, tasks: count } of grids) {
+    for (const { members, tasks: count } of groups) {
       const measured = (n: number) =>
-        evenRows(boxSize(grid.crop)[1], n).map((rows) => stripBytes(model, grid, count, rows, options));
+        evenRows(boxSize(members[0]!.grid.crop)[1], n).map((rows) =>
+          members
+            .map((member) => stripBytes(member.model, member.grid, count, rows, options))
+            .reduce((sum, own) => ({ bytes: sum.bytes + own.bytes, windows: sum.windows + own.windows })),
+        );
       const parts = measured(strips);
       windows = Math.max(windows, ...parts.map(({ bytes }) => bytes));
-      if (options.deviceApart !== true) device = Math.max(device, deviceBytes(model, count));
+      if (options.deviceApart !== true) device = Math.max(device, deviceBytes(membersOf(model), count));
       const total = (list: readonly { windows: number }[]) => list.reduce((sum, { windows: n }) => sum + n, 0);
       work = Math.max(work, total(parts) / total(measured(1)));
     }

@@ -1,4 +1,4 @@
-import { throwIfAborted } from '../errors.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { boxSize } from '../preprocessing/grid.js';
 import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case.js';
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
@@ -6,10 +6,18 @@ import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import type { VerbOptions } from '../verb-options.js';
 import type { Volume } from '../volume/volume.js';
-import { emptyMask, host, type PackedMask } from '../wasm/host.js';
+import { emptyMask, host, type MaskRestorer, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
-import { type SegmentProgress, segmentSlices, stripOf } from './segment.js';
-import { groupTasks, inferenceSettings, type Segmenter, taskIndices, taskName } from './segmenter.js';
+import { type FinishedSlice, type SegmentProgress, segmentSlices, stripOf } from './segment.js';
+import {
+  type GroupMember,
+  groupTasks,
+  inferenceSettings,
+  membersOf,
+  type Segmenter,
+  taskIndices,
+  taskName,
+} from './segmenter.js';
 
 export interface PredictOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
   /** Names of tasks; default: every real task of the model. */
@@ -45,6 +53,7 @@ export interface TaskPrediction {
 /**
  * Segments one scan for every task asked for, in the scan's own geometry. With `maxMemoryBytes` the scan is computed in as
  * many parts as keep the process below that limit; the masks are the same, bit for bit.
+ * @param model of several models that `ensembleOf` joins, the mean of the probabilities decides
  * @param image [z, y, x], canonical (RAS+); a `Scan` (`openScan`) takes less memory than a volume
  * @throws VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MEMORY_LIMIT, VERSEMI_DEVICE_OUT_OF_MEMORY, VERSEMI_ABORTED by `signal`
  */
@@ -102,23 +111,30 @@ export async function* predictTasks(
   const strips = options.strips ?? stripsFor(model, scan, wanted, options);
   const groups = groupTasks(model, wanted);
   const predictions: TaskPrediction[] = [];
-  for (const [pass, { preprocessing, tasks }] of groups.entries()) {
+  for (const [pass, { tasks, members }] of groups.entries()) {
     const names = tasks.map((task) => taskName(model, task));
-    const prepared = prepareScan(scan, preprocessing);
+    const prepared: PreparedMember[] = [];
     try {
-      const { canonical, stored } = prepared.grid;
+      for (const [i, one] of membersOf(model).entries())
+        prepared.push({ model: one, ...members[i]!, ...prepareScan(scan, members[i]!.preprocessing) });
+      const { canonical, stored } = prepared[0]!.grid;
       const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
-      for await (const progress of fillMasks(model, prepared, tasks, masks, { ...options, strips }))
+      for await (const progress of fillMasks(prepared, masks, { ...options, strips }))
         yield { ...progress, tasks: names, masks, pass, passes: groups.length };
       const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
       const { largestComponent } = inferenceSettings(model, options);
       const kept = largestComponent ? largestComponents(masks) : masks;
       predictions.push(...kept.map((mask, i) => describe(names[i]!, new MaskVolume(geometry, mask))));
     } finally {
-      prepared.slices.dispose();
+      for (const { slices } of prepared) slices.dispose();
     }
   }
   return predictions;
+}
+
+/** A model of a group, and the scan as that model sees it. */
+interface PreparedMember extends GroupMember, PreparedScan {
+  readonly model: Segmenter;
 }
 
 /** Parts that the memory allowed asks for, the scan being in memory. @throws VERSEMI_MEMORY_LIMIT */
@@ -133,31 +149,36 @@ export function stripsFor(
   return estimateMemory(model, { geometry, bytesPerVoxel: 0, loaded: true, labeled }, tasks, options).strips;
 }
 
-/** Computes the windows of a prepared scan and writes the foreground of each task into its mask. */
+/**
+ * Computes the windows of a prepared scan and writes the foreground of each task into its mask. Several models are computed side by side:
+ * of each the slice that the next slice of the masks waits for.
+ */
 async function* fillMasks(
-  model: Segmenter,
-  { slices, grid }: PreparedScan,
-  tasks: readonly number[],
+  members: readonly PreparedMember[],
   masks: readonly PackedMask[],
   options: WindowOptions,
 ): AsyncGenerator<SegmentProgress, void> {
-  const settings = { ...inferenceSettings(model, options), tasks, patchSizeVoxels: model.plan.patchSizeVoxels };
-  const { sizeVoxels } = grid;
-  const cropSize = boxSize(grid.crop);
+  const settings = members.map(({ model, tasks }) => ({
+    ...inferenceSettings(model, options),
+    ...{ tasks, patchSizeVoxels: model.plan.patchSizeVoxels },
+  }));
+  const cropSize = boxSize(members[0]!.grid.crop);
   const count = Math.min(options.strips ?? 1, mostStrips(cropSize[1]));
   const strips = evenRows(cropSize[1], count).map((cropRows) => {
-    const rows = rowsToRestore(grid, cropRows);
-    return { cropRows, rows, windows: stripOf(sizeVoxels, rows, settings).windows };
+    const rows = members.map(({ grid }) => rowsToRestore(grid, cropRows));
+    const windows = members.map(({ grid }, i) => stripOf(grid.sizeVoxels, rows[i]!, settings[i]!).windows);
+    return { cropRows, rows, windows: windows.reduce((sum, own) => sum + own, 0) };
   });
   const windows = strips.reduce((sum, strip) => sum + strip.windows, 0);
+  const grids = members.map(({ grid }) => grid);
   let before = 0;
   let lastTurn = performance.now();
   for (const { cropRows, rows, windows: ofStrip } of strips) {
-    const back = restorer(grid, masks, lastBackgroundStep, cropRows);
+    const back = restorer(grids, masks, lastBackgroundStep, cropRows);
+    const steps = members.map(({ model, slices }, i) => segmentSlices(model.network, slices, settings[i]!, rows[i]!));
     try {
-      const take = (z: number, probabilities: Uint8Array) => back.push(z, probabilities);
-      for await (const { window, slices: done } of segmentSlices(model.network, slices, settings, take, rows)) {
-        yield { window: before + window, windows, slices: done };
+      for await (const { window, slices } of sideBySide(steps, back)) {
+        yield { window: before + window, windows, slices };
         if (performance.now() - lastTurn > turnEveryMs) {
           await eventLoopTurn();
           lastTurn = performance.now();
@@ -165,9 +186,34 @@ async function* fillMasks(
         throwIfAborted(options.signal, 'prediction');
       }
     } finally {
+      for (const one of steps) await one.return();
       back.dispose();
     }
     before += ofStrip;
+  }
+}
+
+/** Runs models to their ends, each as far as the masks wait for it. @returns windows of all of them, and the fewest slices of one that are final */
+async function* sideBySide(
+  models: readonly AsyncGenerator<SegmentProgress | FinishedSlice, void>[],
+  back: MaskRestorer,
+): AsyncGenerator<Pick<SegmentProgress, 'window' | 'slices'>, void> {
+  const reached = models.map(() => ({ window: 0, slices: 0 }));
+  // Below the last slice of the masks, slices of a finer grid may be left, which nothing waits for; windows all end.
+  const ended = new Set<number>();
+  while (ended.size < models.length) {
+    const at = back.wanted() ?? models.findIndex((_, i) => !ended.has(i));
+    if (ended.has(at))
+      throw new VersemiError('INTERNAL', { field: 'sideBySide', expected: `a slice of model ${at}`, found: 'its end' });
+    const { value: step, done } = await models[at]!.next();
+    if (done) ended.add(at);
+    else if (!('z' in step)) {
+      reached[at] = step;
+      yield {
+        window: reached.reduce((sum, { window }) => sum + window, 0),
+        slices: Math.min(...reached.map(({ slices }) => slices)),
+      };
+    } else if (back.wanted() !== undefined) back.push(step.z, step.probabilities, at);
   }
 }
 

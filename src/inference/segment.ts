@@ -27,8 +27,12 @@ export interface SliceReader {
   read(into: Float32Array, begin: number, end: number, rows: Rows): void;
 }
 
-/** Takes the foreground probabilities of slice z, [tasks, rows, x], in steps of 1/256; slices come in order. */
-export type TakeSlice = (z: number, probabilities: Uint8Array) => void;
+/** Slice z is final; slices come in order. */
+export interface FinishedSlice {
+  readonly z: number;
+  /** Foreground probabilities [tasks, rows, x] in steps of 1/256. */
+  readonly probabilities: Uint8Array;
+}
 
 type Mirror = readonly [boolean, boolean, boolean];
 
@@ -83,10 +87,10 @@ export function stripOf(
 /**
  * Sliding-window inference of all asked tasks in one pass of the trunk per window. Probabilities are averaged in a ring
  * of slices as deep as a window (METHOD: inference), and of the image as many slices are held; what is finished is handed
- * on. A volume smaller than the patch is zero-padded symmetrically. The probability of a voxel is the same, bit for bit,
+ * on, one at a time, before the next window is computed. A volume smaller than the patch is zero-padded symmetrically. The probability of a voxel is the same, bit for bit,
  * whichever rows are computed together. Of windows that hold one value alone, such as clipped air, the network sees one.
  * @param rows default: all
- * @param take gets probabilities in steps of 1/256: above 127 exactly where the probability is above one half, which for two
+ * @returns probabilities are in steps of 1/256: above 127 exactly where the probability is above one half, which for two
  *   classes is the argmax of the average softmax
  * @throws VERSEMI_DEVICE_OUT_OF_MEMORY
  */
@@ -94,9 +98,8 @@ export async function* segmentSlices(
   network: SegmentationNetwork,
   image: SliceReader,
   options: SegmentOptions,
-  take: TakeSlice,
   rows: Rows = [0, image.sizeVoxels[1]],
-): AsyncGenerator<SegmentProgress, void> {
+): AsyncGenerator<SegmentProgress | FinishedSlice, void> {
   const { sizeVoxels } = image;
   const { tasks, patchSizeVoxels: patch, mirror } = options;
   const [sizeX, , sizeZ] = sizeVoxels;
@@ -138,7 +141,7 @@ export async function* segmentSlices(
       }
       // Slices before the next row of windows will not change any more.
       const final = beginsZ[i + 1] ?? sizeZ;
-      for (; slices < final; slices++) take(slices, ring.takeQuantized(slices));
+      for (; slices < final; slices++) yield { z: slices, probabilities: ring.takeQuantized(slices) };
     }
     yield { window, windows, slices };
   } finally {
@@ -164,11 +167,12 @@ export async function* segmentVolume(
     read: (into, begin, end) => into.set(image.subarray(begin * plane, end * plane)),
   };
   const probabilities = options.tasks.map(() => new Uint8Array(voxelCount(sizeVoxels)));
-  yield* segmentSlices(network, reader, options, (z, finished) => {
-    probabilities.forEach((probability, task) => {
-      probability.set(finished.subarray(task * plane, (task + 1) * plane), z * plane);
-    });
-  });
+  for await (const step of segmentSlices(network, reader, options)) {
+    if (!('z' in step)) yield step;
+    else
+      for (const [task, probability] of probabilities.entries())
+        probability.set(step.probabilities.subarray(task * plane, (task + 1) * plane), step.z * plane);
+  }
   return probabilities;
 }
 

@@ -7,6 +7,8 @@ import type { WindowProtocol } from './windows.js';
 export interface Segmenter {
   readonly network: SegmentationNetwork;
   readonly plan: Plan;
+  /** Models whose probabilities are averaged with those of this one, see `ensembleOf`. */
+  readonly others?: readonly Segmenter[];
 }
 
 /**
@@ -64,24 +66,51 @@ export function taskName({ plan }: Pick<Segmenter, 'plan'>, index: number): stri
   return plan.tasks[index]?.name ?? syntheticTaskName;
 }
 
+/** The model itself, and those that are averaged with it. */
+export function membersOf(model: Segmenter): Segmenter[] {
+  return [model, ...(model.others ?? [])];
+}
+
+/** What one model of several, or the only one, contributes to the tasks of a group. */
+export interface GroupMember {
+  readonly preprocessing: PreprocessingSettings;
+  /** Indices of the tasks in this model, in the order of the group. */
+  readonly tasks: readonly number[];
+}
+
 /** Tasks that see a scan through the same preprocessing, and so share the passes of the trunk. */
 export interface TaskGroup {
   readonly dataset: string;
   readonly preprocessing: PreprocessingSettings;
   readonly tasks: readonly number[];
+  /** One per model, in the order of {@link membersOf}. */
+  readonly members: readonly GroupMember[];
 }
 
 /** The synthetic task belongs to no dataset: it takes the preprocessing of the first one asked for beside it. */
-export function groupTasks({ plan }: Pick<Segmenter, 'plan'>, tasks: readonly number[]): TaskGroup[] {
-  const groups = new Map<string, { dataset: string; preprocessing: PreprocessingSettings; tasks: number[] }>();
-  const fallback = plan.tasks[tasks.find((index) => index < plan.tasks.length) ?? 0]!.dataset;
+export function groupTasks(model: Pick<Segmenter, 'plan' | 'others'>, tasks: readonly number[]): TaskGroup[] {
+  const { plan } = model;
+  const groups = new Map<string, { dataset: string; members: (GroupMember & { tasks: number[] })[] }>();
+  const fallback = plan.tasks[tasks.find((index) => index < plan.tasks.length) ?? 0]!;
   for (const index of tasks) {
-    const name = plan.tasks[index]?.dataset ?? fallback;
-    const dataset = plan.datasets.find((candidate) => candidate.name === name)!;
-    const key = JSON.stringify(dataset.preprocessing);
+    const seenAs = plan.tasks[index] ?? fallback;
+    const members = [model, ...(model.others ?? [])].map((member) => ({
+      preprocessing: preprocessingOf(member, seenAs.name),
+      tasks: taskIndices(member, [taskName(model, index)]),
+    }));
+    const key = JSON.stringify(members.map(({ preprocessing }) => preprocessing));
     const group = groups.get(key);
-    if (group === undefined) groups.set(key, { dataset: name, preprocessing: dataset.preprocessing, tasks: [index] });
-    else group.tasks.push(index);
+    if (group === undefined) groups.set(key, { dataset: seenAs.dataset, members });
+    else for (const [i, { tasks: own }] of members.entries()) group.members[i]!.tasks.push(...own);
   }
-  return [...groups.values()];
+  return [...groups.values()].map(({ dataset, members }) => {
+    const { preprocessing, tasks: own } = members[0]!;
+    return { dataset, preprocessing, tasks: own, members };
+  });
+}
+
+/** @param task name of a real task of the model */
+function preprocessingOf({ plan }: Pick<Segmenter, 'plan'>, task: string): PreprocessingSettings {
+  const { dataset } = plan.tasks.find(({ name }) => name === task)!;
+  return plan.datasets.find(({ name }) => name === dataset)!.preprocessing;
 }

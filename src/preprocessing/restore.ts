@@ -11,21 +11,26 @@ function nextAbove(value: number): number {
 }
 
 /**
- * Takes probabilities on the preprocessed grid back to the canonical grid of the source, slice by slice, as masks.
+ * Takes probabilities on preprocessed grids back to the canonical grid of the source, slice by slice, as masks: of several grids, which
+ * are of several models, the mean of what they hold at each voxel.
+ * @param grids of one source and one crop
  * @param masks of the canonical size, one per task; the crop's rows `cropRows` are written
  * @param threshold a probability of exactly so much is background
  */
 export function restorer(
-  grid: ResampledGrid,
+  grids: readonly ResampledGrid[],
   masks: readonly PackedMask[],
   threshold: number,
-  cropRows: Rows = [0, boxSize(grid.crop)[1]],
+  cropRows: Rows = [0, boxSize(grids[0]!.crop)[1]],
 ): MaskRestorer {
-  const { sizeVoxels } = grid;
-  const crop = { begin: grid.crop.begin, sizeVoxels: boxSize(grid.crop) };
-  const map = mapBack(grid);
-  const rows = neededRows(map, sizeVoxels[1], cropRows);
-  return host().maskRestorer({ sizeVoxels, rows, crop, cropRows, map, least: nextAbove(threshold), masks });
+  const { crop: box } = grids[0]!;
+  const crop = { begin: box.begin, sizeVoxels: boxSize(box) };
+  const given = grids.map((grid) => {
+    const map = mapBack(grid);
+    return { sizeVoxels: grid.sizeVoxels, rows: neededRows(map, grid.sizeVoxels[1], cropRows), map };
+  });
+  // The sum is compared, so that no mean is rounded: float32 sums of one model twice, three times, ... fall on the side of the model alone.
+  return host().maskRestorer({ grids: given, crop, cropRows, least: nextAbove(threshold * grids.length), masks });
 }
 
 /** Rows of the preprocessed grid that some rows of the crop are interpolated from. */

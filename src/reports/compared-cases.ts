@@ -20,7 +20,7 @@ function counted(cases: number): string {
 }
 
 /** Which weights an evaluation is of. */
-export function weightsOf({ weights }: ReportedEvaluation): string {
+export function weightsOf({ weights }: Pick<ReportedEvaluation, 'weights'>): string {
   if (weights === undefined) return 'not known';
   return `step ${weights.step}, ${weights.network === 'ema' ? 'moving average' : 'as trained'}`;
 }

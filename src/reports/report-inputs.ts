@@ -51,6 +51,7 @@ const ids = z.array(name).max(mostRows);
 const selection = z.object({
   dataset: name,
   asked: z.string(),
+  masks: z.literal(true).exactOptional(),
   recorded: z.boolean(),
   unknownInitial: z.string().exactOptional(),
   count,
@@ -62,14 +63,21 @@ const selection = z.object({
   content: name,
 });
 
+const weights = z.object({ step: count, network: z.enum(['student', 'ema']) });
+
 const evaluation = z.object({
   format: z.literal(1),
-  model: name,
-  device: name,
+  model: name.exactOptional(),
+  models: z
+    .array(z.object({ model: name, weights }))
+    .max(mostTasks)
+    .exactOptional(),
+  masks: name.exactOptional(),
+  device: name.exactOptional(),
   created: name,
   program: program.exactOptional(),
   seconds: seconds.exactOptional(),
-  weights: z.object({ step: count, network: z.enum(['student', 'ema']) }).exactOptional(),
+  weights: weights.exactOptional(),
   selections: z.array(selection).max(mostTasks).exactOptional(),
   cases: z.array(evaluatedCase).max(mostRows),
   failures: z
@@ -86,7 +94,7 @@ export type ReportedCase = z.output<typeof evaluatedCase>;
 /** As much of an evaluation as reports show. */
 export type ReportedEvaluation = Pick<
   Evaluation,
-  'model' | 'device' | 'created' | 'program' | 'seconds' | 'weights' | 'selections' | 'failures'
+  'model' | 'models' | 'masks' | 'device' | 'created' | 'program' | 'seconds' | 'weights' | 'selections' | 'failures'
 > & {
   readonly cases: readonly ReportedCase[];
   readonly summary: z.output<typeof evaluation>['summary'];

@@ -66,13 +66,16 @@ export function trainingFacts(log: TrainingLog | undefined, plan: PlanFacts | un
 
 /** @param log of the run whose model was evaluated, where it is known */
 export function evaluationFacts(evaluation: ReportedEvaluation, log?: TrainingLog): FactTable {
-  const { model, device, created, seconds, program, cases } = evaluation;
+  const { model, models, masks, device, created, seconds, program, cases } = evaluation;
   const tolerances = [...new Set(cases.flatMap((one) => one.surfaceDiceToleranceMm ?? []))];
   return {
     title: 'Evaluation',
     rows: [
-      ...row('Model', model),
-      ...row('Weights', weightsInRun(evaluation, log)),
+      ...row('Masks', masks && `${masks}, which were there already`),
+      ...(models === undefined
+        ? row('Model', model)
+        : row('Models', `${models.map((one) => one.model).join(', ')} (mean of ${models.length})`)),
+      ...row('Weights', model === undefined ? undefined : weightsInRun({ ...evaluation, model }, log)),
       ...row('Cases', casesOf(evaluation)),
       ...row(
         'Surface Dice',
@@ -91,7 +94,11 @@ function row(name: string, value: string | undefined): FactTable['rows'] {
 }
 
 /** Of which moment of the run the weights are. */
-function weightsInRun(evaluation: ReportedEvaluation, log: TrainingLog | undefined): string {
+function weightsInRun(
+  evaluation: ReportedEvaluation & { readonly model: string },
+  log: TrainingLog | undefined,
+): string {
+  if (evaluation.models !== undefined) return [...new Set(evaluation.models.map(weightsOf))].join('; ');
   const step = evaluation.weights?.step;
   const best =
     log &&

@@ -18,7 +18,7 @@ export function targetCap(one: PreprocessedCase, labels: readonly number[], sour
   // As the sliding window rounds a probability: above one half exactly where the step is above the last of the background.
   const steps = Uint8Array.from(target, (share) => Math.max(0, Math.ceil(share * 256) - 1));
   const mask = host().packMask(new Uint8Array(source.length), grid.canonical.sizeVoxels);
-  const back = restorer(grid, [mask], lastBackgroundStep);
+  const back = restorer([grid], [mask], lastBackgroundStep);
   const plane = grid.sizeVoxels[0] * grid.sizeVoxels[1];
   try {
     for (let z = 0; z < grid.sizeVoxels[2]; z++) back.push(z, steps.subarray(z * plane, (z + 1) * plane));

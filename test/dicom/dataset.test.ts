@@ -18,11 +18,12 @@ import t, { type Test } from 'tap';
 import { parsePlan } from '../../src/config/plan.js';
 import { openDataset } from '../../src/datasets/dataset.js';
 import { loadCase } from '../../src/datasets/load-case.js';
-import { readVolume } from '../../src/datasets/read-volume.js';
+import { readVolume, writeNifti } from '../../src/datasets/read-volume.js';
 import { findScans } from '../../src/datasets/scan-files.js';
 import { resolveSplit } from '../../src/datasets/splits.js';
 import type { Dataset } from '../../src/datasets/types.js';
 import type { ErrorCode } from '../../src/errors.js';
+import { evaluateMasks } from '../../src/inference/evaluate-masks.js';
 import { contentKeys } from '../../src/preprocessing/content-key.js';
 import { fingerprintDatasets } from '../../src/preprocessing/fingerprint.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
@@ -304,4 +305,37 @@ t.test('public series with outlines equal their NIfTI', { skip: real === undefin
       `${files.id}: label`,
     );
   }
+});
+
+t.test('masks that are DICOM objects of the series, or NIfTI files on its voxels', { skip }, async (t) => {
+  const masks = at('masks');
+  mkdirSync(masks);
+  cpSync(at('patients', 'P1', '2019', 'mask', 'rs.dcm'), join(masks, 'P1.dcm'));
+  cpSync(at('patients', 'P2', 'seg', 'a'), join(masks, 'P2.seg.dcm'));
+  cpSync(at('patients', 'P5', 'rs'), join(masks, 'P5.rtstruct.dcm'));
+  const dataset = await openDataset(at('patients'));
+  const { image, label } = await loadCase(dataset, dataset.cases.find(({ id }) => id === 'P4')!);
+  await writeNifti(join(masks, 'P4.nii.gz'), toStored({ ...label!, stored: image.stored! }));
+  const found: Record<string, (number | null)[]> = {};
+  const notices: string[] = [];
+  const options = { onNotice: (text: string) => notices.push(text) };
+  for await (const { id, outcomes } of evaluateMasks(at('patients'), masks, options))
+    found[id] = outcomes.map(({ result }) => result.dice);
+  t.same(
+    found,
+    { P1: [1, 1], P2: [1, 1], P4: [1, 1], P5: [1, 1] },
+    'both masks of a structure that is not there are empty',
+  );
+  t.match(notices.join('\n'), /P2\.seg\.dcm: no structure tumour, whose mask is taken to be empty\./);
+  const named = { cases: ['P1'], tasks: [{ name: 'Liver', labels: [1] }] };
+  for await (const { outcomes } of evaluateMasks(at('patients'), masks, named)) t.equal(outcomes[0]!.result.dice, 1);
+  const refused = async (tasks: { name: string; labels: number[] }[], code: ErrorCode, words: RegExp) => {
+    const error = await failure(async () => {
+      for await (const _ of evaluateMasks(at('patients'), masks, { cases: ['P1'], tasks }));
+    }, code);
+    t.match(error.message, words);
+  };
+  await refused([{ name: 'spleen', labels: [] }], 'LABEL_INVALID', /names: spleen, found tumour, Liver/);
+  cpSync(at('patients', 'P3', 'strange.dcm'), join(masks, 'P1.dcm'));
+  await refused(named.tasks, 'GEOMETRY_MISMATCH', /P1.* and .*masks.P1\.dcm.*outlines of the series/);
 });

@@ -118,8 +118,11 @@ t.test('read back, by pydicom, checked by dciodvfy', { skip }, async (t) => {
   for (const name of ['plain', 'tilted', 'flipped', 'enhanced']) {
     const { volume, placed } = await readDicom(join(folder, name));
     const masks = masksFor(volume.sizeVoxels);
-    const segmentation = await encodeSegmentation(placed, masks, options);
-    const structures = await encodeStructureSet(placed, masks, options);
+    const averaged = name === 'tilted' ? { models: ['folds/fold-0', 'folds/fold-1'] } : {};
+    const segmentation = await encodeSegmentation(placed, masks, { ...options, ...averaged });
+    const structures = await encodeStructureSet(placed, masks, { ...options, ...averaged });
+    for (const bytes of averaged.models === undefined ? [] : [segmentation, structures])
+      t.ok(Buffer.from(bytes).includes('0.1.0\\folds/fold-0\\folds/fold-1'), 'all models are named');
     const [segFile, rtFile] = [join(folder, `${name}.seg.dcm`), join(folder, `${name}.rt.dcm`)];
     writeFileSync(segFile, segmentation);
     writeFileSync(rtFile, structures);

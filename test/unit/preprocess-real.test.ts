@@ -15,7 +15,7 @@ const data = environment('VERSEMI_DATA') ?? '../shared/data';
 /** The foreground of a preprocessed label in the geometry in which the source was stored. */
 function restored({ label, grid }: PreprocessedCase): MaskVolume {
   const mask = emptyMask(grid.canonical.sizeVoxels);
-  const back = restorer(grid, [mask], 0.5);
+  const back = restorer([grid], [mask], 0.5);
   const [sizeX, sizeY, sizeZ] = grid.sizeVoxels;
   const foreground = Uint8Array.from(label!, (value) => (value > 0 ? 1 : 0));
   for (let z = 0; z < sizeZ; z++) back.push(z, foreground.subarray(z * sizeX * sizeY, (z + 1) * sizeX * sizeY));

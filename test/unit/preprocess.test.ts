@@ -59,7 +59,7 @@ function restored(probability: Uint8Array, grid: ResampledGrid, threshold: numbe
   const of = (parts: number) => {
     const mask = emptyMask(grid.canonical.sizeVoxels);
     for (const cropRows of evenRows(boxSize(grid.crop)[1], parts)) {
-      const back = restorer(grid, [mask], threshold, cropRows);
+      const back = restorer([grid], [mask], threshold, cropRows);
       const [from, to] = rowsToRestore(grid, cropRows);
       for (let z = 0; z < sizeZ; z++) {
         const first = z * sizeX * grid.sizeVoxels[1];

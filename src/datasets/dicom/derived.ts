@@ -28,6 +28,8 @@ export interface DerivedOptions {
   readonly deidentify?: boolean;
   /** Name of the model, for the description. */
   readonly model: string;
+  /** Names of all models, where several were averaged. */
+  readonly models?: readonly string[];
   readonly version: string;
   /** When the object is made; default now. */
   readonly date?: Date;
@@ -101,7 +103,7 @@ export async function derivedFrom(source: PlacedSeries, options: DerivedOptions)
     Manufacturer: 'versemi',
     ManufacturerModelName: options.model.slice(0, 64),
     DeviceSerialNumber: 'none',
-    SoftwareVersions: options.version.slice(0, 64),
+    SoftwareVersions: [options.version, ...(options.models ?? [])].map((text) => text.slice(0, 64)),
     SeriesDate: date,
     SeriesTime: time,
     SeriesNumber: 9000,
