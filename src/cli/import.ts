@@ -48,7 +48,7 @@ docs/models.md says what the plan must be so that the masks are those of the PyT
         remedy: 'Choose another name for --out.',
       });
     const bytes = await readModelBytes(file);
-    const { layout, parts, path, values, used, left } = importWeights(stateDicts(bytes, file), networkConfig(plan), {
+    const { layout, parts, path, values, used, left } = await importWeights(stateDicts(bytes, file), networkConfig(plan), {
       ...{ file, axes: options.axes, trunkOnly: options.trunk === true, seed: plan.seed },
       ...(options.key === undefined ? {} : { key: options.key }),
     });
