@@ -7,8 +7,8 @@ import { throwIfAborted } from './errors.js';
  */
 export interface VerbOptions<Progress> {
   /**
-   * Once it is aborted, the work ends at the next place where nothing is lost: a training writes a checkpoint and ends with an
-   * event, everything else frees its memory and fails with VERSEMI_ABORTED.
+   * Once it is aborted, the work ends at the next place where nothing is lost: a training whose cases are read writes a checkpoint and
+   * ends with an event, everything else frees its memory and fails with VERSEMI_ABORTED.
    */
   readonly signal?: AbortSignal;
   /** Called for each piece of the work; the type of what it is given says which pieces these are. */

@@ -123,7 +123,10 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       try {
         const weights = weightsOf(model, which.network);
         const folders = dataFolders(options.data, options.dataset, model);
-        const datasets = await selectCases(model, folders, options.task, options.cases);
+        const datasets = await selectCases(model, folders, options.task, options.cases, {
+          onProgress: ({ dataset, id, index, total }) =>
+            terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases read, ${id}`),
+        });
         const selections = datasets.map(({ selection }) => selection);
         for (const selection of selections) for (const note of selectionNotes(selection)) terminal.note(note);
         for (const { opened } of datasets)
