@@ -133,9 +133,21 @@ function checkedLists(parts: unknown, from: string | undefined): [PartKind, Part
         const found = typeof (part as Record<string, unknown>)[method];
         if (found !== 'function') throw invalid(`${field}.${method}`, 'a function', found, 'Add the function.');
       }
-      const rest = part as { readonly group?: unknown; readonly endings?: unknown };
-      if (kind === 'lossTerms' && rest.group !== 'labeled' && rest.group !== 'unlabeled')
-        throw invalid(`${field}.group`, "'labeled' or 'unlabeled'", rest.group, 'Say which images the term is about.');
+      const rest = part as Readonly<Record<'group' | 'endings' | 'acrossRanks', unknown>>;
+      if (kind === 'lossTerms' && !['labeled', 'mixed', 'unlabeled'].includes(rest.group as string))
+        throw invalid(
+          `${field}.group`,
+          "'labeled', 'mixed' or 'unlabeled'",
+          rest.group,
+          'Say which images the term is about.',
+        );
+      if ((kind === 'lossTerms' || kind === 'networks') && !['undefined', 'boolean'].includes(typeof rest.acrossRanks))
+        throw invalid(
+          `${field}.acrossRanks`,
+          'true or false',
+          rest.acrossRanks,
+          'Say whether it can have the images of a step on several ranks.',
+        );
       const isEnding = (text: unknown) => typeof text === 'string' && /^\.[\w.-]+$/.test(text);
       if (
         kind === 'formats' &&

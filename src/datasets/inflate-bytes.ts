@@ -1,5 +1,6 @@
 /** Compressed bytes in memory, by the streams that pages and Node have in common. No `node:` import. */
 import { VersemiError } from '../errors.js';
+import { joinedBytes } from './voxel-arrays.js';
 
 /** Inflated bytes from which the number of those of use is told: a NIfTI header of either version with the four that follow it. */
 export const headerBytes = 544;
@@ -76,17 +77,5 @@ export async function gzipped(parts: readonly Uint8Array[], before?: Uint8Array)
   const all: Uint8Array[] = before === undefined ? [] : [before];
   const reader = stream.getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) all.push(part.value);
-  return joined(all);
-}
-
-/** The parts one after the other; a single part is not copied. */
-export function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
+  return joinedBytes(all);
 }

@@ -6,10 +6,11 @@ import { type Scan, scanOf } from '../scans/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { largestRatio } from './deflate-bound.js';
 import { checkFinite } from './finite.js';
-import { gzipped, inflateBytes, isGzip, joined } from './inflate-bytes.js';
+import { gzipped, inflateBytes, isGzip } from './inflate-bytes.js';
 import { encodeNiftiHeader, type SlabbedVolume, voxelBytes } from './nifti-encode.js';
 import { parseNiftiHeader } from './nifti-header.js';
 import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
+import { joinedBytes } from './voxel-arrays.js';
 
 /** How the bytes of a scan are read. */
 export interface OpenScanBytesOptions {
@@ -88,6 +89,6 @@ export async function encodeNifti(
   const header = encodeNiftiHeader(volume, description === undefined ? {} : { description });
   const voxels = 'slabs' in volume ? [...volume.slabs()].map(voxelBytes) : [voxelBytes(volume.data)];
   const parts = [header, ...voxels] as Uint8Array<ArrayBuffer>[];
-  if (!gzip) return joined(parts);
+  if (!gzip) return joinedBytes(parts);
   return gzipped(parts);
 }

@@ -3,7 +3,7 @@
  * numbers of the fields are those of onnx.proto3.
  */
 
-import { float16Bits, toHalf } from '../checkpoints/half.js';
+import { float16Bits, toHalf } from '../half.js';
 import { VersemiError } from '../errors.js';
 import { bytes, float, integer, message, type Parts } from './protobuf.js';
 

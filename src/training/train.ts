@@ -408,7 +408,8 @@ function provenance(
 /** @param before ranks of the run until its checkpoint; undefined where it begins */
 function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
   const { labeledBatchSize, unlabeledBatchSize } = training;
-  const batch = `${labeledBatchSize} labelled and ${unlabeledBatchSize} unlabelled patches in a step`;
+  const unlabeled = training.mode === 'supervised' ? '' : ` and ${unlabeledBatchSize} unlabelled`;
+  const batch = `${labeledBatchSize} labelled${unlabeled} patches in a step`;
   const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
   const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
   return `The run has ${now}${earlier}: ${batch}.`;

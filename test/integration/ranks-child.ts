@@ -2,6 +2,7 @@
 // Rank 0 writes what came out to the file of each.
 import { writeFileSync } from 'node:fs';
 import type * as tf from '@tensorflow/tfjs-core';
+import { loadParts } from '../../src/load-parts.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
@@ -27,6 +28,8 @@ export interface RankJob {
   readonly stopAfter?: number;
   /** A rank that is killed when it has done so many steps. */
   readonly kill?: { readonly rank: number; readonly after: number };
+  /** Modules with parts of one's own. */
+  readonly parts?: readonly string[];
   /** A rank that has another plan. */
   readonly differs?: number;
 }
@@ -52,6 +55,7 @@ try {
 }
 
 async function run(job: RankJob): Promise<void> {
+  for (const file of job.parts ?? []) await loadParts(file);
   await selectDevice(job.device, { threads: 1 });
   const plan = tinyPlan(job.training, job.rest);
   if (job.differs === ranks.rank) plan.seed++;
