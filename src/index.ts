@@ -117,7 +117,13 @@ export {
   type OnnxTask,
   onnxOf,
 } from './exchange/export-onnx.js';
-export { type ImportedWeights, type ImportOptions, type ImportProgress, importWeights, type Layout } from './exchange/import-weights.js';
+export {
+  type ImportedWeights,
+  type ImportOptions,
+  type ImportProgress,
+  importWeights,
+  type Layout,
+} from './exchange/import-weights.js';
 export { pytorchSafetensors } from './exchange/pytorch-export.js';
 export type { AxisOrder } from './exchange/pytorch-layout.js';
 export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';

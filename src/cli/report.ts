@@ -41,8 +41,14 @@ What the page holds and its keys: docs/report.md`,
     const terminal = createTerminal(options);
     const file = options.out ?? join(folder, 'report.html');
     const onProgress = ({ part, name, index, total }: ReportProgress) =>
-      terminal.status(`${progressBar(index / total)} ${index} of ${total} ${part === 'run' ? 'runs' : 'cases'}, ${name}`);
-    const page = { onProgress, pictures: options.pictures, ...(options.title === undefined ? {} : { title: options.title }) };
+      terminal.status(
+        `${progressBar(index / total)} ${index} of ${total} ${part === 'run' ? 'runs' : 'cases'}, ${name}`,
+      );
+    const page = {
+      onProgress,
+      pictures: options.pictures,
+      ...(options.title === undefined ? {} : { title: options.title }),
+    };
     if (isComparison(folder)) {
       const summary = summarizeComparison(folder, options.reference);
       await writeComparisonReport(folder, summary, file, page);

@@ -4,7 +4,7 @@ import { VersemiError } from '../errors.js';
 import { float16Value, fromHalf } from '../half.js';
 import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
-import { type Triple, type Volume, type VoxelArray } from '../volume/volume.js';
+import type { Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { largestRatio } from './deflate-bound.js';
 import { elementType, type ReadBytes, unusual } from './hdf5-datatype.js';

@@ -29,8 +29,11 @@ export interface TrainingData extends SamplingData {
  */
 export async function* openTrainingData(
   plan: Plan,
-  { onProgress, onNotice, ...options }: Pick<PreprocessOptions, 'cacheFolder' | 'ranks'> &
-    VerbOptions<CaseEvent | LogEvent> = {},
+  {
+    onProgress,
+    onNotice,
+    ...options
+  }: Pick<PreprocessOptions, 'cacheFolder' | 'ranks'> & VerbOptions<CaseEvent | LogEvent> = {},
 ): AsyncGenerator<CaseEvent | LogEvent, TrainingData> {
   const told = <Event extends CaseEvent | LogEvent>(event: Event): Event => {
     if (event.type === 'log') onNotice?.(event.message);

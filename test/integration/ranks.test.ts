@@ -73,7 +73,7 @@ const plans: Readonly<Record<string, Compared>> = {
   },
   "terms and a network of one's own": {
     device: 'wasm',
-    ranks: [2, 4],
+    ranks: [2],
     training: { ...fifty, labeledBatchSize: 4, unlabeledBatchSize: 5 },
     parts: ['loss-terms', 'network'].map((name) => join(examples, `${name}.mjs`)),
     rest: {

@@ -38,8 +38,8 @@ import {
   summarizeComparison,
   timeSteps,
   train,
-  VersemiNetwork,
   type VerbOptions,
+  VersemiNetwork,
   validate,
   writeComparisonReport,
   writeRunReport,
@@ -226,7 +226,8 @@ t.test('signal and progress of every verb', async (t) => {
     const amid = await outcome(call({ signal: abort.signal, onProgress }, 'amid'));
     t.ok(told > 0, `${name} tells of its progress`);
     if (name === 'train') t.match(amid, { type: 'end', reason: 'aborted' });
-    else if (name === 'exportOnnx') t.match(amid, { files: { length: 5 } }, 'what has begun to be written is written whole');
+    else if (name === 'exportOnnx')
+      t.match(amid, { files: { length: 5 } }, 'what has begun to be written is written whole');
     else t.equal(amid, 'VERSEMI_ABORTED', `${name}, aborted amid its work`);
   }
 });

@@ -184,7 +184,7 @@ t.test('the table sorts and filters', { skip }, async (t) => {
   t.same(await shown(), ['case-1', 'case-10'], 'words of any text column');
   const own = page.locator('#case-table th', { hasText: /^own\.voxelsTooMany$/ });
   await own.getByRole('button').click();
-  t.same(await shown(), ['case-10', 'case-1'], 'a metric of one\'s own, whose values may be negative');
+  t.same(await shown(), ['case-10', 'case-1'], "a metric of one's own, whose values may be negative");
 });
 
 async function openCase(page: Page, id: string) {
@@ -261,7 +261,7 @@ t.test('a click on a point of a plot, or on a picture, opens its case', { skip }
   await page.getByRole('combobox', { name: /^Metric/ }).selectOption({ label: 'own.voxelsTooMany' });
   t.match(await svg.getAttribute('aria-label'), /^own\.voxelsTooMany of every case/);
   await svg.locator('circle').first().hover({ force: true });
-  t.match(await svg.textContent(), /own\.voxelsTooMany -?\d/, 'a metric of one\'s own is drawn, too');
+  t.match(await svg.textContent(), /own\.voxelsTooMany -?\d/, "a metric of one's own is drawn, too");
   await page.locator('.case-picture img').first().click();
   await page.waitForSelector('dialog[data-shown="case-2"]');
   t.ok(await page.locator('dialog').isVisible(), 'the worst is the first');

@@ -81,8 +81,12 @@ t.test('every form in which PyTorch writes the same numbers', async (t) => {
 
 t.test('which of several networks', async (t) => {
   const two = golden.containers['two networks']!;
-  await refused(t, new Uint8Array(), { field: 'weights', found: /student.*ema|ema.*student/, remedy: /--key/ }, 'two', () =>
-    imported(two),
+  await refused(
+    t,
+    new Uint8Array(),
+    { field: 'weights', found: /student.*ema|ema.*student/, remedy: /--key/ },
+    'two',
+    () => imported(two),
   );
   await refused(t, new Uint8Array(), { field: '--key', expected: /student/, found: 'teacher' }, 'no such one', () =>
     imported(two, tiny, { key: 'teacher' }),
@@ -118,7 +122,10 @@ t.test('networks compute what PyTorch computed', async (t) => {
       const difference = worst(found.subarray(task * order.length, (task + 1) * order.length), expected);
       t.ok(difference < 5e-5, `${backend}, task ${task}: ${difference}`);
     }
-    const wrong = new VersemiNetwork(config, (await imported(golden.versemi.checkpoint, config, { axes: 'zyx' })).values);
+    const wrong = new VersemiNetwork(
+      config,
+      (await imported(golden.versemi.checkpoint, config, { axes: 'zyx' })).values,
+    );
     const other = tf.tidy(() => wrong.logits(wrong.trunk(x), [[0, 1, 2, 3]], 'moving'));
     t.ok(worst(other.dataSync(), golden.versemi.logits[0]!) > 0.01, 'the order of the axes matters');
 

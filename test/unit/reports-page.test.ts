@@ -156,14 +156,19 @@ t.test('runReport: from run folders to one page', async (t) => {
   t.equal(slicesFileName('a/b', 'c'), 'a%2Fb_c.json');
 });
 
-t.test('metrics of one\'s own stand in every table, and in the data of plots', async (t) => {
+t.test("metrics of one's own stand in every table, and in the data of plots", async (t) => {
   const folder = t.testdir();
   const measured = [
     { 'own.volumeError': -12.34, 'own.parts': 1 },
     { 'own.volumeError': 0.5, 'own.parts': 3 },
     { 'own.volumeError': null, 'own.parts': 2 },
   ];
-  const rows = measured.map((own, i) => ({ ...evaluated(`case${i}`, 'liver', 9 - i), ...own, 'own.<b>': 7, ownish: 7 }));
+  const rows = measured.map((own, i) => ({
+    ...evaluated(`case${i}`, 'liver', 9 - i),
+    ...own,
+    'own.<b>': 7,
+    ownish: 7,
+  }));
   const other = { ...evaluated('case0', 'spleen', 5), 'own.share': 0.00123 };
   await writeEvaluation(folder, evaluation([...rows, other] as EvaluatedCase[]));
   const page = await runReport(folder);

@@ -118,7 +118,14 @@ const near = (a: number, b: number) => Math.abs(a - b) < 2e-5;
 t.test("a term of one's own on mixes is given the synthetic prompt alone, and any foreground", async (t) => {
   const value = ({ logits, prompts, image, target, partner }: TermInputs) => {
     t.same([logits.shape, target!.shape], Array(2).fill([1, 1, side, side, side]));
-    t.same([prompts.shape, [...prompts.dataSync()]], [[1, 1, 4], [0, 0, 0, 1]], 'the code behind those of the tasks');
+    t.same(
+      [prompts.shape, [...prompts.dataSync()]],
+      [
+        [1, 1, 4],
+        [0, 0, 0, 1],
+      ],
+      'the code behind those of the tasks',
+    );
     t.same([image.shape, partner], [[1, side, side, side, 1], undefined]);
     return tf.mean(tf.mul(logits, target!)) as tf.Scalar;
   };
