@@ -89,8 +89,8 @@ Examples:
   $ versemi evaluate runs/first --data data/spleen --out scores --part 3/8
   $ versemi merge scores --out scores
 
-A model remembers the cases it was trained on by name and content: validation, labeled and training (labelled and unlabelled)
-are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
+A model remembers the cases it was trained on by name and content: validation, labeled, unlabeled (trained on without labels)
+and training (both) are those, unseen is none of them. What a score cannot be trusted for is said before the first case.
 
 Distances are in millimetres. Where a mask is empty they are undefined (null), and counted as such.`,
     );

@@ -28,7 +28,7 @@ export interface CaseSelection {
 }
 
 /** Words that stand for sets of cases. Whatever else is asked for is a list in splits.json, or ids. */
-export const caseSets = ['all', 'test', 'validation', 'labeled', 'training', 'unseen'] as const;
+export const caseSets = ['all', 'test', 'validation', 'labeled', 'unlabeled', 'training', 'unseen'] as const;
 
 /** Ids that a sentence names. */
 const mostNamed = 10;

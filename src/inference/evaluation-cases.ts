@@ -34,13 +34,14 @@ export interface SelectProgress {
 const setRoles: Readonly<Record<string, readonly RecordedRole[]>> = {
   validation: ['validation'],
   labeled: ['labeled'],
+  unlabeled: ['unlabeled'],
   training: ['labeled', 'unlabeled'],
 };
 
 /**
  * Cases with labels by what they are called:
  * - `all`; `test` (those that the dataset sets apart);
- * - `validation`, `labeled`, `training` (labelled and unlabelled) as the model recorded them, or, for a model without a record,
+ * - `validation`, `labeled`, `unlabeled` (trained without the labels that they have), `training` (both) as the model recorded them, or, for a model without a record,
  *   as its plan splits the dataset; `unseen`: those of which the model knew nothing;
  * - the name of a list in splits.json, or ids.
  *
@@ -57,12 +58,12 @@ export async function evaluationCases(
   const everything = [...dataset.cases, ...dataset.test];
   const planDataset = model.plan.datasets.find(({ name }) => name === dataset.name);
   const known = new KnownCases(dataset, model, options);
-  const asked = [...new Set(which.map((word) => (word === 'labelled' ? 'labeled' : word)))];
+  const asked = [...new Set(which.map((word) => (/^(un)?labelled$/.test(word) ? word.replace('ll', 'l') : word)))];
   const name = asked.length === 1 ? asked[0]! : undefined;
   const missing: string[] = [];
   const chosen = await choose();
   // Where single cases are meant, one that cannot be compared is missing; else unlabelled cases are left out as a matter of course.
-  const single = name === undefined || !['all', 'test', 'training', 'unseen'].includes(name);
+  const single = name === undefined || !['all', 'test', 'unlabeled', 'training', 'unseen'].includes(name);
   if (single) missing.push(...chosen.filter(({ label }) => label === undefined).map(({ id }) => id));
   const cases = chosen.filter(({ label }) => label !== undefined);
   if (cases.length === 0) throw nothingToCompare();

@@ -192,6 +192,9 @@ t.test('validation cases are those of the run, though labels were added since', 
   const training = await selected('grown/mr-atrium', 'training');
   t.same([...training.ids].sort(), [...idsOf(atrium.labeled), ...idsOf(atrium.unlabeled)].sort());
   t.match(training.stderr, /trained on 3 of these 6 cases .*with their labels.*\n.*trained on 3 of these 6 .*without/);
+  const unlabeled = await selected('grown/mr-atrium', 'unlabelled');
+  t.same([...unlabeled.ids].sort(), idsOf(atrium.unlabeled).sort(), 'their labels came later');
+  t.match(unlabeled.selection, { asked: 'unlabeled', labeled: [], count: 3 });
   const unseen = await selected('grown/mr-atrium', 'unseen');
   t.same(unseen.ids, ['mr-atrium_009'], 'the test case');
   t.match(unseen.selection, { labeled: [], unlabeled: [], validation: [] });
