@@ -127,6 +127,20 @@ export const environmentTable = [
     readers: ['versemi'],
   },
   {
+    name: 'VERSEMI_NCCL',
+    effect: 'the library NCCL, through which the sums of a training over several GPUs go from GPU to GPU',
+    values: 'a file, which must then be there; `none`: sums go through host memory and MPI, in a fixed order',
+    default: '`libnccl.so.2` where the system has it, else as `none`; the log says which',
+    readers: ['versemi'],
+  },
+  {
+    name: 'NCCL_NVLS_ENABLE',
+    effect: 'of NCCL: sums in NVSwitch, which are not the same in every run',
+    values: 'see NCCL',
+    default: '0, set by versemi',
+    readers: ['versemi'],
+  },
+  {
     name: 'TERM',
     effect: 'dumb: no status line that is written over and over',
     values: '`dumb`, or anything else',

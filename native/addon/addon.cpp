@@ -57,6 +57,10 @@ class Device : public Napi::ObjectWrap<Device> {
                         InstanceMethod<&Device::begin_capture>("beginCapture"),
                         InstanceMethod<&Device::end_capture>("endCapture"), InstanceMethod<&Device::replay>("replay"),
                         InstanceMethod<&Device::drop_graph>("dropGraph"),
+                        InstanceMethod<&Device::use_sum_library>("useSumLibrary"),
+                        InstanceMethod<&Device::make_sum_id>("makeSumId"), InstanceMethod<&Device::join_ranks>("joinRanks"),
+                        InstanceMethod<&Device::sum_over_ranks>("sumOverRanks"),
+                        InstanceMethod<&Device::leave_ranks>("leaveRanks"),
                         InstanceMethod<&Device::dispose>("dispose")});
   }
 
@@ -307,6 +311,64 @@ class Device : public Napi::ObjectWrap<Device> {
     return info.Env().Undefined();
   }
 
+  // useSumLibrary(file): [version, what is there instead], one of them empty
+  Napi::Value use_sum_library(const Napi::CallbackInfo& info) {
+    std::string version, found;
+    contained([&] {
+      version = session_->use_sum_library(info[0].As<Napi::String>().Utf8Value(), &found);
+      return versemi::ok();
+    });
+    Napi::Array result = Napi::Array::New(info.Env(), 2);
+    result.Set(0u, version);
+    result.Set(1u, found);
+    return result;
+  }
+
+  // makeSumId(id): status; fills the 128 bytes that every rank joins with
+  Napi::Value make_sum_id(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    void* id = nullptr;
+                    if (view_bytes(info.Env(), info[0], &id) != sum_id_bytes) return wrong("id");
+                    return session_->make_sum_id(static_cast<unsigned char*>(id));
+                  }));
+  }
+
+  // joinRanks(id, rank, ranks, alarm): promise of null, or [status, message]; alarm: an Int32Array that is read until leaveRanks
+  Napi::Value join_ranks(const Napi::CallbackInfo& info) {
+    return begin(info, info.Env().Null(), [&](versemi_status* result) -> std::unique_ptr<task> {
+      void* id = nullptr;
+      void* alarm = nullptr;
+      int32_t rank = 0, ranks = 0;
+      if (view_bytes(info.Env(), info[0], &id) != sum_id_bytes || view_bytes(info.Env(), info[3], &alarm) != 4 ||
+          napi_get_value_int32(info.Env(), info[1], &rank) != napi_ok || napi_get_value_int32(info.Env(), info[2], &ranks) != napi_ok) {
+        *result = wrong("id, rank, ranks or alarm");
+        return nullptr;
+      }
+      alarm_ = Napi::Persistent(info[3].As<Napi::Object>());
+      return session_->begin_join(static_cast<unsigned char*>(id), rank, ranks, static_cast<int32_t*>(alarm), result);
+    });
+  }
+
+  // sumOverRanks(id, elements): status; begins to replace the first elements of a buffer by their sums over the ranks
+  Napi::Value sum_over_ranks(const Napi::CallbackInfo& info) {
+    return status(info, contained([&] {
+                    double id = 0, elements = 0;
+                    if (!get_number(info.Env(), info[0], &id)) return wrong("id");
+                    if (!get_number(info.Env(), info[1], &elements) || !(elements >= 0 && elements <= 2e15)) return wrong("elements");
+                    return session_->sum_over_ranks(static_cast<int64_t>(id), static_cast<int64_t>(elements));
+                  }));
+  }
+
+  // leaveRanks(atOnce): status
+  Napi::Value leave_ranks(const Napi::CallbackInfo& info) {
+    const versemi_status result = contained([&] {
+      session_->leave_ranks(info[0].ToBoolean().Value());
+      return versemi::ok();
+    });
+    alarm_.Reset();
+    return status(info, result);
+  }
+
   // describe(): { description, isa, threads, asynchronous, precision, rows }; rows: the names of all
   Napi::Value describe(const Napi::CallbackInfo& info) {
     std::string isa, description, precision;
@@ -366,7 +428,11 @@ class Device : public Napi::ObjectWrap<Device> {
     return Napi::Number::New(info.Env(), result.code);
   }
 
+  static constexpr int64_t sum_id_bytes = 128;
+
   std::unique_ptr<versemi::device> session_;
+  // The memory that the device reads while it has joined ranks.
+  Napi::ObjectReference alarm_;
   std::string message_;
 };
 

@@ -1,5 +1,6 @@
 #include "cuda_device.h"
 
+#include <cstring>
 #include <vector>
 
 #include "../cpu/context.h"
@@ -24,7 +25,8 @@ class cuda_device final : public device {
   versemi_status allocate(int64_t bytes, buffer_id* id) override { return session_->allocate(bytes, id); }
   versemi_status release(buffer_id id) override { return session_->release(id); }
   versemi_status transfer(buffer_id id, void* host, int64_t bytes, bool to_device) override {
-    return to_device ? session_->transfers().write(id, host, bytes) : session_->transfers().read(id, host, bytes);
+    return to_device ? session_->transfers().write(id, host, bytes)
+                     : after_sums(*session_, session_->transfers().read(id, host, bytes));
   }
 
   versemi_status run(int32_t op, const double* ids, int32_t buffer_count, const double* attributes,
@@ -118,11 +120,36 @@ class cuda_device final : public device {
   versemi_status replay(int64_t graph) override { return session_->graphs().replay(graph); }
   void drop_graph(int64_t graph) override { session_->graphs().drop(graph); }
 
+  std::string use_sum_library(const std::string& file, std::string* found) override {
+    return session_->sums().use_library(file, found);
+  }
+  versemi_status make_sum_id(unsigned char* id) override {
+    cuda::nccl_unique_id made;
+    const versemi_status status = session_->sums().make_id(&made);
+    std::memcpy(id, made.internal, sizeof made.internal);
+    return status;
+  }
+  std::unique_ptr<task> begin_join(const unsigned char* id, int rank, int ranks, const int32_t* alarm, versemi_status*) override {
+    auto joining = std::make_unique<join_task>(session_);
+    std::memcpy(joining->id.internal, id, sizeof joining->id.internal);
+    joining->rank = rank;
+    joining->ranks = ranks;
+    joining->alarm = alarm;
+    return joining;
+  }
+  versemi_status sum_over_ranks(buffer_id id, int64_t elements) override { return session_->sum_over_ranks(id, elements); }
+  void leave_ranks(bool at_once) override { session_->sums().leave(at_once); }
+
  private:
+  // A read that a sum had to come before is none where the sum was given up.
+  static versemi_status after_sums(const cuda::session& session, const versemi_status& read) {
+    return read.code != VERSEMI_OK ? read : session.sums().state();
+  }
+
   // The session outlives its tasks: each has a share in it.
   struct read_task final : task {
     read_task(std::shared_ptr<cuda::session> owner, void* to) : session(std::move(owner)), host(to) {}
-    versemi_status wait() override { return session->transfers().wait_read(read, host); }
+    versemi_status wait() override { return after_sums(*session, session->transfers().wait_read(read, host)); }
     void end(bool) override { session->transfers().end_read(read); }
     std::shared_ptr<cuda::session> session;
     void* host;
@@ -134,6 +161,15 @@ class cuda_device final : public device {
     void end(bool done) override { session->transfers().end_upload(job, done); }
     std::shared_ptr<cuda::session> session;
     cuda::upload job;
+  };
+  struct join_task final : task {
+    explicit join_task(std::shared_ptr<cuda::session> owner) : session(std::move(owner)) {}
+    versemi_status wait() override { return session->sums().join(id, rank, ranks, alarm); }
+    void end(bool) override {}
+    std::shared_ptr<cuda::session> session;
+    cuda::nccl_unique_id id;
+    int rank = 0, ranks = 1;
+    const int32_t* alarm = nullptr;
   };
 
   std::shared_ptr<cuda::session> session_;

@@ -78,6 +78,15 @@ class device {
   virtual versemi_status end_capture(int64_t* graph);
   virtual versemi_status replay(int64_t graph);
   virtual void drop_graph(int64_t graph);
+
+  // --- sums over the devices of several processes; see native/cuda/device/rank_sums.h --------------------------------------
+  // The version of the library that the sums go through from now on; "": `found` says what is there instead.
+  virtual std::string use_sum_library(const std::string& file, std::string* found);
+  // 128 bytes, which rank 0 makes and every rank joins with.
+  virtual versemi_status make_sum_id(unsigned char* id);
+  virtual std::unique_ptr<task> begin_join(const unsigned char* id, int rank, int ranks, const int32_t* alarm, versemi_status* status);
+  virtual versemi_status sum_over_ranks(buffer_pool::buffer_id id, int64_t elements);
+  virtual void leave_ranks(bool at_once);
 };
 
 }  // namespace versemi

@@ -144,6 +144,24 @@ Napi::Value traffic(const Napi::CallbackInfo& info) {
   return result;
 }
 
+/// watch(alarm: Int32Array | null): see World::watch_all. The array must not go before it is given up.
+void watch(const Napi::CallbackInfo& info) {
+  if (!info[0].IsTypedArray()) {
+    world->watch_all(nullptr);
+    return;
+  }
+  static Napi::Reference<Napi::Value>* const kept = new Napi::Reference<Napi::Value>;
+  Napi::Int32Array alarm = info[0].As<Napi::Int32Array>();
+  world->watch_all(alarm.Data());
+  *kept = Napi::Reference<Napi::Value>::New(alarm, 1);
+}
+
+/// foundLost(): what `watch` has found, or null
+Napi::Value found_lost(const Napi::CallbackInfo& info) {
+  const Job& lost = world->found_lost();
+  return lost.lost_rank < 0 ? info.Env().Null() : outcome(info.Env(), lost);
+}
+
 void abort_all(const Napi::CallbackInfo& info) { world->abort(info[0].As<Napi::Number>().Int32Value()); }
 
 /// close(): every rank calls it, after its last collective.
@@ -162,6 +180,8 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("broadcast", Napi::Function::New(env, broadcast));
   exports.Set("exchange", Napi::Function::New(env, exchange));
   exports.Set("traffic", Napi::Function::New(env, traffic));
+  exports.Set("watch", Napi::Function::New(env, watch));
+  exports.Set("foundLost", Napi::Function::New(env, found_lost));
   exports.Set("abort", Napi::Function::New(env, abort_all));
   exports.Set("close", Napi::Function::New(env, close_world));
   // A process that ends without `close` must not end while the thread of MPI uses what is taken down.

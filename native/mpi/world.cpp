@@ -95,6 +95,13 @@ void World::wait(Job& job) {
   done_.wait(lock, [this, &job] { return job.done || stopped_; });
 }
 
+void World::watch_all(std::int32_t* alarm) {
+  listen_for_termination();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  alarm_ = alarm;
+  alarm_since_ = Clock::now();
+}
+
 void World::abort(int status) {
   abort_status_ = status;
   wake_.notify_one();
@@ -134,6 +141,8 @@ void World::start() {
   MPI_Comm_rank(local, &local_rank_);
   MPI_Comm_free(&local);
   peers_.resize(static_cast<std::size_t>(group_.size));
+  for (int rank = 0; rank < group_.size; rank++)
+    if (rank != group_.rank) others_.push_back(rank);
 }
 
 void World::run() {
@@ -149,6 +158,7 @@ void World::run() {
   done_.notify_all();
   if (!start_failure_.empty()) return;
   Clock::time_point progress = Clock::now();
+  Clock::time_point looked = progress;
   while (true) {
     if (abort_status_ >= 0) MPI_Abort(MPI_COMM_WORLD, abort_status_);
     {
@@ -161,7 +171,13 @@ void World::run() {
       if (stopping_ && (active_.empty() || !finalize_)) break;
     }
     answer();
+    // This process was stopped for a while: it was not the others who were silent.
+    const Clock::time_point now = Clock::now();
+    if (now - looked > patience)
+      for (Peer& peer : peers_) peer.asked = now;
+    looked = now;
     if (carry_on()) progress = Clock::now();
+    watch_for_alarm();
     if (active_.empty()) continue;
     if (Clock::now() - progress >= busy) std::this_thread::sleep_for(nap);
   }
@@ -185,7 +201,7 @@ bool World::carry_on() {
     if (job.operation->advance()) {
       job.failure = job.operation->failure();
     } else {
-      watch(job, at->since);
+      watch(job, job.operation->missing(), at->since);
       if (job.lost_rank < 0) {
         ++at;
         continue;
@@ -231,12 +247,21 @@ void World::answer() {
                  answers_.end());
 }
 
-void World::watch(Job& job, Clock::time_point since) {
+void World::watch_for_alarm() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (alarm_ == nullptr || found_lost_.done) return;
+  watch(found_lost_, others_, alarm_since_);
+  if (found_lost_.lost_rank < 0) return;
+  found_lost_.done = true;
+  __atomic_store_n(alarm_, found_lost_.lost_rank + 1, __ATOMIC_RELEASE);
+}
+
+void World::watch(Job& job, const std::vector<int>& ranks, Clock::time_point since) {
   const Clock::time_point now = Clock::now();
   const bool hurry = told_to_end;
   if (now - since < patience && !hurry) return;
   const double limit = hurry ? std::min(lost_seconds_when_told_to_end, lost_seconds_) : lost_seconds_;
-  for (const int rank : job.operation->missing()) {
+  for (const int rank : ranks) {
     Peer& peer = peers_[static_cast<std::size_t>(rank)];
     if (peer.is_asked) {
       const double silent = seconds(now - peer.asked);

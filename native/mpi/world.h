@@ -52,6 +52,12 @@ class World {
                               std::function<void()> on_done = {});
   void wait(Job& job);
 
+  /// From now on asks the other ranks whether they live, also while this process waits for something else than them, and writes the number
+  /// of one that is lost, plus 1, to *alarm; nullptr: no more.
+  void watch_all(std::int32_t* alarm);
+  /// The rank that `watch_all` has found lost, once the alarm is set; does not change any more.
+  const Job& found_lost() const { return found_lost_; }
+
   std::uint64_t bytes_sent() const { return bytes_sent_; }
   std::uint64_t calls() const { return calls_; }
 
@@ -74,7 +80,8 @@ class World {
   void start();
   bool carry_on();
   void answer();
-  void watch(Job& job, Clock::time_point since);
+  void watch(Job& job, const std::vector<int>& ranks, Clock::time_point since);
+  void watch_for_alarm();
   void finish(const std::shared_ptr<Job>& job);
 
   struct Active {
@@ -94,6 +101,8 @@ class World {
   std::condition_variable wake_;
   std::condition_variable done_;
   std::vector<std::shared_ptr<Job>> submitted_;
+  std::int32_t* alarm_ = nullptr;
+  Clock::time_point alarm_since_;
   bool started_ = false;
   bool stopping_ = false;
   bool finalize_ = false;
@@ -108,6 +117,9 @@ class World {
   /// Kept: a message that comes after all is written where it was to go.
   std::vector<std::shared_ptr<Job>> failed_;
   std::vector<Peer> peers_;
+  /// Its ranks are all others.
+  std::vector<int> others_;
+  Job found_lost_;
   std::vector<MPI_Request> answers_;
   std::thread thread_;
 };

@@ -1,7 +1,9 @@
+import type { VersemiError } from '../errors.js';
+
 /**
  * The processes of a run that computes its steps together: each is a rank, counted from 0, with a part of every batch. What
- * they send each other goes through a communicator; which transport is behind it (none, MPI, NCCL) is decided once, where it is
- * opened.
+ * they send each other goes through a communicator; which transport is behind it (none, MPI) is decided once, where it is opened. Sums
+ * that go from GPU to GPU meet through it (`training/rank-sums.ts`).
  *
  * Every rank calls the same methods in the same order (collectives, as MPI calls them). A sum is the same number, bit for
  * bit, on every rank and in every run with as many ranks: the parts are added in the order of the ranks, in double precision,
@@ -41,6 +43,15 @@ export interface Communicator {
 
   /** Resolves when every rank has come here. The event loop goes on meanwhile. */
   barrier(): Promise<void>;
+
+  /**
+   * From now on the number of a rank that does not answer any more, plus 1, is written to alarm[0], whatever this process does meanwhile.
+   * @returns ends it
+   */
+  watch(alarm: Int32Array): () => void;
+
+  /** VERSEMI_RANK_LOST about the rank that `watch` has found; undefined where there is none. */
+  foundLost(): VersemiError | undefined;
 
   /** What the run does now, for the message about a rank that is lost: for example `step 37`. */
   at(place: string): void;
@@ -83,6 +94,8 @@ export const solo: Communicator = {
   broadcast: () => {},
   gather: async (value) => [value],
   barrier: async () => {},
+  watch: () => () => {},
+  foundLost: () => undefined,
   at: () => {},
   traffic: () => ({ bytesSent: 0, calls: 0, secondsWaited: 0 }),
   abort: (status) => process.exit(status),

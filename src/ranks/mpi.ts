@@ -20,6 +20,8 @@ interface MpiAddon {
   gather(values: Float64Array, gathered: Float64Array): Failure | null;
   broadcast(values: Float32Array, root: number): Failure | null;
   exchange(message: string, done: (failure: Failure | null, messages: string[]) => void): void;
+  watch(alarm: Int32Array | null): void;
+  foundLost(): Failure | null;
   traffic(): readonly [bytesSent: number, calls: number];
   abort(status: number): never;
   close(): void;
@@ -143,6 +145,16 @@ class MpiCommunicator implements Communicator {
 
   async barrier(): Promise<void> {
     await this.gather(0);
+  }
+
+  watch(alarm: Int32Array): () => void {
+    this.addon.watch(alarm);
+    return () => this.addon.watch(null);
+  }
+
+  foundLost(): VersemiError | undefined {
+    const failure = this.addon.foundLost();
+    return failure === null ? undefined : this.lost(failure);
   }
 
   at(place: string): void {

@@ -15,7 +15,15 @@ export * as tf from '#tfjs';
 
 export { currentDevice } from './backend/backend.js';
 export { type DispatchCounts, dispatchCounts, resetDispatchCounts } from './backend/dispatch-log.js';
-export type { Device, DeviceMemory, DeviceSettings, Precision, Recording, RowAnswer } from './devices/device.js';
+export type {
+  Device,
+  DeviceMemory,
+  DeviceSettings,
+  DeviceSums,
+  Precision,
+  Recording,
+  RowAnswer,
+} from './devices/device.js';
 export {
   type BackendStatus,
   type DeviceChoice,

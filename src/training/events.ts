@@ -64,7 +64,10 @@ export interface StepEvent {
   readonly etaSeconds: number;
   /** Most memory of the device that was in use at one time so far; absent where the backend is not one of ours. */
   readonly bytesPeak?: number;
-  /** Of several ranks: what rank 0 has sent in this step, and how long it has waited for others; absent in a run of one process. */
+  /**
+   * Of several ranks: what rank 0 has sent through MPI in this step, and how long it has waited for others; absent in a run of one process. What
+   * goes from GPU to GPU is not counted.
+   */
   readonly communication?: Traffic;
 }
 

@@ -96,3 +96,13 @@ export function anyRank(ranks: Communicator, says: readonly boolean[]): boolean[
   const all = ranks.allGather(Float64Array.from(says, Number));
   return says.map((_, fact) => all.some((one, i) => i % says.length === fact && one !== 0));
 }
+
+/** How many ranks a run has, in words. @param before ranks of the run until its checkpoint; undefined where it begins */
+export function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
+  const { labeledBatchSize, unlabeledBatchSize } = training;
+  const unlabeled = training.mode === 'supervised' ? '' : ` and ${unlabeledBatchSize} unlabelled`;
+  const batch = `${labeledBatchSize} labelled${unlabeled} patches in a step`;
+  const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
+  const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
+  return `The run has ${now}${earlier}: ${batch}.`;
+}

@@ -10,7 +10,7 @@ import {
 } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { VersemiNetwork } from '../model/network.js';
-import { type Communicator, type PendingSum, solo } from '../ranks/communicator.js';
+import { type Communicator, solo } from '../ranks/communicator.js';
 import { type BatchShare, shareRows } from '../sampling/share.js';
 import { variableGradients, withBatchParts } from '../tfjs/ops/index.js';
 import { RepeatedComputation } from '../tfjs/ops/repeated.js';
@@ -18,6 +18,7 @@ import { averagedLogits, type Findings, largestComponents } from './findings.js'
 import { type LossGroup, lossGroups, lossWeights } from './groups.js';
 import { StepInputs, stepValues } from './inputs.js';
 import { Optimizer, type OptimizerState, WeightAverage } from './optimizer.js';
+import { hostSums, type PendingTensor, type RankSums } from './rank-sums.js';
 import { averageDecayAt, learningRateAt } from './schedule.js';
 import type { InputSource, StepData } from './step-data.js';
 
@@ -43,6 +44,7 @@ export interface StepResult {
 /**
  * A state to begin with, or to go on with when `saved` is given.
  * @param ranks with which every step is computed together; each has a state of its own, and all are the same at all times
+ * @param sums how tensors are summed over the ranks; default: through the host
  * @param saved memory of the optimiser and average of the weights, by name, in the shapes of `parameterSpecs`
  */
 export function createState(
@@ -53,13 +55,14 @@ export function createState(
     readonly average: ReadonlyMap<string, Float32Array>;
   },
   ranks: Communicator = solo,
+  sums: RankSums = hostSums(ranks),
 ): TrainingState {
   const optimizer = new Optimizer(network.parameters, training, saved?.optimizer);
   const average = new WeightAverage(network.parameters, network.buffers, saved?.average);
   const taught = training.mode === 'semi-supervised' && (losses.teacher > 0 || losses.agreement > 0);
   // The values that it begins with do not count: the average is copied over them in each step.
   const averageNetwork = taught ? new VersemiNetwork(network.config, 0) : undefined;
-  const program = new StepProgram(network, optimizer, average, averageNetwork, ranks);
+  const program = new StepProgram(network, optimizer, average, averageNetwork, ranks, sums);
   return { network, optimizer, average, averageNetwork, program };
 }
 
@@ -140,6 +143,7 @@ export class StepProgram {
     private readonly weights: WeightAverage,
     private readonly averageNetwork: VersemiNetwork | undefined,
     private readonly ranks: Communicator,
+    private readonly sums: RankSums,
   ) {}
 
   /**
@@ -217,10 +221,12 @@ export class StepProgram {
 
   /** Computes `f` on this rank's part of a group, with sums over the parts of all ranks. */
   private inShare<T>(plan: TrainingPlan, group: StepGroup, f: () => T): T {
-    const { ranks } = this;
+    const { ranks, sums } = this;
     if (ranks.size === 1) return f();
+    const counts = shareRows(plan).counts[group];
     const parts = {
-      counts: shareRows(plan).counts[group],
+      counts,
+      ...(sums.sum === undefined ? {} : { sumOnDevice: <T extends tf.Tensor>(x: T) => sums.sum!(x, counts) }),
       allReduceSum: (values: Float32Array) => ranks.allReduceSum(values),
       allGather: (values: Float64Array) => ranks.allGather(values),
     };
@@ -239,37 +245,19 @@ export class StepProgram {
           get: (name) => (this.found.has(name) ? this.found : made).get(name),
           has: (name) => this.found.has(name) || made.has(name),
         };
-        const sums: SumOfRanks[] = [];
+        const pending: PendingTensor[] = [];
         for (const group of lossGroups(network, averageNetwork, plan, inputs, terms)) {
           const gradients = this.inShare(plan, group.name, () => groupGradients(network, this.optimizer, group));
           groups.push(gradients);
-          if (this.ranks.size > 1) sums.push(new SumOfRanks(this.ranks, gradients.gradients));
+          if (this.ranks.size > 1) pending.push(this.sums.start(gradients.gradients));
         }
-        const summed = sums.length > 0 ? sums.map((sum) => sum.wait()) : groups.map(({ gradients }) => gradients);
+        const summed = pending.length > 0 ? pending.map((sum) => sum.wait()) : groups.map(({ gradients }) => gradients);
         const squaredNorm = this.optimizer.take(summed);
         return tf.keep(tf.concat([...groups.map(({ values }) => values), squaredNorm]));
       });
     } finally {
       for (const { values } of groups) values.dispose();
     }
-  }
-}
-
-/** Gradients that are summed over the ranks while this process computes the next group's. */
-class SumOfRanks {
-  private readonly values: Float32Array;
-  private readonly sum: PendingSum;
-
-  /** @param gradients [parameters], disposed of */
-  constructor(ranks: Communicator, gradients: tf.Tensor1D) {
-    this.values = Float32Array.from(gradients.dataSync());
-    gradients.dispose();
-    this.sum = ranks.startAllReduceSum(this.values);
-  }
-
-  wait(): tf.Tensor1D {
-    this.sum.wait();
-    return tf.tensor1d(this.values);
   }
 }
 

@@ -27,7 +27,8 @@ import { eventText } from './event-text.js';
 import type { TrainingEvent } from './events.js';
 import { HistoryRecorder } from './history.js';
 import { type InitialModel, initialNotes, readInitialModel } from './initial-model.js';
-import { anyRank, digest, rankPlan, requireSame } from './ranks.js';
+import { openRankSums, type RankSums } from './rank-sums.js';
+import { anyRank, digest, rankPlan, ranksNotice, requireSame } from './ranks.js';
 import { type FoundCheckpoint, lastCheckpoint } from './resume.js';
 import { secondsSince, TrainingRun } from './run.js';
 import { assertNewRun, RunLog, runFiles } from './run-folder.js';
@@ -155,10 +156,13 @@ async function* trainAlone(
     'initial model': initial?.provenance.sha256 ?? 'none',
   };
   await requireSame(ranks, facts, 'Start every rank with the same plan, options, data and installation of versemi.');
-  const state = startState(plan, checkpoint, initial, ranks);
+  const { sums, notice: sumsNotice } = await openRankSums(ranks, currentDevice());
+  let state: TrainingState | undefined;
+  let together = false;
   let log: RunLog | undefined;
   let source: StepSource | undefined;
   try {
+    state = startState(plan, checkpoint, initial, ranks, sums);
     // `onBatch` is shown voxels, and only the host's voxels can be shown.
     source = options.onBatch === undefined ? stepSource(computed, data) : hostSource(computed, data);
     const program = programVersion();
@@ -203,6 +207,7 @@ async function* trainAlone(
     const earlier = checkpoint?.model.provenance.ranks ?? 1;
     if (ranks.size > 1 || earlier > 1)
       yield record({ type: 'log', step: firstStep, message: ranksNotice(computed, ranks, checkpoint && earlier) });
+    if (sumsNotice !== undefined) yield record({ type: 'log', step: firstStep, message: sumsNotice });
     if (found?.notice !== undefined) yield record({ type: 'log', step: firstStep, message: found.notice });
     if (checkpoint !== undefined && checkpoint.model.cases === undefined)
       yield record({
@@ -261,25 +266,33 @@ async function* trainAlone(
     }
     if (run.stepsDone < steps) {
       if (saved < run.stepsDone) yield record(await saveLast());
+      together = true;
       yield record({ type: 'end', step: run.stepsDone, reason: 'aborted', seconds: secondsSince(began) });
       return;
     }
     await lock.assertHeld();
     const model = await run.saveModel();
+    together = true;
     yield record({ type: 'end', step: steps, reason: 'finished', model, seconds: secondsSince(began) });
   } catch (error) {
+    // A device that waits for a rank which is lost can only say that its sums were given up.
+    const first = ranks.foundLost() ?? error;
     try {
-      log?.note(`Failed: ${(error as Error).message}`);
+      log?.note(`Failed: ${(first as Error).message}`);
     } catch {
       // What failed first is what is told.
     }
-    throw error;
+    throw first;
   } finally {
     try {
       log?.close();
     } finally {
       await source?.close();
-      disposeState(state);
+      try {
+        await sums.close(together);
+      } finally {
+        if (state !== undefined) disposeState(state);
+      }
     }
   }
 }
@@ -372,13 +385,14 @@ function startState(
   checkpoint: Checkpoint | undefined,
   initial: InitialModel | undefined,
   ranks: Communicator,
+  sums: RankSums,
 ): TrainingState {
   const config = networkConfig(plan);
   if (checkpoint === undefined)
-    return createState(new VersemiNetwork(config, initial?.values ?? plan.seed), plan, undefined, ranks);
+    return createState(new VersemiNetwork(config, initial?.values ?? plan.seed), plan, undefined, ranks, sums);
   const { model, optimizer } = checkpoint;
   const network = new VersemiNetwork(config, model.values('student'));
-  return createState(network, plan, { optimizer, average: model.values('ema') }, ranks);
+  return createState(network, plan, { optimizer, average: model.values('ema') }, ranks, sums);
 }
 
 function recorder(plan: Plan, checkpoint: Checkpoint | undefined): HistoryRecorder {
@@ -403,14 +417,4 @@ function provenance(
   const from = first === undefined ? {} : { initial: first };
   const sittings = began?.sittings === undefined ? {} : { sittings: began.sittings };
   return { created: new Date().toISOString(), versions, data, ...together, ...sittings, ...from };
-}
-
-/** @param before ranks of the run until its checkpoint; undefined where it begins */
-function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
-  const { labeledBatchSize, unlabeledBatchSize } = training;
-  const unlabeled = training.mode === 'supervised' ? '' : ` and ${unlabeledBatchSize} unlabelled`;
-  const batch = `${labeledBatchSize} labelled${unlabeled} patches in a step`;
-  const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
-  const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
-  return `The run has ${now}${earlier}: ${batch}.`;
 }

@@ -7,7 +7,8 @@ import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
 import { createSampler } from '../../src/sampling/sampler.js';
-import { selectDevice } from '../../src/tfjs/index.js';
+import { type DeviceSums, type Precision, selectDevice } from '../../src/tfjs/index.js';
+import { openRankSums } from '../../src/training/rank-sums.js';
 import { rankPlan } from '../../src/training/ranks.js';
 import { createState, disposeState } from '../../src/training/step.js';
 import { hostStep } from '../../src/training/step-data.js';
@@ -16,7 +17,9 @@ import { shapes, tinyPlan } from './training-support.js';
 
 /** What a test asks of a training over ranks. */
 export interface RankJob {
-  readonly device: 'cpu' | 'wasm';
+  readonly device: 'cpu' | 'wasm' | 'cuda';
+  /** Default: the device's own. */
+  readonly precision?: Precision;
   readonly out: string;
   readonly runFolder: string;
   readonly training?: Readonly<Record<string, unknown>>;
@@ -30,6 +33,11 @@ export interface RankJob {
   readonly kill?: { readonly rank: number; readonly after: number };
   /** Modules with parts of one's own. */
   readonly parts?: readonly string[];
+  /**
+   * A rank that falls silent when it is to begin so many sums of gradients on its GPU, as on a machine that hangs: nobody ends the
+   * others, which wait for the last of them on theirs.
+   */
+  readonly stopInSum?: { readonly rank: number; readonly sums: number };
   /** A rank that has another plan. */
   readonly differs?: number;
 }
@@ -56,14 +64,16 @@ try {
 
 async function run(job: RankJob): Promise<void> {
   for (const file of job.parts ?? []) await loadParts(file);
-  await selectDevice(job.device, { threads: 1 });
+  const precision = job.precision === undefined ? {} : { precision: job.precision };
+  const { device } = await selectDevice(job.device, { threads: 1, ...precision });
   const plan = tinyPlan(job.training, job.rest);
   if (job.differs === ranks.rank) plan.seed++;
   const data = shapes(6);
   const gradients: Record<string, number[]>[] = [];
+  const { sums } = await openRankSums(ranks, device);
   for (const step of job.gradientsOf ?? []) {
     const own = rankPlan(plan, ranks);
-    const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan, undefined, ranks);
+    const state = createState(new VersemiNetwork(networkConfig(plan), plan.seed), plan, undefined, ranks, sums);
     const { numbers, free } = await state.program.start(own, hostStep(own, createSampler(own, data).batch(step)));
     await numbers.data();
     const arena = (state.optimizer as unknown as { gradients: tf.Tensor1D }).gradients;
@@ -78,6 +88,8 @@ async function run(job: RankJob): Promise<void> {
     free();
     disposeState(state);
   }
+  await sums.close(true);
+  if (job.stopInSum?.rank === ranks.rank) stopInSum(device.sums!, job.stopInSum.sums);
   const stop = new AbortController();
   const [losses, norms, validations, logs]: [Record<string, number>[], number[], object[], string[]] = [[], [], [], []];
   const options = { runFolder: job.runFolder, device: 'current', data, ranks, signal: stop.signal } as const;
@@ -94,4 +106,14 @@ async function run(job: RankJob): Promise<void> {
   }
   const result: RankResult = { losses, norms, validations, logs, gradients };
   if (ranks.rank === 0) writeFileSync(job.out, JSON.stringify(result));
+}
+
+function stopInSum(sums: DeviceSums, last: number): void {
+  const start = sums.start.bind(sums);
+  let begun = 0;
+  sums.start = (buffer, elements) => {
+    // Statistics of batches and sums of losses are short.
+    if (elements > 500 && ++begun === last) process.kill(process.pid, 'SIGSTOP');
+    start(buffer, elements);
+  };
 }

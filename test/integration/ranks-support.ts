@@ -52,9 +52,13 @@ export function launch(count: number, args: readonly string[], environment: obje
 }
 
 /** Runs jobs over ranks, one after the other; 1 rank is a process without a launcher. */
-export async function runJobs(count: number, jobs: readonly RankJob[]): Promise<RankResult[]> {
+export async function runJobs(
+  count: number,
+  jobs: readonly RankJob[],
+  environment: object = {},
+): Promise<RankResult[]> {
   const args = [child, JSON.stringify(jobs)];
-  const { code, stdout, stderr } = await (count === 1 ? alone(args) : launch(count, args));
+  const { code, stdout, stderr } = await (count === 1 ? alone(args) : launch(count, args, environment));
   return jobs.map(({ out }) => {
     if (!existsSync(out)) throw new Error(`no result; status ${code}\n${stdout}\n${stderr}`);
     return JSON.parse(readFileSync(out, 'utf8')) as RankResult;
@@ -66,8 +70,8 @@ export async function runRanks(count: number, job: RankJob): Promise<RankResult>
 }
 
 /** Runs a job that is to fail; on a busy machine the other ranks need more time than mpirun leaves them, 1 s, to say what they see. */
-export function failRanks(count: number, job: RankJob): Promise<RanksOutcome> {
-  return launch(count, [child, JSON.stringify([job])], { OMPI_MCA_odls_base_sigkill_timeout: '5' });
+export function failRanks(count: number, job: RankJob, environment: object = {}): Promise<RanksOutcome> {
+  return launch(count, [child, JSON.stringify([job])], { OMPI_MCA_odls_base_sigkill_timeout: '5', ...environment });
 }
 
 function alone(args: readonly string[]): Promise<RanksOutcome> {
@@ -91,6 +95,20 @@ export function lossDifference(a: RankResult, b: RankResult): { readonly worst: 
       const found = b.losses[step]![term]!;
       const difference = Math.abs(found - value) / Math.max(Math.abs(value), 1e-6);
       if (!(difference <= worst)) [worst, at] = [difference, `step ${step + 1} ${term}`];
+    }
+  return { worst, at };
+}
+
+/** Largest difference of the gradients of two runs, relative to the largest element of the parameter's, and where. */
+export function gradientDifference(a: RankResult, b: RankResult): { readonly worst: number; readonly at: string } {
+  let [worst, at] = [a.gradients.length === b.gradients.length ? 0 : Number.POSITIVE_INFINITY, 'number of steps'];
+  for (const [i, gradients] of a.gradients.entries())
+    for (const [name, values] of Object.entries(gradients)) {
+      const found = b.gradients[i]![name]!;
+      const largest = Math.max(...values.map(Math.abs));
+      const away = Math.max(...values.map((value, j) => Math.abs(value - found[j]!)));
+      const difference = away === 0 ? 0 : away / largest;
+      if (!(difference <= worst)) [worst, at] = [difference, name];
     }
   return { worst, at };
 }

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { packageRoot } from '../../src/root.js';
-import type { RankJob, RankResult } from './ranks-child.js';
-import { job, launch, lossDifference, lossTolerance, noRanks, runJobs } from './ranks-support.js';
+import type { RankJob } from './ranks-child.js';
+import { gradientDifference, job, launch, lossDifference, lossTolerance, noRanks, runJobs } from './ranks-support.js';
 
 const skip = noRanks;
 
@@ -87,19 +87,6 @@ const plans: Readonly<Record<string, Compared>> = {
     training: { ...fifty, mode: 'supervised', labeledBatchSize: 5, optimizer: 'sgd', learningRate: 0.01 },
   },
 };
-
-function gradientDifference(a: RankResult, b: RankResult): { readonly worst: number; readonly at: string } {
-  let [worst, at] = [a.gradients.length === b.gradients.length ? 0 : Number.POSITIVE_INFINITY, 'number of steps'];
-  for (const [i, gradients] of a.gradients.entries())
-    for (const [name, values] of Object.entries(gradients)) {
-      const found = b.gradients[i]![name]!;
-      const largest = Math.max(...values.map(Math.abs));
-      const away = Math.max(...values.map((value, j) => Math.abs(value - found[j]!)));
-      const difference = away === 0 ? 0 : away / largest;
-      if (!(difference <= worst)) [worst, at] = [difference, name];
-    }
-  return { worst, at };
-}
 
 t.test('sums are in the order of the ranks, whatever their length', { skip }, async (t) => {
   const program = fileURLToPath(new URL('./ranks-sums.js', import.meta.url));

@@ -26,7 +26,7 @@ buffer_table::buffer_table(const device_properties& properties, const device_str
 
 buffer_table::~buffer_table() {
   for (buffer& slot : slots_)
-    for (cudaEvent_t event : {slot.arrived, slot.consumed})
+    for (cudaEvent_t event : {slot.arrived, slot.consumed, slot.summed})
       if (event != nullptr) cudaEventDestroy(event);
 }
 
@@ -34,7 +34,20 @@ buffer* buffer_table::at(buffer_id id) {
   const std::int64_t number = (id & number_mask) - 1;
   if (id <= 0 || number < 0 || number >= static_cast<std::int64_t>(slots_.size())) return nullptr;
   buffer& slot = by_number(number);
-  return slot.live && slot.generation == id >> number_bits ? &slot : nullptr;
+  if (!slot.live || slot.generation != id >> number_bits) return nullptr;
+  if (slot.summed != nullptr) order_after_sum(slot);
+  return &slot;
+}
+
+void buffer_table::order_after_sum(buffer& slot) const {
+  if (graphs_.capturing()) {
+    // A recorded computation would wait for this sum alone, and not for those of later runs.
+    graphs_.refuse("a sum over ranks is under way in a buffer that it uses");
+    return;
+  }
+  cudaStreamWaitEvent(streams_.kernels, slot.summed, 0);
+  cudaEventDestroy(slot.summed);
+  slot.summed = nullptr;
 }
 
 versemi_status buffer_table::not_live(buffer_id id) {

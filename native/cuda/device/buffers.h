@@ -42,6 +42,9 @@ struct buffer {
   cudaEvent_t arrived = nullptr, consumed = nullptr;
   bool uploading = false, uploaded = false, committed = false;
 
+  // A sum over ranks is under way in the memory (rank_sums.h): the event after it, until something uses the buffer again.
+  cudaEvent_t summed = nullptr;
+
   std::int64_t elements() const { return (bytes + 3) / 4; }
 };
 
@@ -66,7 +69,7 @@ class buffer_table {
   versemi_status allocate(std::int64_t bytes, buffer_id* id);
   // Uploads into it were abandoned before. The buffer goes in any case; the status tells what a kernel did to the guard.
   versemi_status release(buffer& slot);
-  // nullptr for an id that is stale or never was.
+  // nullptr for an id that is stale or never was. What is done with the buffer from now on comes after a sum that is under way in it.
   buffer* at(buffer_id id);
   static versemi_status not_live(buffer_id id);
   versemi_status check_range(const buffer& slot, std::int64_t bytes) const;
@@ -89,6 +92,7 @@ class buffer_table {
   void trim();
 
  private:
+  void order_after_sum(buffer& slot) const;
   void poison(const memory_block& block, std::int64_t bytes, cudaStream_t stream) const;
   versemi_status check_guard(const buffer& slot) const;
 

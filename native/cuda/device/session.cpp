@@ -52,11 +52,13 @@ session::session(const session_settings& settings, const device_properties& prop
       graphs_(streams_.kernels, pool_),
       buffers_(properties_, streams_, pool_, graphs_, settings.memory_limit_bytes, settings.poison),
       formats_(*this, buffers_, pool_, graphs_),
-      transfers_(*this, streams_, pool_, graphs_, buffers_, formats_) {
+      transfers_(*this, streams_, pool_, graphs_, buffers_, formats_),
+      sums_(properties_, streams_.kernels) {
   pool_.reclaim = [this] { return graphs_.drop_idle(); };
 }
 
 session::~session() {
+  sums_.leave(true);
   graphs_.close();
   cudaStreamSynchronize(streams_.copies);
   cudaStreamSynchronize(streams_.kernels);
@@ -67,6 +69,16 @@ versemi_status session::release(buffer_id id) {
   if (slot == nullptr) return buffer_table::not_live(id);
   transfers_.abandon(*slot);
   return buffers_.release(*slot);
+}
+
+versemi_status session::sum_over_ranks(buffer_id id, std::int64_t elements) {
+  buffer* slot = buffers_.at(id);
+  if (slot == nullptr) return buffer_table::not_live(id);
+  versemi_status status = buffers_.check_range(*slot, elements * 4);
+  if (status.code != VERSEMI_OK || elements == 0) return status;
+  if (graphs_.capturing()) return graphs_.refuse("it sums over ranks");
+  status = formats_.store_as_float32(*slot);
+  return status.code != VERSEMI_OK ? status : sums_.start(static_cast<float*>(slot->memory->data), elements, &slot->summed);
 }
 
 bool session::find(buffer_id id, std::int64_t* bytes) {

@@ -13,6 +13,7 @@
 #include "device/buffers.h"
 #include "device/formats.h"
 #include "device/graphs.h"
+#include "device/rank_sums.h"
 #include "device/transfers.h"
 #include "versemi/row_filter.h"
 
@@ -50,6 +51,12 @@ class session final : public context {
 
   transfer_queue& transfers() { return transfers_; }
   graph_table& graphs() { return graphs_; }
+  rank_sums& sums() { return sums_; }
+  const rank_sums& sums() const { return sums_; }
+
+  // Begins to replace the first elements of a buffer, as float32, by their sums over the ranks, beside the kernels that are called from
+  // now on. Whatever uses the buffer next comes after the sum.
+  versemi_status sum_over_ranks(buffer_id id, std::int64_t elements);
 
   // VERSEMI_OK if a kernel takes this call, else the reasons of all. The attributes were checked.
   versemi_status refuses(std::int32_t op, const double* attributes, std::int32_t attribute_count) const;
@@ -83,6 +90,7 @@ class session final : public context {
   buffer_table buffers_;
   buffer_formats formats_;
   transfer_queue transfers_;
+  rank_sums sums_;
   std::vector<tensor> tensors_;  // of the call being made; kept for their capacity
   std::vector<operand> operands_;
 };

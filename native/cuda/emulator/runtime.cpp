@@ -43,9 +43,10 @@ cudaStream_t resolve(cudaStream_t stream) {
 
 cudaError_t run_until(cudaStream_t stream, const std::function<bool()>& done) {
   while (!stream->queue.empty() && !done()) {
-    const work_item item = std::move(stream->queue.front());
+    work_item item = std::move(stream->queue.front());
     stream->queue.pop_front();
     const cudaError_t error = item();
+    if (error == cudaErrorNotReady) stream->queue.push_front(std::move(item));
     if (error != cudaSuccess) return error;
   }
   return state().sticky;
@@ -154,9 +155,10 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 }
 
 cudaError_t cudaDeviceSynchronize() {
-  const lock held(state().mutex);
-  const cudaError_t error = begin_call(false);
-  return error != cudaSuccess ? error : run_everything();
+  return until_ready([] {
+    const cudaError_t error = begin_call(false);
+    return error != cudaSuccess ? error : run_everything();
+  });
 }
 cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = 13000;

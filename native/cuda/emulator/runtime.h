@@ -140,6 +140,10 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t program, cudaStream_t stream);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t program);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 
+// Work of a library that is opened at run time (the stub of NCCL), in the order of a stream. It is called until it does not return 0, with
+// pauses in which the rest of the process goes on: it may wait for other processes. 0: enqueued.
+extern "C" __attribute__((visibility("default"))) int versemi_emulated_enqueue(cudaStream_t stream, int (*work)(void*), void* argument);
+
 namespace versemi {
 namespace cuda {
 namespace emulator {

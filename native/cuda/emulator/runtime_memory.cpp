@@ -42,21 +42,23 @@ cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
 }
 
 cudaError_t cudaFree(void* pointer) {
-  const lock held(state().mutex);
-  cudaError_t error = begin_call(false);
-  if (error == cudaSuccess) error = run_everything();
-  return error != cudaSuccess ? error : release(pointer);
+  return until_ready([pointer] {
+    cudaError_t error = begin_call(false);
+    if (error == cudaSuccess) error = run_everything();
+    return error != cudaSuccess ? error : release(pointer);
+  });
 }
 
 cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t stream) {
-  const lock held(state().mutex);
-  cudaStream_t to = resolve(stream);
-  const cudaError_t error = begin_call(!capturing(to));
-  if (error != cudaSuccess) return error;
-  if (to == nullptr) return give(cudaErrorInvalidResourceHandle);
-  // Memory whose release waits in a stream is there again once that has run.
-  if (state().memory.bytes() + bytes > state().memory_bytes && run_everything() != cudaSuccess) return state().sticky;
-  return allocate(pointer, bytes);
+  return until_ready([pointer, bytes, stream] {
+    cudaStream_t to = resolve(stream);
+    cudaError_t error = begin_call(!capturing(to));
+    if (error != cudaSuccess) return error;
+    if (to == nullptr) return give(cudaErrorInvalidResourceHandle);
+    // Memory whose release waits in a stream is there again once that has run.
+    if (state().memory.bytes() + bytes > state().memory_bytes) error = run_everything();
+    return error != cudaSuccess ? error : allocate(pointer, bytes);
+  });
 }
 
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
@@ -75,11 +77,12 @@ cudaError_t cudaMallocHost(void** pointer, std::size_t bytes) {
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) { return cudaMallocHost(pointer, bytes); }
 
 cudaError_t cudaFreeHost(void* pointer) {
-  const lock held(state().mutex);
-  cudaError_t error = begin_call(false);
-  if (error == cudaSuccess) error = run_everything();
-  if (error != cudaSuccess || pointer == nullptr) return error;
-  return state().pinned.release(pointer) ? cudaSuccess : give(cudaErrorInvalidValue);
+  return until_ready([pointer] {
+    cudaError_t error = begin_call(false);
+    if (error == cudaSuccess) error = run_everything();
+    if (error != cudaSuccess || pointer == nullptr) return error;
+    return state().pinned.release(pointer) ? cudaSuccess : give(cudaErrorInvalidValue);
+  });
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
@@ -90,18 +93,19 @@ cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind) {
-  const lock held(state().mutex);
-  cudaError_t error = begin_call(false);
-  if (error != cudaSuccess) return error;
-  if (!copy_fits(to, from, bytes, kind)) return give(cudaErrorInvalidValue);
-  error = enqueue(nullptr, [] { return cudaSuccess; });  // after all blocking streams
-  if (error == cudaSuccess) error = run_all(&state().standard);
-  if (error == cudaSuccess && bytes != 0) std::memcpy(to, from, bytes);
-  return error;
+  return until_ready([=] {
+    cudaError_t error = begin_call(false);
+    if (error != cudaSuccess) return error;
+    if (!copy_fits(to, from, bytes, kind)) return give(cudaErrorInvalidValue);
+    error = enqueue(nullptr, [] { return cudaSuccess; });  // after all blocking streams
+    if (error == cudaSuccess) error = run_all(&state().standard);
+    if (error == cudaSuccess && bytes != 0) std::memcpy(to, from, bytes);
+    return error;
+  });
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  const lock held(state().mutex);
+  std::unique_lock<std::mutex> held(state().mutex);
   if (!copy_fits(to, from, bytes, kind)) return give(cudaErrorInvalidValue);
   const bool pageable = (kind == cudaMemcpyHostToDevice && !state().pinned.holds(from, bytes)) ||
                         (kind == cudaMemcpyDeviceToHost && !state().pinned.holds(to, bytes));
@@ -121,7 +125,8 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
     std::memcpy(to, from, bytes);
     return cudaSuccess;
   });
-  return error == cudaSuccess && pageable ? run_all(resolve(stream)) : error;
+  held.unlock();
+  return error == cudaSuccess && pageable ? until_ready([stream] { return run_all(resolve(stream)); }) : error;
 }
 
 cudaError_t cudaMemsetAsync(void* pointer, int value, std::size_t bytes, cudaStream_t stream) {
@@ -149,7 +154,4 @@ cudaError_t cudaMemPoolGetAttribute(cudaMemPool_t, cudaMemPoolAttr attribute, vo
   *static_cast<std::uint64_t*>(value) = state().memory.bytes();
   return cudaSuccess;
 }
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) {
-  const lock held(state().mutex);
-  return run_everything();
-}
+cudaError_t cudaMemPoolTrimTo(cudaMemPool_t, std::size_t) { return until_ready(run_everything); }

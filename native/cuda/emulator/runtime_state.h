@@ -74,6 +74,7 @@ cudaError_t die(cudaError_t error, const char* words);
 int shared_limit(int capability);
 // The stream of a handle; nullptr: there is none such.
 cudaStream_t resolve(cudaStream_t stream);
+// cudaErrorNotReady: the next item waits for something outside of this process, and is still in the queue.
 cudaError_t run_until(cudaStream_t stream, const std::function<bool()>& done);
 cudaError_t run_all(cudaStream_t stream);
 cudaError_t run_everything();
@@ -83,6 +84,20 @@ cudaError_t begin_call(bool allowed_in_capture);
 // Puts work into the stream, or into the graph that it is captured to.
 cudaError_t enqueue(cudaStream_t stream, work_item item);
 bool capturing(cudaStream_t stream);
+
+// Calls `run` with the lock held, again and again as long as what it runs waits for something outside of this process; the lock is free
+// in between.
+template <typename Run>
+cudaError_t until_ready(Run run) {
+  for (;;) {
+    {
+      const lock held(state().mutex);
+      const cudaError_t error = run();
+      if (error != cudaErrorNotReady) return error;
+    }
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+}
 
 }  // namespace emulator
 }  // namespace cuda

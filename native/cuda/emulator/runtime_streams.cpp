@@ -18,20 +18,23 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  const lock held(state().mutex);
-  if (stream == nullptr || resolve(stream) == nullptr) return give(cudaErrorInvalidResourceHandle);
-  const cudaError_t error = run_all(stream);
-  state().streams.erase(stream);
-  delete stream;
-  return error;
+  return until_ready([stream] {
+    if (stream == nullptr || resolve(stream) == nullptr) return give(cudaErrorInvalidResourceHandle);
+    const cudaError_t error = run_all(stream);
+    if (error == cudaErrorNotReady) return error;
+    state().streams.erase(stream);
+    delete stream;
+    return error;
+  });
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  const lock held(state().mutex);
-  const cudaError_t error = begin_call(false);
-  if (error != cudaSuccess) return error;
-  cudaStream_t on = resolve(stream);
-  return on == nullptr ? give(cudaErrorInvalidResourceHandle) : run_all(on);
+  return until_ready([stream] {
+    const cudaError_t error = begin_call(false);
+    if (error != cudaSuccess) return error;
+    cudaStream_t on = resolve(stream);
+    return on == nullptr ? give(cudaErrorInvalidResourceHandle) : run_all(on);
+  });
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
@@ -51,6 +54,11 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void*
     function(argument);
     return cudaSuccess;
   });
+}
+
+int versemi_emulated_enqueue(cudaStream_t stream, int (*work)(void*), void* argument) {
+  const lock held(state().mutex);
+  return enqueue(stream, [work, argument] { return work(argument) == 0 ? cudaErrorNotReady : cudaSuccess; });
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -106,8 +114,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   });
 }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const lock held(state().mutex);
+namespace {
+
+// Runs the stream up to the event; the lock is held.
+cudaError_t run_to(cudaEvent_t event) {
   const cudaError_t error = begin_call(false);
   if (error != cudaSuccess) return error;
   if (state().events.count(event) == 0) return give(cudaErrorInvalidResourceHandle);
@@ -117,15 +127,19 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return run_until(record->stream, [record] { return record->done; });
 }
 
+}  // namespace
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return until_ready([event] { return run_to(event); });
+}
+
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  {
-    const lock held(state().mutex);
-    if (state().events.count(event) == 0) return give(cudaErrorInvalidResourceHandle);
-    if (event->captured == nullptr && state().sticky == cudaSuccess && state().captures.empty() &&
-        (event->record == nullptr || event->record->done))
-      return cudaSuccess;
-  }
-  const cudaError_t error = cudaEventSynchronize(event);
+  const lock held(state().mutex);
+  if (state().events.count(event) == 0) return give(cudaErrorInvalidResourceHandle);
+  if (event->captured == nullptr && state().sticky == cudaSuccess && state().captures.empty() &&
+      (event->record == nullptr || event->record->done))
+    return cudaSuccess;
+  const cudaError_t error = run_to(event);
   return error == cudaSuccess ? cudaErrorNotReady : error;
 }
 

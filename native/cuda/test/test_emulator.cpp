@@ -318,6 +318,26 @@ void test_wavefronts() {
   }
 }
 
+void test_outside_work() {
+  cudaStream_t waits = nullptr, goes = nullptr;
+  cudaEvent_t event = nullptr;
+  cudaStreamCreateWithFlags(&waits, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&goes, cudaStreamNonBlocking);
+  cudaEventCreate(&event);
+  static int calls, after;
+  calls = after = 0;
+  versemi_emulated_enqueue(waits, [](void*) { return ++calls < 4 ? 0 : 1; }, nullptr);
+  cudaLaunchHostFunc(waits, [](void*) { after = calls; }, nullptr);
+  cudaEventRecord(event, waits);
+  versemi_test::check(cudaEventQuery(event) == cudaErrorNotReady && calls == 1, "a question calls the work once");
+  versemi_test::check(cudaStreamSynchronize(goes) == cudaSuccess && calls == 1, "another stream does not wait for it");
+  cudaStreamWaitEvent(goes, event, 0);
+  versemi_test::check(cudaStreamSynchronize(goes) == cudaSuccess && calls == 4 && after == 4, "who waits calls it until it is done");
+  cudaEventDestroy(event);
+  cudaStreamDestroy(waits);
+  cudaStreamDestroy(goes);
+}
+
 }  // namespace
 
 int main() {
@@ -331,5 +351,6 @@ int main() {
   test_numbers();
   test_waits();
   test_wavefronts();
+  test_outside_work();
   return versemi_test::finish("emulator");
 }

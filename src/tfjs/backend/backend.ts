@@ -184,6 +184,11 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     this.device.commit?.(this.entries.get(tensor.dataId).buffer);
   }
 
+  /** See `DeviceSums.start`; the device must have joined ranks. */
+  startSumOverRanks(tensor: TensorInfo): void {
+    this.device.sums!.start(this.bufferOf(tensor), sizeOf(tensor.shape));
+  }
+
   // --- about the backend ---------------------------------------------------------------------------------------------
 
   override memory() {

@@ -49,6 +49,33 @@ export interface Recording {
 }
 
 /**
+ * Sums over the devices of several processes (ranks), each with one of its own, from device to device. Every rank calls `start` for the
+ * same sums in the same order. Every rank gets the same bits; the order of summation is the library's.
+ */
+export interface DeviceSums {
+  /**
+   * Looks for the library that the sums go through from now on.
+   * @param file its name or path
+   * @returns its version; without one, what was found instead
+   */
+  open(file: string): { readonly version: string } | { readonly version?: undefined; readonly found: string };
+  /** 128 bytes, which rank 0 makes and every rank joins with. */
+  makeId(): Uint8Array;
+  /**
+   * Meets the other ranks. Where alarm[0] is not 0 any more, one of them is lost: sums that wait for it are given up, and what is read
+   * of the device then fails.
+   */
+  join(id: Uint8Array, rank: number, ranks: number, alarm: Int32Array): Promise<void>;
+  /**
+   * Begins to replace the first elements of a buffer, as float32, by their sums over the ranks. Calls that use the buffer come after it,
+   * others run meanwhile.
+   */
+  start(buffer: BufferId, elements: number): void;
+  /** Ends it. @param atOnce gives up sums under way; else every rank must have come here, with its sums done */
+  leave(atOnce: boolean): void;
+}
+
+/**
  * What a backend needs of a device. Implemented by NativeDevice (addon: cpu, cuda) and WasmDevice. Calls are in
  * order; on an asynchronous device only `read`, `readSync` and `synchronize` wait.
  */
@@ -93,6 +120,8 @@ export interface Device {
   upload?(buffer: BufferId, source: ArrayBufferView): Promise<void>;
   /** Makes the uploaded values those of the buffer. */
   commit?(buffer: BufferId): void;
+  /** Absent where a device has none. */
+  readonly sums?: DeviceSums;
   /** What is in use now, and was at most. */
   memory(): DeviceMemory;
   /** Gives pooled memory back and begins to count the peak anew. */

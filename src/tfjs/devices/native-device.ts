@@ -10,11 +10,13 @@ import {
   type Device,
   type DeviceMemory,
   type DeviceSettings,
+  type DeviceSums,
   NotRecordable,
   type Precision,
   type Recording,
   type RowAnswer,
 } from './device.js';
+import { type AddonSums, NativeSums, type Outcome } from './native-sums.js';
 import { checkForbiddenRows, forbiddenRows, requireFloat32 } from './settings.js';
 
 // Not imported: a bundler for browsers follows select.ts to this file.
@@ -25,13 +27,10 @@ const { createRequire } = nodeModule('node:module');
 const outOfMemory = 3;
 const unsupported = 2;
 
-/** What a promise of the addon becomes: null, or a status code and its sentence. */
-type Outcome = null | readonly [status: number, message: string];
-
 export type NativeDeviceName = 'cpu' | 'cuda';
 
 /** An object of the addon; see native/addon/addon.cpp. Methods that return a number return a status code, 0 = done. */
-interface AddonDevice {
+interface AddonDevice extends AddonSums {
   allocate(bytes: number): BufferId;
   release(buffer: BufferId): number;
   write(buffer: BufferId, source: ArrayBufferView): number;
@@ -52,7 +51,6 @@ interface AddonDevice {
     /** Names of all rows. */
     rows: string[];
   };
-  message(): string;
   dispose(): void;
   readLater(buffer: BufferId, target: ArrayBufferView): Promise<Outcome>;
   upload(buffer: BufferId, source: ArrayBufferView): Promise<Outcome>;
@@ -252,6 +250,7 @@ class NativeDevice implements Device {
   readonly record?: (work: () => void) => Recording;
   readonly upload?: (buffer: BufferId, source: ArrayBufferView) => Promise<void>;
   readonly commit?: (buffer: BufferId) => void;
+  readonly sums?: DeviceSums;
   private readonly asynchronous: boolean;
 
   constructor(
@@ -263,6 +262,7 @@ class NativeDevice implements Device {
     this.description = description;
     this.precision = precision;
     this.asynchronous = asynchronous;
+    if (name === 'cuda') this.sums = new NativeSums(device);
     if (!asynchronous) return;
     this.record = (work) => this.capture(work);
     this.upload = async (buffer, source) => this.settle('upload', await device.upload(buffer, source));

@@ -8,6 +8,11 @@ import { differentiable } from './differentiable.js';
 export interface BatchParts {
   /** False where the rows of this process are none of the batch's: nothing is then added for them. */
   readonly counts: boolean;
+  /**
+   * The sum of x over the parts, as a tensor of its own, on the device: nothing is read and nobody waits. Absent where sums go through
+   * the host.
+   */
+  sumOnDevice?<T extends Tensor>(x: T): T;
   /** values = sum over the parts, in place; the same bits in every process. */
   allReduceSum(values: Float32Array): void;
   /** The values of every part, one part after the other; [parts * values.length]. */
@@ -42,6 +47,7 @@ export function sumOverParts<T extends Tensor>(x: T): T {
   return differentiable<T>({
     inputs: { x },
     forward: () => {
+      if (parts.sumOnDevice !== undefined) return parts.sumOnDevice(x);
       const values = parts.counts ? Float32Array.from(x.dataSync()) : new Float32Array(x.size);
       parts.allReduceSum(values);
       return tensor(values, x.shape) as T;

@@ -29,4 +29,5 @@ export {
 } from './optimizer.js';
 export { overlapSums, overlapSumsOfRows } from './overlap-sums.js';
 export { cutMix, cutPatches } from './patches.js';
+export { startSumOverRanks } from './rank-sums.js';
 export { recomputed } from './recomputed.js';

@@ -1,8 +1,9 @@
-import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D, tensor1d } from '#tfjs';
+import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { checkShape } from '../backend/kernel-host.js';
 import { type BatchParts, batchParts } from './batch-parts.js';
 import { differentiable } from './differentiable.js';
+import { correctionOfParts, statisticsOfParts } from './parts-statistics.js';
 import { runCustom } from './run.js';
 
 /**
@@ -115,7 +116,7 @@ export function batchNormRelu<T extends Tensor>(
 
 /**
  * The statistics of all parts from those of each (Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing
- * sample variances", 1979), in double precision:
+ * sample variances", 1979):
  *
  *     n = sum n_r,   mean = sum n_r mean_r / n,   variance = sum n_r (variance_r + (mean_r - mean)^2) / n
  *
@@ -138,23 +139,17 @@ function withStatisticsOfParts<T extends Tensor>(
   const [output, mean, variance] = differentiable<Tensor[]>({
     inputs: { x, gamma, beta },
     forward: (keep) => {
-      const [unused, partMean, partVariance] = runCustom<Tensor[]>(
+      const [unused, partMean, partVariance] = runCustom<[Tensor, Tensor1D, Tensor1D]>(
         'VersemiBatchNormRelu',
         { input: x, gamma, beta },
         { training: true, relu, epsilon },
       );
-      unused!.dispose();
-      const statistics = new Float64Array(1 + 2 * channels);
-      if (parts.counts) {
-        statistics[0] = own;
-        statistics.set(partMean!.dataSync(), 1);
-        statistics.set(partVariance!.dataSync(), 1 + channels);
-      }
-      partMean!.dispose();
-      partVariance!.dispose();
-      const whole = combined(parts.allGather(statistics), channels);
+      unused.dispose();
+      const whole = statisticsOfParts(parts, { count: own, mean: partMean, variance: partVariance });
+      partMean.dispose();
+      partVariance.dispose();
       count = whole.count;
-      const [movingMean, movingVariance] = [tensor1d(whole.mean), tensor1d(whole.variance)];
+      const { mean: movingMean, variance: movingVariance } = whole;
       const [normalized] = runCustom<Tensor[]>(
         'VersemiBatchNormRelu',
         { input: x, gamma, beta, movingMean, movingVariance },
@@ -171,32 +166,16 @@ function withStatisticsOfParts<T extends Tensor>(
           { gradOutput, input, gamma: scale, beta: shift, mean: batchMean, variance: batchVariance },
           { relu, epsilon },
         );
-        const [ofPart, ofBatch] = [new Float32Array(2 * channels), new Float32Array(2 * channels)];
-        if (parts.counts) {
-          ofPart.set(gradBeta.dataSync());
-          ofPart.set(gradGamma.dataSync(), channels);
-          ofBatch.set(ofPart);
-        }
-        parts.allReduceSum(ofBatch);
+        const correctedBy = correctionOfParts(parts, {
+          ...{ beta: gradBeta, gamma: gradGamma, scale, variance: batchVariance, epsilon, own, count },
+        });
         // The gradient of an output that counts nowhere is 0, and so is what the kernel makes of it.
-        if (!parts.counts) return [gradInput, gradGamma, gradBeta];
-        const [slope, offset] = [new Float32Array(channels), new Float32Array(channels)];
-        const [scales, variances] = [scale.dataSync(), batchVariance.dataSync()];
-        for (let c = 0; c < channels; c++) {
-          const factor = scales[c]! / Math.sqrt(variances[c]! + epsilon);
-          offset[c] = factor * (ofPart[c]! / own - ofBatch[c]! / count);
-          slope[c] = factor * (ofPart[channels + c]! / own - ofBatch[channels + c]! / count);
-        }
+        if (correctedBy === undefined) return [gradInput, gradGamma, gradBeta];
+        const [slope, offset] = correctedBy;
         // slope * (x - mean) / sqrt(variance + epsilon) + offset
         const [correction] = runCustom<Tensor[]>(
           'VersemiBatchNormRelu',
-          {
-            input,
-            gamma: tensor1d(slope),
-            beta: tensor1d(offset),
-            movingMean: batchMean,
-            movingVariance: batchVariance,
-          },
+          { input, gamma: slope, beta: offset, movingMean: batchMean, movingVariance: batchVariance },
           { training: false, relu: false, epsilon },
         );
         return [add(gradInput, correction!), gradGamma, gradBeta];
@@ -209,21 +188,6 @@ function withStatisticsOfParts<T extends Tensor>(
     },
   });
   return { output: output as T, mean: mean as Tensor1D, variance: variance as Tensor1D, count };
-}
-
-/** @param parts of each part: number of values per channel, their means, their biased variances */
-function combined(parts: Float64Array, channels: number) {
-  const length = 1 + 2 * channels;
-  const each = Array.from({ length: parts.length / length }, (_, i) => parts.subarray(i * length, (i + 1) * length));
-  const count = each.reduce((sum, part) => sum + part[0]!, 0);
-  const [mean, variance] = [new Float32Array(channels), new Float32Array(channels)];
-  for (let c = 0; c < channels; c++) {
-    const center = each.reduce((sum, part) => sum + part[0]! * part[1 + c]!, 0) / count;
-    const spread = (part: Float64Array) => part[0]! * (part[1 + channels + c]! + (part[1 + c]! - center) ** 2);
-    mean[c] = center;
-    variance[c] = each.reduce((sum, part) => sum + spread(part), 0) / count;
-  }
-  return { count, mean, variance };
 }
 
 /** With constant statistics the gradient is a few products; it needs no kernel of its own. */
