@@ -1,9 +1,9 @@
 // Bundles the page into dist/app: a folder of static files that any web server can hold, under any path.
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { licenceTexts } from '../src/third-party/licences.mjs';
+import { bundlePage } from '../src/third-party/page-bundle.mjs';
 
 const app = dirname(fileURLToPath(import.meta.url));
 const root = dirname(app);
@@ -29,24 +29,13 @@ const withoutGradients = {
   },
 };
 
-await rm(output, { recursive: true, force: true });
-await mkdir(output, { recursive: true });
-const { metafile } = await build({
-  absWorkingDir: root,
+const packages = await bundlePage(root, output, {
   entryPoints: [join(app, 'main.ts'), join(app, 'worker.ts')],
-  outdir: output,
-  bundle: true,
   format: 'esm',
-  target: 'es2022',
-  minify: true,
-  // The licences are in a file of their own.
-  legalComments: 'none',
-  metafile: true,
   plugins: [withoutGradients],
   // An eval of dcmjs-codecs that looks for a file of Node's, which src/datasets/dicom/library.ts replaces.
   logOverride: { 'direct-eval': 'silent' },
   define: { VERSEMI_VERSION: JSON.stringify(version) },
-  logLevel: 'warning',
 });
 if (!gradientsLeftOut) throw new Error('the file of NiiVue that computes gradients has another name');
 for (const name of ['index.html', 'style.css']) await copyFile(join(app, name), join(output, name));
@@ -55,11 +44,7 @@ await copyFile(join(root, 'dist', 'src', 'third-party', 'dicom-codecs.wasm'), jo
 // Whoever serves the folder passes on what is bundled: the licences go with it.
 /** Its package has no text of its licence: app/niivue-licence.txt is that of its repository. */
 const niivue = '@niivue/niivue';
-const packages = new Set();
-for (const input of Object.keys(metafile.inputs)) {
-  const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
-  if (name !== undefined && name !== niivue) packages.add(name);
-}
+packages.delete(niivue);
 const texts = await licenceTexts([...packages], (name) => join(root, 'node_modules', name));
 const carried = texts.map(({ name, version, licence, text }) => `${name} ${version}: ${licence}\n\n${text}\n`);
 const viewer = `${niivue}: BSD-2-Clause\n\n${await readFile(join(app, 'niivue-licence.txt'), 'utf8')}`;

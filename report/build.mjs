@@ -1,27 +1,17 @@
 // Bundles script and style of reports into dist/report: `versemi report` writes both into each page.
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { licenceTexts } from '../src/third-party/licences.mjs';
+import { bundlePage } from '../src/third-party/page-bundle.mjs';
 
 const folder = dirname(fileURLToPath(import.meta.url));
 const root = dirname(folder);
 const output = join(root, 'dist', 'report');
 
-await rm(output, { recursive: true, force: true });
-await mkdir(output, { recursive: true });
-const { metafile } = await build({
-  absWorkingDir: root,
+const packages = await bundlePage(root, output, {
   entryPoints: [join(folder, 'main.ts'), join(folder, 'main.css')],
-  outdir: output,
-  bundle: true,
   format: 'iife',
-  target: 'es2022',
-  minify: true,
-  legalComments: 'none',
-  metafile: true,
-  logLevel: 'warning',
 });
 
 // Each plot brings a style of its own, which the policy of a page has to know by its hash: the text as the library writes it.
@@ -32,11 +22,6 @@ if (written === undefined)
 await writeFile(join(output, 'plot.css'), written.replaceAll(`\${className}`, 'plot'));
 
 // Every page carries what is bundled, so it carries the licences too.
-const packages = new Set();
-for (const input of Object.keys(metafile.inputs)) {
-  const name = /node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(input)?.[1];
-  if (name !== undefined) packages.add(name);
-}
 const bundled = [...packages];
 const texts = (await licenceTexts(bundled, (name) => join(root, 'node_modules', name))).filter(({ name }) =>
   bundled.includes(name),

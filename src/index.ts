@@ -76,6 +76,7 @@ export {
   type PhantomKind,
   type PhantomKindName,
   type PhantomOptions,
+  type PhantomProgress,
   phantomKinds,
 } from './datasets/phantom.js';
 export {
@@ -109,13 +110,21 @@ export type {
 export { type ErrorCode, type ErrorDetails, errorTable, exitCodes, isVersemiError, VersemiError } from './errors.js';
 export {
   type ExportedOnnx,
+  type ExportProgress,
   exportOnnx,
   type OnnxDescription,
   type OnnxExportOptions,
+  type OnnxOptions,
   type OnnxTask,
   onnxOf,
 } from './exchange/export-onnx.js';
-export { type ImportedWeights, type ImportOptions, importWeights, type Layout } from './exchange/import-weights.js';
+export {
+  type ImportedWeights,
+  type ImportOptions,
+  type ImportProgress,
+  importWeights,
+  type Layout,
+} from './exchange/import-weights.js';
 export { pytorchSafetensors } from './exchange/pytorch-export.js';
 export type { AxisOrder } from './exchange/pytorch-layout.js';
 export { type ForeignTensor, type StateDict, stateDicts } from './exchange/weights-file.js';
@@ -129,6 +138,8 @@ export {
   type Evaluation,
   evaluateCase,
   type LabeledCase,
+  type ValidateOptions,
+  type ValidateProgress,
   type Validation,
   validate,
 } from './inference/evaluate.js';
@@ -155,7 +166,7 @@ export {
   type SelectMasksOptions,
   selectMasks,
 } from './inference/evaluate-masks.js';
-export type { TrainedBy } from './inference/evaluation-cases.js';
+export type { SelectOptions, SelectProgress, TrainedBy } from './inference/evaluation-cases.js';
 export { labelMaps, type PaintedMap, type PaintedTask, paintedTasks } from './inference/label-map.js';
 export { loadParts } from './load-parts.js';
 export type { RowGroups } from './losses/overlap.js';
@@ -205,7 +216,7 @@ export {
 } from './reports/comparison.js';
 export { writeComparisonReport } from './reports/comparison-report.js';
 export { writeEvaluation, writeOverlay, writeSlices } from './reports/evaluation-folder.js';
-export { type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
+export { type ReportProgress, type RunReportOptions, runReport, writeRunReport } from './reports/run-report.js';
 export type { ProgramVersion } from './root.js';
 export type { FieldArrays, FieldName, FieldPlan, StepBatch } from './sampling/fields.js';
 export type { Augmentation, AugmentedPatch } from './sampling/own-augmentations.js';
@@ -223,7 +234,7 @@ export type { SamplingData } from './sampling/rows.js';
 export { createSampler, type Sampler, type SamplerOptions } from './sampling/sampler.js';
 export type { BatchShare } from './sampling/share.js';
 export type { ServedModel } from './server/models.js';
-export { type RunningServer, type ServerOptions, startServer } from './server/server.js';
+export { type RunningServer, type ServedRequest, type ServerOptions, startServer } from './server/server.js';
 export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } from './tfjs/selftest/index.js';
 export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
@@ -246,6 +257,6 @@ export {
   type TimedPlanningResult,
 } from './training/timed-plan.js';
 export { type TrainOptions, train } from './training/train.js';
-export { type StageTime, type StepTimes, type TrialOptions, timeSteps } from './training/trial.js';
+export { type StageTime, type StepTimes, type TrialOptions, type TrialProgress, timeSteps } from './training/trial.js';
 export type { Validator } from './training/validator.js';
 export type { PatchBox } from './wasm/host-box.js';

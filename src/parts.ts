@@ -13,6 +13,11 @@ export interface Part {
   readonly name: string;
 }
 
+/** Whether a text can be the name of a part. */
+export function isPartName(text: string): boolean {
+  return /^[a-zA-Z][\w-]{0,39}$/.test(text);
+}
+
 /** The functions without which a part of a kind is none. */
 const functionsOf = {
   formats: ['read'],
@@ -122,15 +127,27 @@ function checkedLists(parts: unknown, from: string | undefined): [PartKind, Part
       const field = `parts.${kind}[${i}]`;
       if (typeof part !== 'object' || part === null) throw invalid(field, 'an object', part, 'Give an object.');
       const { name } = part as Partial<Part>;
-      if (typeof name !== 'string' || !/^[a-zA-Z][\w-]{0,39}$/.test(name))
+      if (typeof name !== 'string' || !isPartName(name))
         throw invalid(`${field}.name`, '1 to 40 letters, digits and hyphens, first a letter', name, 'Rename the part.');
       for (const method of functionsOf[kind]) {
         const found = typeof (part as Record<string, unknown>)[method];
         if (found !== 'function') throw invalid(`${field}.${method}`, 'a function', found, 'Add the function.');
       }
-      const rest = part as { readonly group?: unknown; readonly endings?: unknown };
-      if (kind === 'lossTerms' && rest.group !== 'labeled' && rest.group !== 'unlabeled')
-        throw invalid(`${field}.group`, "'labeled' or 'unlabeled'", rest.group, 'Say which images the term is about.');
+      const rest = part as Readonly<Record<'group' | 'endings' | 'acrossRanks', unknown>>;
+      if (kind === 'lossTerms' && !['labeled', 'mixed', 'unlabeled'].includes(rest.group as string))
+        throw invalid(
+          `${field}.group`,
+          "'labeled', 'mixed' or 'unlabeled'",
+          rest.group,
+          'Say which images the term is about.',
+        );
+      if ((kind === 'lossTerms' || kind === 'networks') && !['undefined', 'boolean'].includes(typeof rest.acrossRanks))
+        throw invalid(
+          `${field}.acrossRanks`,
+          'true or false',
+          rest.acrossRanks,
+          'Say whether it can have the images of a step on several ranks.',
+        );
       const isEnding = (text: unknown) => typeof text === 'string' && /^\.[\w.-]+$/.test(text);
       if (
         kind === 'formats' &&

@@ -16,7 +16,7 @@ const datasets = ['a', 'b', 'c', 'd'] as const;
 const casesPerDataset = 2;
 
 /** The paper's batch: 8 + 8, one task of each of four datasets, random crops and CutMix and no other augmentation. */
-function batchPlan(patch: number): Plan {
+export function batchPlan(patch: number): Plan {
   return parsePlan({
     version: 1,
     name: 'bench',
@@ -29,12 +29,12 @@ function batchPlan(patch: number): Plan {
 }
 
 /** 180 x 180 x 100 voxels for a patch of 96^3, as cropped scans of organs are. */
-function volumeSize(patch: number): Triple {
+export function volumeSize(patch: number): Triple {
   return [Math.round((patch * 180) / 96), Math.round((patch * 180) / 96), Math.round((patch * 100) / 96)];
 }
 
 /** Volumes of noise: a patch from elsewhere is another patch. */
-function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
+export function noiseCases(sizeVoxels: Triple, labeled: boolean): PreprocessedCase[] {
   const affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] as const;
   const grid = planGrid({ sizeVoxels, spacingMm: [1, 1, 1], affine }, wholeBox(sizeVoxels), [1, 1, 1]);
   return datasets.flatMap((dataset, d) =>

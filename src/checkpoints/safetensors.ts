@@ -6,8 +6,8 @@
 
 import { z } from '#zod';
 import { VersemiError } from '../errors.js';
+import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from '../half.js';
 import { parseJson, shown } from '../json-text.js';
-import { bfloat16Bits, bfloat16Value, float16Bits, float16Value, fromHalf, toHalf } from './half.js';
 
 const bytesPerElement = { F32: 4, F16: 2, BF16: 2, F64: 8, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 } as const;
 

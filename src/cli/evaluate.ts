@@ -136,6 +136,10 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
           dataFolders(options.data, options.dataset, known),
           options.task,
           options.cases,
+          {
+            onProgress: ({ dataset, id, index, total }) =>
+              terminal.status(`${dataset} ${progressBar(index / total)} ${index} of ${total} cases read, ${id}`),
+          },
         );
         return {
           notes: modelNotes(models),

@@ -48,10 +48,14 @@ docs/models.md says what the plan must be so that the masks are those of the PyT
         remedy: 'Choose another name for --out.',
       });
     const bytes = await readModelBytes(file);
-    const { layout, parts, path, values, used, left } = importWeights(stateDicts(bytes, file), networkConfig(plan), {
-      ...{ file, axes: options.axes, trunkOnly: options.trunk === true, seed: plan.seed },
-      ...(options.key === undefined ? {} : { key: options.key }),
-    });
+    const { layout, parts, path, values, used, left } = await importWeights(
+      stateDicts(bytes, file),
+      networkConfig(plan),
+      {
+        ...{ file, axes: options.axes, trunkOnly: options.trunk === true, seed: plan.seed },
+        ...(options.key === undefined ? {} : { key: options.key }),
+      },
+    );
     const imported = { file: basename(file), sha256: createHash('sha256').update(bytes).digest('hex'), layout, parts };
     const provenance = {
       ...{ created: new Date().toISOString(), versions: { versemi: packageVersion() }, imported },

@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type ComparisonSummary, isComparison, summarizeComparison } from '../reports/comparison.js';
 import { writeComparisonReport } from '../reports/comparison-report.js';
-import { writeRunReport } from '../reports/run-report.js';
+import { type ReportProgress, writeRunReport } from '../reports/run-report.js';
 import { addShared } from './options.js';
-import { createTerminal, formatTable } from './terminal.js';
+import { createTerminal, formatTable, progressBar } from './terminal.js';
 
 export function addReport(program: Command): void {
   const command = program
@@ -40,7 +40,15 @@ What the page holds and its keys: docs/report.md`,
   addShared(command, 'json', 'quiet').action(async (folder: string, options) => {
     const terminal = createTerminal(options);
     const file = options.out ?? join(folder, 'report.html');
-    const page = { pictures: options.pictures, ...(options.title === undefined ? {} : { title: options.title }) };
+    const onProgress = ({ part, name, index, total }: ReportProgress) =>
+      terminal.status(
+        `${progressBar(index / total)} ${index} of ${total} ${part === 'run' ? 'runs' : 'cases'}, ${name}`,
+      );
+    const page = {
+      onProgress,
+      pictures: options.pictures,
+      ...(options.title === undefined ? {} : { title: options.title }),
+    };
     if (isComparison(folder)) {
       const summary = summarizeComparison(folder, options.reference);
       await writeComparisonReport(folder, summary, file, page);

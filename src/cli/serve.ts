@@ -72,18 +72,11 @@ Ctrl-C ends the server, with exit code 0.`,
             },
           }
         : {}),
+      onNotice: (text) => terminal.note(text),
       onDefect: (error) => terminal.note(error instanceof Error ? (error.stack ?? error.message) : String(error)),
     });
     const page = options.open ? openingPage(server.url) : undefined;
     try {
-      if (!server.loopback)
-        terminal.note(
-          `Warning: ${options.host} can be reached by other machines, and nothing is encrypted: who listens on the network sees the token and the scans. Take a network that you trust, or a tunnel (ssh -L) to a server on 127.0.0.1.`,
-        );
-      if (options.monaiLabel)
-        terminal.note(
-          `MONAI Label at ${server.origin}, without a token: ${server.loopback ? 'every program on this machine' : 'everybody who reaches this machine'} can predict and save labels.`,
-        );
       terminal.print(`versemi is at ${server.url}`);
       terminal.printJson({
         ...{ url: server.url, origin: server.origin, dataset: server.dataset },

@@ -3,7 +3,7 @@ import { type Part, PartTable } from '../parts.js';
 import type { Plan } from './schema.js';
 
 /** What the terms of a step need to know of a loss term of one's own; the rest says `losses/own-term.ts`. */
-const ownTerms = new PartTable<Part & { readonly group: 'labeled' | 'unlabeled' }>('lossTerms');
+const ownTerms = new PartTable<Part & { readonly group: StepGroup }>('lossTerms');
 
 /** A loss term of one's own, by the name of the part. */
 export type OwnTerm = `own.${string}`;
@@ -91,6 +91,11 @@ export function mixesWithLabeled({ unlabeledMix }: Pick<Plan['cutmix'], 'unlabel
   return unlabeledMix === 'labeled-inside' || unlabeledMix === 'both-sides';
 }
 
+/** Whether mixes of labelled images are prompted with the synthetic task: for its own term, and for terms of one's own. */
+export function promptsSynthetic({ mixed }: Pick<StepTerms, 'mixed'>): boolean {
+  return mixed.some((term) => term === 'synthetic' || isOwnTerm(term));
+}
+
 /** Whether a term of a step compares with the moving average of the network. */
 export function comparesWithAverage({ unlabeled }: StepTerms): boolean {
   return unlabeled.includes('teacher') || unlabeled.includes('agreement');
@@ -115,7 +120,10 @@ export function stepTerms({ training, losses, cutmix }: TermsPlan, step: number)
   return {
     // Always: these images move the statistics of the batch normalisations.
     labeled: ['dice', 'crossEntropy', ...own('labeled')],
-    mixed: only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
+    mixed: [
+      ...only(['synthetic', mixed && losses.synthetic > 0], ['auxiliary', mixed && auxiliary]),
+      ...(mixed ? own('mixed') : []),
+    ],
     unlabeled: [
       ...only(
         ['unsupervised', unlabeled && losses.unsupervised > 0],

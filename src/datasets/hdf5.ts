@@ -1,9 +1,10 @@
 import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { VersemiError } from '../errors.js';
+import { float16Value, fromHalf } from '../half.js';
 import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
-import { type Triple, type Volume, type VoxelArray, voxelCount } from '../volume/volume.js';
+import type { Triple, Volume, VoxelArray } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 import { largestRatio } from './deflate-bound.js';
 import { elementType, type ReadBytes, unusual } from './hdf5-datatype.js';
@@ -254,30 +255,10 @@ function readVoxels(hdf5: Hdf5File, file: string, key: string, array: ArrayFacts
     const end = Math.min(shape[0]!, begin + slab);
     bytes.set(hdf5.read(key, shape, elementBytes, begin, end), begin * planeBytes);
   }
+  // A half is read as the whole number that its bits are, which puts its bytes in order.
   return half
-    ? floatsFromHalves(bytes, voxelCount(shape as unknown as Triple))
+    ? fromHalf(voxelsFromBytes(bytes, 'uint16', true, file) as Uint16Array, float16Value)
     : voxelsFromBytes(bytes, datatype, true, file);
-}
-
-/** IEEE 754 binary16, little-endian, as float32, which holds each of its values. */
-function floatsFromHalves(bytes: Uint8Array, count: number): Float32Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const values = new Float32Array(1 << 16);
-  for (let bits = 0; bits < values.length; bits++) {
-    const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-    const magnitude =
-      exponent === 31
-        ? fraction === 0
-          ? Number.POSITIVE_INFINITY
-          : Number.NaN
-        : exponent === 0
-          ? fraction * 2 ** -24
-          : (1 + fraction / 1024) * 2 ** (exponent - 15);
-    values[bits] = bits >> 15 === 0 ? magnitude : -magnitude;
-  }
-  const result = new Float32Array(count);
-  for (let i = 0; i < count; i++) result[i] = values[view.getUint16(2 * i, true)]!;
-  return result;
 }
 
 async function withFile<T>(file: string, use: (hdf5: Hdf5File, read: ReadBytes) => T): Promise<T> {

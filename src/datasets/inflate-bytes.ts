@@ -1,5 +1,6 @@
 /** Compressed bytes in memory, by the streams that pages and Node have in common. No `node:` import. */
 import { VersemiError } from '../errors.js';
+import { joinedBytes } from './voxel-arrays.js';
 
 /** Inflated bytes from which the number of those of use is told: a NIfTI header of either version with the four that follow it. */
 export const headerBytes = 544;
@@ -86,7 +87,7 @@ export async function gzipped(parts: Iterable<Uint8Array>, before?: Uint8Array):
   const all: Uint8Array[] = before === undefined ? [] : [before];
   const reader = source.pipeThrough(new CompressionStream('gzip')).getReader();
   for (let part = await reader.read(); !part.done; part = await reader.read()) all.push(part.value);
-  return joined(all);
+  return joinedBytes(all);
 }
 
 /** Pieces that a stream compresses in one go, which it may copy. */
@@ -94,16 +95,4 @@ function* pieces(parts: Iterable<Uint8Array>): Generator<Uint8Array<ArrayBuffer>
   for (const part of parts)
     for (let at = 0; at < part.length; at += pieceBytes)
       yield part.subarray(at, at + pieceBytes) as Uint8Array<ArrayBuffer>;
-}
-
-/** The parts one after the other; a single part is not copied. */
-export function joined(parts: readonly Uint8Array[]): Uint8Array {
-  if (parts.length === 1) return parts[0]!;
-  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
 }

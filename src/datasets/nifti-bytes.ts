@@ -6,10 +6,11 @@ import { type Scan, scanOf } from '../scans/scan.js';
 import type { Volume } from '../volume/volume.js';
 import { largestRatio } from './deflate-bound.js';
 import { checkFinite } from './finite.js';
-import { gzipped, inflateBytes, isGzip, joined } from './inflate-bytes.js';
+import { gzipped, inflateBytes, isGzip } from './inflate-bytes.js';
 import { encodeNiftiHeader, type SlabbedVolume, voxelParts } from './nifti-encode.js';
 import { parseNiftiHeader } from './nifti-header.js';
 import { neededBytes, parseUnscaled, tooFewBytes, type UnscaledVolume } from './nifti-read.js';
+import { joinedBytes } from './voxel-arrays.js';
 
 /** How the bytes of a scan are read. */
 export interface OpenScanBytesOptions {
@@ -87,7 +88,7 @@ export async function encodeNifti(
 ): Promise<Uint8Array> {
   const header = encodeNiftiHeader(volume, description === undefined ? {} : { description });
   const parts = partsOf(header, volume);
-  return gzip ? gzipped(parts) : joined([...parts]);
+  return gzip ? gzipped(parts) : joinedBytes([...parts]);
 }
 
 function* partsOf(header: Uint8Array, volume: Volume | SlabbedVolume): Generator<Uint8Array> {

@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
-import { VersemiError } from '../errors.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { RandomStream, streams } from '../random.js';
+import type { VerbOptions } from '../verb-options.js';
 import { multiplyAffines, scalingAffine } from '../volume/affine.js';
 import type { Affine, Triple, Volume } from '../volume/volume.js';
 import { writeNifti } from './nifti-file.js';
@@ -11,7 +12,7 @@ import { type PhantomKind, type PhantomKindName, phantomKinds } from './phantom-
 export { type PhantomKind, type PhantomKindName, phantomKinds } from './phantom-scenes.js';
 
 /** How many cases of which role a dataset of phantoms has. */
-export interface PhantomOptions {
+export interface PhantomOptions extends Omit<VerbOptions<PhantomProgress>, 'onNotice'> {
   /** Training cases: labelled, validation and unlabelled ones together. */
   readonly cases: number;
   /** How many of them are labelled for training. */
@@ -24,18 +25,26 @@ export interface PhantomOptions {
   readonly seed: number;
 }
 
+/** A case has been written. */
+export interface PhantomProgress {
+  readonly id: string;
+  /** Counts from 1 to total, cases for testing included. */
+  readonly index: number;
+  readonly total: number;
+}
+
 /**
  * Makes a dataset of phantoms that look like CT or MR scans, in Decathlon form: imagesTr, labelsTr, imagesTs, labelsTs,
  * dataset.json, and splits.json with the lists `labeled`, `validation`, `unlabeled` and `all`. Shapes, sizes, contrast,
- * noise and field of view differ from case to case.
- * @throws VERSEMI_USAGE for an unknown kind or counts that do not fit, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ * noise and field of view differ from case to case. dataset.json comes last: what was ended early is no dataset.
+ * @throws VERSEMI_ABORTED by `signal`, between two cases; VERSEMI_USAGE for an unknown kind or counts that do not fit, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
  */
 export async function makePhantomDataset(
   folder: string,
   kind: PhantomKindName,
   options: PhantomOptions,
 ): Promise<void> {
-  const { cases, labeledCases, validationCases = 2, testCases = 4, seed } = options;
+  const { cases, labeledCases, validationCases = 2, testCases = 4, seed, signal, onProgress } = options;
   const counts = [cases, labeledCases, validationCases, testCases];
   if (!counts.every((n) => Number.isSafeInteger(n) && n >= 0) || cases < 1 || labeledCases + validationCases > cases) {
     throw new VersemiError('USAGE', {
@@ -56,6 +65,7 @@ export async function makePhantomDataset(
   const ids = Array.from({ length: cases }, (_, i) => name(i));
   const withLabel = labeledCases + validationCases;
   for (let i = 0; i < cases + testCases; i++) {
+    throwIfAborted(signal, 'phantoms');
     const { image, label } = phantomCase(kind, seed, i);
     const suffix = i < cases ? 'Tr' : 'Ts';
     const path = (role: string) => join(folder, `${role}${suffix}`, `${name(i)}.nii.gz`);
@@ -63,6 +73,7 @@ export async function makePhantomDataset(
       writeNifti(path('images'), image),
       ...(i < withLabel || i >= cases ? [writeNifti(path('labels'), label)] : []),
     ]);
+    onProgress?.({ id: name(i), index: i + 1, total: cases + testCases });
   }
   const entry = (i: number) => {
     const suffix = i < cases ? 'Tr' : 'Ts';

@@ -77,3 +77,26 @@ function wholeNumbers(
   }
   return result;
 }
+
+/** The parts one after the other; a single part is not copied. */
+export function joinedBytes(parts: readonly Uint8Array[]): Uint8Array {
+  return parts.length === 1 ? parts[0]! : joinedInto(new Uint8Array(lengthOf(parts)), parts);
+}
+
+/** The parts one after the other; a single part is not copied. */
+export function joinedFloats(parts: readonly Float32Array[]): Float32Array {
+  return parts.length === 1 ? parts[0]! : joinedInto(new Float32Array(lengthOf(parts)), parts);
+}
+
+function lengthOf(parts: readonly { readonly length: number }[]): number {
+  return parts.reduce((sum, part) => sum + part.length, 0);
+}
+
+function joinedInto<T extends Uint8Array | Float32Array>(result: T, parts: readonly T[]): T {
+  let at = 0;
+  for (const part of parts) {
+    result.set(part, at);
+    at += part.length;
+  }
+  return result;
+}

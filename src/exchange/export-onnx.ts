@@ -8,11 +8,20 @@ import { groupTasks, inferenceSettings, taskIndices, taskName } from '../inferen
 import { strideVoxels } from '../inference/windows.js';
 import { networkConfig } from '../model/layers.js';
 import { packageRoot, packageVersion } from '../root.js';
+import { turnUnlessAborted, type VerbOptions } from '../verb-options.js';
 import { onnxInterface, onnxNames, onnxNetwork } from './onnx-network.js';
 import { requireVersemiNetwork } from './pytorch-layout.js';
 
+/** A file of an export has been written, or was there already. */
+export interface ExportProgress {
+  readonly file: string;
+  /** Counts from 1 to total. */
+  readonly index: number;
+  readonly total: number;
+}
+
 /** What the graph takes in and answers, and how its numbers are stored. */
-export interface OnnxExportOptions {
+export interface OnnxOptions {
   /** Names of the tasks that the graph answers, in this order; default: every real task of the model. Not with `promptsAsInput`. */
   readonly tasks?: readonly string[];
   /** The graph takes one-hot codes of prompts as a second input, `prompts` [batch, prompts, tasks + 1]. */
@@ -66,6 +75,9 @@ export interface OnnxTask {
   readonly preprocessing: ParsedModel['plan']['datasets'][number]['preprocessing'];
 }
 
+/** How a model is written as ONNX. `signal` ends an export before its first file is written; later all files are. */
+export interface OnnxExportOptions extends OnnxOptions, Omit<VerbOptions<ExportProgress>, 'onNotice'> {}
+
 const notice = 'Not a medical device: for research.';
 
 /** What is written beside a model: programs that segment a scan with onnxruntime, and what one of them imports. */
@@ -80,7 +92,7 @@ const onnxExamples = ['predict_onnx.py', 'predict_onnx.mjs', 'onnx_volumes.mjs']
 export function onnxOf(
   model: ParsedModel,
   file: string,
-  options: OnnxExportOptions = {},
+  options: OnnxOptions = {},
 ): { readonly parts: readonly Uint8Array[]; readonly description: OnnxDescription } {
   const { plan, provenance } = model;
   const { promptsAsInput = false, dtype = 'float32', webgpu = false } = options;
@@ -161,12 +173,13 @@ export interface ExportedOnnx {
  * Writes a model as ONNX, its description as JSON of the same name, and two example programs into the same folder. An example that is
  * there and was changed stays as it is.
  * @param file NAME.onnx
- * @throws VERSEMI_USAGE (another ending; NAME.json is something else), VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MODEL_INVALID, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED
+ * @throws VERSEMI_USAGE (another ending; NAME.json is something else), VERSEMI_MODEL_TASK_UNKNOWN, VERSEMI_MODEL_INVALID, VERSEMI_DISK_FULL, VERSEMI_IO_FAILED,
+ *   VERSEMI_ABORTED by `signal`: nothing is written then
  */
 export async function exportOnnx(
   model: ParsedModel,
   file: string,
-  options: OnnxExportOptions = {},
+  { signal, onProgress, ...options }: OnnxExportOptions = {},
 ): Promise<ExportedOnnx> {
   if (!/.\.onnx$/.test(basename(file)))
     throw new VersemiError('USAGE', {
@@ -175,6 +188,7 @@ export async function exportOnnx(
       found: basename(file),
       remedy: 'Name the file NAME.onnx: its description becomes NAME.json.',
     });
+  await turnUnlessAborted(signal, 'export');
   const { parts, description } = onnxOf(model, file, options);
   const json = file.replace(/\.onnx$/, '.json');
   const before = await readFile(json, 'utf8').catch(() => undefined);
@@ -185,10 +199,15 @@ export async function exportOnnx(
       found: 'something else',
       remedy: 'Choose another name for the ONNX file: its description becomes NAME.json.',
     });
+  await turnUnlessAborted(signal, 'export');
   const files = [file, json];
+  let index = 0;
+  const done = (one: string) => onProgress?.({ file: one, index: ++index, total: 2 + onnxExamples.length });
   // The description first: a model without one is of no use.
   await writeFileAtomic(json, `${JSON.stringify(description, null, 2)}\n`);
+  done(json);
   await writeFileAtomic(file, parts);
+  done(file);
   const kept: string[] = [];
   for (const name of onnxExamples) {
     const text = readFileSync(join(packageRoot, 'src', 'exchange', 'examples', name), 'utf8');
@@ -198,6 +217,7 @@ export async function exportOnnx(
       await writeFileAtomic(example, text);
       files.push(example);
     } else if (there !== text) kept.push(example);
+    done(example);
   }
   return { description, files, kept };
 }

@@ -2,6 +2,7 @@
 
 import { VersemiError } from '../errors.js';
 import { bufferSpecs, initialValues, levelWidth, type NetworkConfig, parameterSpecs } from '../model/layers.js';
+import { turnUnlessAborted, type VerbOptions } from '../verb-options.js';
 import {
   type AxisOrder,
   blockName,
@@ -18,8 +19,17 @@ import type { ForeignTensor, StateDict } from './weights-file.js';
 /** Layouts that are known: the released network of VerSemi, and the V-Net of UA-MT and SSL4MIS. */
 export type Layout = 'versemi' | 'vnet';
 
+/** A tensor has been taken. */
+export interface ImportProgress {
+  /** Its name in the file, without a prefix. */
+  readonly tensor: string;
+  /** Counts from 1 to total. */
+  readonly index: number;
+  readonly total: number;
+}
+
 /** How a checkpoint is read. */
-export interface ImportOptions {
+export interface ImportOptions extends Omit<VerbOptions<ImportProgress>, 'onNotice'> {
   readonly file: string;
   /** Order of the spatial axes that the PyTorch network saw. */
   readonly axes: AxisOrder;
@@ -164,23 +174,27 @@ function requireSameNetwork(
 }
 
 /**
+ * Weights of a checkpoint as those of a model, tensor by tensor.
  * @param dicts of the file
  * @param config of the plan that the model will have
  * @throws VERSEMI_MODEL_INVALID (no network of a known layout, or several; a tensor that is missing or has another shape),
- *   VERSEMI_PLAN_INVALID (the plan's network has other settings)
+ *   VERSEMI_PLAN_INVALID (the plan's network has other settings), VERSEMI_ABORTED by `signal`
  */
-export function importWeights(
+export async function importWeights(
   dicts: readonly StateDict[],
   config: NetworkConfig,
   options: ImportOptions,
-): ImportedWeights {
-  const { file, axes, seed } = options;
+): Promise<ImportedWeights> {
+  const { file, axes, seed, signal, onProgress } = options;
+  await turnUnlessAborted(signal, 'import');
   requireVersemiNetwork(config);
   const candidate = chosen(dicts, options);
   const tensors = tensorsOf(candidate);
   const layout: Layout = tensors.has(headNames.controllerWeight) ? 'versemi' : 'vnet';
   const parts = layout === 'vnet' || options.trunkOnly ? 'trunk' : 'whole';
   requireSameNetwork(tensors, layout, config, parts === 'whole', file);
+  const pairs = trunkPairs(config);
+  const total = pairs.length + (parts === 'whole' ? headTensors : 0);
   const used = new Set<string>();
   /** The elements of a tensor, after its shape has been found to be the expected one. */
   const take = (name: string, shape: readonly number[]): Float32Array => {
@@ -195,6 +209,7 @@ export function importWeights(
     used.add(name);
     const values = tensor.values();
     if (!values.every(Number.isFinite)) throw invalid('finite numbers', 'NaN or infinity');
+    onProgress?.({ tensor: name, index: used.size, total });
     return values;
   };
   // What the file does not have begins as in a new network.
@@ -202,7 +217,8 @@ export function importWeights(
   for (const specs of [parameterSpecs(config), bufferSpecs(config)])
     for (const [index, spec] of specs.entries()) values.set(spec.name, initialValues(spec, seed, index));
   type Kernel = [number, number, number, number, number];
-  for (const { ours, theirs, shape } of trunkPairs(config)) {
+  for (const { ours, theirs, shape } of pairs) {
+    await turnUnlessAborted(signal, 'import');
     const data = take(theirs, shape);
     values.set(ours.name, shape.length === 1 ? data : fromChannelsFirst(data, ours.shape as Kernel, axes));
   }
@@ -212,6 +228,9 @@ export function importWeights(
     .map(([name, { shape }]) => ({ name: `${candidate.prefix}${name}`, shape }));
   return { layout, parts, path: nameOf(candidate), values, used: used.size, left };
 }
+
+/** Tensors that {@link takeHead} takes. */
+const headTensors = Object.keys(headVectors).length + 3;
 
 /** Everything behind the trunk. Of the controller the rows that the released network uses. */
 function takeHead(

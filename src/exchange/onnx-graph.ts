@@ -3,8 +3,8 @@
  * numbers of the fields are those of onnx.proto3.
  */
 
-import { float16Bits, toHalf } from '../checkpoints/half.js';
 import { VersemiError } from '../errors.js';
+import { float16Bits, toHalf } from '../half.js';
 import { bytes, float, integer, message, type Parts } from './protobuf.js';
 
 /** Version of the operators (2022), which every runtime in use reads. */

@@ -1,6 +1,6 @@
 /** Tensors of PyTorch files: a part of a storage, seen through sizes and strides; and the names that a pickle may use for them. */
 
-import { bfloat16Value, float16Value, fromHalf } from '../checkpoints/half.js';
+import { bfloat16Value, float16Value, fromHalf } from '../half.js';
 import { inert, invalidPickle, type PickleGlobal } from './pickle.js';
 
 /** Bytes per element by the name of the storage's class. */

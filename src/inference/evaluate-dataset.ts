@@ -6,7 +6,7 @@ import type { VerbOptions } from '../verb-options.js';
 import type { CaseSelection } from './case-selection.js';
 import { type DatasetFolder, type MatchedDataset, matchDatasets } from './dataset-match.js';
 import { type CaseOutcome, type EvaluateOptions, type Evaluation, evaluateCase } from './evaluate.js';
-import { evaluationCases, type TrainedBy } from './evaluation-cases.js';
+import { evaluationCases, type SelectOptions, type TrainedBy } from './evaluation-cases.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import type { PredictProgress, WindowOptions } from './predict.js';
 import { inferenceSettings, type Segmenter } from './segmenter.js';
@@ -66,17 +66,19 @@ export interface SelectedDataset extends MatchedDataset {
  * Finds out what there is to evaluate before anything is segmented.
  * @param tasks names; default: those of the datasets
  * @param cases one of `caseSets` (default: all), the name of a list in splits.json, or ids: see `evaluationCases`
- * @throws VERSEMI_MODEL_TASK_UNKNOWN when it is not clear which dataset of the model's plan a folder is, VERSEMI_SPLIT_INVALID
+ * @throws VERSEMI_MODEL_TASK_UNKNOWN when it is not clear which dataset of the model's plan a folder is, VERSEMI_SPLIT_INVALID;
+ *   VERSEMI_ABORTED by `signal`
  */
 export async function selectCases(
   model: Segmenter & TrainedBy,
   folders: readonly DatasetFolder[],
   tasks?: readonly string[],
   cases: readonly string[] = ['all'],
+  options: SelectOptions = {},
 ): Promise<SelectedDataset[]> {
   const selected: SelectedDataset[] = [];
   for (const matched of await matchDatasets(model, folders, tasks))
-    selected.push({ ...matched, ...(await evaluationCases(matched.opened, model, cases)) });
+    selected.push({ ...matched, ...(await evaluationCases(matched.opened, model, cases, options)) });
   return selected;
 }
 
@@ -90,8 +92,9 @@ export async function* evaluateDataset(
   folder: string,
   { dataset, tasks, cases, ...options }: EvaluateDatasetOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
+  const ofSignal = options.signal === undefined ? {} : { signal: options.signal };
   const folders = [{ folder, ...(dataset === undefined ? {} : { dataset }) }];
-  for (const selected of await selectCases(model, folders, tasks, cases))
+  for (const selected of await selectCases(model, folders, tasks, cases, ofSignal))
     yield* evaluateSelected(model, selected, options);
 }
 

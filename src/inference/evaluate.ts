@@ -9,7 +9,7 @@ import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { targetMask } from '../preprocessing/targets.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
-import type { VerbOptions } from '../verb-options.js';
+import { turnUnlessAborted, type VerbOptions } from '../verb-options.js';
 import { voxelVolumeMm3 } from '../volume/affine.js';
 import type { Geometry } from '../volume/orientation.js';
 import type { Volume } from '../volume/volume.js';
@@ -174,17 +174,34 @@ export interface Validation {
   readonly mean: number;
 }
 
+/** How cases are validated. */
+export interface ValidateOptions extends InferenceOptions, Omit<VerbOptions<ValidateProgress>, 'onNotice'> {}
+
+/** A case has been validated. */
+export interface ValidateProgress {
+  readonly dataset: string;
+  readonly id: string;
+  /** Counts from 1 to total. */
+  readonly index: number;
+  readonly total: number;
+}
+
 /**
  * Sliding-window Dice on preprocessed cases with labels.
  * @param cases with labels
+ * @throws VERSEMI_ABORTED by `signal`, between two cases
  */
 export async function validate(
   model: Segmenter,
   cases: readonly PreprocessedCase[],
-  options: InferenceOptions = {},
+  { signal, onProgress, ...options }: ValidateOptions = {},
 ): Promise<Validation> {
   const dice: CaseDice[] = [];
-  for (const one of cases) dice.push(...(await caseDice(model, one, options)));
+  for (const [i, one] of cases.entries()) {
+    await turnUnlessAborted(signal, 'validation');
+    dice.push(...(await caseDice(model, one, options)));
+    onProgress?.({ dataset: one.dataset, id: one.id, index: i + 1, total: cases.length });
+  }
   return validationOf(model.plan, dice);
 }
 

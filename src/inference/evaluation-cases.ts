@@ -4,8 +4,9 @@ import type { ModelProvenance } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
 import { resolveSplit, splitList } from '../datasets/splits.js';
 import type { CaseFiles, Dataset } from '../datasets/types.js';
-import { isVersemiError, VersemiError } from '../errors.js';
+import { isVersemiError, throwIfAborted, VersemiError } from '../errors.js';
 import { type ContentKeys, contentKeys } from '../preprocessing/content-key.js';
+import type { VerbOptions } from '../verb-options.js';
 import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
 
 /** What a model says of its training; a model file has both. */
@@ -16,6 +17,19 @@ export interface TrainedBy {
   readonly provenance?: Pick<ModelProvenance, 'initial'>;
   /** Models that are averaged with this one: what one of them has seen, all of them together have seen. */
   readonly others?: readonly TrainedBy[];
+}
+
+/** How cases are selected. */
+export type SelectOptions = Omit<VerbOptions<SelectProgress>, 'onNotice'>;
+
+/** The files of a case have been read, to tell it from others by what it holds. */
+export interface SelectProgress {
+  readonly dataset: string;
+  readonly id: string;
+  /** Counts from 1. */
+  readonly index: number;
+  /** Cases of the dataset, of which not all need be read. */
+  readonly total: number;
 }
 
 /** Roles whose cases a set holds. */
@@ -35,16 +49,17 @@ const setRoles: Readonly<Record<string, readonly RecordedRole[]>> = {
  *
  * A case whose files cannot be read is among them: reading it says why.
  * @param dataset under its name in the plan
- * @throws VERSEMI_SPLIT_INVALID
+ * @throws VERSEMI_SPLIT_INVALID; VERSEMI_ABORTED by `signal`, between two cases
  */
 export async function evaluationCases(
   dataset: Dataset,
   model: TrainedBy,
   which: readonly string[],
+  options: SelectOptions = {},
 ): Promise<{ readonly cases: readonly CaseFiles[]; readonly selection: CaseSelection }> {
   const everything = [...dataset.cases, ...dataset.test];
   const planDataset = model.plan.datasets.find(({ name }) => name === dataset.name);
-  const known = new KnownCases(dataset, model);
+  const known = new KnownCases(dataset, model, options);
   const asked = [...new Set(which.map((word) => (/^(un)?labelled$/.test(word) ? word.replace('ll', 'l') : word)))];
   const name = asked.length === 1 ? asked[0]! : undefined;
   const missing: string[] = [];
@@ -115,6 +130,7 @@ class KnownCases {
   constructor(
     private readonly dataset: Dataset,
     model: TrainedBy,
+    private readonly options: SelectOptions,
   ) {
     const models = [model, ...(model.others ?? [])];
     this.channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
@@ -234,12 +250,23 @@ class KnownCases {
   private content(files: CaseFiles): Promise<ContentKeys | undefined> {
     const known = this.contents.get(files);
     if (known !== undefined) return known;
-    const read = contentKeys(this.dataset, files, this.channel).catch((error: unknown) => {
-      if (isVersemiError(error) && !isVersemiError(error, 'INTERNAL')) return undefined;
-      throw error;
-    });
+    const read = this.read(files);
     this.contents.set(files, read);
     return read;
+  }
+
+  private async read(files: CaseFiles): Promise<ContentKeys | undefined> {
+    const { signal, onProgress } = this.options;
+    throwIfAborted(signal, 'evaluation');
+    const { name, cases, test } = this.dataset;
+    try {
+      return await contentKeys(this.dataset, files, this.channel);
+    } catch (error) {
+      if (isVersemiError(error) && !isVersemiError(error, 'INTERNAL')) return undefined;
+      throw error;
+    } finally {
+      onProgress?.({ dataset: name, id: files.id, index: this.contents.size, total: cases.length + test.length });
+    }
   }
 
   private rolesOf(image: string): Set<RecordedRole> {

@@ -4,7 +4,7 @@ import { type PreparedScan, prepareScan } from '../preprocessing/preprocess-case
 import { restorer, rowsToRestore } from '../preprocessing/restore.js';
 import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
-import type { VerbOptions } from '../verb-options.js';
+import { eventLoopTurn, type VerbOptions } from '../verb-options.js';
 import type { Volume } from '../volume/volume.js';
 import { emptyMask, host, type MaskRestorer, type PackedMask } from '../wasm/host.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
@@ -73,9 +73,20 @@ export async function predictVolume(
 export async function* predictWindows(
   model: Segmenter,
   image: Volume<Float32Array> | Scan,
-  { tasks, ...options }: Omit<PredictOptions, 'onProgress'> = {},
+  { tasks, onProgress, ...options }: PredictOptions = {},
 ): AsyncGenerator<PredictProgress, TaskPrediction[]> {
-  return yield* predictTasks(model, asScan(image), taskIndices(model, tasks), options);
+  const steps = predictTasks(model, asScan(image), taskIndices(model, tasks), options);
+  try {
+    for (;;) {
+      const step = await steps.next();
+      if (step.done) return step.value;
+      onProgress?.(step.value);
+      yield step.value;
+    }
+  } finally {
+    // After its end this does nothing.
+    await steps.return(undefined as never);
+  }
 }
 
 /**
@@ -222,13 +233,6 @@ async function* sideBySide(
  * aborts the prediction would wait for the last window, so the event loop gets a turn after this time.
  */
 const turnEveryMs = 100;
-
-function eventLoopTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    if (typeof setImmediate === 'function') setImmediate(resolve);
-    else setTimeout(resolve);
-  });
-}
 
 function largestComponents(masks: readonly PackedMask[]): PackedMask[] {
   // One array for all of them: as garbage they would add up.

@@ -18,7 +18,7 @@ export interface MaskPair {
 
 /**
  * A metric of one's own. Once it is added, every evaluation measures it, beside versemi's own metrics, as `own.NAME`: in tables,
- * in results as JSON and CSV, and in summaries.
+ * in results as JSON and CSV, in summaries, and in reports.
  */
 export interface Metric extends Part {
   /**

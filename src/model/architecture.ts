@@ -25,6 +25,12 @@ export interface NetworkTensors {
  * depends on nothing but what they are given, since a device may record their kernels once and replay them.
  */
 export interface Architecture<Trunk = unknown> extends Part {
+  /**
+   * True: each image is computed for itself, or every sum over images goes through `sumOverParts` (`versemi/tfjs`), so that
+   * several ranks, each of which has a part of the images, compute what one process would. Without it a plan with the network trains
+   * in one process alone.
+   */
+  readonly acrossRanks?: boolean;
   /** Trained parameters, in an order that never changes: it is part of the model file and of the seed. */
   parameters(config: NetworkConfig): readonly ParameterSpec[];
   /** Numbers that belong to the model and are not trained by gradients; absent: none. */

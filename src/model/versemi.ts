@@ -10,6 +10,7 @@ import { type TrunkOutput, vnet } from './vnet.js';
  */
 export const versemi: Architecture<TrunkOutput> = {
   name: 'versemi',
+  acrossRanks: true,
   parameters: versemiParameters,
   buffers: versemiBuffers,
   numbersPerVoxel: versemiNumbersPerVoxel,

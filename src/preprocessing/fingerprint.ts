@@ -6,6 +6,7 @@ import type { Region } from '../datasets/label-meanings.js';
 import { channelIndex, loadCase } from '../datasets/load-case.js';
 import { resolveSplit } from '../datasets/splits.js';
 import type { Dataset, LeftOut, LoadedCase } from '../datasets/types.js';
+import { joinedFloats } from '../datasets/voxel-arrays.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
 import type { VerbOptions } from '../verb-options.js';
 import { voxelVolumeMm3 } from '../volume/affine.js';
@@ -193,7 +194,7 @@ async function fingerprintDataset(
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,
     classes: classesOf(dataset, facts),
-    foreground: samples.length === 0 ? null : summary(joined(samples)),
+    foreground: samples.length === 0 ? null : summary(joinedFloats(samples)),
   };
 }
 
@@ -247,17 +248,7 @@ function foregroundIntensities(
     const ranks = Int32Array.from({ length: wanted }, (_, i) => Math.floor(((i + 0.5) * counts[value]!) / wanted));
     return Float32Array.from(host().positionsOf(label, value, ranks), (position) => image[position]!);
   });
-  return joined(parts);
-}
-
-function joined(parts: readonly Float32Array[]): Float32Array {
-  const all = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    all.set(part, at);
-    at += part.length;
-  }
-  return all;
+  return joinedFloats(parts);
 }
 
 function summary(data: Float32Array): IntensitySummary {

@@ -56,7 +56,8 @@ export interface PreprocessOptions extends VerbOptions<PreprocessEvent> {
   readonly workers?: number;
   /**
    * The ranks that preprocess these cases into the same cache together, and which of them this process is. Default: alone; the
-   * cache is shared with whoever else writes it also then, but this process waits for each case in its turn.
+   * cache is shared with whoever else writes it also then, but this process waits for each case in its turn. Each rank reads its own
+   * files through: it may have a copy of the data of its own, and the ranks of a training compare what their cases hold.
    */
   readonly ranks?: { readonly rank: number; readonly size: number };
   /** Cases to preprocess, of all that the plan has. Default: all. */

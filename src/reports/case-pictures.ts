@@ -67,8 +67,15 @@ export interface PageSlices {
   readonly leftOut: number;
 }
 
-/** Slices of the cases of all evaluations, the worst first. @throws VERSEMI_FILE_CORRUPT */
-export function pageSlices(found: readonly FoundEvaluation[]): PageSlices {
+/**
+ * Slices of the cases of all evaluations, the worst first.
+ * @param done called after each case, and waited for
+ * @throws VERSEMI_FILE_CORRUPT, and what `done` throws
+ */
+export async function pageSlices(
+  found: readonly FoundEvaluation[],
+  done: (one: { readonly id: string; readonly index: number; readonly total: number }) => Promise<void>,
+): Promise<PageSlices> {
   const cases = found.flatMap(({ folder, evaluation }, run) => {
     const worst = new Map<string, { readonly row: ReportedCase; readonly dice: number }>();
     for (const row of evaluation.cases) {
@@ -80,18 +87,18 @@ export function pageSlices(found: readonly FoundEvaluation[]): PageSlices {
   const index: PageData['slices'][number][] = [];
   const elements: Markup[] = [];
   let [left, leftOut] = [mostSlicesBytes, 0];
-  for (const { run, folder, id, dataset } of cases.sort((a, b) => a.dice - b.dice)) {
+  const sorted = cases.sort((a, b) => a.dice - b.dice);
+  for (const [i, { run, folder, id, dataset }] of sorted.entries()) {
     const slices = readSlices(join(folder, slicesFolderName, slicesFileName(dataset, id)));
-    if (slices === undefined) continue;
     const element = `slices-${index.length}`;
-    const markup = jsonElement(element, slices);
-    if (markup.length > left) {
-      leftOut++;
-      continue;
+    const markup = slices && jsonElement(element, slices);
+    if (markup !== undefined && markup.length > left) leftOut++;
+    else if (markup !== undefined) {
+      left -= markup.length;
+      index.push({ run, dataset, id, element });
+      elements.push(markup);
     }
-    left -= markup.length;
-    index.push({ run, dataset, id, element });
-    elements.push(markup);
+    await done({ id, index: i + 1, total: sorted.length });
   }
   return { index, elements, leftOut };
 }

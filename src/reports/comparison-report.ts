@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
+import { throwIfAborted } from '../errors.js';
 import { runFiles } from '../training/run-folder.js';
 import { pageAssets } from './assets.js';
 import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
@@ -26,7 +27,7 @@ import { cell, type PageSection, plotPlace, renderPage, table, withInterval } fr
 import type { PageCurves } from './page-data.js';
 import { readEvaluation, readPlanFacts } from './report-inputs.js';
 import { evaluationFacts, stateOf, stepsOf, trainingFacts } from './run-facts.js';
-import type { RunReportOptions } from './run-report.js';
+import { partDone, type RunReportOptions, slicesPart } from './run-report.js';
 import { agreementOf, pairsOf } from './statistics.js';
 
 /** A run of the comparison with what its folder holds; `found` is absent where it is not evaluated yet. */
@@ -38,19 +39,26 @@ interface ReadRun extends ComparedRun {
 /**
  * Writes the report of a comparison as one HTML file: tables, paired differences, cases, and the learning curves of all methods
  * side by side, each the mean over its seeds. Cases are those of the first evaluated seed of each method.
- * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT
+ * @throws VERSEMI_DISK_FULL, VERSEMI_IO_FAILED, VERSEMI_FILE_CORRUPT, VERSEMI_ABORTED by `signal`
  */
 export async function writeComparisonReport(
   folder: string,
   summary: ComparisonSummary,
   file: string,
-  { title = `versemi: ${basename(folder)}`, pictures = true }: Omit<RunReportOptions, 'compare'> = {},
+  { title = `versemi: ${basename(folder)}`, pictures = true, ...options }: Omit<RunReportOptions, 'compare'> = {},
 ): Promise<void> {
-  const runs = readComparison(folder).map((run) => readRun(folder, run));
+  throwIfAborted(options.signal, 'report');
+  const runs: ReadRun[] = [];
+  const compared = readComparison(folder);
+  for (const [i, run] of compared.entries()) {
+    runs.push(readRun(folder, run));
+    const name = runFolderOf(folder, run);
+    await partDone(options, { part: 'run', name, index: i + 1, total: compared.length });
+  }
   const shown = firstSeeds(runs);
   const reference = shown.findIndex(({ name }) => name === summary.reference);
   const curves = methodCurves(runs);
-  const slices = pictures ? pageSlices(shown) : noSlices;
+  const slices = pictures ? await pageSlices(shown, slicesPart(options)) : noSlices;
   const named = (method: string) => ({
     name: method,
     evaluations: runs.flatMap(({ name, found }) => (name === method && found !== undefined ? [found.evaluation] : [])),

@@ -4,13 +4,16 @@ import { casesOf, warningsOf, weightsOf } from './compared-cases.js';
 import { html, type Markup, nothing } from './markup.js';
 import { cell, number, type PageSection, plotPlace, table, withInterval } from './page.js';
 import type { PageAgreement, PageData, PageMetric, PageRun } from './page-data.js';
-import type { ReportedCase, ReportedEvaluation } from './report-inputs.js';
+import { isOwnMetric, type ReportedCase, type ReportedEvaluation } from './report-inputs.js';
 import { volumesOf } from './statistics.js';
 
 type Metric = Exclude<keyof ReportedCase, 'id' | 'task' | 'dataset'>;
 
-/** Columns of the summary and case tables, in order, with their headings; absent metrics are left out. */
-const columns: readonly (PageMetric & { readonly metric: Metric })[] = [
+/** A metric as tables and plots show it. */
+type Column = PageMetric & { readonly metric: Metric };
+
+/** Columns of the summary and case tables for metrics of versemi, in order; absent metrics are left out. */
+const columns: readonly Column[] = [
   { metric: 'dice', heading: 'Dice', digits: 3, share: true },
   { metric: 'jaccard', heading: 'Jaccard', digits: 3, share: true },
   { metric: 'surfaceDice', heading: 'Surface Dice', digits: 3, share: true },
@@ -23,9 +26,19 @@ const columns: readonly (PageMetric & { readonly metric: Metric })[] = [
   { metric: 'asdVoxels', heading: 'ASD (voxels)', digits: 2, share: false },
 ];
 
-/** Columns that some of the cases have. */
-function columnsOf(cases: readonly ReportedCase[]) {
-  return columns.filter(({ metric }) => cases.some((row) => row[metric] !== undefined));
+/** Columns that some of the cases have: metrics of versemi, then those of one's own under the names that CSV and JSON have, too. */
+function columnsOf(cases: readonly ReportedCase[]): Column[] {
+  const own = [...new Set(cases.flatMap((row) => Object.keys(row).filter(isOwnMetric)))];
+  return [
+    ...columns.filter(({ metric }) => cases.some((row) => row[metric] !== undefined)),
+    ...own.map((metric) => ({ metric, heading: metric, digits: digitsFor(cases, metric), share: false })),
+  ];
+}
+
+/** Digits behind the point of a metric whose size nobody knows beforehand: of its largest value at least three digits are shown. */
+function digitsFor(cases: readonly ReportedCase[], metric: Metric): number {
+  const largest = cases.reduce((most, row) => Math.max(most, Math.abs(row[metric] ?? 0)), 0);
+  return largest === 0 ? 0 : Math.min(12, Math.max(0, 2 - Math.floor(Math.log10(largest))));
 }
 
 /** What the script gets of evaluations. */
@@ -48,7 +61,12 @@ export function evaluationData(
 export function summaryTable(evaluation: ReportedEvaluation): Markup {
   const { summary } = evaluation;
   const tasks = Object.entries(summary);
-  const shown = columns.filter(({ metric }) => tasks.some(([, metrics]) => metrics[metric] !== undefined));
+  const shown = columnsOf(evaluation.cases).filter(({ metric }) =>
+    tasks.some(([, metrics]) => metrics[metric] !== undefined),
+  );
+  const own = shown.some(({ metric }) => isOwnMetric(metric))
+    ? ' Names that begin with “own.”: metrics that a module of the user brought (--parts), none of versemi.'
+    : '';
   const rows = tasks.map(([task, metrics]) => {
     const cells = shown.map(({ metric, digits }) => {
       const value = metrics[metric];
@@ -65,7 +83,7 @@ export function summaryTable(evaluation: ReportedEvaluation): Markup {
   });
   const headings = ['Task', 'Cases', ...shown.map(({ heading }) => heading)];
   return html`<h3>Mean ± standard deviation</h3>${tableNote(evaluation)}${table('Mean and standard deviation of each metric per task', headings, rows)}
-<p class="note">95HD pooled: 95th percentile of both directed surface distance sets together (medpy). 95HD max: the larger of the two directed 95th percentiles (MONAI). Surface Dice is also called NSD. Distances are undefined where a mask is empty.</p>`;
+<p class="note">95HD pooled: 95th percentile of both directed surface distance sets together (medpy). 95HD max: the larger of the two directed 95th percentiles (MONAI). Surface Dice is also called NSD. Distances are undefined where a mask is empty.${own}</p>`;
 }
 
 /** What a table is of. */

@@ -3,6 +3,8 @@ import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { parseJson, shown } from '../json-text.js';
+import type { OwnMetrics } from '../metrics/own-metrics.js';
+import { isPartName } from '../parts.js';
 import { readJsonFile, readWholeFile } from '../regular-file.js';
 import type { CaseSlices } from './slices.js';
 
@@ -18,7 +20,7 @@ const [mostTasks, mostRows] = [1000, 50_000];
 const name = z.string().max(1000);
 const metric = z.number().nullable().exactOptional();
 
-const evaluatedCase = z.object({
+const namedCase = z.object({
   id: name,
   dataset: name.exactOptional(),
   task: name,
@@ -36,6 +38,20 @@ const evaluatedCase = z.object({
   hd95MaxVoxels: metric,
   asdVoxels: metric,
 });
+
+/** Metrics of one's own in an evaluation at most: each is a column. */
+const mostOwnMetrics = 100;
+/** The fields of a case that are metrics of one's own. */
+const ownMetrics = z.preprocess(
+  (row) => Object.fromEntries(Object.entries(row ?? {}).filter(([field]) => isOwnMetric(field))),
+  z.record(z.string(), z.number().nullable()),
+) as z.ZodType<OwnMetrics>;
+const evaluatedCase = namedCase.and(ownMetrics);
+
+/** Whether a field of a case is a metric of one's own: `own.` and the name of a part. */
+export function isOwnMetric(field: string): field is `own.${string}` {
+  return field.startsWith('own.') && isPartName(field.slice('own.'.length));
+}
 
 const count = z.int().gte(0);
 const seconds = z.number().gte(0);
@@ -79,7 +95,13 @@ const evaluation = z.object({
   seconds: seconds.exactOptional(),
   weights: weights.exactOptional(),
   selections: z.array(selection).max(mostTasks).exactOptional(),
-  cases: z.array(evaluatedCase).max(mostRows),
+  cases: z
+    .array(evaluatedCase)
+    .max(mostRows)
+    .refine(
+      (rows) => new Set(rows.flatMap((row) => Object.keys(row).filter(isOwnMetric))).size <= mostOwnMetrics,
+      `more than ${mostOwnMetrics} metrics of one's own`,
+    ),
   failures: z
     .array(z.object({ id: name, dataset: name, message: z.string().max(20_000) }))
     .max(mostRows)

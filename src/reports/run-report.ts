@@ -2,9 +2,10 @@ import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
-import { VersemiError } from '../errors.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import { readError } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
+import { turnUnlessAborted, type VerbOptions } from '../verb-options.js';
 import { pageAssets } from './assets.js';
 import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-pictures.js';
 import { casesOf, sameCases, weightsOf } from './compared-cases.js';
@@ -27,8 +28,18 @@ import { readEvaluation, readPlanFacts } from './report-inputs.js';
 import { evaluationFacts, stateOf, trainingFacts } from './run-facts.js';
 import { agreementOf, byTask, pairsOf } from './statistics.js';
 
+/** A piece of a report is there: the files of a run, or the slices of a case, have been read. */
+export interface ReportProgress {
+  readonly part: 'run' | 'slices';
+  /** Folder of the run, or id of the case. */
+  readonly name: string;
+  /** Counts from 1 to total, for each part. */
+  readonly index: number;
+  readonly total: number;
+}
+
 /** What stands in a report beside the run. */
-export interface RunReportOptions {
+export interface RunReportOptions extends Omit<VerbOptions<ReportProgress>, 'onNotice'> {
   /** Folders of other runs to stand beside, e.g. the supervised baseline; named by their last folder. */
   readonly compare?: readonly string[];
   readonly title?: string;
@@ -41,12 +52,18 @@ export interface RunReportOptions {
  * folder or one folder below (evaluation.json, overlays/, slices/).
  * @param folder of a run, or of an evaluation
  * @returns the HTML
- * @throws VERSEMI_FILE_NOT_FOUND when there is nothing to report on in one of the folders, VERSEMI_FILE_CORRUPT
+ * @throws VERSEMI_FILE_NOT_FOUND when there is nothing to report on in one of the folders, VERSEMI_FILE_CORRUPT, VERSEMI_ABORTED by `signal`
  */
 export async function runReport(folder: string, options: RunReportOptions = {}): Promise<string> {
+  throwIfAborted(options.signal, 'report');
   const runs = [folder, ...(options.compare ?? [])];
-  const logs = runs.map(readTraining);
-  const found = await Promise.all(runs.map(readEvaluations));
+  const logs: (TrainingLog | undefined)[] = [];
+  const found: FoundEvaluation[][] = [];
+  for (const [i, run] of runs.entries()) {
+    logs.push(readTraining(run));
+    found.push(await readEvaluations(run));
+    await partDone(options, { part: 'run', name: run, index: i + 1, total: runs.length });
+  }
   const empty = runs.find((_, i) => logs[i] === undefined && found[i]!.length === 0);
   if (empty !== undefined) {
     throw new VersemiError('FILE_NOT_FOUND', {
@@ -65,7 +82,7 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
   const main = found[0]!.length > 0 ? evaluations[0] : undefined;
   const plan = readPlanFacts(runFiles(folder).plan);
   const curves = logs.flatMap((log) => (log === undefined ? [] : curvesOf(log, runs.length > 1)));
-  const slices = options.pictures === false ? noSlices : pageSlices(evaluations);
+  const slices = options.pictures === false ? noSlices : await pageSlices(evaluations, slicesPart(options));
   const { pairs, note } = pairsWith(main, evaluations);
   const agreement = evaluations.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
   const state = logs[0] && stateOf(logs[0]);
@@ -103,6 +120,20 @@ export async function runReport(folder: string, options: RunReportOptions = {}):
     },
     pageAssets(),
   );
+}
+
+/** Tells that a part of a report is there, which may be its end. @throws VERSEMI_ABORTED by `signal` */
+export async function partDone(
+  { signal, onProgress }: Pick<RunReportOptions, 'signal' | 'onProgress'>,
+  progress: ReportProgress,
+): Promise<void> {
+  onProgress?.(progress);
+  await turnUnlessAborted(signal, 'report');
+}
+
+/** {@link partDone} for the slices of cases. */
+export function slicesPart(options: Pick<RunReportOptions, 'signal' | 'onProgress'>): Parameters<typeof pageSlices>[1] {
+  return ({ id, index, total }) => partDone(options, { part: 'slices', name: id, index, total });
 }
 
 /** Writes {@link runReport} to a file, atomically. @throws as {@link runReport}; VERSEMI_DISK_FULL, VERSEMI_IO_FAILED */

@@ -117,7 +117,7 @@ export const fields = {
     kind: 'image',
     values: 'float32',
     patches: mixes,
-    readBy: ['synthetic', 'auxiliary'],
+    readBy: ['synthetic', 'auxiliary', 'own'],
     source: { mix: (a, b) => [a.image, b.image] },
   },
   /** y_mix: foreground of any task of the dataset of each part. */
@@ -126,7 +126,7 @@ export const fields = {
     kind: 'mask',
     values: 'float32',
     patches: mixes,
-    readBy: ['synthetic'],
+    readBy: ['synthetic', 'own'],
     source: { mix: (a, b) => [a.anyForeground, b.anyForeground] },
   },
   /**
@@ -156,7 +156,7 @@ export const fields = {
     kind: 'mask',
     values: 'float32',
     patches: mixes,
-    readBy: ['synthetic', 'auxiliary'],
+    readBy: ['synthetic', 'auxiliary', 'own'],
     only: hasUnknownVoxels,
     source: { mix: (a, b) => [a.known[0]!, b.known[0]!] },
   },

@@ -6,10 +6,11 @@ import { createAdaptorServer } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { OpenDatasetOptions } from '../datasets/dataset.js';
 import type { CaseFiles } from '../datasets/types.js';
-import { VersemiError } from '../errors.js';
+import { throwIfAborted, VersemiError } from '../errors.js';
 import type { MemoryOptions } from '../inference/memory.js';
 import { parseJson, shown } from '../json-text.js';
 import { packageRoot, packageVersion } from '../root.js';
+import type { VerbOptions } from '../verb-options.js';
 import { type App, errorAnswer, fileAnswer, statusOf } from './answers.js';
 import { ServedDataset } from './cases.js';
 import { guard, isLoopback, requireToken } from './guard.js';
@@ -21,8 +22,17 @@ import { Segmentation } from './segmentation.js';
 import { Suggestions } from './suggestions.js';
 import { receiveFile, ScratchFolder } from './uploads.js';
 
-/** What is served, and to whom. */
-export interface ServerOptions {
+/** A request has been answered. */
+export interface ServedRequest {
+  readonly method: string;
+  /** Without what stands behind the question mark: names of cases, the token. */
+  readonly path: string;
+  readonly status: number;
+  readonly milliseconds: number;
+}
+
+/** What is served, and to whom. `signal` ends the server as `close` does; notices say who else can reach it. */
+export interface ServerOptions extends VerbOptions<ServedRequest> {
   /** Model files that the page can load and MONAI Label's clients can ask for. */
   readonly models?: readonly string[];
   /** Folder of a dataset whose cases are shown and whose labels are saved. */
@@ -55,7 +65,7 @@ export interface RunningServer {
   readonly models: readonly ServedModel[];
   /** Name of the dataset. */
   readonly dataset: string | null;
-  /** Ends all requests, what is computed for them, and removes what clients have sent. */
+  /** Ends all requests, what is computed for them, and removes what clients have sent. Resolves when that is done, also a second time. */
   close(): Promise<void>;
 }
 
@@ -63,12 +73,13 @@ export const defaultPort = 8642;
 const mostLogLines = 2000;
 
 /**
- * Serves the page, its API, and if asked MONAI Label's REST, until it is closed.
- * @throws VERSEMI_FILE_NOT_FOUND (the page was not built, no such model), VERSEMI_ADDRESS_IN_USE, VERSEMI_IO_FAILED, and what opening
- *   models and the dataset throws
+ * Serves the page, its API, and if asked MONAI Label's REST, until it is closed or `signal` is aborted.
+ * @throws VERSEMI_FILE_NOT_FOUND (the page was not built, no such model), VERSEMI_ADDRESS_IN_USE, VERSEMI_IO_FAILED, VERSEMI_ABORTED where
+ *   `signal` was aborted before anything was served, and what opening models and the dataset throws
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
-  const { host = '127.0.0.1', port = defaultPort, monaiLabel } = options;
+  const { host = '127.0.0.1', port = defaultPort, monaiLabel, signal, onProgress, onNotice } = options;
+  throwIfAborted(signal, 'server');
   const files = pageFiles(options.pageFolder ?? join(packageRoot, 'dist', 'app'));
   const models = await servedModels(options.models ?? []);
   const scratch = new ScratchFolder(options.mostUploadBytes);
@@ -83,9 +94,12 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       const started = performance.now();
       await next();
       if (c.req.raw.method === 'HEAD') await c.res.body?.cancel();
-      // Without what stands behind the question mark: names of cases, the token.
-      const line = `${new Date().toISOString()} ${c.req.method} ${c.req.path} ${c.res.status} ${Math.round(performance.now() - started)} ms`;
+      const { method, path } = c.req;
+      const { status } = c.res;
+      const milliseconds = Math.round(performance.now() - started);
+      const line = `${new Date().toISOString()} ${method} ${path} ${status} ${milliseconds} ms`;
       if (log.push(line) > mostLogLines) log.shift();
+      onProgress?.({ method, path, status, milliseconds });
     });
     const allowOrigins = monaiLabel?.allowOrigins ?? [];
     const ofMonaiLabel = (path: string) => (monaiLabelPaths as readonly string[]).includes(path.split('/')[1]!);
@@ -104,26 +118,58 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     servePage(app, files, token);
     app.notFound((c) => errorAnswer(unknownPath(c.req.method, c.req.path)));
 
+    throwIfAborted(signal, 'server');
     const server = createAdaptorServer({ fetch: app.fetch }) as Server;
     const bound = await listen(server, host, port);
     const shownHost = isAny(host) ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host;
     const origin = `http://${shownHost}:${bound.port}`;
+    const shut = async () => {
+      closing.abort();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      server.closeAllConnections();
+      await closed;
+      await segmentation?.close();
+      scratch.dispose();
+    };
+    let closed: Promise<void> | undefined;
+    const close = () => {
+      signal?.removeEventListener('abort', onAbort);
+      closed ??= shut();
+      return closed;
+    };
+    const onAbort = () => void close().catch((error: unknown) => options.onDefect?.(error));
+    signal?.addEventListener('abort', onAbort);
+    if (signal?.aborted) {
+      await close();
+      throwIfAborted(signal, 'server');
+    }
+    const loopback = isLoopback(host);
+    for (const text of notices(host, origin, loopback, monaiLabel !== undefined)) onNotice?.(text);
     return {
-      ...{ url: `${origin}/?token=${token}`, origin, loopback: isLoopback(host), models },
+      ...{ url: `${origin}/?token=${token}`, origin, loopback, models },
       dataset: dataset?.name ?? null,
-      async close() {
-        closing.abort();
-        const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-        server.closeAllConnections();
-        await closed;
-        await segmentation?.close();
-        scratch.dispose();
-      },
+      close,
     };
   } catch (error) {
     scratch.dispose();
     throw error;
   }
+}
+
+/** Who can reach the server, and what they can do. */
+function notices(host: string, origin: string, loopback: boolean, monaiLabel: boolean): string[] {
+  return [
+    ...(loopback
+      ? []
+      : [
+          `Warning: ${host} can be reached by other machines, and nothing is encrypted: who listens on the network sees the token and the scans. Take a network that you trust, or a tunnel (ssh -L) to a server on 127.0.0.1.`,
+        ]),
+    ...(monaiLabel
+      ? [
+          `MONAI Label at ${origin}, without a token: ${loopback ? 'every program on this machine' : 'everybody who reaches this machine'} can predict and save labels.`,
+        ]
+      : []),
+  ];
 }
 
 interface ApiOptions {

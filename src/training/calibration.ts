@@ -95,11 +95,11 @@ export class Calibration {
       const { plan } = makePlan(this.fingerprint, { ...this.options, ...changes });
       const { patchSizeVoxels: patch, network, training } = plan;
       const sizes = `patch ${patch.join(' x ')}, width ${network.baseWidth}, batch ${training.labeledBatchSize}`;
-      const onStep: TrialOptions['onStep'] = ({ stage, timed }) =>
+      const onProgress: TrialOptions['onProgress'] = ({ stage, timed }) =>
         this.onProgress(`Timing steps (${sizes}): stage ${stage}, ${timed} timed`);
       try {
         const steps = await timeSteps(withVolumes(plan, this.fingerprint), await this.cases(plan), {
-          onStep,
+          onProgress,
           ...(secondsPerStage === undefined ? {} : { secondsPerStage }),
           ...(this.signal === undefined ? {} : { signal: this.signal }),
         });

@@ -9,6 +9,7 @@ import { type CaseRole, type PreprocessOptions, preprocessCases } from '../prepr
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { SamplingData } from '../sampling/rows.js';
+import type { VerbOptions } from '../verb-options.js';
 import type { CaseEvent, LogEvent } from './events.js';
 
 /** The cases that a run learns from and those that it is validated with. */
@@ -28,21 +29,29 @@ export interface TrainingData extends SamplingData {
  */
 export async function* openTrainingData(
   plan: Plan,
-  options: Pick<PreprocessOptions, 'cacheFolder' | 'signal' | 'ranks'>,
+  {
+    onProgress,
+    onNotice,
+    ...options
+  }: Pick<PreprocessOptions, 'cacheFolder' | 'ranks'> & VerbOptions<CaseEvent | LogEvent> = {},
 ): AsyncGenerator<CaseEvent | LogEvent, TrainingData> {
+  const told = <Event extends CaseEvent | LogEvent>(event: Event): Event => {
+    if (event.type === 'log') onNotice?.(event.message);
+    onProgress?.(event);
+    return event;
+  };
   const { mode, stage2Steps } = plan.training;
   const unlabeled = mode === 'semi-supervised' && stage2Steps > 0;
   const roles: CaseRole[] = ['labeled', ...(unlabeled ? (['unlabeled'] as const) : []), 'validation'];
   const data: Record<CaseRole, PreprocessedCase[]> = { labeled: [], unlabeled: [], validation: [] };
   const contents = new Map<PreprocessedCase, ContentKeys>();
   const remarks: string[] = [];
-  const onNotice = (text: string) => remarks.push(text);
-  const cases = preprocessCases(plan, { ...options, roles, onNotice });
+  const cases = preprocessCases(plan, { ...options, roles, onNotice: (text) => remarks.push(text) });
   for await (const { role, case: one, content, cached, index, total } of cases) {
-    for (const message of remarks.splice(0)) yield { type: 'log', step: 0, message };
+    for (const message of remarks.splice(0)) yield told({ type: 'log', step: 0, message });
     data[role].push(one);
     contents.set(one, content);
-    yield { type: 'case', step: 0, role, dataset: one.dataset, id: one.id, cached, index, total };
+    yield told({ type: 'case', step: 0, role, dataset: one.dataset, id: one.id, cached, index, total });
   }
   return { ...data, sources: await Promise.all(plan.datasets.map(sourceOf)), contents };
 }

@@ -1,6 +1,13 @@
 import * as tf from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, isOwnTerm, type LossTerm, type StepGroup, type StepTerms } from '../config/steps.js';
+import {
+  comparesWithAverage,
+  isOwnTerm,
+  type LossTerm,
+  promptsSynthetic,
+  type StepGroup,
+  type StepTerms,
+} from '../config/steps.js';
 import { VersemiError } from '../errors.js';
 import { agreementLoss } from '../losses/agreement.js';
 import { auxiliaryLoss } from '../losses/auxiliary.js';
@@ -123,26 +130,32 @@ function labeledTerms(
   ];
 }
 
-/** The terms of one's own in a group, see `losses/own-term.ts`. */
+/**
+ * The terms of one's own in a group, see `losses/own-term.ts`.
+ * @param logits of all prompts of the group; of a mix, those of its first prompt, the synthetic task, are for these terms
+ */
 function ownTerms(
-  group: 'labeled' | 'unlabeled',
+  group: StepGroup,
   { losses, cutmix }: StepPlan,
   inputs: InputSource,
   wanted: readonly LossTerm[],
-  logits: tf.Tensor5D,
+  all: tf.Tensor5D,
 ): WeightedTerm[] {
-  const masks = (name: string) => tf.reshape(inputs.get(`labeled.${name}`), logits.shape) as tf.Tensor5D;
-  const ofGroup = () =>
-    group === 'labeled'
-      ? { target: masks('target'), ...(inputs.has('labeled.known') ? { known: masks('known') } : {}) }
-      : cutmix.unlabeledMix === 'none'
-        ? {}
-        : { partner: inputs.get<tf.Tensor4D>('unlabeled.partner') };
+  const first = <T extends tf.Tensor>(x: T): T =>
+    group === 'mixed' && x.shape[1] !== 1 ? tf.slice(x, [0, 0], [x.shape[0]!, 1]) : x;
+  const logits = first(all);
+  const masks = (name: string) => tf.reshape(inputs.get(`${group}.${name}`), logits.shape) as tf.Tensor5D;
+  const ofGroup = () => {
+    if (group === 'unlabeled')
+      return cutmix.unlabeledMix === 'none' ? {} : { partner: inputs.get<tf.Tensor4D>('unlabeled.partner') };
+    const target = masks(group === 'mixed' ? 'anyForeground' : 'target');
+    return { target, ...(inputs.has(`${group}.known`) ? { known: masks('known') } : {}) };
+  };
   return wanted.filter(isOwnTerm).map((name) => {
     const part = name.slice('own.'.length);
     const value = ownLossTerms.get(part, `losses.own.${part}`).value({
       logits,
-      prompts: inputs.get(`${group}.prompts`),
+      prompts: first(inputs.get<tf.Tensor3D>(`${group}.prompts`)),
       image: inputs.get(imageOf(group, cutmix)),
       ...ofGroup(),
     });
@@ -170,14 +183,13 @@ function mixedTerms(
 ): WeightedTerm[] {
   const { losses } = plan;
   const logits = predict(network, plan, inputs, 'mixed');
-  const synthetic = wanted.includes('synthetic');
   const terms: WeightedTerm[] = [];
-  if (synthetic) {
+  if (wanted.includes('synthetic')) {
     const value = syntheticLoss(ofPrompt(logits, 0), inputs.get('mixed.anyForeground'), known(inputs, 'mixed'));
     terms.push({ name: 'synthetic', weight: losses.synthetic, value });
   }
   if (wanted.includes('auxiliary')) {
-    const first = synthetic ? 1 : 0;
+    const first = promptsSynthetic({ mixed: wanted }) ? 1 : 0;
     const value = auxiliaryLoss(
       { logits: ofPrompt(logits, first), target: inputs.get('mixed.targetA') },
       { logits: ofPrompt(logits, first + 1), target: inputs.get('mixed.targetB') },
@@ -187,6 +199,7 @@ function mixedTerms(
     );
     terms.push({ name: 'auxiliary', weight: losses.auxiliary, value });
   }
+  terms.push(...ownTerms('mixed', plan, inputs, wanted, logits));
   return terms;
 }
 

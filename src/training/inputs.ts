@@ -1,6 +1,6 @@
 import type { Tensor } from '#tfjs';
 import type { Plan } from '../config/plan.js';
-import { comparesWithAverage, type LossTerm, stepTerms } from '../config/steps.js';
+import { comparesWithAverage, type LossTerm, promptsSynthetic, stepTerms } from '../config/steps.js';
 import { promptCodes } from '../model/network.js';
 import { partnerOf } from '../sampling/recipe.js';
 import { type BatchShare, shareRows } from '../sampling/share.js';
@@ -43,7 +43,7 @@ export function stepValues(plan: InputsPlan, data: StepData): StepValues {
   );
   groups('labeled', prompts.labeled, rows.labeled);
   if (terms.mixed.length > 0) {
-    const first = terms.mixed.includes('synthetic') ? [synthetic] : [];
+    const first = promptsSynthetic(terms) ? [synthetic] : [];
     const auxiliary = terms.mixed.includes('auxiliary');
     codes(
       'mixed.prompts',

@@ -3,6 +3,8 @@ import { createHash } from 'node:crypto';
 import type { Plan } from '../config/plan.js';
 import { batchOfRanks } from '../config/steps.js';
 import { VersemiError } from '../errors.js';
+import { ownLossTerms } from '../losses/own-term.js';
+import { architectureOf } from '../model/layers.js';
 import type { Communicator } from '../ranks/communicator.js';
 import type { BatchShare } from '../sampling/share.js';
 import type { TrainingState } from './step.js';
@@ -12,25 +14,12 @@ export type RankPlan = Plan & { readonly share?: BatchShare };
 
 /**
  * The plan as a rank computes it. Where the plan states the batch of a rank, the batch of a step has as many times more.
- * @throws VERSEMI_PLAN_CONTRADICTION where a rank would have no labelled patch in any step, or the plan names a loss term or network of
- *   one's own
+ * @throws VERSEMI_PLAN_CONTRADICTION where a rank would have no labelled patch in any step, or a loss term or network of one's own is
+ *   not made for ranks
  */
 export function rankPlan(plan: Plan, { rank, size: ranks }: Communicator): RankPlan {
   if (ranks === 1) return plan;
-  const own =
-    plan.losses.own !== undefined && Object.keys(plan.losses.own).length > 0
-      ? 'losses.own'
-      : (plan.network.architecture ?? 'versemi') !== 'versemi'
-        ? 'network.architecture'
-        : undefined;
-  // What they sum over the batch nobody else knows, and with several ranks each has a part of it alone.
-  if (own !== undefined)
-    throw new VersemiError('PLAN_CONTRADICTION', {
-      field: own,
-      expected: "versemi's own loss terms and network, whose sums are taken over the batches of all ranks",
-      found: `a part of your own, with ${ranks} ranks`,
-      remedy: 'Train in one process (--ranks none), or leave the part out.',
-    });
+  requirePartsForRanks(plan, ranks);
   const [labeledBatchSize, unlabeledBatchSize] = batchOfRanks(plan, ranks);
   if (labeledBatchSize < ranks)
     throw new VersemiError('PLAN_CONTRADICTION', {
@@ -40,6 +29,25 @@ export function rankPlan(plan: Plan, { rank, size: ranks }: Communicator): RankP
       remedy: "Start fewer ranks, enlarge the batch, or set training.batchSizeScope to 'rank'.",
     });
   return { ...plan, training: { ...plan.training, labeledBatchSize, unlabeledBatchSize }, share: { rank, ranks } };
+}
+
+/** What a part of one's own sums over the batch nobody else knows, and with several ranks each has a part of the batch alone. */
+function requirePartsForRanks({ losses, network }: Plan, ranks: number): void {
+  const parts = [
+    ...Object.keys(losses.own ?? {}).map((name) => {
+      const field = `losses.own.${name}`;
+      return { field, part: ownLossTerms.get(name, field) };
+    }),
+    { field: 'network.architecture', part: architectureOf(network) },
+  ];
+  for (const { field, part } of parts)
+    if (part.acrossRanks !== true)
+      throw new VersemiError('PLAN_CONTRADICTION', {
+        field,
+        expected: 'parts whose sums over images are taken over the images of all ranks (acrossRanks)',
+        found: `${part.name}, which does not say so, with ${ranks} ranks`,
+        remedy: 'Train in one process (--ranks none), leave the part out, or write it for ranks (docs/own-parts.md).',
+      });
 }
 
 /** What must be the same on all ranks, by the name that an error sentence gives it. */
@@ -92,7 +100,8 @@ export function anyRank(ranks: Communicator, says: readonly boolean[]): boolean[
 /** How many ranks a run has, in words. @param before ranks of the run until its checkpoint; undefined where it begins */
 export function ranksNotice({ training }: Plan, ranks: Communicator, before: number | undefined): string {
   const { labeledBatchSize, unlabeledBatchSize } = training;
-  const batch = `${labeledBatchSize} labelled and ${unlabeledBatchSize} unlabelled patches in a step`;
+  const unlabeled = training.mode === 'supervised' ? '' : ` and ${unlabeledBatchSize} unlabelled`;
+  const batch = `${labeledBatchSize} labelled${unlabeled} patches in a step`;
   const now = ranks.size > 1 ? `${ranks.size} ranks (${ranks.description})` : 'one process';
   const earlier = before === undefined || before === ranks.size ? '' : `, where it had ${before} until now`;
   return `The run has ${now}${earlier}: ${batch}.`;

@@ -2,14 +2,14 @@ import { saveCheckpoint } from '../checkpoints/checkpoint.js';
 import { saveModel } from '../checkpoints/files.js';
 import { type ModelMetadata, modelMetadata } from '../checkpoints/metadata.js';
 import type { Plan } from '../config/plan.js';
-import { stageOf } from '../config/steps.js';
+import { isOwnTerm, stageOf } from '../config/steps.js';
 import { VersemiNetwork } from '../model/network.js';
 import type { Communicator, Traffic } from '../ranks/communicator.js';
 import { currentDevice } from '../tfjs/index.js';
 import type { CheckpointEvent, StepEvent, ValidationEvent } from './events.js';
 import type { HistoryRecorder } from './history.js';
 import { Pace } from './pace.js';
-import { type RankPlan, requireSameState } from './ranks.js';
+import { type RankPlan, requireSame, requireSameState } from './ranks.js';
 import { runFiles } from './run-folder.js';
 import { type Place, withSitting } from './sittings.js';
 import { runStep, type TrainingState } from './step.js';
@@ -24,6 +24,8 @@ export class TrainingRun {
   private readonly files: ReturnType<typeof runFiles>;
   private readonly pace: Pace;
   private readonly firstStep: number;
+  /** Loss terms of one's own whose values all ranks have compared. */
+  private readonly comparedTerms = new Set<string>();
 
   /**
    * @param step steps already done
@@ -73,6 +75,7 @@ export class TrainingRun {
     const secondsPerStep = secondsSince(started.at);
     const etaSeconds = this.pace.add(this.step, secondsPerStep);
     this.step++;
+    await this.compareOwnTerms(result.losses);
     this.history.addStep(this.step, result.losses);
     const samples = training.labeledBatchSize + (stage === 2 ? training.unlabeledBatchSize : 0);
     return {
@@ -87,6 +90,19 @@ export class TrainingRun {
       ...devicePeak(),
       ...(this.ranks.size === 1 ? {} : { communication: trafficSince(before, this.ranks.traffic()) }),
     };
+  }
+
+  /**
+   * A term of one's own whose sums over images do not reach the other ranks would teach them something else, and nobody would see it:
+   * so its first value is compared.
+   */
+  private async compareOwnTerms(losses: StepEvent['losses']): Promise<void> {
+    if (this.ranks.size === 1) return;
+    const own = Object.entries(losses).filter(([name]) => isOwnTerm(name) && !this.comparedTerms.has(name));
+    for (const [name] of own) this.comparedTerms.add(name);
+    const facts = Object.fromEntries(own.map(([name, value]) => [`loss term ${name}`, String(value)]));
+    if (own.length > 0)
+      await requireSame(this.ranks, facts, 'Take every sum over images of that term through sumOverParts.');
   }
 
   /** A sentence about how steps run, given once; see `StepProgram.takeNotice`. */

@@ -6,6 +6,7 @@ import type { Fingerprint } from '../preprocessing/fingerprint.js';
 import { type Explanation, makePlan, type PlanningResult } from '../preprocessing/planning.js';
 import { preprocessingWorkers } from '../preprocessing/preprocess-datasets.js';
 import { currentDevice } from '../tfjs/index.js';
+import type { VerbOptions } from '../verb-options.js';
 import { Calibration, sameSizes } from './calibration.js';
 import {
   casesBytes,
@@ -20,16 +21,14 @@ import type { StepTimes } from './trial.js';
 /** What ends overnight. */
 export const overnightHours = 10;
 
-/** What a plan is made for, and in how many hours it is to end. */
+/** What a plan is made for, and in how many hours it is to end. Progress: what is being done, in words. */
 export interface TimedPlanningOptions
-  extends Omit<PlanningOptions, 'minutes' | 'sizingGflopsPerSecond' | 'speedNote' | 'validationShare'> {
+  extends Omit<PlanningOptions, 'minutes' | 'sizingGflopsPerSecond' | 'speedNote' | 'validationShare'>,
+    Omit<VerbOptions<string>, 'onNotice'> {
   /** Hours of training, validations included; null: the schedule of the paper, however long it takes. Default `overnightHours`. */
   readonly hours?: number | null;
   /** Speed of the device in training, GFLOP/s; where it is given, nothing is timed. */
   readonly gflopsPerSecond?: number;
-  readonly signal?: AbortSignal;
-  /** Told what is being done. */
-  readonly onProgress?: (text: string) => void;
 }
 
 /** What training by a plan takes. */

@@ -7,6 +7,7 @@ import { VersemiNetwork } from '../model/network.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import type { SamplingData } from '../sampling/rows.js';
 import { currentDevice } from '../tfjs/index.js';
+import type { VerbOptions } from '../verb-options.js';
 import { secondsSince } from './run.js';
 import { createState, disposeState, runStep } from './step.js';
 import type { StepData } from './step-data.js';
@@ -34,12 +35,16 @@ export interface StepTimes {
 }
 
 /** How steps are timed. */
-export interface TrialOptions {
+export interface TrialOptions extends Omit<VerbOptions<TrialProgress>, 'onNotice'> {
   /** Timing of a stage ends after this time and three steps, or after fifteen steps. Default 15. */
   readonly secondsPerStage?: number;
-  readonly signal?: AbortSignal;
-  /** Told before each step. `timed`: steps of the stage that count so far. */
-  readonly onStep?: (event: { readonly stage: 1 | 2; readonly timed: number }) => void;
+}
+
+/** A step has been done. */
+export interface TrialProgress {
+  readonly stage: 1 | 2;
+  /** Steps of the stage that count so far. */
+  readonly timed: number;
 }
 
 const [fewestTimed, mostTimed] = [3, 15];
@@ -81,7 +86,7 @@ async function timeStage(
   data: SamplingData,
   first: number,
   state: ReturnType<typeof createState>,
-  { secondsPerStage = 15, signal, onStep }: TrialOptions,
+  { secondsPerStage = 15, signal, onProgress }: TrialOptions,
 ): Promise<StageTime> {
   const stage = stageOf(first, plan.training);
   // On cuda the first steps of a stage are also recorded.
@@ -95,7 +100,6 @@ async function timeStage(
     for (let step = first; seconds.length < mostTimed; step++) {
       if (seconds.length >= fewestTimed && secondsSince(began) >= secondsPerStage) break;
       throwIfAborted(signal, 'timing steps');
-      onStep?.({ stage, timed: seconds.length });
       await turn();
       const at = performance.now();
       const stepData = await (coming ?? source.data(step));
@@ -113,6 +117,7 @@ async function timeStage(
         seconds.push(took);
         waits.push(waited);
       }
+      onProgress?.({ stage, timed: seconds.length });
     }
   } finally {
     await source.close();

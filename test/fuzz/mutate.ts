@@ -65,16 +65,7 @@ function setField(bytes: Uint8Array, { at, type, littleEndian = true }: BinaryFi
   else view.setFloat64(at, pick(random, reals), littleEndian);
 }
 
-function joined(...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const result = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    result.set(part, at);
-    at += part.length;
-  }
-  return result;
-}
-
+const joined = (...parts: readonly Uint8Array[]) => new Uint8Array(Buffer.concat(parts));
 const noise = (random: RandomStream, length: number) => Uint8Array.from({ length }, () => random.integer(256));
 
 /**

@@ -264,6 +264,7 @@ const metrics = {
   surfaceDiceToleranceMm: 1,
   volumePredictionMl: 2.5,
   volumeReferenceMl: 2,
+  'own.volumeError': 25,
 };
 const summary = { mean: 0.8, std: 0, median: 0.8, min: 0.8, max: 0.8, count: 2, undefinedCount: 0 };
 

@@ -159,7 +159,7 @@ t.test('plan, by the command line, with a dataset that only a part can read', as
 t.test('augmentation, loss terms, network and metric in the usual commands', async (t) => {
   const plan = planOf(phantom, {
     augmentation: { own: ['bias-field'] },
-    losses: { own: { tversky: 0.5, entropy: 0.25 } },
+    losses: { own: { tversky: 0.5, tverskyOfMixes: 0.125, entropy: 0.25 } },
     network: { architecture: 'small', baseWidth: 4, levels: 2 },
   });
   const file = planFile('all.json', plan);
@@ -177,12 +177,12 @@ t.test('augmentation, loss terms, network and metric in the usual commands', asy
   const steps = events.map((line) => JSON.parse(line)).filter(({ type }) => type === 'step');
   t.equal(steps.length, 4);
   for (const { stage, losses } of steps) {
-    const unlabeled = stage === 2 ? 0.25 * losses['own.entropy'] : 0;
+    const own = (stage === 2 ? 0.25 * losses['own.entropy'] : 0) + 0.125 * losses['own.tverskyOfMixes'];
     t.equal('own.entropy' in losses, stage === 2, 'the term on unlabelled scans is one of stage 2');
     t.ok(losses['own.tversky'] > 0 && losses['own.tversky'] < 1);
     const { dice, crossEntropy, synthetic, auxiliary = 0, unsupervised = 0, cube = 0 } = losses;
     const builtIn = dice + crossEntropy + synthetic + auxiliary + unsupervised + cube;
-    t.ok(Math.abs(losses.total - builtIn - 0.5 * losses['own.tversky'] - unlabeled) < 1e-5, 'the weights count');
+    t.ok(Math.abs(losses.total - builtIn - 0.5 * losses['own.tversky'] - own) < 1e-5, 'the weights count');
   }
 
   const evaluate = [
@@ -283,7 +283,11 @@ t.test('what is no part is refused, and none of its neighbours is added', async 
   refused({ augmentation: [] }, /parts\.augmentation\): expected formats, layouts/);
   refused({ layouts: [{ name: 'nnunet', cases: () => ({}) }] }, /no other dataset layout has, found nnunet/);
   refused({ networks: [{ name: 'versemi', parameters: change, trunk: change, logits: change }] }, /versemi/);
-  refused({ lossTerms: [{ name: 'term', value: change }] }, /group\): expected 'labeled' or 'unlabeled'/);
+  refused({ lossTerms: [{ name: 'term', value: change }] }, /group\): expected 'labeled', 'mixed' or 'unlabeled'/);
+  refused(
+    { lossTerms: [{ name: 'term', group: 'mixed', acrossRanks: 'yes', value: change }] },
+    /acrossRanks\): expected true or false/,
+  );
   refused({ formats: [{ name: 'raw', endings: ['raw'], read: change }] }, /endings/);
   refused(null, /an object of lists/);
   const plan = planOf(phantom, { augmentation: { own: ['fine'] } });

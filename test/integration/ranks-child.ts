@@ -2,6 +2,7 @@
 // Rank 0 writes what came out to the file of each.
 import { writeFileSync } from 'node:fs';
 import type * as tf from '@tensorflow/tfjs-core';
+import { loadParts } from '../../src/load-parts.js';
 import { networkConfig } from '../../src/model/layers.js';
 import { VersemiNetwork } from '../../src/model/network.js';
 import { closeRanks, openRanks } from '../../src/ranks/launch.js';
@@ -30,6 +31,8 @@ export interface RankJob {
   readonly stopAfter?: number;
   /** A rank that is killed when it has done so many steps. */
   readonly kill?: { readonly rank: number; readonly after: number };
+  /** Modules with parts of one's own. */
+  readonly parts?: readonly string[];
   /**
    * A rank that falls silent when it is to begin so many sums of gradients on its GPU, as on a machine that hangs: nobody ends the
    * others, which wait for the last of them on theirs.
@@ -60,6 +63,7 @@ try {
 }
 
 async function run(job: RankJob): Promise<void> {
+  for (const file of job.parts ?? []) await loadParts(file);
   const precision = job.precision === undefined ? {} : { precision: job.precision };
   const { device } = await selectDevice(job.device, { threads: 1, ...precision });
   const plan = tinyPlan(job.training, job.rest);

@@ -1,5 +1,6 @@
 // A training over MPI from its beginning to its end: bit for bit repeatable, interrupted, resumed, with a rank that dies, refused.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { parseSafetensors } from '../../src/checkpoints/safetensors.js';
@@ -95,6 +96,31 @@ t.test('ranks that do not fit are refused', { skip }, async (t) => {
   t.not(many.code, 0);
   t.match(many.stderr, /training.labeledBatchSize\): expected at least 4 patches, one for each rank, found 2/);
 });
+
+t.test(
+  "a part of one's own that is not made for ranks is refused, and so is one that only says it is",
+  { skip },
+  async (t) => {
+    const folder = t.testdir();
+    const term = (name: string, more: string) => {
+      const file = join(folder, `${name}.mjs`);
+      const value = '({ logits }) => logits.square().mean()';
+      writeFileSync(
+        file,
+        `export const parts = { lossTerms: [{ name: '${name}', group: 'labeled', ${more} value: ${value} }] };`,
+      );
+      const rest = { losses: { own: { [name]: 1 } } };
+      return failRanks(2, job(folder, name, { training: { labeledBatchSize: 4 }, parts: [file], rest }));
+    };
+    const silent = await term('silent', '');
+    t.match(
+      silent.stderr,
+      /losses\.own\.silent\): expected .*acrossRanks.*found silent, which does not say so, with 2 ranks/,
+    );
+    const wrong = await term('wrong', 'acrossRanks: true,');
+    t.match(wrong.stderr, /do not have the same \(loss term own\.wrong\).*sumOverParts/);
+  },
+);
 
 t.test('without the addon, or with one for another launcher, a run over ranks is refused', async (t) => {
   const folder = t.testdir({ 'plan.json': '{}' });

@@ -16,9 +16,11 @@ const gradientTolerance = 1e-5;
 
 const fifty = { stage1Steps: 20, stage2Steps: 30, checkpointEverySteps: 0, validateEverySteps: 25 };
 
+const examples = join(packageRoot, 'test', 'examples', 'own-parts');
+
 const all = { teacher: 1, agreement: 1, cubeTasks: 1 };
 
-interface Compared extends Pick<RankJob, 'device' | 'training' | 'rest'> {
+interface Compared extends Pick<RankJob, 'device' | 'training' | 'rest' | 'parts'> {
   readonly ranks: readonly number[];
   readonly gradientsAlone?: true;
 }
@@ -67,6 +69,16 @@ const plans: Readonly<Record<string, Compared>> = {
     rest: {
       losses: { agreement: 1, teacher: 1, largestComponent: true, consistency: 'squares' },
       cutmix: { unlabeledMix: 'unlabeled-pairs' },
+    },
+  },
+  "terms and a network of one's own": {
+    device: 'wasm',
+    ranks: [2],
+    training: { ...fifty, labeledBatchSize: 4, unlabeledBatchSize: 5 },
+    parts: ['loss-terms', 'network'].map((name) => join(examples, `${name}.mjs`)),
+    rest: {
+      network: { architecture: 'small', baseWidth: 2, levels: 2 },
+      losses: { own: { tversky: 0.5, tverskyOfMixes: 0.5, entropy: 0.1 } },
     },
   },
   'supervised, an odd batch': {

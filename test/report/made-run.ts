@@ -97,7 +97,8 @@ export async function makeRun(folder: string, cases: readonly MadeCase[] = madeC
     const metrics = segmentationMetrics(box(prediction), box(reference), sizeVoxels, geometry.spacingMm, {
       voxelMm3: 2,
     });
-    const result: EvaluatedCase = { id, dataset: 'data', task: 'organ', ...metrics };
+    const own = { 'own.voxelsTooMany': Math.round((metrics.volumePredictionMl - metrics.volumeReferenceMl) * 500) };
+    const result: EvaluatedCase = { id, dataset: 'data', task: 'organ', ...metrics, ...own };
     const outcome: CaseOutcome = { result, image, prediction: masks(prediction), reference: masks(reference) };
     rows.push(result);
     await writeOverlay(join(folder, 'evaluation'), outcome);

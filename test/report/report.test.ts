@@ -182,6 +182,9 @@ t.test('the table sorts and filters', { skip }, async (t) => {
   await page.getByLabel('Dice below').fill('');
   await page.getByRole('searchbox').fill('CASE-1 first');
   t.same(await shown(), ['case-1', 'case-10'], 'words of any text column');
+  const own = page.locator('#case-table th', { hasText: /^own\.voxelsTooMany$/ });
+  await own.getByRole('button').click();
+  t.same(await shown(), ['case-10', 'case-1'], "a metric of one's own, whose values may be negative");
 });
 
 async function openCase(page: Page, id: string) {
@@ -255,6 +258,10 @@ t.test('a click on a point of a plot, or on a picture, opens its case', { skip }
   await svg.locator('circle').last().click({ force: true });
   await page.waitForSelector('dialog[data-shown]');
   await page.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('combobox', { name: /^Metric/ }).selectOption({ label: 'own.voxelsTooMany' });
+  t.match(await svg.getAttribute('aria-label'), /^own\.voxelsTooMany of every case/);
+  await svg.locator('circle').first().hover({ force: true });
+  t.match(await svg.textContent(), /own\.voxelsTooMany -?\d/, "a metric of one's own is drawn, too");
   await page.locator('.case-picture img').first().click();
   await page.waitForSelector('dialog[data-shown="case-2"]');
   t.ok(await page.locator('dialog').isVisible(), 'the worst is the first');
@@ -272,7 +279,7 @@ t.test('light, dark, on paper, and without a script', { skip }, async (t) => {
     await page
       .locator('button.sort:visible, nav:visible, [role=search]:visible, .tools button:visible')
       .evaluateAll((all) => all.map((one) => one.className)),
-    ['sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort'],
+    ['sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort', 'sort'],
     'headings, and no controls',
   );
   t.equal(await page.locator('#case-table tbody tr:visible').count(), 6);

@@ -156,6 +156,61 @@ t.test('runReport: from run folders to one page', async (t) => {
   t.equal(slicesFileName('a/b', 'c'), 'a%2Fb_c.json');
 });
 
+t.test("metrics of one's own stand in every table, and in the data of plots", async (t) => {
+  const folder = t.testdir();
+  const measured = [
+    { 'own.volumeError': -12.34, 'own.parts': 1 },
+    { 'own.volumeError': 0.5, 'own.parts': 3 },
+    { 'own.volumeError': null, 'own.parts': 2 },
+  ];
+  const rows = measured.map((own, i) => ({
+    ...evaluated(`case${i}`, 'liver', 9 - i),
+    ...own,
+    'own.<b>': 7,
+    ownish: 7,
+  }));
+  const other = { ...evaluated('case0', 'spleen', 5), 'own.share': 0.00123 };
+  await writeEvaluation(folder, evaluation([...rows, other] as EvaluatedCase[]));
+  const page = await runReport(folder);
+  assertHarmlessPage(page);
+  const results = page.slice(page.indexOf('<section id="results"'), page.indexOf('<section id="distribution"'));
+  const headings = [...results.matchAll(/<th scope="col">([^<]*)</g)].map(([, text]) => text);
+  t.same(headings.slice(-4), ['ASSD (mm)', 'own.volumeError', 'own.parts', 'own.share'], 'behind those of versemi');
+  const cells = (task: string) => {
+    const line = new RegExp(`<tr><th scope="row">${task}</th>(.*?)</tr>`).exec(results)![1]!;
+    return [...line.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell!.replace(/<[^>]*>/g, '')).slice(-3);
+  };
+  // -12.34 and 0.5: mean -5.92, spread 6.42; 1, 3, 2: mean 2, spread 0.816.
+  t.same(cells('liver'), ['-5.9 ± 6.4 (1 undefined)', '2.00 ± 0.82', '']);
+  t.same(cells('spleen'), ['', '', '0.00123 ± 0.00000']);
+  t.match(results, 'a module of the user brought');
+  const { metrics, runs } = dataOf(page);
+  t.same(metrics.slice(-3), [
+    { heading: 'own.volumeError', digits: 1, share: false },
+    { heading: 'own.parts', digits: 2, share: false },
+    { heading: 'own.share', digits: 5, share: false },
+  ]);
+  t.same(
+    runs[0]!.cases.map(({ values }) => values.slice(-3)),
+    [
+      [-12.34, 1, null],
+      [0.5, 3, null],
+      [null, 2, null],
+      [null, null, 0.00123],
+    ],
+  );
+  t.match(page, /<td>-12\.3<\/td><td>1\.00<\/td><td>–<\/td>/, 'and in the table of all cases');
+  t.notMatch(page, /own\.&lt;|ownish/, 'what is no name of a part is not shown');
+
+  const broken = join(folder, 'broken');
+  await writeEvaluation(broken, evaluation([{ ...rows[0]!, 'own.parts': 'many' as never }]));
+  const corrupt = { code: 'VERSEMI_FILE_CORRUPT', details: { field: 'cases.0.own.parts', found: '"many"' } };
+  await t.rejects(runReport(broken), corrupt);
+  const many = Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`own.m${i}`, i]));
+  await writeEvaluation(broken, evaluation([{ ...rows[0]!, ...many }]));
+  await t.rejects(runReport(broken), { code: 'VERSEMI_FILE_CORRUPT', message: /more than 100 metrics/ });
+});
+
 t.test('statistics: agreement of volumes and pairs, against numbers worked out by hand', async (t) => {
   const row = (id: string, dice: number, prediction: number, reference: number) =>
     ({

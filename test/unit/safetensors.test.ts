@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { writeFileAtomic } from '../../src/atomic-file.js';
-import { bfloat16Bits, bfloat16Value, float16Bits, float16Value } from '../../src/checkpoints/half.js';
 import { encodeSafetensors, parseSafetensors, tensorValues } from '../../src/checkpoints/safetensors.js';
+import { bfloat16Bits, bfloat16Value, float16Bits, float16Value } from '../../src/half.js';
 
 const values = Float32Array.from([1, -2.5, 0, -0, 3.4e38, 1e-45, Number.POSITIVE_INFINITY, Number.NaN]);
 

@@ -1,8 +1,10 @@
-// What the terms of unlabelled images compare: prompts, regions and targets, on a network whose answers are known.
+// What the terms of unlabelled images compare, and terms of one's own on mixes: prompts, regions and targets, on a network whose answers
+// are known.
 import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
-import { stepTerms } from '../../src/config/steps.js';
+import { type StepGroup, stepTerms } from '../../src/config/steps.js';
+import type { TermInputs } from '../../src/losses/own-term.js';
 import type { VersemiNetwork } from '../../src/model/network.js';
 import { RandomStream, streams } from '../../src/random.js';
 import { fields } from '../../src/sampling/fields.js';
@@ -11,6 +13,7 @@ import { partnerOf, type StepPrompts } from '../../src/sampling/recipe.js';
 import { largestComponents } from '../../src/training/findings.js';
 import { lossGroups } from '../../src/training/groups.js';
 import { StepInputs, stepValues } from '../../src/training/inputs.js';
+import { addParts } from '../../src/training/parts.js';
 import { hostStep } from '../../src/training/step-data.js';
 
 await tf.setBackend('cpu');
@@ -72,8 +75,8 @@ const promptsOf = (unlabeledBatchSize: number): StepPrompts => ({
   ].slice(0, unlabeledBatchSize),
 });
 
-/** Values of the terms, and the fields that they were made of. */
-async function termsOf(plan: Plan) {
+/** Values of the terms of a group, and the fields that they were made of. */
+async function termsOf(plan: Plan, group: StepGroup = 'unlabeled') {
   const random = new RandomStream(3, streams.test);
   const batch = madeBatch(
     plan,
@@ -87,9 +90,9 @@ async function termsOf(plan: Plan) {
   const inputs = new StepInputs();
   await inputs.load(stepValues(plan, hostStep(plan, batch)));
   const terms = stepTerms(plan, step);
-  const group = lossGroups(known(1), known(1 / 2), plan, inputs, terms).find(({ name }) => name === 'unlabeled')!;
+  const found = lossGroups(known(1), known(1 / 2), plan, inputs, terms).find(({ name }) => name === group)!;
   const values = tf.tidy(() =>
-    Object.fromEntries(group.terms(group.given?.()).map(({ name, value }) => [name, value.dataSync()[0]!])),
+    Object.fromEntries(found.terms(found.given?.()).map(({ name, value }) => [name, value.dataSync()[0]!])),
   );
   inputs.dispose();
   const read = (name: keyof typeof batch.fields, patch: number) => [
@@ -111,6 +114,33 @@ const perTask = (byTask: readonly Voxel[][]) => {
   return sum(present.map(dice)) / present.length + crossEntropy(present.flat());
 };
 const near = (a: number, b: number) => Math.abs(a - b) < 2e-5;
+
+t.test("a term of one's own on mixes is given the synthetic prompt alone, and any foreground", async (t) => {
+  const value = ({ logits, prompts, image, target, partner }: TermInputs) => {
+    t.same([logits.shape, target!.shape], Array(2).fill([1, 1, side, side, side]));
+    t.same(
+      [prompts.shape, [...prompts.dataSync()]],
+      [
+        [1, 1, 4],
+        [0, 0, 0, 1],
+      ],
+      'the code behind those of the tasks',
+    );
+    t.same([image.shape, partner], [[1, side, side, side, 1], undefined]);
+    return tf.mean(tf.mul(logits, target!)) as tf.Scalar;
+  };
+  addParts({ lossTerms: [{ name: 'of-mixes', group: 'mixed', value }] });
+  for (const beside of [{}, { synthetic: 1 }, { auxiliary: 1, auxiliaryInStage2: true }]) {
+    const plan = planOf('labeled-inside', { ...beside, own: { 'of-mixes': 1 } }, 2);
+    const { values, read } = await termsOf(plan, 'mixed');
+    const names = ['synthetic', 'auxiliary'].filter((name) => name in beside);
+    t.same(Object.keys(values), [...names, 'own.of-mixes']);
+    const foreground = read('mixed.anyForeground', 0);
+    const logits = read('mixed.image', 0).map((x) => slopes[3]! * x + offsets[3]!);
+    const expected = sum(logits.map((logit, v) => logit * foreground[v]!)) / voxels;
+    t.ok(near(values['own.of-mixes']!, expected), `${values['own.of-mixes']} and ${expected}`);
+  }
+});
 
 t.test('each side of a mix with a labelled image learns what is known of it', async (t) => {
   const losses = {

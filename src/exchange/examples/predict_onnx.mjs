@@ -37,8 +37,7 @@ const weight = vox.windowWeights(patch, weighting);
 const session = await ort.InferenceSession.create(modelFile);
 const prompts = new Float32Array(model.promptCount).fill(1, task.prompt, task.prompt + 1);
 const [sums, weights] = [new Float32Array(vox.product(size)), new Float32Array(vox.product(size))];
-const windows = begins[2].flatMap((z) => begins[1].flatMap((y) => begins[0].map((x) => [x, y, z])));
-for (const begin of windows)
+for (const begin of begins[2].flatMap((z) => begins[1].flatMap((y) => begins[0].map((x) => [x, y, z]))))
   for (let bits = 0; bits < (mirror ? 8 : 1); bits++) {
     const flips = vox.three((axis) => (bits >> axis) & 1);
     const seen = vox.cut(image, begin, patch, flips).data;

@@ -1,37 +1,30 @@
 """Segments a scan with an ONNX model that `versemi export` wrote: python predict_onnx.py MODEL.onnx SCAN.nii.gz TASK MASK.nii.gz
 Needs nibabel, numpy, onnxruntime and scipy. MODEL.json says all that is done. For research."""
-import json, sys
-from itertools import product
-import nibabel, onnxruntime
-import numpy as np
-from scipy import ndimage
-
+import itertools, json, sys, nibabel, numpy as np, onnxruntime
+from scipy import ndimage, signal
 model_file, scan_file, task_name, mask_file = sys.argv[1:5]
 model = json.load(open(model_file.removesuffix(".onnx") + ".json", encoding="utf-8"))
 task = {task["name"]: task for task in model["tasks"]}.get(task_name) or sys.exit(f"tasks: {[t['name'] for t in model['tasks']]}")
 settings, windows, normalization = task["preprocessing"], model["windows"], task["preprocessing"]["normalization"]
 session = onnxruntime.InferenceSession(model_file, providers=["CPUExecutionProvider"])
-
 # Along an axis, blurring and interpolating are products with a matrix; in float64, so that what is constant stays so.
 def blurring(size, sigma):  # a Gaussian [size, size], edges replicated
     return ndimage.gaussian_filter1d(np.eye(size), sigma, 0, mode="nearest", radius=int(np.ceil(3 * sigma))) if sigma > 0.25 else np.eye(size)
 def interpolation(count, size, scale, offset):  # linear, [count, size]
     return (1 - abs((np.arange(count) * scale + offset).clip(0, size - 1)[:, None] - np.arange(size))).clip(0)
 def along_axes(volume, matrices):
-    for axis, matrix in enumerate(matrices):
-        volume = np.moveaxis(np.tensordot(matrix, volume, (1, axis)), 0, axis).astype(np.float32)
-    return volume
-
+    return np.einsum("ax,by,cz,xyz->abc", *matrices, volume, optimize=True).astype(np.float32)
+# In this order: crop to the body, clip, resample, normalise.
 scan = nibabel.load(scan_file)
 canonical = nibabel.as_closest_canonical(scan)  # axes x, y, z towards right, front, head
 whole = np.asarray(canonical.dataobj, np.float32).reshape(canonical.shape[:3])
-spacing, crop = nibabel.affines.voxel_sizes(canonical.affine), [slice(0, size) for size in whole.shape]
+spacing, crop = nibabel.affines.voxel_sizes(canonical.affine), tuple(slice(0, size) for size in whole.shape)
 if settings["crop"] == "body":  # the box round what is not air, and 5 mm
     low, high = np.quantile(whole, [0.01, 0.99])
     body = along_axes(whole, map(blurring, whole.shape, 3 / spacing)) >= (-500 if whole.min() <= -500 else low + 0.1 * (high - low))
     if body.any() and high > low:
-        crop = [slice(max(0, b.start - m), b.stop + m) for b, m in zip(ndimage.find_objects(body.astype(int))[0], np.ceil(5 / spacing).astype(int))]
-image = whole[tuple(crop)] if settings["window"] is None else whole[tuple(crop)].clip(*settings["window"])
+        crop = tuple(slice(max(0, b.start - m), b.stop + m) for b, m in zip(ndimage.find_objects(body.astype(int))[0], np.ceil(5 / spacing).astype(int)))
+image = whole[crop].clip(*settings["window"] or (-np.inf, np.inf))
 ratio, full = np.array(settings["spacingMm"]) / spacing, np.array(image.shape)
 scale = np.where(abs(ratio - 1) * full < 0.05, 1, ratio)
 size = np.floor(full / scale + 0.5).astype(int).clip(1)
@@ -41,33 +34,27 @@ used = image != 0 if normalization == "zscore-nonzero" else np.ones(size, bool)
 low, high = settings["window"] or (image.min(), image.max())
 middle, spread = {"range": (low, high - low), "none": (0, 1)}.get(normalization) or (image[used].mean(dtype=float), image[used].std(dtype=float))
 image = np.where(used, (image - middle) / spread if spread > 2**-23 * abs(middle) else 0, 0)
-
-patch = np.array(windows["sizeVoxels"])
+# Windows: the average of the probabilities, weighted.
+patch, prompt = np.array(windows["sizeVoxels"]), np.eye(model["promptCount"], dtype=np.float32)[None, None, task["prompt"]]
 before = (patch - size).clip(0) // 2  # a small volume stands amid zeros
 image = np.pad(image, [(b, max(0, p - n) - b) for b, p, n in zip(before, patch, size)])
-gauss = [np.exp(-0.5 * ((np.arange(p) - (p - 1) / 2) / (p / 8)) ** 2) for p in patch]
-weight = np.einsum("x,y,z->xyz", *gauss).clip(1e-3) if windows["weighting"] == "gaussian" else np.ones(patch)
+weight = np.einsum("x,y,z->xyz", *[signal.windows.gaussian(p, p / 8) for p in patch]).clip(1e-3) if windows["weighting"] == "gaussian" else np.ones(patch)
 def begins(n, p, stride):
     steps = -(-(n - p) // stride)
-    return [int(np.floor(i * (n - p) / steps + 0.5)) if windows["even"] else min(i * stride, n - p) for i in range(steps + 1)] if steps else [0]
-total, weights = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
-for begin in product(*map(begins, image.shape, patch, windows["strideVoxels"])):
+    return [int(i * (n - p) / max(steps, 1) + 0.5) if windows["even"] else min(i * stride, n - p) for i in range(steps + 1)]
+total, weights = np.zeros((2, *image.shape), np.float32)
+for begin in itertools.product(*map(begins, image.shape, patch, windows["strideVoxels"])):
     box = tuple(slice(b, b + p) for b, p in zip(begin, patch))
-    for flips in product((False, True), repeat=3) if windows["mirror"] else [(False,) * 3]:
-        axes = tuple(np.flatnonzero(flips))
-        feeds = {"image": np.flip(image[box], axes).T[None, None].astype(np.float32)}
-        if model["promptsAsInput"]:
-            feeds["prompts"] = np.eye(model["promptCount"], dtype=np.float32)[None, None, task["prompt"]]
+    for axes in [(), (0,), (1,), (0, 1), (2,), (0, 2), (1, 2), (0, 1, 2)][: 8 if windows["mirror"] else 1]:
+        feeds = {"image": np.flip(image[box], axes).T[None, None].astype(np.float32)} | ({"prompts": prompt} if model["promptsAsInput"] else {})
         total[box] += weight * np.flip(session.run(["probabilities"], feeds)[0][0, task["output"]].T, axes)
         weights[box] += weight
-
 # Back to the grid of the scan, in steps of 1/256.
 steps = (np.ceil(total / weights * 256) - 1).clip(0, 255)[tuple(slice(b, b + n) for b, n in zip(before, size))]
 mask = np.zeros(whole.shape, np.uint8)
-mask[tuple(crop)] = along_axes(steps, [interpolation(n, s, 1 / k, -o / k) for s, n, k, o in zip(size, full, scale, offset)]) > 127.5
-if windows["largestComponent"] and mask.any():
-    parts = ndimage.label(mask, np.ones((3, 3, 3)))[0]
-    mask = (parts == np.bincount(parts[parts > 0]).argmax()).astype(np.uint8)
+mask[crop] = along_axes(steps, [interpolation(n, s, 1 / k, -o / k) for s, n, k, o in zip(size, full, scale, offset)]) > 127.5
+parts, count = ndimage.label(mask, np.ones((3, 3, 3)))
+if windows["largestComponent"] and count > 1: mask = (parts == 1 + np.bincount(parts.ravel())[1:].argmax()).astype(np.uint8)
 way_back = nibabel.orientations.ornt_transform(nibabel.io_orientation(canonical.affine), nibabel.io_orientation(scan.affine))
 nibabel.save(nibabel.Nifti1Image(nibabel.apply_orientation(mask, way_back), scan.affine), mask_file)
 print(f"{mask_file}: {mask.sum()} voxels of {task_name}, {mask.sum() * abs(np.linalg.det(scan.affine[:3, :3])) / 1000:.2f} ml")

@@ -15,6 +15,8 @@ const convolution = (name, inputs, outputs) => ({
 
 const small = {
   name: 'small',
+  // Each image is computed for itself: several processes can have some each.
+  acrossRanks: true,
   parameters: ({ baseWidth: width, tasks }) => [
     convolution('first', 1, width),
     convolution('down', width, 2 * width),

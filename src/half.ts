@@ -1,5 +1,5 @@
 /**
- * Conversion between float32 and the two 16-bit formats of model files, on whole arrays. Rounding is to nearest, ties to
+ * Conversion between float32 and the two 16-bit formats of files, on whole arrays. Rounding is to nearest, ties to
  * even (IEEE 754-2019, 4.3.1), as every framework does, so that a model written here equals one written elsewhere.
  */
 
@@ -63,6 +63,12 @@ export function toHalf(values: Float32Array, bitsOf: (value: number) => number):
 
 export function fromHalf(bits: Uint16Array, numberOf: (bits: number) => number): Float32Array {
   const result = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) result[i] = numberOf(bits[i]!);
+  if (bits.length < 1 << 16) {
+    for (let i = 0; i < bits.length; i++) result[i] = numberOf(bits[i]!);
+    return result;
+  }
+  // There are no more numbers than this: to look one up takes less time than to compute it.
+  const numbers = Float32Array.from({ length: 1 << 16 }, (_, one) => numberOf(one));
+  for (let i = 0; i < bits.length; i++) result[i] = numbers[bits[i]!]!;
   return result;
 }
