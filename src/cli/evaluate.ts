@@ -24,7 +24,7 @@ import {
 } from './inference-options.js';
 import { loadModels, modelNotes, modelsIn } from './models.js';
 import { addShared, list, positiveNumber } from './options.js';
-import { createTerminal } from './terminal.js';
+import { createTerminal, progressBar } from './terminal.js';
 
 export function addEvaluate(program: Command): void {
   const command = program
