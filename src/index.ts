@@ -239,6 +239,7 @@ export { type CaseResult as SelftestResult, runSelftest, type SelftestOptions } 
 export { openTrainingData, type TrainingData } from './training/data.js';
 export type * from './training/events.js';
 export type { OptimizerState } from './training/optimizer.js';
+export type { PendingTensor, RankSums } from './training/rank-sums.js';
 export { learningRateAt, type ScheduleSettings } from './training/schedule.js';
 export {
   createState,

@@ -15,13 +15,13 @@ import { type CaseSelection, namedCases } from './case-selection.js';
 import { type DatasetFolder, matchDatasets } from './dataset-match.js';
 import { compareMasks, type Evaluation, geometryOf } from './evaluate.js';
 import type { CasePlace, EvaluateCasesOptions, EvaluationFacts, EvaluationProgress } from './evaluate-dataset.js';
-import { evaluationCases } from './evaluation-cases.js';
+import { evaluationCases, type SelectOptions } from './evaluation-cases.js';
 
 /** A task of masks: its name, and the values of the label maps that are inside of it. */
 export type MaskTask = Pick<WantedMask, 'name' | 'labels'>;
 
 /** Which cases and tasks are compared. */
-export interface SelectMasksOptions {
+export interface SelectMasksOptions extends SelectOptions {
   /** Default: the regions of dataset.json, else each of its labels. */
   readonly tasks?: readonly MaskTask[];
   /** Instead of `tasks`: those that a plan has of the dataset. Its split then says which cases are for what. */
@@ -50,7 +50,7 @@ export interface SelectedMasks extends DatasetFolder {
 
 /** How the masks of a dataset are compared. */
 export interface EvaluateMasksOptions
-  extends SelectMasksOptions,
+  extends Omit<SelectMasksOptions, 'onProgress'>,
     Pick<EvaluateCasesOptions, 'toleranceMm' | 'attempt' | 'signal'>,
     Pick<VerbOptions<CasePlace>, 'onProgress' | 'onNotice'> {
   /** Name of the dataset; default: that in dataset.json. With a plan: the name that the plan has for it. */
@@ -75,7 +75,8 @@ export async function* evaluateMasks(
   { dataset, ...options }: EvaluateMasksOptions = {},
 ): AsyncGenerator<EvaluationProgress, void> {
   const folders = [{ folder, ...(dataset === undefined ? {} : { dataset }) }];
-  for (const selected of await selectMasks(masks, folders, options)) {
+  const { onProgress: _, ...selection } = options;
+  for (const selected of await selectMasks(masks, folders, selection)) {
     for (const text of selected.remarks) options.onNotice?.(text);
     yield* evaluateSelectedMasks(selected, options);
   }
@@ -85,12 +86,12 @@ export async function* evaluateMasks(
  * Finds out which masks there are to compare before one is read.
  * @param masks folder of the masks
  * @throws VERSEMI_FILE_NOT_FOUND where no case has a mask; VERSEMI_DATASET_INVALID where nothing names the labels, and where two cases
- *   would have one mask; VERSEMI_SPLIT_INVALID; VERSEMI_MODEL_TASK_UNKNOWN naming tasks or a dataset that are not there
+ *   would have one mask; VERSEMI_SPLIT_INVALID; VERSEMI_MODEL_TASK_UNKNOWN naming tasks or a dataset that are not there; VERSEMI_ABORTED by `signal`
  */
 export async function selectMasks(
   masks: string,
   folders: readonly DatasetFolder[],
-  { tasks, plan, only, cases = ['all'] }: SelectMasksOptions = {},
+  { tasks, plan, only, cases = ['all'], ...options }: SelectMasksOptions = {},
 ): Promise<SelectedMasks[]> {
   requireMeaning(folders, { tasks, plan, cases });
   const matched =
@@ -110,6 +111,7 @@ export async function selectMasks(
       opened,
       plan === undefined ? { plan: { datasets: [], seed: 0 }, cases: [] } : { plan },
       cases,
+      options,
     );
     const channel = plan?.datasets.find(({ name }) => name === opened.name)?.channel ?? 0;
     const own = join(masks, opened.name);
@@ -138,7 +140,7 @@ export async function* evaluateSelectedMasks(
     onProgress,
     onNotice,
     attempt = (_, work) => work(),
-  }: Omit<EvaluateMasksOptions, keyof SelectMasksOptions | 'dataset'> = {},
+  }: Omit<EvaluateMasksOptions, Exclude<keyof SelectMasksOptions, keyof SelectOptions> | 'dataset'> = {},
 ): AsyncGenerator<EvaluationProgress, void> {
   for (const [i, files] of cases.entries()) {
     throwIfAborted(signal, 'evaluation');

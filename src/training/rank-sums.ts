@@ -14,13 +14,19 @@ export interface RankSums {
   readonly sum?: <T extends tf.Tensor>(x: T, counts: boolean) => T;
   /** Begins to sum x, [n], over the ranks, while this process and its device go on. x belongs to the sum from then on. */
   start(x: tf.Tensor1D): PendingTensor;
-  /** @param finished whether every rank ends here; else what is under way is given up */
+  /**
+   * Ends the sums.
+   * @param finished whether every rank ends here; else what is under way is given up
+   */
   close(finished: boolean): Promise<void>;
 }
 
 /** A tensor that is being summed over the ranks. */
 export interface PendingTensor {
-  /** @throws VERSEMI_RANK_LOST */
+  /**
+   * The sum, [n], which the caller disposes.
+   * @throws VERSEMI_RANK_LOST
+   */
   wait(): tf.Tensor1D;
 }
 

@@ -98,6 +98,8 @@ t.test('a large scan is opened, predicted and shown', { skip }, async (t) => {
   await page.setInputFiles('#files', file);
   t.match(await waitForStatus(page, /voxels of/, patience), /512 × 512 × 300 voxels/);
   await chooseTasks(page, ['sarcoma']);
+  // The estimate comes from the worker, after the button.
+  await page.waitForFunction(() => /^(Memory|Too)/.test(document.getElementById('estimate')!.textContent!));
   await page.waitForSelector('#predict:not(:disabled)');
   t.match(await textOf(page, '#estimate'), /Memory: about 2\.\d+ GB\./, 'one part, within the default limit');
   stage = 'prediction';

@@ -23,6 +23,8 @@ const all = { teacher: 1, agreement: 1, cubeTasks: 1 };
 interface Compared extends Pick<RankJob, 'device' | 'training' | 'rest' | 'parts'> {
   readonly ranks: readonly number[];
   readonly gradientsAlone?: true;
+  /** Default {@link gradientTolerance}. */
+  readonly gradientTolerance?: number;
 }
 
 /** Plans in which every sum over the batch occurs, by what is special in them. */
@@ -74,6 +76,8 @@ const plans: Readonly<Record<string, Compared>> = {
   "terms and a network of one's own": {
     device: 'wasm',
     ranks: [2],
+    // Its bias is one number, whose gradient is a sum over all voxels that nearly cancel.
+    gradientTolerance: 1e-4,
     training: { ...fifty, labeledBatchSize: 4, unlabeledBatchSize: 5 },
     parts: ['loss-terms', 'network'].map((name) => join(examples, `${name}.mjs`)),
     rest: {
@@ -138,7 +142,7 @@ t.test('ranks compute what one process computes', { skip }, async (t) => {
   const folder = t.testdir();
   const run = async (size: number) => {
     const own = Object.entries(plans).filter(([, { ranks }]) => size === 1 || ranks.includes(size));
-    const jobs = own.map(([name, { ranks: _, gradientsAlone, ...settings }]) => {
+    const jobs = own.map(([name, { ranks: _, gradientsAlone, gradientTolerance: __, ...settings }]) => {
       const supervised = settings.training?.mode === 'supervised';
       return job(folder, `${name}-${size}`, { ...settings, gradientsOf: [0, supervised ? 1 : fifty.stage1Steps] });
     });
@@ -151,7 +155,7 @@ t.test('ranks compute what one process computes', { skip }, async (t) => {
       const one = alone.get(name)!;
       const gradients = gradientDifference(one, together);
       t.ok(
-        gradients.worst < gradientTolerance,
+        gradients.worst < (plans[name]!.gradientTolerance ?? gradientTolerance),
         `${name}, ${size} ranks: gradients differ by ${gradients.worst} (${gradients.at})`,
       );
       t.match(together.logs, [new RegExp(`${size} ranks`)]);

@@ -1,5 +1,5 @@
 // The convention of `VerbOptions`: every public function that takes longer than a moment is ended by a signal, and shows how far it is.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
@@ -8,7 +8,9 @@ import {
   compareRuns,
   evaluateCase,
   evaluateDataset,
+  evaluateMasks,
   evaluateSelected,
+  evaluateSelectedMasks,
   exportOnnx,
   fingerprintDatasets,
   importWeights,
@@ -33,6 +35,7 @@ import {
   runSelftest,
   selectCases,
   selectDevice,
+  selectMasks,
   startServer,
   stateDicts,
   summarizeComparison,
@@ -129,6 +132,10 @@ async function callsOf(): Promise<Record<string, (options: Options, place: strin
   const { image, label } = await loadCase(dataset, dataset.cases[0]!);
   const folders = [{ folder: at('atrium'), dataset: 'atrium' }];
   const [selected] = await selectCases(model, folders);
+  mkdirSync(at('masks'));
+  for (const { id, label: file } of dataset.cases)
+    if (file !== undefined) copyFileSync(file, join(at('masks'), `${id}.nii.gz`));
+  const [selectedMasks] = await selectMasks(at('masks'), folders);
   const values = new Map(
     [parameterSpecs, bufferSpecs].flatMap((specs) =>
       specs(config).map((spec, i) => [spec.name, initialValues(spec, 1, i)] as const),
@@ -163,6 +170,9 @@ async function callsOf(): Promise<Record<string, (options: Options, place: strin
     selectCases: (o) => selectCases(model, folders, undefined, ['all'], o),
     evaluateDataset: (o) => evaluateDataset(model, at('atrium'), { dataset: 'atrium', ...o }),
     evaluateSelected: (o) => evaluateSelected(model, selected!, o),
+    selectMasks: (o) => selectMasks(at('masks'), folders, o),
+    evaluateMasks: (o) => evaluateMasks(at('atrium'), at('masks'), { dataset: 'atrium', ...o }),
+    evaluateSelectedMasks: (o) => evaluateSelectedMasks(selectedMasks!, o),
     evaluateCase: (o) => evaluateCase(model, { id: 'a', image, label: label! }, 'atrium', [0], o),
     predictVolume: (o) => predictVolume(model, image, o),
     predictWindows: (o) => predictWindows(model, image, o),

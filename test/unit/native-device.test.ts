@@ -332,6 +332,7 @@ async function loaderIn(folder: string) {
     'root.js',
     'tfjs/devices/device.js',
     'tfjs/devices/native-device.js',
+    'tfjs/devices/native-sums.js',
     'tfjs/devices/settings.js',
     'tfjs/table/kernel-table.js',
     'tfjs/table/rules.js',
