@@ -1,7 +1,7 @@
 /**
  * What a training over ranks costs on this machine: time per step of one process and of several ranks, bytes and waiting of each step, beside
  * what the model of src/training/scaling.ts says of them.
- *   node dist/test/bench/ranks.js [--only small,medium,wide] [--steps 40] [--rounds 2] [--delays 0,1,5]
+ *   node dist/test/bench/ranks.js [--only small,medium,wide,large] [--steps 40] [--rounds 2] [--delays 0,1,5]
  * With --delays (ms, one way) also two ranks in network namespaces of their own, TCP between them over a link with that delay
  * (delayed-link.py; needs root). Where there are fewer cores than ranks, the model's compute is stretched by that.
  */
@@ -19,7 +19,7 @@ import { lastStageStep, rankedStep } from '../../src/training/scaling.js';
 
 const { values } = parseArgs({
   options: {
-    only: { type: 'string', default: 'small,medium,wide' },
+    only: { type: 'string', default: 'small,medium,wide,large' },
     steps: { type: 'string', default: '40' },
     rounds: { type: 'string', default: '2' },
     delays: { type: 'string', default: '' },
@@ -34,6 +34,7 @@ const sizes = {
   small: { patch: 16, network: { baseWidth: 4, levels: 3, convolutions: [1, 1, 1] } },
   medium: { patch: 32, network: { baseWidth: 8, levels: 4, convolutions: [1, 2, 2, 2] } },
   wide: { patch: 32, network: { baseWidth: 16, levels: 5, convolutions: [1, 2, 3, 3, 3] } },
+  large: { patch: 64, network: { baseWidth: 16, levels: 4, convolutions: [1, 2, 3, 3] } },
 };
 
 /** Messages inside of this machine, through shared memory. */
