@@ -13,10 +13,8 @@ export interface Part {
   readonly name: string;
 }
 
-/** Whether a text can be the name of a part. */
-export function isPartName(text: string): boolean {
-  return /^[a-zA-Z][\w-]{0,39}$/.test(text);
-}
+/** What the name of a part looks like. */
+export const partNamePattern = /^[a-zA-Z][\w-]{0,39}$/;
 
 /** The functions without which a part of a kind is none. */
 const functionsOf = {
@@ -127,7 +125,7 @@ function checkedLists(parts: unknown, from: string | undefined): [PartKind, Part
       const field = `parts.${kind}[${i}]`;
       if (typeof part !== 'object' || part === null) throw invalid(field, 'an object', part, 'Give an object.');
       const { name } = part as Partial<Part>;
-      if (typeof name !== 'string' || !isPartName(name))
+      if (typeof name !== 'string' || !partNamePattern.test(name))
         throw invalid(`${field}.name`, '1 to 40 letters, digits and hyphens, first a letter', name, 'Rename the part.');
       for (const method of functionsOf[kind]) {
         const found = typeof (part as Record<string, unknown>)[method];

@@ -328,7 +328,7 @@ class Device : public Napi::ObjectWrap<Device> {
   Napi::Value make_sum_id(const Napi::CallbackInfo& info) {
     return status(info, contained([&] {
                     void* id = nullptr;
-                    if (view_bytes(info.Env(), info[0], &id) != sum_id_bytes) return wrong("id");
+                    if (view_bytes(info.Env(), info[0], &id) != versemi::device::sum_id_bytes) return wrong("id");
                     return session_->make_sum_id(static_cast<unsigned char*>(id));
                   }));
   }
@@ -339,7 +339,7 @@ class Device : public Napi::ObjectWrap<Device> {
       void* id = nullptr;
       void* alarm = nullptr;
       int32_t rank = 0, ranks = 0;
-      if (view_bytes(info.Env(), info[0], &id) != sum_id_bytes || view_bytes(info.Env(), info[3], &alarm) != 4 ||
+      if (view_bytes(info.Env(), info[0], &id) != versemi::device::sum_id_bytes || view_bytes(info.Env(), info[3], &alarm) != 4 ||
           napi_get_value_int32(info.Env(), info[1], &rank) != napi_ok || napi_get_value_int32(info.Env(), info[2], &ranks) != napi_ok) {
         *result = wrong("id, rank, ranks or alarm");
         return nullptr;
@@ -427,8 +427,6 @@ class Device : public Napi::ObjectWrap<Device> {
   static Napi::Value status(const Napi::CallbackInfo& info, const versemi_status& result) {
     return Napi::Number::New(info.Env(), result.code);
   }
-
-  static constexpr int64_t sum_id_bytes = 128;
 
   std::unique_ptr<versemi::device> session_;
   // The memory that the device reads while it has joined ranks.

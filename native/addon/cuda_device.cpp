@@ -123,6 +123,7 @@ class cuda_device final : public device {
   std::string use_sum_library(const std::string& file, std::string* found) override {
     return session_->sums().use_library(file, found);
   }
+  static_assert(sum_id_bytes == cuda::nccl_unique_id_bytes, "the id is NCCL's");
   versemi_status make_sum_id(unsigned char* id) override {
     cuda::nccl_unique_id made;
     const versemi_status status = session_->sums().make_id(&made);

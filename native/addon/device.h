@@ -82,7 +82,8 @@ class device {
   // --- sums over the devices of several processes; see native/cuda/device/rank_sums.h --------------------------------------
   // The version of the library that the sums go through from now on; "": `found` says what is there instead.
   virtual std::string use_sum_library(const std::string& file, std::string* found);
-  // 128 bytes, which rank 0 makes and every rank joins with.
+  // So many bytes, which rank 0 makes and every rank joins with.
+  static constexpr int64_t sum_id_bytes = 128;
   virtual versemi_status make_sum_id(unsigned char* id);
   virtual std::unique_ptr<task> begin_join(const unsigned char* id, int rank, int ranks, const int32_t* alarm, versemi_status* status);
   virtual versemi_status sum_over_ranks(buffer_pool::buffer_id id, int64_t elements);

@@ -16,6 +16,7 @@ import type {
   EvaluationFacts,
   EvaluationProgress,
 } from '../inference/evaluate-dataset.js';
+import { isOwnMetric } from '../metrics/own-metrics.js';
 import type { Summary } from '../metrics/summary.js';
 import { casesToCsv } from '../reports/cases-csv.js';
 import { evaluationText, writeEvaluation, writeOverlay, writeSlices } from '../reports/evaluation-folder.js';
@@ -68,13 +69,24 @@ export interface Comparison {
   gather(cases: readonly EvaluatedCase[], facts: Omit<EvaluationFacts, 'model' | 'device'>): Evaluation;
 }
 
-/** Only one process at a time writes into a folder. @returns undefined where nothing is written into one */
-export async function lockOutput(options: EvaluateArguments, terminal: Terminal) {
+type OutputLock = Awaited<ReturnType<typeof lockFolder>>;
+
+/** Only one process at a time writes into a folder. @param work gets the lock; undefined where nothing is written into one */
+export async function withOutput(
+  options: EvaluateArguments,
+  terminal: Terminal,
+  work: (lock: OutputLock | undefined) => Promise<void>,
+): Promise<void> {
   const { out } = options;
-  if (out === undefined) return undefined;
+  if (out === undefined) return work(undefined);
   const onWatch = (owner: string, seconds: number) =>
     terminal.note(`${out} is held by ${owner}: watching for ${seconds} s whether that one still lives.`);
-  return lockFolder(partFolder(out, partOf(options)), 'an evaluation', { onWatch });
+  const lock = await lockFolder(partFolder(out, partOf(options)), 'an evaluation', { onWatch });
+  try {
+    await work(lock);
+  } finally {
+    await lock.release();
+  }
 }
 
 /**
@@ -86,7 +98,7 @@ export async function runComparison(
   { datasets, notes, settings, device, gather }: Comparison,
   options: EvaluateArguments,
   terminal: Terminal,
-  lock: Awaited<ReturnType<typeof lockOutput>>,
+  lock: OutputLock | undefined,
 ): Promise<void> {
   const part = partOf(options);
   const selections = datasets.map(({ selection }) => selection);
@@ -212,7 +224,7 @@ function statusLine(progress: CasePlace | CaseProgress): string {
  */
 export function summaryTable(summary: Summary, unscored?: ReadonlyMap<string, number>): string {
   const names = Object.values(summary).flatMap((metrics) => Object.keys(metrics));
-  const ownNames = [...new Set(names)].filter((name) => name.startsWith('own.'));
+  const ownNames = [...new Set(names)].filter(isOwnMetric);
   const columns = [
     ['Dice', 'dice', 3],
     ['Jaccard', 'jaccard', 3],

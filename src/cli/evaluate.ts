@@ -12,7 +12,7 @@ import { inferenceSettings, taskName } from '../inference/segmenter.js';
 import { evaluationFileName } from '../reports/evaluation-folder.js';
 import { addCohort, modelHash, supervised } from './cohort-options.js';
 import { chooseDevice, type DeviceArguments } from './device.js';
-import { type Comparison, type EvaluateArguments, lockOutput, runComparison } from './evaluate-cases.js';
+import { type Comparison, type EvaluateArguments, runComparison, withOutput } from './evaluate-cases.js';
 import {
   addInference,
   type InferenceArguments,
@@ -99,22 +99,15 @@ Distances are in millimetres. Where a mask is empty they are undefined (null), a
       if (await supervised(options, terminal)) return;
       if (modelPath === undefined) {
         const comparison = await maskComparison(options, (text) => terminal.note(text));
-        const lock = await lockOutput(options, terminal);
-        try {
-          await runComparison(comparison, options, terminal, lock);
-        } finally {
-          await lock?.release();
-        }
-        return;
+        return withOutput(options, terminal, (lock) => runComparison(comparison, options, terminal, lock));
       }
       const { device, settings: deviceSettings } = await chooseDevice(options, terminal);
       const models = await loadModels([modelPath, ...(options.ensemble ?? [])], options.weights ?? {});
-      let lock: Awaited<ReturnType<typeof lockOutput>>;
       try {
-        lock = await lockOutput(options, terminal);
-        await runComparison(await modelComparison(), options, terminal, lock);
+        await withOutput(options, terminal, async (lock) =>
+          runComparison(await modelComparison(), options, terminal, lock),
+        );
       } finally {
-        await lock?.release();
         models.dispose();
       }
 

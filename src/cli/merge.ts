@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { writeFileAtomic } from '../atomic-file.js';
 import { type MergedCase, mergeEvaluations, mergeInputs, mergeManifests, volumesOf } from '../cohort/merge.js';
 import { exitCodes } from '../errors.js';
+import { someOf } from '../list-text.js';
 import { csvText } from '../reports/csv.js';
 import { evaluationFileName, writeEvaluation } from '../reports/evaluation-folder.js';
 import { summaryTable } from './evaluate-cases.js';
@@ -67,10 +68,9 @@ the exit code is then 3.`,
     if (open.length === 0 && evaluation?.failures === undefined) return;
     process.exitCode = exitCodes.input;
     if (open.length > 0) {
-      const names = open.slice(0, mostNamed).map(({ key, state }) => `${key} (${state})`);
-      const more = open.length > mostNamed ? `, and ${open.length - mostNamed} more` : '';
+      const names = open.map(({ key, state }) => `${key} (${state})`);
       terminal.note(
-        `${open.length} of ${cases.length} cases are not done: ${names.join(', ')}${more}. The commands of their parts, run again, do what is missing.`,
+        `${open.length} of ${cases.length} cases are not done: ${someOf(names, mostNamed)}. The commands of their parts, run again, do what is missing.`,
       );
     }
   });

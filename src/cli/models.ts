@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { type LoadedModel, loadModel } from '../checkpoints/files.js';
 import { ensembleOf } from '../inference/ensemble.js';
 import type { Evaluation } from '../inference/evaluate.js';
+import { membersOf } from '../inference/segmenter.js';
 import { runFiles } from '../training/run-folder.js';
 import { modelFileOf, type WeightsArgument, weightsOf } from './inference-options.js';
 
@@ -52,7 +53,7 @@ export function modelsIn({ files, weights }: Pick<LoadedModels, 'files' | 'weigh
 /** What a person should know of models that are averaged: which they are, and which of their folds are not there. */
 export function modelNotes({ model, files, byFolder }: Omit<LoadedModels, 'weights' | 'dispose'>): string[] {
   if (files.length === 1 && !byFolder) return [];
-  const folds = [model, ...(model.others ?? [])].flatMap(({ plan }) => plan.datasets[0]?.split.fold ?? []);
+  const folds = membersOf<Pick<LoadedModel, 'plan'>>(model).flatMap(({ plan }) => plan.datasets[0]?.split.fold ?? []);
   const there = new Set(folds.filter((_, i) => i % 2 === 0));
   const count = Math.max(0, ...folds.filter((_, i) => i % 2 === 1));
   const missing = Array.from({ length: count }, (_, fold) => fold).filter((fold) => !there.has(fold));

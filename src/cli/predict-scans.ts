@@ -5,6 +5,7 @@ import { type ChannelChoice, type ScanFiles, scanSource } from '../datasets/scan
 import type { LeftOut } from '../datasets/types.js';
 import { VersemiError } from '../errors.js';
 import { groupTasks, type Segmenter } from '../inference/segmenter.js';
+import { someOf } from '../list-text.js';
 
 export interface SourceOptions {
   readonly channel?: number | string;
@@ -91,8 +92,7 @@ export function requireSpacingUsed(scans: readonly ScanFiles[], spacing: unknown
 const mostNamed = 5;
 
 function some(names: readonly string[]): string {
-  const more = names.length > mostNamed ? `, and ${names.length - mostNamed} more` : '';
-  return `${names.slice(0, mostNamed).join(', ')}${more}`;
+  return someOf(names, mostNamed);
 }
 
 export function leftOutLines(leftOut: readonly LeftOut[]): string[] {

@@ -1,4 +1,5 @@
 import { z } from '#zod';
+import { partNamePattern } from '../parts.js';
 import { choice, field, flag, integer, optionalField, real } from './fields.js';
 
 const ratio = { range: [0, 1], open: 'both' } as const;
@@ -129,7 +130,7 @@ export const losses = z.strictObject({
     explanation: 'How they rise: linearly from 0, or as exp(-5 (1 - t)^2) with the elapsed share t.',
   }),
   own: optionalField(
-    z.record(z.string().regex(/^[a-zA-Z][\w-]{0,39}$/), z.number().gte(0).lte(1000)),
+    z.record(z.string().regex(partNamePattern), z.number().gte(0).lte(1000)),
     'an object: name of a loss term -> weight in [0, 1000]',
     { explanation: 'Loss terms of your own and their weights (--parts); left out: none.' },
   ),

@@ -1,4 +1,5 @@
 import { z } from '#zod';
+import { partNamePattern } from '../parts.js';
 import { scans, taskNames } from './facts-schema.js';
 import {
   choice,
@@ -70,7 +71,7 @@ const split = z.strictObject({
 });
 
 /** A part of one's own, see `src/parts.ts`; whether it is there, is asked where it is used. */
-const partName = z.string().regex(/^[a-zA-Z][\w-]{0,39}$/);
+const partName = z.string().regex(partNamePattern);
 
 const preprocessing = z.strictObject({
   spacingMm: realTriple({

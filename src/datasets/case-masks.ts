@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { VersemiError } from '../errors.js';
 import { fileNameOf } from '../file-name.js';
+import { someOf } from '../list-text.js';
 import { turnedVolume } from '../scans/canonical.js';
 import type { Scan } from '../scans/scan.js';
 import { turnOnto } from '../volume/geometry.js';
@@ -54,7 +55,7 @@ function writtenStem(name: string): string {
 const mostNamed = 5;
 
 function some(names: readonly string[]): string {
-  return `${names.slice(0, mostNamed).join(', ')}${names.length > mostNamed ? `, and ${names.length - mostNamed} more` : ''}`;
+  return someOf(names, mostNamed);
 }
 
 /** The masks of a folder, of whatever program, by the names of their files. */

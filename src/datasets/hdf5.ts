@@ -2,6 +2,7 @@ import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { VersemiError } from '../errors.js';
 import { float16Value, fromHalf } from '../half.js';
+import { someOf } from '../list-text.js';
 import { withRegularFile } from '../regular-file.js';
 import { scalingAffine } from '../volume/affine.js';
 import type { Triple, Volume, VoxelArray } from '../volume/volume.js';
@@ -114,7 +115,7 @@ function arrayOf(hdf5: Hdf5File, file: string, { key: asked, role = 'image' }: R
 
 function listed(names: readonly string[]): string {
   if (names.length === 0) return 'no names at all';
-  return `only ${names.slice(0, 10).join(', ')}${names.length > 10 ? `, and ${names.length - 10} more` : ''}`;
+  return `only ${someOf(names, 10)}`;
 }
 
 /** Data of another file is refused: a case from elsewhere could otherwise read any file of this machine. */

@@ -4,6 +4,7 @@ import { nearestName } from '../config/fields.js';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { type JsonObject, shown } from '../json-text.js';
+import { someOf } from '../list-text.js';
 import { RandomStream, streams } from '../random.js';
 import { readJsonObject } from './description.js';
 import type { CaseFiles, Dataset } from './types.js';
@@ -190,7 +191,7 @@ function requireDisjoint(roles: Readonly<Record<string, ReadonlySet<string>>>, f
         file: folder,
         field: `${a} and ${b}`,
         expected: 'each case in one of them',
-        found: `${both.slice(0, 3).join(', ')}${both.length > 3 ? `, and ${both.length - 3} more` : ''} in both`,
+        found: `${someOf(both, 3)} in both`,
         remedy: 'Take these cases out of one of the lists.',
       });
     }

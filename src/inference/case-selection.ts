@@ -1,3 +1,5 @@
+import { someOf } from '../list-text.js';
+
 /**
  * Which cases of a dataset an evaluation is of, and what the model knew of them before. Cases are compared by their content, so
  * that a copy under another name counts as what it is a copy of, and another scan under the same name does not.
@@ -36,7 +38,7 @@ export const caseSets = ['all', 'test', 'validation', 'labeled', 'unlabeled', 't
 const mostNamed = 10;
 
 export function namedCases(ids: readonly string[]): string {
-  return `${ids.slice(0, mostNamed).join(', ')}${ids.length > mostNamed ? `, and ${ids.length - mostNamed} more` : ''}`;
+  return someOf(ids, mostNamed);
 }
 
 /** What a person must know of a selection before a score of it is believed: one sentence each. */

@@ -8,6 +8,7 @@ import { isVersemiError, throwIfAborted, VersemiError } from '../errors.js';
 import { type ContentKeys, contentKeys } from '../preprocessing/content-key.js';
 import type { VerbOptions } from '../verb-options.js';
 import { type CaseSelection, caseSets, namedCases } from './case-selection.js';
+import { membersOf } from './segmenter.js';
 
 /** What a model says of its training; a model file has both. */
 export interface TrainedBy {
@@ -43,8 +44,8 @@ const setRoles: Readonly<Record<string, readonly RecordedRole[]>> = {
 /**
  * Cases with labels by what they are called:
  * - `all`; `test` (those that the dataset sets apart);
- * - `validation`, `labeled`, `unlabeled` (trained without the labels that they have), `training` (both) as the model recorded them, or, for a model without a record,
- *   as its plan splits the dataset; `unseen`: those of which the model knew nothing;
+ * - `validation`, `labeled`, `unlabeled` (trained without the labels that they have), `training` (both) as the model recorded them, or,
+ *   for a model without a record, as its plan splits the dataset; `unseen`: those of which the model knew nothing;
  * - the name of a list in splits.json, or ids.
  *
  * A case whose files cannot be read is among them: reading it says why.
@@ -132,7 +133,7 @@ class KnownCases {
     model: TrainedBy,
     private readonly options: SelectOptions,
   ) {
-    const models = [model, ...(model.others ?? [])];
+    const models = membersOf<TrainedBy>(model);
     this.channel = model.plan.datasets.find(({ name }) => name === dataset.name)?.channel ?? 0;
     this.recorded = models.every(({ cases }) => cases !== undefined);
     const unknown = models.flatMap(({ provenance: { initial } = {} }) =>

@@ -2,7 +2,7 @@ import type { ScanRanges } from '../config/facts-schema.js';
 import type { PlanDataset } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { airHu, extentMm, type ScanFacts } from '../preprocessing/scan-facts.js';
-import { type Segmenter, taskIndices, taskName } from './segmenter.js';
+import { membersOf, type Segmenter, taskIndices, taskName } from './segmenter.js';
 
 /** What is known of a scan before it is segmented. */
 export interface ScanToFit extends ScanFacts {
@@ -58,7 +58,7 @@ export function taskFits(
   scan: ScanToFit,
   tasks?: readonly string[],
 ): TaskFit[] {
-  const [own, ...others] = [model, ...(model.others ?? [])].map((member) => fitsOf(member, scan, tasks));
+  const [own, ...others] = membersOf<Pick<Segmenter, 'plan'>>(model).map((member) => fitsOf(member, scan, tasks));
   return own!.map((fit, i) => {
     const misfit = [fit, ...others.map((fits) => fits[i]!)].find(({ misfits }) => misfits.length > 0);
     return { ...fit, misfits: misfit?.misfits ?? [] };

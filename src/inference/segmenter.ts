@@ -67,7 +67,7 @@ export function taskName({ plan }: Pick<Segmenter, 'plan'>, index: number): stri
 }
 
 /** The model itself, and those that are averaged with it. */
-export function membersOf(model: Segmenter): Segmenter[] {
+export function membersOf<Member>(model: Member & { readonly others?: readonly Member[] }): Member[] {
   return [model, ...(model.others ?? [])];
 }
 
@@ -94,7 +94,7 @@ export function groupTasks(model: Pick<Segmenter, 'plan' | 'others'>, tasks: rea
   const fallback = plan.tasks[tasks.find((index) => index < plan.tasks.length) ?? 0]!;
   for (const index of tasks) {
     const seenAs = plan.tasks[index] ?? fallback;
-    const members = [model, ...(model.others ?? [])].map((member) => ({
+    const members = membersOf<Pick<Segmenter, 'plan'>>(model).map((member) => ({
       preprocessing: preprocessingOf(member, seenAs.name),
       tasks: taskIndices(member, [taskName(model, index)]),
     }));

@@ -1,5 +1,5 @@
 import { VersemiError } from '../errors.js';
-import { type Part, PartTable } from '../parts.js';
+import { type Part, PartTable, partNamePattern } from '../parts.js';
 import type { Triple } from '../volume/volume.js';
 
 /** Two masks of one task in one case. They lie in memory that is used again: a metric keeps copies, or nothing. */
@@ -31,6 +31,11 @@ export interface Metric extends Part {
 /** Values of the metrics of one's own, by `own.` and the name of the part; null = undefined. */
 export interface OwnMetrics {
   readonly [name: `own.${string}`]: number | null;
+}
+
+/** Whether a field of a result is a metric of one's own: `own.` and the name of a part. */
+export function isOwnMetric(field: string): field is `own.${string}` {
+  return field.startsWith('own.') && partNamePattern.test(field.slice('own.'.length));
 }
 
 const metrics = new PartTable<Metric>('metrics');

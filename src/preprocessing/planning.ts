@@ -1,5 +1,6 @@
 import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
+import { someOf } from '../list-text.js';
 import { anatomyOf } from './anatomy.js';
 import { makeAugmentation } from './augmentation.js';
 import {
@@ -217,9 +218,8 @@ function casesOf(dataset: DatasetFingerprint): string {
   const unused = totalCases - labeledCases - unlabeledCases - validationCases;
   if (unused > 0) kinds.push(`${unused} unused`);
   const ignored = ignoredLabel === undefined ? '' : `; voxels of label ${ignoredLabel} are ignored`;
-  const files = leftOut.slice(0, mostNamedFiles).map(({ file, reason }) => `${file} (${reason})`);
-  const more = leftOut.length > files.length ? `, and ${leftOut.length - files.length} more` : '';
-  const left = leftOut.length === 0 ? '' : `; ${leftOut.length} left out: ${files.join(', ')}${more}`;
+  const files = leftOut.map(({ file, reason }) => `${file} (${reason})`);
+  const left = leftOut.length === 0 ? '' : `; ${leftOut.length} left out: ${someOf(files, mostNamedFiles)}`;
   const said = remarks.map((text) => `; ${text}`).join('');
   return `${totalCases} cases: ${kinds.join(', ')}${ignored}${left}${said}`;
 }

@@ -1,10 +1,11 @@
 /** The parts of a page that are of evaluations; `run-report.ts` and `comparison-report.ts` put pages together from them. */
+import { isOwnMetric } from '../metrics/own-metrics.js';
 import type { FoundEvaluation, PageSlices, WorstCase } from './case-pictures.js';
 import { casesOf, warningsOf, weightsOf } from './compared-cases.js';
 import { html, type Markup, nothing } from './markup.js';
 import { cell, number, type PageSection, plotPlace, table, withInterval } from './page.js';
 import type { PageAgreement, PageData, PageMetric, PageRun } from './page-data.js';
-import { isOwnMetric, type ReportedCase, type ReportedEvaluation } from './report-inputs.js';
+import type { ReportedCase, ReportedEvaluation } from './report-inputs.js';
 import { volumesOf } from './statistics.js';
 
 type Metric = Exclude<keyof ReportedCase, 'id' | 'task' | 'dataset'>;

@@ -3,8 +3,7 @@ import { z } from '#zod';
 import { VersemiError } from '../errors.js';
 import type { Evaluation } from '../inference/evaluate.js';
 import { parseJson, shown } from '../json-text.js';
-import type { OwnMetrics } from '../metrics/own-metrics.js';
-import { isPartName } from '../parts.js';
+import { isOwnMetric, type OwnMetrics } from '../metrics/own-metrics.js';
 import { readJsonFile, readWholeFile } from '../regular-file.js';
 import type { CaseSlices } from './slices.js';
 
@@ -47,11 +46,6 @@ const ownMetrics = z.preprocess(
   z.record(z.string(), z.number().nullable()),
 ) as z.ZodType<OwnMetrics>;
 const evaluatedCase = namedCase.and(ownMetrics);
-
-/** Whether a field of a case is a metric of one's own: `own.` and the name of a part. */
-export function isOwnMetric(field: string): field is `own.${string}` {
-  return field.startsWith('own.') && isPartName(field.slice('own.'.length));
-}
 
 const count = z.int().gte(0);
 const seconds = z.number().gte(0);

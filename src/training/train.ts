@@ -13,7 +13,7 @@ import { type Communicator, solo } from '../ranks/communicator.js';
 import { packageVersion, programVersion } from '../root.js';
 import type { StepBatch } from '../sampling/fields.js';
 import { currentDevice, type DeviceChoice, type DeviceOptions, deviceOptions, selectDevice } from '../tfjs/index.js';
-import type { VerbOptions } from '../verb-options.js';
+import { eventLoopTurn, type VerbOptions } from '../verb-options.js';
 import {
   caseRecord,
   openTrainingData,
@@ -235,7 +235,7 @@ async function* trainAlone(
       if (aborted) break;
       // On a synchronous device everything a step awaits is already there; without this turn of the event loop signals,
       // timers and worker messages would wait for the end of the run.
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await eventLoopTurn();
       const at = performance.now();
       const step = run.stepsDone;
       const stepData = await (coming ?? source.data(step));

@@ -1,4 +1,3 @@
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Plan } from '../config/plan.js';
 import { forwardPasses, stageBegins, stageOf, trunkPasses } from '../config/steps.js';
 import { throwIfAborted } from '../errors.js';
@@ -7,7 +6,7 @@ import { VersemiNetwork } from '../model/network.js';
 import { medianOf } from '../preprocessing/fingerprint.js';
 import type { SamplingData } from '../sampling/rows.js';
 import { currentDevice } from '../tfjs/index.js';
-import type { VerbOptions } from '../verb-options.js';
+import { eventLoopTurn, type VerbOptions } from '../verb-options.js';
 import { secondsSince } from './run.js';
 import { createState, disposeState, runStep } from './step.js';
 import type { StepData } from './step-data.js';
@@ -100,7 +99,7 @@ async function timeStage(
     for (let step = first; seconds.length < mostTimed; step++) {
       if (seconds.length >= fewestTimed && secondsSince(began) >= secondsPerStage) break;
       throwIfAborted(signal, 'timing steps');
-      await turn();
+      await eventLoopTurn();
       const at = performance.now();
       const stepData = await (coming ?? source.data(step));
       coming = undefined;

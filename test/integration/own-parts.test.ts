@@ -14,7 +14,6 @@ import {
   makePhantomDataset,
   openDataset,
   type Plan,
-  parsePlan,
   preprocessDatasets,
   readVolume,
   runStep,
@@ -26,6 +25,7 @@ import { packageRoot } from '../../src/root.js';
 import { nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { tf } from '../../src/tfjs/index.js';
 import { type Outcome, runVersemi } from './cli-support.js';
+import { atriumPlan } from './training-support.js';
 
 t.setTimeout(280_000);
 
@@ -45,31 +45,6 @@ function npy({ data, sizeVoxels: [x, y, z] }: Pick<Volume, 'data' | 'sizeVoxels'
     Buffer.from(header, 'latin1'),
     Buffer.from(data.buffer, data.byteOffset, data.byteLength),
   ]);
-}
-
-/** A small plan over the dataset; fields that are not given are those of a run of seconds. */
-function planOf(path: string, rest: Readonly<Record<string, unknown>> = {}, training: object = {}): Plan {
-  return parsePlan({
-    version: 1,
-    name: 'own parts',
-    seed: 5,
-    datasets: [
-      {
-        name: 'atrium',
-        path,
-        split: { labeled: ['mr-atrium_001', 'mr-atrium_002'], validation: ['mr-atrium_003'], unlabeled: 'rest' },
-        preprocessing: { spacingMm: [8, 8, 8], normalization: 'zscore' },
-      },
-    ],
-    tasks: [{ name: 'left-atrium', dataset: 'atrium', labels: [1] }],
-    network: { baseWidth: 4, levels: 2, convolutions: [1, 1], headWidth: 2 },
-    patchSizeVoxels: [16, 16, 8],
-    training: {
-      ...{ stage1Steps: 2, stage2Steps: 2, labeledBatchSize: 2, unlabeledBatchSize: 2, workers: 1 },
-      ...{ validateEverySteps: 0, checkpointEverySteps: 2, ...training },
-    },
-    ...rest,
-  });
 }
 
 /** A copy of a field of a batch. */
@@ -128,7 +103,7 @@ t.test('a format and a layout: the cases are those of the other format', async (
 
   // Through the worker threads of preprocessing, which load the module too.
   const cache = join(folder, 'cache-patients');
-  const data = await preprocessDatasets(planOf(patients), { cacheFolder: cache, workers: 2 });
+  const data = await preprocessDatasets(atriumPlan(patients), { cacheFolder: cache, workers: 2 });
   t.equal(data.labeled.length, 2);
   t.equal(data.unlabeled.length, 1);
 
@@ -157,7 +132,7 @@ t.test('plan, by the command line, with a dataset that only a part can read', as
 });
 
 t.test('augmentation, loss terms, network and metric in the usual commands', async (t) => {
-  const plan = planOf(phantom, {
+  const plan = atriumPlan(phantom, {
     augmentation: { own: ['bias-field'] },
     losses: { own: { tversky: 0.5, tverskyOfMixes: 0.125, entropy: 0.25 } },
     network: { architecture: 'small', baseWidth: 4, levels: 2 },
@@ -217,9 +192,9 @@ t.test('augmentation, loss terms, network and metric in the usual commands', asy
 
 t.test('an augmentation gives the same batches with workers and without', async (t) => {
   await loadParts(example('augmentation'));
-  const plan = planOf(phantom, { augmentation: { own: ['bias-field'] } });
+  const plan = atriumPlan(phantom, { augmentation: { own: ['bias-field'] } });
   const data = await preprocessDatasets(plan, { cacheFolder: null });
-  const [sampler, plain] = [createSampler(plan, data), createSampler(planOf(phantom), data)];
+  const [sampler, plain] = [createSampler(plan, data), createSampler(atriumPlan(phantom), data)];
   const prefetcher = createPrefetcher(plan, data, { workers: 2 });
   try {
     for (const step of [0, 3]) {
@@ -239,7 +214,7 @@ t.test('parts of this thread alone: batches are made in it', async (t) => {
     augmentations: [{ name: 'seen', change: (_, { dataset, id }) => void seen.push(`${dataset}/${id}`) }],
     lossTerms: [{ name: 'vector', group: 'labeled', value: ({ logits }) => logits as never }],
   });
-  const plan = planOf(phantom, { augmentation: { own: ['seen'] } });
+  const plan = atriumPlan(phantom, { augmentation: { own: ['seen'] } });
   const data = await preprocessDatasets(plan, { cacheFolder: null });
   const prefetcher = createPrefetcher(plan, data, { workers: 2 });
   await prefetcher.batch(0);
@@ -247,14 +222,14 @@ t.test('parts of this thread alone: batches are made in it', async (t) => {
   t.equal(seen.length, 2);
 
   addParts({ augmentations: [{ name: 'broken', change: (image) => void image.fill(Number.NaN, 7, 8) }] });
-  const broken = createSampler(planOf(phantom, { augmentation: { own: ['broken'] } }), data);
+  const broken = createSampler(atriumPlan(phantom, { augmentation: { own: ['broken'] } }), data);
   t.throws(() => broken.batch(0), { code: 'VERSEMI_PART_INVALID', message: /augmentation broken.*NaN in voxel 7/ });
 
   const { createState, disposeState, hostStep, networkConfig, selectDevice, VersemiNetwork } = await import(
     '../../src/index.js'
   );
   await selectDevice('wasm', { threads: 1 });
-  const wrong = planOf(phantom, { losses: { own: { vector: 1 } } });
+  const wrong = atriumPlan(phantom, { losses: { own: { vector: 1 } } });
   const state = createState(new VersemiNetwork(networkConfig(wrong), 0), wrong);
   const step = hostStep(wrong, createSampler(wrong, data).batch(0));
   await t.rejects(runStep(state, wrong, step), {
@@ -290,7 +265,7 @@ t.test('what is no part is refused, and none of its neighbours is added', async 
   );
   refused({ formats: [{ name: 'raw', endings: ['raw'], read: change }] }, /endings/);
   refused(null, /an object of lists/);
-  const plan = planOf(phantom, { augmentation: { own: ['fine'] } });
+  const plan = atriumPlan(phantom, { augmentation: { own: ['fine'] } });
   t.throws(() => createPrefetcher(plan, { labeled: [], unlabeled: [] }), { code: 'VERSEMI_PART_UNKNOWN' });
   await t.rejects(openDataset(phantom, { format: 'decatlon' }), {
     code: 'VERSEMI_PART_UNKNOWN',
@@ -302,7 +277,7 @@ t.test('what is no part is refused, and none of its neighbours is added', async 
 });
 
 t.test('a training loop on the public pieces writes a model', async (t) => {
-  const file = planFile('loop.json', planOf(phantom, {}, { mode: 'supervised', stage1Steps: 40, stage2Steps: 0 }));
+  const file = planFile('loop.json', atriumPlan(phantom, {}, { mode: 'supervised', stage1Steps: 40, stage2Steps: 0 }));
   const model = join(folder, 'loop.safetensors');
   const outcome = await runVersemi(folder, [file, model, '40'], { program: example('training-loop') });
   succeeded(t, outcome);
@@ -315,7 +290,7 @@ t.test('a training loop on the public pieces writes a model', async (t) => {
 });
 
 t.test('a network of tfjs-layers, trained on our kernels and applied to a scan', async (t) => {
-  const file = planFile('layers.json', planOf(phantom, {}, { stage1Steps: 8, stage2Steps: 8 }));
+  const file = planFile('layers.json', atriumPlan(phantom, {}, { stage1Steps: 8, stage2Steps: 8 }));
   const scan = join(phantom, 'imagesTr', 'mr-atrium_004.nii.gz');
   const mask = join(folder, 'layers.nii.gz');
   const outcome = await runVersemi(folder, [file, scan, mask, '8'], { program: example('layers-network') });

@@ -1,5 +1,5 @@
 // Small worlds to train on: balls in one dataset, boxes in the other, bright on a noisy ground.
-import type { Plan } from '../../src/config/plan.js';
+import { type Plan, parsePlan } from '../../src/config/plan.js';
 import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../../src/random.js';
 import type { TrainingData } from '../../src/training/data.js';
@@ -51,6 +51,35 @@ export function tinyPlan(training: Readonly<Record<string, unknown>> = {}, rest:
       ...training,
     },
     augmentation: { flip: [true, true, true], noise: 0.1, intensityScale: 0.1 },
+    ...rest,
+  });
+}
+
+/**
+ * A small plan over a folder of three or more phantoms of the kind mr-atrium; fields that are not given are those of a run of seconds.
+ * @param rest fields of the plan in place of these
+ * @param training fields of its training in place of these
+ */
+export function atriumPlan(path: string, rest: Readonly<Record<string, unknown>> = {}, training: object = {}): Plan {
+  return parsePlan({
+    version: 1,
+    name: 'atrium',
+    seed: 5,
+    datasets: [
+      {
+        name: 'atrium',
+        path,
+        split: { labeled: ['mr-atrium_001', 'mr-atrium_002'], validation: ['mr-atrium_003'], unlabeled: 'rest' },
+        preprocessing: { spacingMm: [8, 8, 8], normalization: 'zscore' },
+      },
+    ],
+    tasks: [{ name: 'left-atrium', dataset: 'atrium', labels: [1] }],
+    network: { baseWidth: 4, levels: 2, convolutions: [1, 1], headWidth: 2 },
+    patchSizeVoxels: [16, 16, 8],
+    training: {
+      ...{ stage1Steps: 2, stage2Steps: 2, labeledBatchSize: 2, unlabeledBatchSize: 2, workers: 1 },
+      ...{ validateEverySteps: 0, checkpointEverySteps: 2, ...training },
+    },
     ...rest,
   });
 }

@@ -2,7 +2,6 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import ts from 'typescript';
 import {
   bufferSpecs,
   compareRuns,
@@ -22,7 +21,6 @@ import {
   openDataset,
   openTrainingData,
   parameterSpecs,
-  parsePlan,
   plannedRuns,
   predictVolume,
   predictWindows,
@@ -50,8 +48,10 @@ import {
 import { initialValues } from '../../src/model/layers.js';
 import { runFolderOf, writeComparison } from '../../src/reports/comparison.js';
 import { packageRoot } from '../../src/root.js';
+import { publicProgram } from '../packaging/public-program.js';
 import { makeRun } from '../report/made-run.js';
 import { ask } from '../server/server-support.js';
+import { atriumPlan } from './training-support.js';
 
 t.setTimeout(280_000);
 
@@ -69,51 +69,26 @@ const momentary: Readonly<Record<string, readonly string[]>> = {
 
 /** Names of the options of every public function that gives a promise or an iterator of them. */
 function promisingFunctions(): Map<string, Set<string>> {
-  const doors = ['index.ts', 'browser.ts', 'tfjs/index.ts'].map((door) => join(packageRoot, 'src', door));
-  const config = ts.getParsedCommandLineOfConfigFile(join(packageRoot, 'tsconfig.json'), {}, {
-    ...ts.sys,
-    onUnRecoverableConfigFileDiagnostic: () => {},
-  } as ts.ParseConfigFileHost)!;
-  const program = ts.createProgram(doors, config.options);
-  const checker = program.getTypeChecker();
+  const { checker, names } = publicProgram();
   const found = new Map<string, Set<string>>();
-  for (const door of doors)
-    for (const symbol of checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(door)!)!)) {
-      const original = symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
-      const declaration = original.valueDeclaration;
-      if (declaration === undefined || !declaration.getSourceFile().fileName.startsWith(join(packageRoot, 'src')))
-        continue;
-      for (const signature of checker.getTypeOfSymbolAtLocation(original, declaration).getCallSignatures()) {
-        if (!/^(Promise|Async)/.test(checker.typeToString(signature.getReturnType()))) continue;
-        const options = signature.parameters.flatMap((parameter) =>
-          checker.getNonNullableType(checker.getTypeOfSymbol(parameter)).getProperties(),
-        );
-        found.set(symbol.name, new Set(options.map(({ name }) => name)));
-      }
+  for (const { name, symbol } of names) {
+    const declaration = symbol.valueDeclaration;
+    if (declaration === undefined) continue;
+    for (const signature of checker.getTypeOfSymbolAtLocation(symbol, declaration).getCallSignatures()) {
+      if (!/^(Promise|Async)/.test(checker.typeToString(signature.getReturnType()))) continue;
+      const options = signature.parameters.flatMap((parameter) =>
+        checker.getNonNullableType(checker.getTypeOfSymbol(parameter)).getProperties(),
+      );
+      found.set(name, new Set(options.map((option) => option.name)));
     }
+  }
   return found;
 }
 
 const promising = promisingFunctions();
 const folder = t.testdir();
 const at = (name: string) => join(folder, name);
-const plan = parsePlan({
-  ...{ version: 1, name: 'verbs', seed: 5 },
-  datasets: [
-    {
-      ...{ name: 'atrium', path: at('atrium') },
-      split: { labeled: ['mr-atrium_001', 'mr-atrium_002'], validation: ['mr-atrium_003'], unlabeled: 'rest' },
-      preprocessing: { spacingMm: [8, 8, 8], normalization: 'zscore' },
-    },
-  ],
-  tasks: [{ name: 'left-atrium', dataset: 'atrium', labels: [1] }],
-  network: { baseWidth: 4, levels: 2, convolutions: [1, 1], headWidth: 2 },
-  patchSizeVoxels: [16, 16, 8],
-  training: {
-    ...{ stage1Steps: 2, stage2Steps: 2, labeledBatchSize: 2, unlabeledBatchSize: 2, workers: 1 },
-    ...{ validateEverySteps: 0, checkpointEverySteps: 2 },
-  },
-});
+const plan = atriumPlan(at('atrium'), { name: 'verbs' });
 
 type Options = Pick<VerbOptions<unknown>, 'signal' | 'onProgress'>;
 

@@ -5,28 +5,14 @@ import { join } from 'node:path';
 import t from 'tap';
 import ts from 'typescript';
 import { packageRoot } from '../../src/root.js';
+import { publicProgram } from './public-program.js';
 
 t.setTimeout(290_000);
 
-const doors = ['src/index.ts', 'src/browser.ts', 'src/tfjs/index.ts'].map((door) => join(packageRoot, door));
-const config = ts.getParsedCommandLineOfConfigFile(join(packageRoot, 'tsconfig.json'), {}, {
-  ...ts.sys,
-  onUnRecoverableConfigFileDiagnostic: () => {},
-} as ts.ParseConfigFileHost)!;
-const program = ts.createProgram(doors, config.options);
-const checker = program.getTypeChecker();
-
-const resolved = (symbol: ts.Symbol) =>
-  symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol;
+const { checker, names } = publicProgram();
 
 /** What the doors export and versemi declares, by name. */
-const exported = new Map<string, ts.Declaration>();
-for (const door of doors)
-  for (const symbol of checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(door)!)!)) {
-    const declaration = resolved(symbol).declarations?.[0];
-    const file = declaration?.getSourceFile().fileName ?? '';
-    if (declaration !== undefined && file.startsWith(join(packageRoot, 'src'))) exported.set(symbol.name, declaration);
-  }
+const exported = new Map(names.map(({ name, symbol }) => [name, symbol.declarations![0]!]));
 
 const textOf = (node: ts.Node) =>
   ts

@@ -1,5 +1,6 @@
 import { VersemiError } from '../../errors.js';
 import { shown } from '../../json-text.js';
+import { someOf } from '../../list-text.js';
 import type { Description } from '../description.js';
 import type { DatasetCases } from '../types.js';
 import { type LabelObject, structureKey } from './label-objects.js';
@@ -112,5 +113,5 @@ function absent(structures: readonly (readonly string[])[], cases: readonly Labe
 /** Some names of a list, and how many more there are. */
 export function listed(names: readonly string[]): string {
   if (names.length === 0) return 'none';
-  return `${names.slice(0, mostNamed).join(', ')}${names.length > mostNamed ? `, and ${names.length - mostNamed} more` : ''}`;
+  return someOf(names, mostNamed);
 }
