@@ -7,7 +7,8 @@ import { gatherStatistics, normalize, piecesOf, rowsPerPiece, statisticsToMoment
 import {
   BATCH_NORM_RELU_BUFFER_BETA, BATCH_NORM_RELU_BUFFER_GAMMA, BATCH_NORM_RELU_BUFFER_INPUT, BATCH_NORM_RELU_BUFFER_MEAN,
   BATCH_NORM_RELU_BUFFER_MOVING_MEAN, BATCH_NORM_RELU_BUFFER_MOVING_VARIANCE, BATCH_NORM_RELU_BUFFER_OUTPUT,
-  BATCH_NORM_RELU_BUFFER_VARIANCE, BATCH_NORM_RELU_CHANNELS, BATCH_NORM_RELU_EPSILON, BATCH_NORM_RELU_GRAD_BUFFER_BETA,
+  BATCH_NORM_RELU_BUFFER_VARIANCE, BATCH_NORM_RELU_CHANNELS, BATCH_NORM_RELU_EPSILON, BATCH_NORM_RELU_GRAD_AVERAGES,
+  BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_GRADIENT, BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_PRODUCT, BATCH_NORM_RELU_GRAD_BUFFER_BETA,
   BATCH_NORM_RELU_GRAD_BUFFER_GAMMA, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA,
   BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT, BATCH_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT, BATCH_NORM_RELU_GRAD_BUFFER_INPUT,
   BATCH_NORM_RELU_GRAD_BUFFER_MEAN, BATCH_NORM_RELU_GRAD_BUFFER_VARIANCE, BATCH_NORM_RELU_GRAD_CHANNELS,
@@ -83,6 +84,7 @@ export function batchNorm(): void {
   }
   barrier();
   const output = buffer(BATCH_NORM_RELU_BUFFER_OUTPUT);
+  if (output == 0) return;
   const beta = buffer(BATCH_NORM_RELU_BUFFER_BETA);
   normalize(input, output, 1, rows, channels, mean, gain, beta, 0, integer(BATCH_NORM_RELU_RELU) != 0);
 }
@@ -122,7 +124,7 @@ function gradientScratch(n: i32, rows: i32, channels: i32): f64 {
   return sumsBytes(n, rows, channels) + 2 * lines(<f64>n * channels * 4);
 }
 
-/** Both passes; n samples of `rows` rows. Sums are written to gradGamma and gradBeta where given (n = 1). */
+/** Both passes, or the sums alone where there is no target; n samples of `rows` rows. Sums are written to gradGamma and gradBeta where given (n = 1). */
 function gradient(n: i32, rows: i32, channels: i32, sums: usize, gradGamma: usize, gradBeta: usize): void {
   averages = sums + <usize>sumsBytes(n, rows, channels);
   products = averages + <usize>lines(<f64>n * channels * 4);
@@ -138,7 +140,18 @@ function gradient(n: i32, rows: i32, channels: i32, sums: usize, gradGamma: usiz
   }
   barrier();
   averageSums(n, rows, channels, sums, gradGamma, gradBeta);
+  if (gradTarget == 0) return;
   barrier();
+  writePieces(n, rows, channels);
+}
+
+/** The second pass, the averages known. */
+function writePieces(n: i32, rows: i32, channels: i32): void {
+  const perSample = piecesOf(rows, channels);
+  const size = rowsPerPiece(channels);
+  const pieces = <usize>(n * perSample);
+  const first = firstItem(pieces);
+  const end = endItem(pieces);
   for (let piece = first; piece < end; piece++) {
     const sample = <i32>(piece / <usize>perSample);
     const row = <i32>(piece % <usize>perSample) * size;
@@ -281,6 +294,12 @@ export function batchNormGrad(): void {
   shifts = buffer(BATCH_NORM_RELU_GRAD_BUFFER_BETA);
   gradTarget = buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT);
   floor = integer(BATCH_NORM_RELU_GRAD_RELU) != 0 ? 0 : -Infinity;
+  if (integer(BATCH_NORM_RELU_GRAD_AVERAGES) != 0) {
+    averages = buffer(BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_GRADIENT);
+    products = buffer(BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_PRODUCT);
+    writePieces(1, rows, channels);
+    return;
+  }
   const gradGamma = buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA);
   gradient(1, rows, channels, scratch, gradGamma, buffer(BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA));
 }

@@ -183,15 +183,18 @@
 @inline export const BATCH_NORM_RELU_GRAD_CHANNELS: i32 = 1;
 @inline export const BATCH_NORM_RELU_GRAD_RELU: i32 = 2;
 @inline export const BATCH_NORM_RELU_GRAD_EPSILON: i32 = 3;
+@inline export const BATCH_NORM_RELU_GRAD_AVERAGES: i32 = 4;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_OUTPUT: i32 = 0;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_INPUT: i32 = 1;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_GAMMA: i32 = 2;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_BETA: i32 = 3;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_MEAN: i32 = 4;
 @inline export const BATCH_NORM_RELU_GRAD_BUFFER_VARIANCE: i32 = 5;
-@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT: i32 = 6;
-@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA: i32 = 7;
-@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA: i32 = 8;
+@inline export const BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_GRADIENT: i32 = 6;
+@inline export const BATCH_NORM_RELU_GRAD_BUFFER_AVERAGE_PRODUCT: i32 = 7;
+@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_INPUT: i32 = 8;
+@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_GAMMA: i32 = 9;
+@inline export const BATCH_NORM_RELU_GRAD_BUFFER_GRAD_BETA: i32 = 10;
 
 // dynamic_head
 @inline export const DYNAMIC_HEAD_BUFFER_FEATURES: i32 = 0;

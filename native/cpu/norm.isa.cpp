@@ -217,11 +217,11 @@ VERSEMI_INLINE void gradient_terms(const float* grad_output, const float* x, std
   }
 }
 
-// gradInput = scale * (g - avg(g) - xhat * avg(g * xhat)), averages over the voxels; totals(sample, channel, sum g,
+// The averages over the voxels, avg(g) and avg(g * xhat), to constants.mean_g and mean_gx; totals(sample, channel, sum g,
 // sum g * xhat) sees the sums. scale is rstd where there is no affine transform. false when there is no scratch.
 template <bool Shift, bool Relu, typename Totals>
-bool normalize_grad(versemi_context* context, const row_layout& l, const row_constants& constants,
-                    const float* grad_output, const float* input, float* grad_input, Totals totals) {
+bool gradient_averages(versemi_context* context, const row_layout& l, const row_constants& constants, const float* grad_output,
+                       const float* input, Totals totals) {
   double* partials = partial_sums(context, l);
   if (partials == nullptr) return false;
   for_each_chunk(context, l, [&](std::int64_t sample, std::int64_t first, std::int64_t elements, std::int64_t chunk) {
@@ -247,6 +247,13 @@ bool normalize_grad(versemi_context* context, const row_layout& l, const row_con
     }
     totals(s, c, sum_g, sum_gx);
   });
+  return true;
+}
+
+// gradInput = scale * (g - avg(g) - xhat * avg(g * xhat)), the averages given.
+template <bool Shift, bool Relu>
+void normalize_grad(versemi_context* context, const row_layout& l, const row_constants& constants, const float* grad_output,
+                    const float* input, float* grad_input) {
   for_each_chunk(context, l, [&](std::int64_t sample, std::int64_t first, std::int64_t elements, std::int64_t) {
     const float *dy = grad_output + first, *x = input + first;
     float* dx = grad_input + first;
@@ -260,7 +267,6 @@ bool normalize_grad(versemi_context* context, const row_layout& l, const row_con
       store(dx + offset, centred * load(scale + column, part), part);
     });
   });
-  return true;
 }
 
 float reciprocal_root(double variance, double epsilon) {
@@ -307,8 +313,10 @@ versemi_status instance_norm_relu_grad(versemi_context* context, const versemi_b
   fill_rows(l, constants.rstd, [&](std::int64_t s, std::int64_t c) { return rstd[s * l.channels + c]; });
   const auto nothing = [](std::int64_t, std::int64_t, double, double) {};
   const auto run = [&](auto relu) {
-    return normalize_grad<false, decltype(relu)::value>(context, l, constants, input(buffers[buffer::grad_output]),
-                                                        input(buffers[buffer::raw]), output(buffers[buffer::grad_raw]), nothing);
+    const float *dy = input(buffers[buffer::grad_output]), *x = input(buffers[buffer::raw]);
+    if (!gradient_averages<false, decltype(relu)::value>(context, l, constants, dy, x, nothing)) return false;
+    normalize_grad<false, decltype(relu)::value>(context, l, constants, dy, x, output(buffers[buffer::grad_raw]));
+    return true;
   };
   return (of.relu ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
 }
@@ -334,10 +342,12 @@ versemi_status batch_norm_relu(versemi_context* context, const versemi_buffer* b
     mean = mean_out;
     variance = variance_out;
   }
+  float* y = output(buffers[buffer::output]);
+  if (y == nullptr) return ok();
   fill_rows(l, constants.mean, [&](std::int64_t, std::int64_t c) { return mean[c]; });
   fill_rows(l, constants.scale, [&](std::int64_t, std::int64_t c) { return gamma[c] * reciprocal_root(variance[c], of.epsilon); });
   fill_rows(l, constants.shift, [&](std::int64_t, std::int64_t c) { return beta[c]; });
-  normalize(context, l, constants, x, nullptr, output(buffers[buffer::output]), of.relu);
+  normalize(context, l, constants, x, nullptr, y, of.relu);
   return ok();
 }
 
@@ -363,8 +373,17 @@ versemi_status batch_norm_relu_grad(versemi_context* context, const versemi_buff
     grad_gamma[c] = static_cast<float>(sum_gx);
   };
   const auto run = [&](auto relu) {
-    return normalize_grad<true, decltype(relu)::value>(context, l, constants, input(buffers[buffer::grad_output]),
-                                                       input(buffers[buffer::input]), output(buffers[buffer::grad_input]), keep);
+    const float *dy = input(buffers[buffer::grad_output]), *x = input(buffers[buffer::input]);
+    float* dx = output(buffers[buffer::grad_input]);
+    if (of.averages) {
+      const float *average_gradient = input(buffers[buffer::average_gradient]), *average_product = input(buffers[buffer::average_product]);
+      fill_rows(l, constants.mean_g, [&](std::int64_t, std::int64_t c) { return average_gradient[c]; });
+      fill_rows(l, constants.mean_gx, [&](std::int64_t, std::int64_t c) { return average_product[c]; });
+    } else if (!gradient_averages<true, decltype(relu)::value>(context, l, constants, dy, x, keep)) {
+      return false;
+    }
+    if (dx != nullptr) normalize_grad<true, decltype(relu)::value>(context, l, constants, dy, x, dx);
+    return true;
   };
   return (of.relu ? run(yes{}) : run(no{})) ? ok() : out_of_memory(0);
 }

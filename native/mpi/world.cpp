@@ -21,10 +21,13 @@ constexpr int answer_tag = 2;
 /// Tags are used again after so many operations: the smallest upper bound that MPI guarantees is 32767.
 constexpr int tags = 30000;
 
-/// A thread that waits looks again at once for so long, and sleeps between looks afterwards: it must not take a core from what
-/// computes. (To yield instead would, on a busy machine, give the core away for milliseconds.)
+/// What is under way is looked at again at once for so long after it went on, and with naps between looks afterwards: the thread must
+/// not take a core from what computes. (To yield instead would, on a busy machine, give the core away for milliseconds.)
 constexpr auto busy = 30us;
+/// While somebody waits for it.
 constexpr auto nap = 30us;
+/// While nobody does: gradients are summed beside the computation of the next ones, and each look costs that some microseconds.
+constexpr auto long_nap = 300us;
 /// Between looks at questions of other ranks, where nothing is under way.
 constexpr auto idle = 2ms;
 
@@ -92,7 +95,10 @@ std::shared_ptr<Job> World::submit(const std::function<std::unique_ptr<Operation
 void World::wait(Job& job) {
   listen_for_termination();
   std::unique_lock<std::mutex> lock(mutex_);
+  is_waited_for_ = true;
+  wake_.notify_one();
   done_.wait(lock, [this, &job] { return job.done || stopped_; });
+  is_waited_for_ = false;
 }
 
 void World::watch_all(std::int32_t* alarm) {
@@ -179,7 +185,15 @@ void World::run() {
     if (carry_on()) progress = Clock::now();
     watch_for_alarm();
     if (active_.empty()) continue;
-    if (Clock::now() - progress >= busy) std::this_thread::sleep_for(nap);
+    if (Clock::now() - progress < busy) continue;
+    std::unique_lock<std::mutex> lock(mutex_);
+    if (is_waited_for_) {
+      lock.unlock();
+      std::this_thread::sleep_for(nap);
+    } else {
+      wake_.wait_for(lock, long_nap,
+                     [this] { return is_waited_for_ || !submitted_.empty() || stopping_ || abort_status_ >= 0; });
+    }
   }
   if (finalize_) {
     MPI_Waitall(static_cast<int>(answers_.size()), answers_.data(), MPI_STATUSES_IGNORE);

@@ -101,6 +101,8 @@ class World {
   std::condition_variable wake_;
   std::condition_variable done_;
   std::vector<std::shared_ptr<Job>> submitted_;
+  /// Whether `wait` is being called.
+  bool is_waited_for_ = false;
   std::int32_t* alarm_ = nullptr;
   Clock::time_point alarm_since_;
   bool started_ = false;

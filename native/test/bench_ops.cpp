@@ -73,8 +73,8 @@ int main(int argc, char** argv) {
   bench(context, "instance_norm_relu 96^3 x 8", VERSEMI_INSTANCE_NORM_RELU, {1, voxels, 8, 1, 1e-5}, {all / 2, all / 2, 8, 8});
   bench(context, "instance_norm_relu_grad 96^3 x 16", VERSEMI_INSTANCE_NORM_RELU_GRAD, {1, voxels, 16, 1}, {all, all, 16, 16, all});
   bench(context, "batch_norm_relu 96^3 x 16", VERSEMI_BATCH_NORM_RELU, {voxels, 16, 1, 1, 1e-5}, {all, 16, 16, -1, -1, all, 16, 16});
-  bench(context, "batch_norm_relu_grad 96^3 x 16", VERSEMI_BATCH_NORM_RELU_GRAD, {voxels, 16, 1, 1e-5},
-        {all, all, 16, 16, 16, 16, all, 16, 16});
+  bench(context, "batch_norm_relu_grad 96^3 x 16", VERSEMI_BATCH_NORM_RELU_GRAD, {voxels, 16, 1, 1e-5, 0},
+        {all, all, 16, 16, 16, 16, -1, -1, all, 16, 16});
   for (int64_t prompts : {1, 5}) {
     const std::string name = "96^3, " + std::to_string(prompts) + " prompts";
     bench(context, ("dynamic_head " + name).c_str(), VERSEMI_DYNAMIC_HEAD, {1, double(prompts), voxels, 8},

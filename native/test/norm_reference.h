@@ -78,6 +78,9 @@ struct instance_reference {
 struct batch_reference {
   std::vector<float> x, grad, gamma, beta, moving_mean, moving_variance, mean_in, variance_in;
   doubles mean, variance, y, grad_x, grad_gamma, grad_beta;
+  // Where the rows are part of a batch with these averages.
+  std::vector<float> average_gradient, average_product;
+  doubles part_grad_x;
   double epsilon = 1e-3;
 
   batch_reference(const norm_shape& s, bool relu, bool training, stored_as stored = nullptr) {
@@ -97,6 +100,9 @@ struct batch_reference {
     variance_in = to_floats(variance);
     y.resize(count);
     grad_x.resize(count);
+    average_gradient = random.floats(s.channels);
+    average_product = random.floats(s.channels);
+    part_grad_x.resize(count);
     grad_gamma.resize(s.channels);
     grad_beta.resize(s.channels);
     for (int64_t c = 0; c < s.channels; c++) {
@@ -110,8 +116,10 @@ struct batch_reference {
         grad_beta[c] += g(r);
         grad_gamma[c] += g(r) * xhat(r);
       }
-      for (int64_t r = 0; r < rows; r++)
+      for (int64_t r = 0; r < rows; r++) {
         grad_x[r * s.channels + c] = gamma[c] * rstd * (g(r) - grad_beta[c] / height - xhat(r) * grad_gamma[c] / height);
+        part_grad_x[r * s.channels + c] = gamma[c] * rstd * (g(r) - average_gradient[c] - xhat(r) * average_product[c]);
+      }
     }
   }
 };

@@ -119,7 +119,10 @@ int main() {
   test_sizes(VERSEMI_INSTANCE_NORM_RELU_GRAD, {2, 5, 3, 1}, {30, 30, 6, 6, 30});
   test_sizes(VERSEMI_BATCH_NORM_RELU, {5, 3, 1, 1, 1e-5}, {15, 3, 3, -1, -1, 15, 3, 3});
   test_sizes(VERSEMI_BATCH_NORM_RELU, {5, 3, 0, 1, 1e-5}, {15, 3, 3, 3, 3, 15, -1, -1});
-  test_sizes(VERSEMI_BATCH_NORM_RELU_GRAD, {5, 3, 1, 1e-5}, {15, 15, 3, 3, 3, 3, 15, 3, 3});
+  test_sizes(VERSEMI_BATCH_NORM_RELU, {5, 3, 1, 1, 1e-5}, {15, 3, 3, -1, -1, -1, 3, 3});
+  test_sizes(VERSEMI_BATCH_NORM_RELU_GRAD, {5, 3, 1, 1e-5, 0}, {15, 15, 3, 3, 3, 3, -1, -1, 15, 3, 3});
+  test_sizes(VERSEMI_BATCH_NORM_RELU_GRAD, {5, 3, 1, 1e-5, 0}, {15, 15, 3, 3, 3, 3, -1, -1, -1, 3, 3});
+  test_sizes(VERSEMI_BATCH_NORM_RELU_GRAD, {5, 3, 1, 1e-5, 1}, {15, 15, 3, 3, 3, 3, 3, 3, 15, -1, -1});
   test_sizes(VERSEMI_DYNAMIC_HEAD, {2, 3, 5, 8}, {80, 2 * 3 * 162, 30});
   test_sizes(VERSEMI_DYNAMIC_HEAD_GRAD, {2, 3, 5, 8}, {30, 80, 2 * 3 * 162, 80, 2 * 3 * 162});
   test_sizes(VERSEMI_OVERLAP_SUMS, {1, 9}, {9, 9, 9, 5});

@@ -32,9 +32,19 @@ void test_batch(const norm_shape& s, bool relu, bool training) {
   forward.in(r.x).in(r.gamma).in(r.beta);
   if (training) {
     forward.none().none().out(r.y, 4e-6, 4e-6).out(r.mean, 2e-7, 2e-7).out(r.variance, 1e-6, 1e-9).run();
-    kernel_case(text("batch_norm_relu_grad", s, relu), VERSEMI_BATCH_NORM_RELU_GRAD, {height, channels, flag, r.epsilon})
-        .in(r.grad).in(r.x).in(r.gamma).in(r.beta).in(r.mean_in).in(r.variance_in)
-        .out(r.grad_x, 1e-5, rows < 10 ? 1e-4 : 1e-5).out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run();
+    kernel_case(text("batch_norm_relu statistics", s, relu), VERSEMI_BATCH_NORM_RELU, {height, channels, 1, flag, r.epsilon})
+        .in(r.x).in(r.gamma).in(r.beta).none().none().none().out(r.mean, 2e-7, 2e-7).out(r.variance, 1e-6, 1e-9).run();
+    const auto gradient = [&](const char* what, double averages) {
+      kernel_case c(text(what, s, relu), VERSEMI_BATCH_NORM_RELU_GRAD, {height, channels, flag, r.epsilon, averages});
+      c.in(r.grad).in(r.x).in(r.gamma).in(r.beta).in(r.mean_in).in(r.variance_in);
+      return c;
+    };
+    const double error = rows < 10 ? 1e-4 : 1e-5;
+    gradient("batch_norm_relu_grad", 0).none().none()
+        .out(r.grad_x, 1e-5, error).out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run();
+    gradient("batch_norm_relu_grad sums", 0).none().none()
+        .none().out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run();
+    gradient("batch_norm_relu_grad of a part", 1).in(r.average_gradient).in(r.average_product).out(r.part_grad_x, 1e-5, error).none().none().run();
   } else {
     forward.in(r.moving_mean).in(r.moving_variance).out(r.y, 4e-6, 4e-6).none().none().run();
   }

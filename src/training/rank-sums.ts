@@ -3,7 +3,7 @@ import * as tf from '#tfjs';
 import { environment, setEnvironment } from '../environment.js';
 import { VersemiError } from '../errors.js';
 import type { Communicator } from '../ranks/communicator.js';
-import { type Device, type DeviceSums, startSumOverRanks } from '../tfjs/index.js';
+import { type Device, type DeviceSums, readInto, startSumOverRanks, writeInto } from '../tfjs/index.js';
 
 /** Every rank asks for the same sums in the same order. */
 export interface RankSums {
@@ -32,15 +32,20 @@ export interface PendingTensor {
 
 /** Through the communicator, in the order of the ranks. */
 export function hostSums(ranks: Communicator): RankSums {
+  /** Arrays that are in no sum: every step sums as many values as the one before. */
+  const free: Float32Array[] = [];
   return {
     start: (x) => {
-      const values = Float32Array.from(x.dataSync());
-      x.dispose();
+      const fitting = free.findIndex(({ length }) => length === x.size);
+      const values = fitting < 0 ? new Float32Array(x.size) : free.splice(fitting, 1)[0]!;
+      readInto(x, values);
       const sum = ranks.startAllReduceSum(values);
       return {
         wait: () => {
           sum.wait();
-          return tf.tensor1d(values);
+          writeInto(x, values);
+          free.push(values);
+          return x;
         },
       };
     },

@@ -121,11 +121,12 @@ for (const relu of [0, 1]) {
     });
   const [, batchMean, variance] = batch(x, gamma, beta) as [Float64Array, Float64Array, Float64Array];
   const gradients = (c: Float64Array) =>
-    run('batch_norm_relu_grad', [c, x, gamma, beta, batchMean, variance], [size, channels, channels], {
+    run('batch_norm_relu_grad', [c, x, gamma, beta, batchMean, variance, null, null], [size, channels, channels], {
       rows,
       channels,
       relu,
       epsilon: 1e-3,
+      averages: 0,
     });
   check(
     `batch norm, x, relu ${relu}`,

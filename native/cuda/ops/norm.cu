@@ -171,6 +171,15 @@ __global__ void __launch_bounds__(128) finish_gradients(column_layout l, channel
   if (grad_beta != nullptr) grad_beta[at] = static_cast<float>(sum);
 }
 
+// The same averages of a whole batch, of which the rows are part, from those that are given: avg(g), and avg(g * xhat).
+__global__ void __launch_bounds__(128) given_averages(channel_numbers numbers, std::int64_t channels, const float* average_gradient,
+                                                      const float* average_product, float* averages) {
+  const std::int64_t at = blockIdx.x * std::int64_t{128} + threadIdx.x;
+  if (at >= channels) return;
+  averages[at] = average_gradient[at];
+  averages[channels + at] = average_product[at] * rstd_of(numbers, at);
+}
+
 // gradInput = scale * (g - avg(g) - xhat * avg(g * xhat))
 template <typename T, int Size, bool Affine>
 __global__ void __launch_bounds__(column_threads) apply_gradients(column_layout l, channel_numbers numbers, const T* grad_output,
@@ -249,9 +258,17 @@ versemi_status run_normalize(context& device, const column_layout& l, const chan
   });
 }
 
+// What a gradient also gives or is given; nullptr where there is none.
+struct gradient_sums {
+  float *gamma, *beta;
+  // Of a whole batch, of which the rows are part; then nothing is summed.
+  const float *average_gradient, *average_product;
+};
+
+// grad_input may be nullptr: then the sums alone are wanted.
 template <bool Affine>
 versemi_status run_gradient(context& device, const column_layout& l, std::int64_t voxels, const channel_numbers& numbers,
-                            const void* grad_output, const void* input, void* grad_input, float* grad_gamma, float* grad_beta,
+                            const void* grad_output, const void* input, void* grad_input, const gradient_sums& of,
                             storage format, bool relu) {
   const std::size_t sums = static_cast<std::size_t>(l.partials()), constants = static_cast<std::size_t>(2 * l.n * l.channels);
   double* partials = device.scratch_of<double>(scratch_slot::partials, sums);
@@ -261,12 +278,18 @@ versemi_status run_gradient(context& device, const column_layout& l, std::int64_
     using T = std::remove_const_t<std::remove_pointer_t<decltype(type)>>;
     constexpr int Size = decltype(size)::value;
     const T *dy = static_cast<const T*>(grad_output), *x = static_cast<const T*>(input);
-    versemi_status status = launch(device, "norm gradient, sums", sum_gradients<T, Size, Affine>, l.grid(), dim3(column_threads), 0,
-                                   l, numbers, dy, x, relu, partials);
-    if (status.code != VERSEMI_OK) return status;
-    status = launch(device, "norm gradient, end of sums", finish_gradients, dim3(finish_grid(l)), dim3(128), 0, l, numbers,
-                    partials, static_cast<double>(voxels), averages, grad_gamma, grad_beta);
-    if (status.code != VERSEMI_OK) return status;
+    versemi_status status = ok();
+    if (of.average_gradient != nullptr) {
+      status = launch(device, "norm gradient, averages", given_averages, dim3(static_cast<unsigned>(divide_up(l.channels, 128))),
+                      dim3(128), 0, numbers, static_cast<std::int64_t>(l.channels), of.average_gradient, of.average_product, averages);
+    } else {
+      status = launch(device, "norm gradient, sums", sum_gradients<T, Size, Affine>, l.grid(), dim3(column_threads), 0, l, numbers,
+                      dy, x, relu, partials);
+      if (status.code != VERSEMI_OK) return status;
+      status = launch(device, "norm gradient, end of sums", finish_gradients, dim3(finish_grid(l)), dim3(128), 0, l, numbers,
+                      partials, static_cast<double>(voxels), averages, of.gamma, of.beta);
+    }
+    if (status.code != VERSEMI_OK || grad_input == nullptr) return status;
     return launch(device, "norm gradient", apply_gradients<T, Size, Affine>, l.grid(), dim3(column_threads), 0, l, numbers, dy, x,
                   averages, relu, static_cast<T*>(grad_input));
   });
@@ -289,7 +312,7 @@ void plan_batch(const context& device, tensor* tensors, std::int32_t, const doub
 }
 void plan_batch_grad(const context& device, tensor* tensors, std::int32_t, const double*, std::int32_t) {
   const storage format = common_storage(device.operands(), tensors, 2);
-  for (int i = 0; i < 9; i++) tensors[i].format = i < 2 || i == 6 ? format : storage::float32;
+  for (int i = 0; i < 11; i++) tensors[i].format = i < 2 || i == 8 ? format : storage::float32;
 }
 
 versemi_status run_instance(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -316,8 +339,8 @@ versemi_status run_instance_grad(context& device, const tensor* tensors, std::in
   const storage format = tensors[0].format;
   const column_layout l(call.n, call.voxels, call.channels, full_packet(format));
   const channel_numbers numbers = {floats(tensors[2]), floats(tensors[3]), nullptr, nullptr, nullptr, 0};
-  return run_gradient<false>(device, l, call.voxels, numbers, tensors[0].data, tensors[1].data, tensors[4].data, nullptr, nullptr,
-                             format, call.relu);
+  return run_gradient<false>(device, l, call.voxels, numbers, tensors[0].data, tensors[1].data, tensors[4].data, {}, format,
+                             call.relu);
 }
 
 versemi_status run_batch(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
@@ -334,17 +357,22 @@ versemi_status run_batch(context& device, const tensor* tensors, std::int32_t, c
   }
   const channel_numbers numbers = {floats(own_mean),       nullptr, floats(own_variance), floats(tensors[gamma]),
                                    floats(tensors[beta]), static_cast<float>(call.epsilon)};
+  if (tensors[output].data == nullptr) return ok();
   return run_normalize<true>(device, l, numbers, tensors[input].data, tensors[output].data, format, call.relu);
 }
 
 versemi_status run_batch_grad(context& device, const tensor* tensors, std::int32_t, const double* attributes, std::int32_t) {
+  using namespace batch_norm_relu_grad_buffer;
   const batch_norm_relu_grad_attributes call(attributes);
-  const storage format = tensors[0].format;
+  const storage format = tensors[input].format;
   const column_layout l(1, call.rows, call.channels, full_packet(format));
-  const channel_numbers numbers = {floats(tensors[4]), nullptr, floats(tensors[5]), floats(tensors[2]), floats(tensors[3]),
-                                   static_cast<float>(call.epsilon)};
-  return run_gradient<true>(device, l, call.rows, numbers, tensors[0].data, tensors[1].data, tensors[6].data, floats(tensors[7]),
-                            floats(tensors[8]), format, call.relu);
+  const channel_numbers numbers = {floats(tensors[mean]),  nullptr, floats(tensors[variance]), floats(tensors[gamma]),
+                                   floats(tensors[beta]), static_cast<float>(call.epsilon)};
+  const gradient_sums sums = {floats(tensors[grad_gamma]), floats(tensors[grad_beta]),
+                              call.averages ? floats(tensors[average_gradient]) : nullptr,
+                              call.averages ? floats(tensors[average_product]) : nullptr};
+  return run_gradient<true>(device, l, call.rows, numbers, tensors[grad_output].data, tensors[input].data, tensors[grad_input].data,
+                            sums, format, call.relu);
 }
 
 const kernel rows[] = {

@@ -56,10 +56,20 @@ void test_batch(test_context& context, const norm_shape& s, bool relu, bool trai
   }
   forward.none().none().out(r.y, 4e-6, 4e-6).out(r.mean, 2e-7, 2e-7).out(r.variance, 2e-6, 1e-9).run(context);
   check_formats(forward, {0, 5}, format, "batch_norm_relu");
-  cuda_case backward(text("batch_norm_relu_grad", s, relu, format), VERSEMI_BATCH_NORM_RELU_GRAD, {height, channels, flag, r.epsilon});
-  backward.in(r.grad, format).in(r.x).in(r.gamma).in(r.beta).in(r.mean_in).in(r.variance_in)
-      .out(r.grad_x, 1e-5, rows < 10 ? 1e-4 : 1e-5).out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run(context);
-  check_formats(backward, {0, 1, 6}, format, "batch_norm_relu_grad");
+  cuda_case(text("batch_norm_relu statistics", s, relu, format), VERSEMI_BATCH_NORM_RELU, {height, channels, 1, flag, r.epsilon})
+      .in(r.x, format).in(r.gamma).in(r.beta).none().none().none().out(r.mean, 2e-7, 2e-7).out(r.variance, 2e-6, 1e-9).run(context);
+  const auto gradient = [&](const char* what, double averages) {
+    cuda_case c(text(what, s, relu, format), VERSEMI_BATCH_NORM_RELU_GRAD, {height, channels, flag, r.epsilon, averages});
+    c.in(r.grad, format).in(r.x).in(r.gamma).in(r.beta).in(r.mean_in).in(r.variance_in);
+    return c;
+  };
+  const double error = rows < 10 ? 1e-4 : 1e-5;
+  cuda_case backward = gradient("batch_norm_relu_grad", 0);
+  backward.none().none().out(r.grad_x, 1e-5, error).out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run(context);
+  check_formats(backward, {0, 1, 8}, format, "batch_norm_relu_grad");
+  gradient("batch_norm_relu_grad sums", 0).none().none()
+      .none().out(r.grad_gamma, 1e-5, sum_error).out(r.grad_beta, 1e-5, sum_error).run(context);
+  gradient("batch_norm_relu_grad of a part", 1).in(r.average_gradient).in(r.average_product).out(r.part_grad_x, 1e-5, error).none().none().run(context);
 }
 
 // A channel with a mean of 1000 times its deviation keeps its variance, and a constant one has variance 0: sums of squares

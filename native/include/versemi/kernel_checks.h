@@ -138,7 +138,7 @@ inline void check_batch_norm_relu(call_check& call) {
   call.buffer("beta", channels_, false);
   call.buffer("movingMean", channels_, training_ != 0.0);
   call.buffer("movingVariance", channels_, training_ != 0.0);
-  call.buffer("output", all_, false);
+  call.buffer("output", all_, training_ != 0.0);
   call.buffer("mean", channels_, (1.0 - training_) != 0.0);
   call.buffer("variance", channels_, (1.0 - training_) != 0.0);
 }
@@ -148,6 +148,7 @@ inline void check_batch_norm_relu_grad(call_check& call) {
   const double channels_ = call.whole("channels", 1, largest_count);
   call.whole("relu", 0, 1);
   call.number_from("epsilon", 0);
+  const double averages_ = call.whole("averages", 0, 1);
   const double all_ = (rows_ * channels_);
   call.buffer("gradOutput", all_, false);
   call.buffer("input", all_, false);
@@ -155,9 +156,11 @@ inline void check_batch_norm_relu_grad(call_check& call) {
   call.buffer("beta", channels_, false);
   call.buffer("mean", channels_, false);
   call.buffer("variance", channels_, false);
-  call.buffer("gradInput", all_, false);
-  call.buffer("gradGamma", channels_, false);
-  call.buffer("gradBeta", channels_, false);
+  call.buffer("averageGradient", channels_, (1.0 - averages_) != 0.0);
+  call.buffer("averageProduct", channels_, (1.0 - averages_) != 0.0);
+  call.buffer("gradInput", all_, (1.0 - averages_) != 0.0);
+  call.buffer("gradGamma", channels_, averages_ != 0.0);
+  call.buffer("gradBeta", channels_, averages_ != 0.0);
 }
 
 inline void check_dynamic_head(call_check& call) {

@@ -172,13 +172,14 @@ struct batch_norm_relu_grad_attributes {
   std::int64_t rows, channels;
   bool relu;
   double epsilon;
+  bool averages;
   explicit batch_norm_relu_grad_attributes(const double* attributes)
       : rows(integer(attributes[0])), channels(integer(attributes[1])), relu(attributes[2] != 0),
-        epsilon(attributes[3]) {}
+        epsilon(attributes[3]), averages(attributes[4] != 0) {}
 };
 namespace batch_norm_relu_grad_buffer {
-enum : std::int32_t { grad_output = 0, input = 1, gamma = 2, beta = 3, mean = 4, variance = 5, grad_input = 6,
-                      grad_gamma = 7, grad_beta = 8 };
+enum : std::int32_t { grad_output = 0, input = 1, gamma = 2, beta = 3, mean = 4, variance = 5, average_gradient = 6,
+                      average_product = 7, grad_input = 8, grad_gamma = 9, grad_beta = 10 };
 }  // namespace batch_norm_relu_grad_buffer
 
 // --- dynamic_head ---
@@ -544,10 +545,12 @@ inline const op_description* describe_op(std::int32_t op) {
                                                        {"beta", false, false, false, false},
                                                        {"mean", false, false, false, false},
                                                        {"variance", false, false, false, false},
+                                                       {"averageGradient", false, false, false, false},
+                                                       {"averageProduct", false, false, false, false},
                                                        {"gradInput", true, false, false, true},
                                                        {"gradGamma", true, false, false, false},
                                                        {"gradBeta", true, false, false, false}};
-      static constexpr op_description op_row{"batch_norm_relu_grad", buffers, 9, 6};
+      static constexpr op_description op_row{"batch_norm_relu_grad", buffers, 11, 8};
       return &op_row;
     }
     case VERSEMI_DYNAMIC_HEAD: {

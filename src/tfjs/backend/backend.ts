@@ -184,6 +184,16 @@ export class VersemiBackend extends KernelBackend implements KernelHost {
     this.device.commit?.(this.entries.get(tensor.dataId).buffer);
   }
 
+  /** Values of a tensor, read into an array that is there already. */
+  readInto(tensor: TensorInfo, target: Float32Array): void {
+    this.device.readSync(this.bufferOf(tensor), target);
+  }
+
+  /** Overwrites a tensor's data with a copy of `values`. */
+  writeInto(tensor: TensorInfo, values: Float32Array): void {
+    this.device.write(this.bufferOf(tensor), values);
+  }
+
   /** See `DeviceSums.start`; the device must have joined ranks. */
   startSumOverRanks(tensor: TensorInfo): void {
     this.device.sums!.start(this.bufferOf(tensor), sizeOf(tensor.shape));

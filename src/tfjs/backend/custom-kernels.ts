@@ -43,15 +43,18 @@ export const customKernels = {
     })[0]!;
   },
 
-  /** {input, gamma, beta, movingMean?, movingVariance?} -> [output] or, in training, [output, mean, variance] */
-  VersemiBatchNormRelu(host, inputs, { training, relu, epsilon }) {
+  /**
+   * {input, gamma, beta, movingMean?, movingVariance?} -> [output] or, in training, [output, mean, variance]; of `statistics` alone
+   * [mean, variance]
+   */
+  VersemiBatchNormRelu(host, inputs, { training, relu, epsilon, statistics: alone }) {
     const x = input(inputs, 'input');
     const channels = x.shape.at(-1)!;
     const statistics = training ? [channels] : null;
     return host.call(
       'batch_norm_relu',
       [x, inputs.gamma, inputs.beta, inputs.movingMean, inputs.movingVariance],
-      [x.shape, statistics, statistics],
+      [alone ? null : x.shape, statistics, statistics],
       {
         rows: sizeOf(x.shape) / channels,
         channels,
@@ -62,15 +65,29 @@ export const customKernels = {
     );
   },
 
-  /** {gradOutput, input, gamma, beta, mean, variance} -> [gradInput, gradGamma, gradBeta] */
-  VersemiBatchNormReluGrad(host, inputs, { relu, epsilon }) {
+  /**
+   * {gradOutput, input, gamma, beta, mean, variance} -> [gradInput, gradGamma, gradBeta]; of `sums` alone [gradGamma, gradBeta]; where
+   * averageGradient and averageProduct are given too, [gradInput]
+   */
+  VersemiBatchNormReluGrad(host, inputs, { relu, epsilon, sums }) {
     const x = input(inputs, 'input');
     const channels = x.shape.at(-1)!;
+    const { averageGradient } = inputs;
     return host.call(
       'batch_norm_relu_grad',
-      [inputs.gradOutput, x, inputs.gamma, inputs.beta, inputs.mean, inputs.variance],
-      [x.shape, [channels], [channels]],
-      { rows: sizeOf(x.shape) / channels, channels, relu: Number(relu), epsilon: epsilon as number },
+      [
+        ...[inputs.gradOutput, x, inputs.gamma, inputs.beta, inputs.mean, inputs.variance],
+        averageGradient,
+        inputs.averageProduct,
+      ],
+      [sums ? null : x.shape, ...(averageGradient === undefined ? [[channels], [channels]] : [null, null])],
+      {
+        rows: sizeOf(x.shape) / channels,
+        channels,
+        relu: Number(relu),
+        epsilon: epsilon as number,
+        averages: Number(averageGradient !== undefined),
+      },
     );
   },
 

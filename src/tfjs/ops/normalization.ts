@@ -1,9 +1,9 @@
-import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D } from '#tfjs';
+import { add, clone, mul, reshape, rsqrt, step, sub, sum, type Tensor, type Tensor1D, zerosLike } from '#tfjs';
 import { VersemiError } from '../../errors.js';
 import { checkShape } from '../backend/kernel-host.js';
 import { type BatchParts, batchParts } from './batch-parts.js';
 import { differentiable } from './differentiable.js';
-import { correctionOfParts, statisticsOfParts } from './parts-statistics.js';
+import { averageGradients, statisticsOfParts } from './parts-statistics.js';
 import { runCustom } from './run.js';
 
 /**
@@ -120,10 +120,8 @@ export function batchNormRelu<T extends Tensor>(
  *
  *     n = sum n_r,   mean = sum n_r mean_r / n,   variance = sum n_r (variance_r + (mean_r - mean)^2) / n
  *
- * The gradient by x needs the gradients by beta and gamma of the whole batch, where the kernel has those of this part, b_r and g_r:
- * with b = sum b_r and g = sum g_r, what it gives is corrected by
- *
- *     gamma / sqrt(variance + epsilon) * ((b_r / n_r - b / n) + (x - mean) / sqrt(variance + epsilon) * (g_r / n_r - g / n))
+ * The gradient by x takes the averages of the whole batch: of the gradients by beta and gamma of the parts, b_r and g_r, sum b_r / n and
+ * sum g_r / n.
  */
 function withStatisticsOfParts<T extends Tensor>(
   x: T,
@@ -139,12 +137,11 @@ function withStatisticsOfParts<T extends Tensor>(
   const [output, mean, variance] = differentiable<Tensor[]>({
     inputs: { x, gamma, beta },
     forward: (keep) => {
-      const [unused, partMean, partVariance] = runCustom<[Tensor, Tensor1D, Tensor1D]>(
+      const [partMean, partVariance] = runCustom<[Tensor1D, Tensor1D]>(
         'VersemiBatchNormRelu',
         { input: x, gamma, beta },
-        { training: true, relu, epsilon },
+        { training: true, relu, epsilon, statistics: true },
       );
-      unused.dispose();
       const whole = statisticsOfParts(parts, { count: own, mean: partMean, variance: partVariance });
       partMean.dispose();
       partVariance.dispose();
@@ -161,24 +158,20 @@ function withStatisticsOfParts<T extends Tensor>(
     backward: (gradOutput, { saved, once }) => {
       const [input, scale, shift, batchMean, batchVariance] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
       const gradients = once(() => {
-        const [gradInput, gradGamma, gradBeta] = runCustom<[Tensor, Tensor, Tensor]>(
+        const inputs = { gradOutput, input, gamma: scale, beta: shift, mean: batchMean, variance: batchVariance };
+        const [gradGamma, gradBeta] = runCustom<[Tensor1D, Tensor1D]>('VersemiBatchNormReluGrad', inputs, {
+          ...{ relu, epsilon, sums: true },
+        });
+        const averages = averageGradients(parts, { beta: gradBeta, gamma: gradGamma, count });
+        // The gradient of an output that counts nowhere is 0, and so is that of what it was made from.
+        if (averages === undefined) return [zerosLike(input), gradGamma, gradBeta];
+        const [averageGradient, averageProduct] = averages;
+        const [gradInput] = runCustom<Tensor[]>(
           'VersemiBatchNormReluGrad',
-          { gradOutput, input, gamma: scale, beta: shift, mean: batchMean, variance: batchVariance },
+          { ...inputs, averageGradient, averageProduct },
           { relu, epsilon },
         );
-        const correctedBy = correctionOfParts(parts, {
-          ...{ beta: gradBeta, gamma: gradGamma, scale, variance: batchVariance, epsilon, own, count },
-        });
-        // The gradient of an output that counts nowhere is 0, and so is what the kernel makes of it.
-        if (correctedBy === undefined) return [gradInput, gradGamma, gradBeta];
-        const [slope, offset] = correctedBy;
-        // slope * (x - mean) / sqrt(variance + epsilon) + offset
-        const [correction] = runCustom<Tensor[]>(
-          'VersemiBatchNormRelu',
-          { input, gamma: slope, beta: offset, movingMean: batchMean, movingVariance: batchVariance },
-          { training: false, relu: false, epsilon },
-        );
-        return [add(gradInput, correction!), gradGamma, gradBeta];
+        return [gradInput!, gradGamma, gradBeta];
       });
       return {
         x: () => clone(gradients()[0]!),

@@ -1,5 +1,5 @@
 /** What the normalisation of a batch of several parts needs of all of them; formulas: `withStatisticsOfParts` in normalization.ts. */
-import { add, concat1d, mul, rsqrt, slice1d, square, sub, type Tensor, type Tensor1D, tensor1d, tidy } from '#tfjs';
+import { add, concat1d, mul, slice1d, square, sub, type Tensor, type Tensor1D, tensor1d, tidy } from '#tfjs';
 import type { BatchParts } from './batch-parts.js';
 
 /** Of a batch: values per channel, their means and biased variances, [channels]. */
@@ -54,55 +54,39 @@ function combined(parts: Float64Array, channels: number) {
   return { count, mean, variance };
 }
 
-/** What the gradient of a normalisation follows from; tensors are [channels]. */
+/** Gradients of a normalisation by beta and gamma, of this part, [channels] each. */
 export interface PartGradients {
-  /** By beta and gamma, of this part. */
-  readonly beta: Tensor;
-  readonly gamma: Tensor;
-  /** gamma itself. */
-  readonly scale: Tensor;
-  /** Of all parts. */
-  readonly variance: Tensor;
-  readonly epsilon: number;
-  /** Values per channel, of this part and of all. */
-  readonly own: number;
+  readonly beta: Tensor1D;
+  readonly gamma: Tensor1D;
+  /** Values per channel, of all parts. */
   readonly count: number;
 }
 
 /**
- * What the gradient by x of a part is corrected by: slope * (x - mean) / sqrt(variance + epsilon) + offset.
+ * The gradients of all parts by beta and gamma, each per value of a channel.
  * @returns [channels] each; undefined for a part that counts nowhere, whose gradient is 0
  */
-export function correctionOfParts(parts: BatchParts, of: PartGradients): [slope: Tensor, offset: Tensor] | undefined {
-  return parts.sumOnDevice === undefined ? correctionOnHost(parts, of) : correctionOnDevice(parts, of);
+export function averageGradients(parts: BatchParts, of: PartGradients): [beta: Tensor, gamma: Tensor] | undefined {
+  return parts.sumOnDevice === undefined ? averagesOnHost(parts, of) : averagesOnDevice(parts, of);
 }
 
-function correctionOnDevice(parts: BatchParts, of: PartGradients): [Tensor, Tensor] | undefined {
-  const channels = of.beta.size;
-  const ofPart = concat1d([of.beta as Tensor1D, of.gamma as Tensor1D]);
-  const ofBatch = parts.sumOnDevice!(ofPart);
+function averagesOnDevice(parts: BatchParts, { beta, gamma, count }: PartGradients): [Tensor, Tensor] | undefined {
+  const channels = beta.size;
+  const sums = parts.sumOnDevice!(concat1d([beta, gamma]));
   if (!parts.counts) return undefined;
-  const away = sub(mul(ofPart, 1 / of.own), mul(ofBatch, 1 / of.count)) as Tensor1D;
-  const factor = mul(of.scale, rsqrt(add(of.variance, of.epsilon)));
-  return [mul(factor, slice1d(away, channels, channels)), mul(factor, slice1d(away, 0, channels))];
+  const averages = mul(sums, 1 / count) as Tensor1D;
+  return [slice1d(averages, 0, channels), slice1d(averages, channels, channels)];
 }
 
-function correctionOnHost(parts: BatchParts, of: PartGradients): [Tensor, Tensor] | undefined {
-  const channels = of.beta.size;
-  const [ofPart, ofBatch] = [new Float32Array(2 * channels), new Float32Array(2 * channels)];
+function averagesOnHost(parts: BatchParts, { beta, gamma, count }: PartGradients): [Tensor, Tensor] | undefined {
+  const channels = beta.size;
+  const sums = new Float32Array(2 * channels);
   if (parts.counts) {
-    ofPart.set(of.beta.dataSync());
-    ofPart.set(of.gamma.dataSync(), channels);
-    ofBatch.set(ofPart);
+    sums.set(beta.dataSync());
+    sums.set(gamma.dataSync(), channels);
   }
-  parts.allReduceSum(ofBatch);
+  parts.allReduceSum(sums);
   if (!parts.counts) return undefined;
-  const [slope, offset] = [new Float32Array(channels), new Float32Array(channels)];
-  const [scales, variances] = [of.scale.dataSync(), of.variance.dataSync()];
-  for (let c = 0; c < channels; c++) {
-    const factor = scales[c]! / Math.sqrt(variances[c]! + of.epsilon);
-    offset[c] = factor * (ofPart[c]! / of.own - ofBatch[c]! / of.count);
-    slope[c] = factor * (ofPart[channels + c]! / of.own - ofBatch[channels + c]! / of.count);
-  }
-  return [tensor1d(slope), tensor1d(offset)];
+  const averages = sums.map((sum) => sum / count);
+  return [tensor1d(averages.subarray(0, channels)), tensor1d(averages.subarray(channels))];
 }

@@ -49,8 +49,8 @@ export const normalizationKernels = {
 
   instance_norm_relu_grad(buffers, { n, voxels, channels, relu }) {
     const [dy, raw, mean, rstd, gradRaw] = [0, 1, 2, 3, 4].map((i) => required(buffers, i)) as NumberArray5;
-    const averageG = new Float64Array(n * channels);
-    const averageGX = new Float64Array(n * channels);
+    const averageGradient = new Float64Array(n * channels);
+    const averageProduct = new Float64Array(n * channels);
     const each = (visit: (i: number, group: number, g: number, xhat: number) => void): void => {
       for (let i = 0; i < raw.length; i++) {
         const group = Math.floor(i / (voxels * channels)) * channels + (i % channels);
@@ -59,11 +59,11 @@ export const normalizationKernels = {
       }
     };
     each((_, group, g, xhat) => {
-      averageG[group]! += g / voxels;
-      averageGX[group]! += (g * xhat) / voxels;
+      averageGradient[group]! += g / voxels;
+      averageProduct[group]! += (g * xhat) / voxels;
     });
     each((i, group, g, xhat) => {
-      gradRaw[i] = rstd[group]! * (g - averageG[group]! - xhat * averageGX[group]!);
+      gradRaw[i] = rstd[group]! * (g - averageGradient[group]! - xhat * averageProduct[group]!);
     });
   },
 
@@ -71,7 +71,7 @@ export const normalizationKernels = {
     const x = required(buffers, 0);
     const gamma = required(buffers, 1);
     const beta = required(buffers, 2);
-    const output = required(buffers, 5);
+    const output = buffers[5];
     const mean = new Float64Array(channels);
     const variance = new Float64Array(channels);
     if (training === 1) {
@@ -83,6 +83,7 @@ export const normalizationKernels = {
       mean.set(required(buffers, 3));
       variance.set(required(buffers, 4));
     }
+    if (output == null) return;
     for (let i = 0; i < x.length; i++) {
       const c = i % channels;
       const value = ((x[i]! - mean[c]!) / Math.sqrt(variance[c]! + epsilon)) * gamma[c]! + beta[c]!;
@@ -90,10 +91,10 @@ export const normalizationKernels = {
     }
   },
 
-  batch_norm_relu_grad(buffers, { rows, channels, relu, epsilon }) {
+  batch_norm_relu_grad(buffers, { rows, channels, relu, epsilon, averages }) {
     const [dy, x, gamma, beta, mean] = [0, 1, 2, 3, 4].map((i) => required(buffers, i)) as NumberArray5;
     const variance = required(buffers, 5);
-    const gradX = required(buffers, 6);
+    const gradX = buffers[8];
     const gradGamma = new Float64Array(channels);
     const gradBeta = new Float64Array(channels);
     const each = (visit: (i: number, c: number, g: number, xhat: number, rstd: number) => void): void => {
@@ -108,11 +109,15 @@ export const normalizationKernels = {
       gradBeta[c]! += g;
       gradGamma[c]! += g * xhat;
     });
-    each((i, c, g, xhat, rstd) => {
-      gradX[i] = gamma[c]! * rstd * (g - gradBeta[c]! / rows - (xhat * gradGamma[c]!) / rows);
-    });
-    required(buffers, 7).set(gradGamma);
-    required(buffers, 8).set(gradBeta);
+    const average = (sums: Float64Array, at: number) =>
+      averages === 1 ? required(buffers, at) : sums.map((sum) => sum / rows);
+    const [averageGradient, averageProduct] = [average(gradBeta, 6), average(gradGamma, 7)];
+    if (gradX != null)
+      each((i, c, g, xhat, rstd) => {
+        gradX[i] = gamma[c]! * rstd * (g - averageGradient[c]! - xhat * averageProduct[c]!);
+      });
+    buffers[9]?.set(gradGamma);
+    buffers[10]?.set(gradBeta);
   },
 } satisfies PlainKernels;
 

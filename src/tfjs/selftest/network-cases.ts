@@ -45,6 +45,15 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     });
     return { mean, variance };
   };
+  const gradient = { rows, channels, relu: Number(relu), epsilon };
+  const ofGradient: OpCase['inputs'] = [
+    normal(size),
+    normal(size, 2, 0.5),
+    normal(channels),
+    normal(channels),
+    { size: channels, from: (inputs) => moments(inputs, 1).mean },
+    { size: channels, from: (inputs) => moments(inputs, 1).variance },
+  ];
   return [
     {
       row: 'batch_norm_relu',
@@ -63,19 +72,36 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
       terms: 1,
     },
     {
+      row: 'batch_norm_relu',
+      name: `${name}, statistics`,
+      attributes: { rows, channels, training: 1, relu: Number(relu), epsilon },
+      inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), null, null],
+      outputs: [null, channels, channels],
+      terms: rows,
+    },
+    {
       row: 'batch_norm_relu_grad',
       name,
-      attributes: { rows, channels, relu: Number(relu), epsilon },
-      inputs: [
-        normal(size),
-        normal(size, 2, 0.5),
-        normal(channels),
-        normal(channels),
-        { size: channels, from: (inputs) => moments(inputs, 1).mean },
-        { size: channels, from: (inputs) => moments(inputs, 1).variance },
-      ],
+      attributes: { ...gradient, averages: 0 },
+      inputs: [...ofGradient, null, null],
       outputs: [size, channels, channels],
       terms: rows,
+    },
+    {
+      row: 'batch_norm_relu_grad',
+      name: `${name}, sums`,
+      attributes: { ...gradient, averages: 0 },
+      inputs: [...ofGradient, null, null],
+      outputs: [null, channels, channels],
+      terms: rows,
+    },
+    {
+      row: 'batch_norm_relu_grad',
+      name: `${name}, part of a batch`,
+      attributes: { ...gradient, averages: 1 },
+      inputs: [...ofGradient, normal(channels), normal(channels)],
+      outputs: [size, null, null],
+      terms: 1,
     },
   ];
 }

@@ -174,7 +174,7 @@ export const kernelTable = {
   },
   /**
    * Batch normalisation with affine over rows = samples * voxels, + ReLU (relu = 1). training = 1: mean and variance
-   * (biased) are computed and written to mean [channels] and variance [channels] (both outputs then required);
+   * (biased) are computed and written to mean [channels] and variance [channels] (both outputs then required, `output` may be absent);
    * training = 0: `movingMean` and `movingVariance` are used and mean/variance may be absent.
    */
   batch_norm_relu: {
@@ -189,15 +189,21 @@ export const kernelTable = {
       movingVariance: optional('channels', 'training'),
     },
     outputs: {
-      output: narrow('all'),
+      output: optional(narrow('all'), 'training'),
       mean: optional('channels', '1 - training'),
       variance: optional('channels', '1 - training'),
     },
   },
-  /** Gradient of batch_norm_relu in training mode (statistics depend on the input). */
+  /**
+   * Gradient of batch_norm_relu in training mode (statistics depend on the input). With xhat = (input - mean) / sqrt(variance + epsilon)
+   * and g = gradOutput where xhat * gamma + beta > 0 or relu = 0, else 0:
+   * gradInput = gamma / sqrt(variance + epsilon) * (g - avg(g) - xhat * avg(g * xhat)), gradGamma = sum(g * xhat), gradBeta = sum(g).
+   * averages = 0: both averages are over the rows; where `gradInput` is absent, the sums alone are computed.
+   * averages = 1: the rows are part of a batch, whose averages are given: averageGradient = avg(g), averageProduct = avg(g * xhat).
+   */
   batch_norm_relu_grad: {
     code: 8,
-    attributes: { rows: whole(1), channels: whole(1), relu: flag, epsilon: atLeastZero },
+    attributes: { rows: whole(1), channels: whole(1), relu: flag, epsilon: atLeastZero, averages: flag },
     sizes: { all: 'rows * channels' },
     inputs: {
       gradOutput: narrow('all'),
@@ -206,8 +212,14 @@ export const kernelTable = {
       beta: 'channels',
       mean: 'channels',
       variance: 'channels',
+      averageGradient: optional('channels', '1 - averages'),
+      averageProduct: optional('channels', '1 - averages'),
     },
-    outputs: { gradInput: narrow('all'), gradGamma: 'channels', gradBeta: 'channels' },
+    outputs: {
+      gradInput: optional(narrow('all'), '1 - averages'),
+      gradGamma: optional('channels', 'averages'),
+      gradBeta: optional('channels', 'averages'),
+    },
   },
   // --- dynamic head ------------------------------------------------------------------------------------------------
   /**
