@@ -24,6 +24,8 @@ constexpr int tags = 30000;
 /// What is under way is looked at again at once for so long after it went on, and with naps between looks afterwards: the thread must
 /// not take a core from what computes. (To yield instead would, on a busy machine, give the core away for milliseconds.)
 constexpr auto busy = 30us;
+/// Who waits leaves its core to this thread, which need not sleep at first: to wake up takes longer than most sums.
+constexpr auto spin = 2ms;
 /// While somebody waits for it.
 constexpr auto nap = 30us;
 /// While nobody does: gradients are summed beside the computation of the next ones, and each look costs that some microseconds.
@@ -96,6 +98,7 @@ void World::wait(Job& job) {
   listen_for_termination();
   std::unique_lock<std::mutex> lock(mutex_);
   is_waited_for_ = true;
+  waited_since_ = Clock::now();
   wake_.notify_one();
   done_.wait(lock, [this, &job] { return job.done || stopped_; });
   is_waited_for_ = false;
@@ -145,6 +148,9 @@ void World::start() {
   MPI_Comm local = MPI_COMM_NULL;
   MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, group_.rank, MPI_INFO_NULL, &local);
   MPI_Comm_rank(local, &local_rank_);
+  int local_size = 1;
+  MPI_Comm_size(local, &local_size);
+  has_core_ = local_size <= sysconf(_SC_NPROCESSORS_ONLN);
   MPI_Comm_free(&local);
   peers_.resize(static_cast<std::size_t>(group_.size));
   for (int rank = 0; rank < group_.size; rank++)
@@ -188,8 +194,9 @@ void World::run() {
     if (Clock::now() - progress < busy) continue;
     std::unique_lock<std::mutex> lock(mutex_);
     if (is_waited_for_) {
+      const bool spins = has_core_ && Clock::now() - waited_since_ < spin;
       lock.unlock();
-      std::this_thread::sleep_for(nap);
+      if (!spins) std::this_thread::sleep_for(nap);
     } else {
       wake_.wait_for(lock, long_nap,
                      [this] { return is_waited_for_ || !submitted_.empty() || stopping_ || abort_status_ >= 0; });

@@ -95,6 +95,8 @@ class World {
   /// For the question whether a rank still lives, and its answer.
   MPI_Comm watch_ = MPI_COMM_NULL;
   int local_rank_ = 0;
+  /// Whether the ranks of this machine have a core each.
+  bool has_core_ = false;
   int next_tag_ = 0;
 
   std::mutex mutex_;
@@ -103,6 +105,7 @@ class World {
   std::vector<std::shared_ptr<Job>> submitted_;
   /// Whether `wait` is being called.
   bool is_waited_for_ = false;
+  Clock::time_point waited_since_;
   std::int32_t* alarm_ = nullptr;
   Clock::time_point alarm_since_;
   bool started_ = false;

@@ -92,13 +92,7 @@ const usualBytesPerVoxel = 2;
 export async function voxelsExpected(files: readonly string[]): Promise<number> {
   const [image] = files;
   try {
-    if (
-      image !== undefined &&
-      files.length === 1 &&
-      !isHdf5(image) &&
-      (isImage(image) || isRaster(image)) &&
-      (await stat(image)).isFile()
-    ) {
+    if (image !== undefined && files.length === 1 && !isHdf5(image) && (isImage(image) || isRaster(image))) {
       const { sizeVoxels } = (await imageFacts(image)).geometry;
       return sizeVoxels[0] * sizeVoxels[1] * sizeVoxels[2];
     }

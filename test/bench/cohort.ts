@@ -77,6 +77,15 @@ function doneIn(manifest: string) {
   return lines.map((line) => JSON.parse(line)).filter(({ type }) => type === 'case');
 }
 
+/** Seconds of a process in which it was at no scan: starting, listing, ending. */
+function outside(what: string, manifest: string, seconds: number): number {
+  const result = seconds - doneIn(manifest).reduce((sum, one) => sum + one.seconds, 0);
+  console.log(
+    `${what}: ${seconds.toFixed(1)} s, of which ${result.toFixed(1)} s (${((100 * result) / seconds).toFixed(1)} %) outside of scans: starting, listing, ending`,
+  );
+  return result;
+}
+
 function requireSameMasks(out: string): void {
   for (let index = 0; index < count; index++) {
     const name = `${scanName(index)}_core.nii.gz`;
@@ -102,14 +111,10 @@ try {
   const parts = await timed(() => Promise.all(both('parts')));
   row('two parts, manifests', parts, ` (${above(parts.processorSeconds, written.processorSeconds)} more)`);
   console.log(`two parts took ${above(parts.seconds, written.seconds / 2)} more than half of the time of one process`);
-  for (const index of [1, 2]) {
-    const inCases = doneIn(`parts-${index}-of-2.jsonl`).reduce((sum, { seconds }) => sum + seconds, 0);
-    const seconds = ofParts[index - 1]!;
-    const outside = seconds - inCases;
-    console.log(
-      `part ${index}: ${seconds.toFixed(1)} s, of which ${outside.toFixed(1)} s (${((100 * outside) / seconds).toFixed(1)} %) outside of scans: starting, listing, ending`,
-    );
-  }
+  const ofOne = outside('one process', 'written.jsonl', written.seconds);
+  const each = [1, 2].map((index) => outside(`part ${index}`, `parts-${index}-of-2.jsonl`, ofParts[index - 1]!));
+  const [lost, whole] = [each[0]! + each[1]! - ofOne, ofParts[0]! + ofParts[1]!];
+  console.log(`lost by dividing: ${lost.toFixed(1)} of ${whole.toFixed(1)} s (${((100 * lost) / whole).toFixed(1)} %)`);
   const killed = await timed(() => Promise.all([killedOften(1), killedOften(2)]));
   row(`two parts, each killed ${kills} times`, killed);
 
