@@ -99,7 +99,7 @@ export const methods = {
   },
   'versemi-views': {
     explanation:
-      "VerSemi's idea across views: the synthetic task and the own tasks of a mix agree with what the moving average finds before the mix; labelled images teach their own tasks there too; Dice per task",
+      "VerSemi's idea across views: the synthetic task and the own tasks of a mix agree with what the moving average finds before the mix, its largest component; labelled images teach their own tasks there too; Dice per task",
     stage1Share: 1 / 2,
     rampShare: 1 / 5,
     losses: {
@@ -108,6 +108,7 @@ export const methods = {
       teacher: 1,
       cubeTasks: 1,
       pseudoLabel: 'soft',
+      largestComponent: true,
       auxiliaryInStage2: true,
       ramp: 'sigmoid',
     },
