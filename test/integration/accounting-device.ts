@@ -126,7 +126,7 @@ function plan(kernel: KernelName, operands: Operand[], attributes: ArrayLike<num
       return;
     case 'batch_norm_relu_grad': {
       const narrow = like(0) === 'bfloat16' || like(1) === 'bfloat16' ? 'bfloat16' : 'float32';
-      set(narrow, 0, 1, 6);
+      set(narrow, 0, 1, 8);
       return;
     }
     case 'dynamic_head':
