@@ -230,6 +230,13 @@ export function currentDevice(): Device | undefined {
   return backend instanceof VersemiBackend ? backend.device : undefined;
 }
 
+/** For ops that TF.js's own backends do not have in any form. */
+export function currentBackend(): VersemiBackend {
+  const { backend } = engine();
+  if (!(backend instanceof VersemiBackend)) throw new Error('the current backend is none of ours');
+  return backend;
+}
+
 function hostValues({ values, dtype }: Entry): Values {
   // Complex numbers are kept as pairs, as TF.js hands them out.
   return dtype === 'complex64' ? values! : util.convertBackendValuesAndArrayBuffer(values!, dtype);

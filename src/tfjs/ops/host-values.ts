@@ -1,5 +1,5 @@
-import { engine, type Tensor } from '#tfjs';
-import { VersemiBackend } from '../backend/backend.js';
+import type { Tensor } from '#tfjs';
+import { currentBackend } from '../backend/backend.js';
 
 /**
  * The values of a float32 tensor in an array that is there already. (`dataSync` makes a new one, which in every step is work for the garbage
@@ -7,16 +7,10 @@ import { VersemiBackend } from '../backend/backend.js';
  * @param target of as many elements
  */
 export function readInto(x: Tensor, target: Float32Array): void {
-  backend().readInto(x, target);
+  currentBackend().readInto(x, target);
 }
 
 /** Gives a float32 tensor, and every tensor that shares its data, other values; `values` may change afterwards. */
 export function writeInto(x: Tensor, values: Float32Array): void {
-  backend().writeInto(x, values);
-}
-
-function backend(): VersemiBackend {
-  const { backend } = engine();
-  if (!(backend instanceof VersemiBackend)) throw new Error('the current backend is none of ours');
-  return backend;
+  currentBackend().writeInto(x, values);
 }

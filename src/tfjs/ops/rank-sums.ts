@@ -1,5 +1,5 @@
-import { engine, type Tensor } from '#tfjs';
-import { VersemiBackend } from '../backend/backend.js';
+import type { Tensor } from '#tfjs';
+import { currentBackend } from '../backend/backend.js';
 
 /**
  * Begins to replace the values of a tensor, and of every tensor that shares its data, by their sums over the ranks that its device has
@@ -8,7 +8,5 @@ import { VersemiBackend } from '../backend/backend.js';
  * @throws VERSEMI_KERNEL_FAILED where the device has joined no ranks, or the sum cannot begin
  */
 export function startSumOverRanks(x: Tensor): void {
-  const { backend } = engine();
-  if (!(backend instanceof VersemiBackend)) throw new Error('the current backend has no sums over ranks');
-  backend.startSumOverRanks(x);
+  currentBackend().startSumOverRanks(x);
 }

@@ -45,7 +45,10 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     });
     return { mean, variance };
   };
-  const gradient = { rows, channels, relu: Number(relu), epsilon };
+  const common = { rows, channels, relu: Number(relu), epsilon };
+  const forward = { row: 'batch_norm_relu', attributes: { ...common, training: 1 }, terms: rows } as const;
+  const ofForward: OpCase['inputs'] = [normal(size, 2, 0.5), normal(channels), normal(channels), null, null];
+  const gradient = { row: 'batch_norm_relu_grad', attributes: { ...common, averages: 0 }, terms: rows } as const;
   const ofGradient: OpCase['inputs'] = [
     normal(size),
     normal(size, 2, 0.5),
@@ -55,50 +58,18 @@ function batchNorm(rows: number, channels: number, relu: boolean): OpCase[] {
     { size: channels, from: (inputs) => moments(inputs, 1).variance },
   ];
   return [
+    { ...forward, name: `${name}, training`, inputs: ofForward, outputs: [size, channels, channels] },
+    { ...forward, name: `${name}, statistics`, inputs: ofForward, outputs: [null, channels, channels] },
     {
-      row: 'batch_norm_relu',
-      name: `${name}, training`,
-      attributes: { rows, channels, training: 1, relu: Number(relu), epsilon },
-      inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), null, null],
-      outputs: [size, channels, channels],
-      terms: rows,
-    },
-    {
-      row: 'batch_norm_relu',
-      name: `${name}, inference`,
-      attributes: { rows, channels, training: 0, relu: Number(relu), epsilon },
-      inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), normal(channels), positive(channels)],
+      ...{ ...forward, name: `${name}, inference`, attributes: { ...common, training: 0 } },
+      inputs: [...ofForward.slice(0, 3), normal(channels), positive(channels)],
       outputs: [size, null, null],
       terms: 1,
     },
+    { ...gradient, name, inputs: [...ofGradient, null, null], outputs: [size, channels, channels] },
+    { ...gradient, name: `${name}, sums`, inputs: [...ofGradient, null, null], outputs: [null, channels, channels] },
     {
-      row: 'batch_norm_relu',
-      name: `${name}, statistics`,
-      attributes: { rows, channels, training: 1, relu: Number(relu), epsilon },
-      inputs: [normal(size, 2, 0.5), normal(channels), normal(channels), null, null],
-      outputs: [null, channels, channels],
-      terms: rows,
-    },
-    {
-      row: 'batch_norm_relu_grad',
-      name,
-      attributes: { ...gradient, averages: 0 },
-      inputs: [...ofGradient, null, null],
-      outputs: [size, channels, channels],
-      terms: rows,
-    },
-    {
-      row: 'batch_norm_relu_grad',
-      name: `${name}, sums`,
-      attributes: { ...gradient, averages: 0 },
-      inputs: [...ofGradient, null, null],
-      outputs: [null, channels, channels],
-      terms: rows,
-    },
-    {
-      row: 'batch_norm_relu_grad',
-      name: `${name}, part of a batch`,
-      attributes: { ...gradient, averages: 1 },
+      ...{ ...gradient, name: `${name}, part of a batch`, attributes: { ...common, averages: 1 } },
       inputs: [...ofGradient, normal(channels), normal(channels)],
       outputs: [size, null, null],
       terms: 1,
