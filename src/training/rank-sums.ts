@@ -3,7 +3,8 @@ import * as tf from '#tfjs';
 import { environment, setEnvironment } from '../environment.js';
 import { VersemiError } from '../errors.js';
 import type { Communicator } from '../ranks/communicator.js';
-import { type Device, type DeviceSums, readInto, startSumOverRanks, writeInto } from '../tfjs/index.js';
+import { type Device, type DeviceSums, startSumOverRanks } from '../tfjs/index.js';
+import { readInto, writeInto } from '../tfjs/ops/host-values.js';
 
 /** Every rank asks for the same sums in the same order. */
 export interface RankSums {

@@ -11,7 +11,6 @@ export { type BatchParts, sumOverParts, withBatchParts } from './batch-parts.js'
 export { type Conv3dNormReluOptions, conv3dNormRelu } from './conv3d-norm-relu.js';
 export { variableGradients } from './differentiable.js';
 export { aggregateMax, dynamicHead, dynamicHeadParameterCount } from './dynamic-head.js';
-export { readInto, writeInto } from './host-values.js';
 export {
   type BatchNormReluOptions,
   type BatchNormReluResult,
