@@ -17,7 +17,7 @@ import { packageRoot } from '../root.js';
 import type { Triple } from '../volume/volume.js';
 import { type BenchCase, pythons } from './run.js';
 
-/** The trained model of the repository; the npm package does not contain it. */
+/** The trained model of the package. */
 const trained = join(packageRoot, 'test', 'examples', 'real-data.safetensors');
 const task = 'left-atrium';
 const overlap = 0.5;
