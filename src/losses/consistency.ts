@@ -5,7 +5,8 @@ import type { Overlap } from './overlap.js';
 import { scaledSquares } from './scaled-squares.js';
 import { meanSquares } from './squares.js';
 
-const forms = {
+/** The comparisons by name; each is a sum of terms. */
+export const consistencyForms = {
   'dice-cross-entropy': [dice, crossEntropy],
   dice: [dice],
   squares: [meanSquares],
@@ -14,8 +15,8 @@ const forms = {
 } as const;
 
 /** How a prediction is compared with that of the moving average; see `losses.consistency` of a plan. */
-export type ConsistencyForm = keyof typeof forms;
+export type ConsistencyForm = keyof typeof consistencyForms;
 
 export function consistency(sums: Overlap, form: ConsistencyForm): tf.Scalar {
-  return forms[form].map((term) => term(sums)).reduce((sum, term) => tf.add(sum, term));
+  return consistencyForms[form].map((term) => term(sums)).reduce((sum, term) => tf.add(sum, term));
 }
