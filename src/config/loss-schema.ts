@@ -52,10 +52,10 @@ export const losses = z.strictObject({
     explanation:
       "Weight of the agreement with the moving average of the network, which sees an unlabelled image before it is mixed and says where the foreground of the image's own tasks lies outside the cube; 0, as in the paper: no such term.",
   }),
-  consistency: choice(['dice-cross-entropy', 'dice', 'squares'], {
+  consistency: choice(['dice-cross-entropy', 'dice', 'squares', 'scaled-squares', 'scaled-squares-cross-entropy'], {
     default: 'dice-cross-entropy',
     explanation:
-      'How teacher and agreement compare probabilities with those of the moving average: Dice and cross-entropy, Dice alone, or the mean square of the difference.',
+      'How teacher and agreement compare probabilities with those of the moving average: Dice and cross-entropy, Dice alone, the mean square of the difference, or the squares over the size of both sides (the value of Dice, but without its pull towards more foreground), alone or with cross-entropy.',
   }),
   pseudoLabel: choice(['hard', 'soft'], {
     default: 'hard',

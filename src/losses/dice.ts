@@ -2,7 +2,7 @@ import * as tf from '#tfjs';
 import type { Overlap } from './overlap.js';
 
 /** Keeps the quotient defined where both prediction and target are empty. */
-const smoothing = 1e-5;
+export const smoothing = 1e-5;
 
 /**
  * Soft Dice loss of the foreground with squared denominators (Milletari et al., V-Net, 3DV 2016), sums over the whole batch,
@@ -10,7 +10,12 @@ const smoothing = 1e-5;
  *
  *     Dice(p, y) = 1 - (2 sum(p y) + 1e-5) / (sum(p^2) + sum(y^2) + 1e-5)
  */
-export function dice({ product, squares, weights }: Overlap): tf.Scalar {
-  const each = tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing)));
+export function dice(sums: Overlap): tf.Scalar {
+  const { product, squares } = sums;
+  return overGroups(tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing))), sums);
+}
+
+/** The mean of one number per group over the groups that have members; a scalar as it is. */
+export function overGroups(each: tf.Tensor, { weights }: Overlap): tf.Scalar {
   return weights === undefined ? (each as tf.Scalar) : tf.sum(tf.mul(each, weights));
 }

@@ -1,7 +1,8 @@
-import * as tf from '#tfjs';
+import type * as tf from '#tfjs';
 import { aggregateMax } from '../tfjs/ops/index.js';
 import { dice } from './dice.js';
 import { overlap } from './overlap.js';
+import { stopGradient } from './stop-gradient.js';
 
 /**
  * Agreement on unlabelled images (VerSemi, arXiv 2311.11686): the aggregate of all real tasks' predictions, their voxel-wise
@@ -23,9 +24,3 @@ export function unsupervisedLoss(
   const aggregate = aggregateMax(logits, tasks);
   return dice(overlap(synthetic, aggregateGradient === 'stop' ? stopGradient(aggregate) : aggregate));
 }
-
-/** The same values, through which no gradient flows. */
-const stopGradient = tf.customGrad((x) => ({
-  value: tf.clone(x as tf.Tensor),
-  gradFunc: (gradient: tf.Tensor | tf.Tensor[]) => tf.zerosLike(gradient as tf.Tensor),
-}));

@@ -3,6 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import t from 'tap';
 import { agreementLoss } from '../../src/losses/agreement.js';
 import { auxiliaryLoss } from '../../src/losses/auxiliary.js';
+import { type ConsistencyForm, consistencyForms } from '../../src/losses/consistency.js';
 import { crossEntropy } from '../../src/losses/cross-entropy.js';
 import { cubeLoss } from '../../src/losses/cube.js';
 import { cubeTasksLoss } from '../../src/losses/cube-tasks.js';
@@ -34,7 +35,7 @@ function plainDice(p: number[], t: number[]): number {
 }
 
 function plainCrossEntropy(p: number[], t: number[]): number {
-  return p.reduce((sum, value, i) => sum - (t[i] === 1 ? Math.log(value) : Math.log(1 - value)), 0) / p.length;
+  return p.reduce((sum, value, i) => sum - t[i]! * Math.log(value) - (1 - t[i]!) * Math.log(1 - value), 0) / p.length;
 }
 
 const tensor = (values: number[]) => tf.tensor(values, shape);
@@ -128,6 +129,9 @@ for (const backend of await availableBackends()) {
         mean(counted(p).map((value, i) => (value - counted(q)[i]!) ** 2)),
         'mean squares over rows that count',
       );
+      const scaled = () =>
+        teacherLoss(rowTensor(a), { target: rowTensor(q) }, undefined, 'scaled-squares-cross-entropy', byTask());
+      is(scaled, perTask(p, q) + plainCrossEntropy(counted(p), counted(q)), 'the value of Dice, and cross-entropy');
       is(
         () => cubeTasksLoss(tensor(a), tensor(y), tensor(inside)),
         plainDice(within(p), within(y)) +
@@ -156,7 +160,7 @@ for (const backend of await availableBackends()) {
         'where it is sure',
       );
       const nowhere = () => ({ target: tensor(hard), counted: tf.zeros(shape) });
-      for (const form of ['dice', 'dice-cross-entropy', 'squares'] as const)
+      for (const form of Object.keys(consistencyForms) as ConsistencyForm[])
         is(() => agreementLoss(tensor(a), nowhere(), tensor(inside), form), 0, `${form} where no voxel counts`);
     });
 
@@ -303,5 +307,29 @@ for (const backend of await availableBackends()) {
         t.ok(Math.abs(along - slope) < 2e-4 + 0.02 * Math.abs(slope), `${name}: ${along} = ${slope}`);
       }
     });
+
+    t.test(
+      'squares over the size of both sides: the size is a constant, so that nothing is gained by more foreground',
+      async (t) => {
+        const [p, q] = [a.map(sigmoid), b.map(sigmoid)];
+        const size = p.reduce((sum, value, i) => sum + value ** 2 + q[i]! ** 2, 0);
+        const loss = (target: number[], form: ConsistencyForm) => (x: tf.Tensor) =>
+          agreementLoss(x, { target: tensor(target) }, undefined, form);
+        const slopes = (of: (x: tf.Tensor) => tf.Scalar, at: number[]) =>
+          tf.tidy(() => tf.grad(of)(tensor(at)).dataSync()) as Float32Array;
+        const found = slopes(loss(q, 'scaled-squares'), a);
+        const expected = p.map((value, i) => (2 * (value - q[i]!) * value * (1 - value)) / size);
+        const error = Math.max(...expected.map((value, i) => Math.abs(value - found[i]!)));
+        t.ok(error < 1e-6, `largest difference ${error}`);
+        // Half of the voxels are foreground and nothing tells which: 1/2 everywhere is right.
+        const half = a.map(() => 0);
+        const pull = (form: ConsistencyForm) => {
+          const even = a.map((_, i) => i % 2);
+          return slopes(loss(even, form), half).reduce((sum, slope) => sum + slope, 0);
+        };
+        t.ok(Math.abs(pull('scaled-squares')) < 1e-6, `scaled-squares stays: ${pull('scaled-squares')}`);
+        t.ok(pull('dice') < -0.1, `Dice wants more foreground: ${pull('dice')}`);
+      },
+    );
   });
 }
