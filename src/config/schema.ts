@@ -236,7 +236,8 @@ const network = z
     }),
     fullResolutionSkip: flag({
       default: false,
-      explanation: 'A skip connection at full resolution, as other V-Nets have; the paper has none.',
+      explanation:
+        'A skip connection at full resolution, as other V-Nets have; the paper has none. It needs fullResolutionBlock beside it: alone it slows training.',
     }),
     fullResolutionBlock: flag({
       default: false,

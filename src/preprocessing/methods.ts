@@ -120,7 +120,7 @@ export const methods = {
 export type Method = keyof typeof methods;
 
 /** What `versemi plan` derives where no method is asked for. */
-export const defaultMethod: Method = 'versemi-teacher';
+export const defaultMethod: Method = 'versemi-views';
 
 /** The methods that `planForMethod` knows. */
 export const methodNames = Object.keys(methods) as Method[];

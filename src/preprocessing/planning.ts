@@ -26,9 +26,6 @@ import {
 
 export type { PlanningOptions } from './budget.js';
 
-/** What `versemi plan` writes as `preprocessing.targets` of every dataset. */
-const derivedTargets: Plan['datasets'][number]['preprocessing']['targets'] = 'labels';
-
 /** Why a field of the plan is what it is. */
 export interface Explanation {
   readonly field: string;
@@ -77,7 +74,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       preprocessing: {
         spacingMm: spacing.spacingMm,
         ...makeIntensities(dataset, index, explain),
-        targets: derivedTargets,
+        targets: 'fractions' as const,
       },
       scans: dataset.scans,
     };
@@ -92,6 +89,11 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     `a patch sees ${percent(coverage)} of a case of the largest dataset${
       foregroundFraction > 0 ? ': without it most patches would hold no foreground' : ''
     }`,
+  );
+  explain(
+    'datasets[].preprocessing.targets',
+    'fractions',
+    'a label per voxel of a coarser grid loses the rim of what is thin or convex',
   );
   const several = hasSeveralTasks({ datasets, tasks });
   const grids = fingerprint.datasets.map((dataset, i) => {
@@ -108,10 +110,19 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     network,
     patchSizeVoxels: patch,
     augmentation: { ...augmentation.all, foregroundFraction },
+    inference: { network: 'ema' },
   };
+  explain('inference.network', fixed.inference.network, 'the average of the last weights: single steps count less');
+  // The paper trains at one rate; a run that has to end in time ends with small steps.
+  const schedule = options.minutes === undefined ? 'constant' : 'polynomial';
+  explain(
+    'training.schedule',
+    schedule,
+    options.minutes === undefined ? 'as in the paper' : 'the last steps are small',
+  );
   const method = chooseMethod(options.method, budget.unlabeled);
   const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
-    parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training } }),
+    parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training, schedule } }),
   );
   explainMethod(method, fields, budget.stepReason, several, explain);
   return { plan, explanations };

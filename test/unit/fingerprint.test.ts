@@ -149,17 +149,19 @@ t.test('tasks and intensities', async (t) => {
     window: null,
     normalization: 'zscore-nonzero',
     crop: 'none',
-    targets: 'labels',
+    targets: 'fractions',
   });
   t.same(plan.datasets[1]!.preprocessing, {
     spacingMm: [1, 1, 1],
     window: [-60, 170],
     normalization: 'zscore',
     crop: 'body',
-    targets: 'labels',
+    targets: 'fractions',
   });
-  t.equal(plan.training.promptsPerImage, 'all', 'a dataset has two tasks');
-  t.match(plan.losses, { teacher: 1, unsupervisedRampSteps: plan.training.stage2Steps / 5 });
+  t.equal(plan.training.promptsPerImage, 'each', 'a dataset has two tasks');
+  t.equal(plan.training.schedule, 'constant', 'as in the paper');
+  t.equal(makePlan({ datasets }, { minutes: 30 }).plan.training.schedule, 'polynomial');
+  t.match(plan.losses, { teacher: 1, agreement: 1, unsupervisedRampSteps: plan.training.stage2Steps / 5 });
   for (const { field, value, reason } of explanations)
     t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
   const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
