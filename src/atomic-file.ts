@@ -153,9 +153,14 @@ async function openTemporary(folder: string): Promise<{ temporary: string; handl
   const temporary = temporaryIn(folder);
   // Windows has no O_NOFOLLOW; O_EXCL alone refuses a link too.
   const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0);
-  const handle = await open(temporary, flags, 0o666);
+  // Before it is there: a process that ends while it is being made leaves nothing.
   unfinished.add(temporary);
-  return { temporary, handle };
+  try {
+    return { temporary, handle: await open(temporary, flags, 0o666) };
+  } catch (error) {
+    unfinished.delete(temporary);
+    throw error;
+  }
 }
 
 /** Who could read or write the old file can do so with the new one. */

@@ -123,9 +123,9 @@ t.test('a run that stops half way', async (t) => {
   const evaluate = ['evaluate', 'run', '--data', 'mr-atrium', '--cases', 'test', '-q', ...device];
   await fails(3, /checkpoints alone: best, last.*--weights best.*--resume/s, ...evaluate);
   const { weights: last } = JSON.parse(await done(...evaluate, '--weights', 'last', '--json'));
-  t.same(last, { step, network: 'student' });
-  const best = JSON.parse(await done(...evaluate, '--weights', 'ema,best', '--out', 'run/evaluation', '--json'));
-  t.match(best.weights, { network: 'ema' });
+  t.same(last, { step, network: 'ema' });
+  const best = JSON.parse(await done(...evaluate, '--weights', 'student,best', '--out', 'run/evaluation', '--json'));
+  t.match(best.weights, { network: 'student' });
   t.ok(best.weights.step % 2 === 0 && best.weights.step <= step, `the best was step ${best.weights.step}`);
   t.match(JSON.parse(await done('info', 'run', '--json')).run.evaluations, ['run/evaluation']);
   await fails(2, /best or last, student or ema/, ...evaluate, '--weights', 'best,last');
