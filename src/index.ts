@@ -191,6 +191,7 @@ export {
 } from './preprocessing/fingerprint.js';
 export type { ResampledGrid } from './preprocessing/grid.js';
 export { type Method, methodNames, planForMethod } from './preprocessing/methods.js';
+export type { LabelPieces } from './preprocessing/pieces.js';
 export { type Explanation, makePlan, type PlanningOptions, type PlanningResult } from './preprocessing/planning.js';
 export { preprocessCase } from './preprocessing/preprocess-case.js';
 export {

@@ -12,6 +12,7 @@ import type { VerbOptions } from '../verb-options.js';
 import { voxelVolumeMm3 } from '../volume/affine.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { type LabelPieces, meanPieces, piecesOfCase } from './pieces.js';
 import { airHu, modalityOf, scanRanges } from './scan-facts.js';
 
 /** A dataset to look at: as much of a plan's entry as is known before there is a plan. */
@@ -88,6 +89,8 @@ export interface DatasetFingerprint {
   /** The cases that were looked at: all, or `maximumCases` evenly spread. */
   readonly cases: readonly CaseFingerprint[];
   readonly classes: readonly ClassFingerprint[];
+  /** Which labels come in one piece, by up to ten labelled cases; absent or shorter where there are too many labels to look. */
+  readonly pieces?: readonly LabelPieces[];
   /** Over up to 10,000 foreground voxels of each labelled case; null without labelled cases. */
   readonly foreground: IntensitySummary | null;
 }
@@ -115,6 +118,9 @@ export interface FingerprintProgress {
 
 /** Foreground voxels per case that count for the intensities, as in nnU-Net. */
 const foregroundVoxelsPerCase = 10000;
+
+/** Labelled cases per dataset in which pieces of labels are counted. */
+const mostCasesForPieces = 10;
 
 /**
  * Looks at every dataset: sizes, spacings, intensities, classes. Labels are read of labelled cases only.
@@ -165,10 +171,11 @@ async function fingerprintDataset(
     });
   }
   const looked = [...evenly(labeled, maximumCases), ...evenly(unlabeled, maximumCases)];
+  const counted = new Set(evenly(evenly(labeled, maximumCases), mostCasesForPieces));
   const facts: CaseFacts[] = [];
   for (const [index, files] of looked.entries()) {
     throwIfAborted(signal, 'fingerprint');
-    facts.push(caseFacts(await loadCase(dataset, files, { channel }), dataset.ignoredLabel));
+    facts.push(caseFacts(await loadCase(dataset, files, { channel }), dataset, counted.has(files)));
     onProgress?.({ dataset: name, id: files.id, index: index + 1, total: looked.length });
   }
   const cases = facts.map(({ fingerprint }) => fingerprint);
@@ -194,6 +201,7 @@ async function fingerprintDataset(
     ...(dataset.ignoredLabel === undefined ? {} : { ignoredLabel: dataset.ignoredLabel }),
     cases,
     classes: classesOf(dataset, facts),
+    pieces: meanPieces(facts.map(({ pieces }) => pieces)),
     foreground: samples.length === 0 ? null : summary(joinedFloats(samples)),
   };
 }
@@ -210,9 +218,14 @@ interface CaseFacts {
   readonly foreground?: Float32Array;
   /** Label value -> volume. */
   readonly volumesMm3: ReadonlyMap<number, number>;
+  readonly pieces: readonly LabelPieces[];
 }
 
-function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | undefined): CaseFacts {
+function caseFacts(
+  { id, image, label }: LoadedCase,
+  { ignoredLabel, regions }: Pick<Dataset, 'ignoredLabel' | 'regions'>,
+  countsPieces: boolean,
+): CaseFacts {
   const zeros = host().labelCounts(host().threshold(image.data, 0, 0))[1]!;
   const fingerprint = {
     id,
@@ -222,7 +235,7 @@ function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | unde
     intensity: summary(image.data),
     zeroFraction: zeros / voxelCount(image.sizeVoxels),
   };
-  if (label === undefined) return { fingerprint, volumesMm3: new Map() };
+  if (label === undefined) return { fingerprint, volumesMm3: new Map(), pieces: [] };
   const counts = host().labelCounts(label.data);
   const values = Array.from(counts.keys()).filter((value) => value > 0 && value !== ignoredLabel && counts[value]! > 0);
   const voxelMm3 = voxelVolumeMm3(image);
@@ -230,6 +243,7 @@ function caseFacts({ id, image, label }: LoadedCase, ignoredLabel: number | unde
   return {
     fingerprint,
     volumesMm3: new Map(values.map((value) => [value, counts[value]! * voxelMm3])),
+    pieces: countsPieces ? piecesOfCase(label.data, label.sizeVoxels, values, regions) : [],
     ...(foreground.length === 0 ? {} : { foreground }),
   };
 }

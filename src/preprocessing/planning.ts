@@ -23,8 +23,12 @@ import {
   methodRow,
   usesUnlabeled,
 } from './methods.js';
+import { largestShare } from './pieces.js';
 
 export type { PlanningOptions } from './budget.js';
+
+/** Share of a task's voxels that its largest component must hold so that pseudo-labels can do without the others. */
+const leastLargestShare = 0.95;
 
 /** Why a field of the plan is what it is. */
 export interface Explanation {
@@ -120,11 +124,13 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     schedule,
     options.minutes === undefined ? 'as in the paper' : 'the last steps are small',
   );
-  const method = chooseMethod(options.method, budget.unlabeled);
+  const asked = chooseMethod(options.method, budget.unlabeled);
+  const scattered = asked.losses?.largestComponent ? scatteredTasks(fingerprint, tasks) : [];
+  const method = scattered.length === 0 ? asked : { ...asked, losses: { ...asked.losses, largestComponent: false } };
   const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
     parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training, schedule } }),
   );
-  explainMethod(method, fields, budget.stepReason, several, explain);
+  explainMethod(method, fields, budget.stepReason, several, scattered, explain);
   return { plan, explanations };
 }
 
@@ -150,6 +156,7 @@ function explainMethod(
   { training, losses, cutmix }: ReturnType<typeof completePlan>['fields'],
   stepReason: string,
   several: boolean,
+  scattered: readonly string[],
   explain: Explain,
 ): void {
   explain('method', name, explanation);
@@ -162,8 +169,21 @@ function explainMethod(
     training.promptsPerImage,
     several ? 'a dataset has several tasks; by the method' : 'every dataset has one task',
   );
-  for (const [field, value] of Object.entries(losses)) explain(`losses.${field}`, value, 'by the method');
+  for (const [field, value] of Object.entries(losses)) {
+    const isKept = field !== 'largestComponent' || scattered.length === 0;
+    explain(`losses.${field}`, value, isKept ? 'by the method' : `not as the method has it: ${scattered.join(', ')}`);
+  }
   for (const [field, value] of Object.entries(cutmix)) explain(`cutmix.${field}`, value, 'by the method');
+}
+
+/** The tasks that do not come in one piece, or of which nobody knows: the largest component alone would teach to forget the rest. */
+function scatteredTasks({ datasets }: Fingerprint, tasks: readonly PlanTask[]): string[] {
+  return tasks.flatMap(({ name, dataset, labels }) => {
+    const { pieces = [] } = datasets.find((one) => one.name === dataset)!;
+    const share = largestShare(pieces, labels);
+    if (share === undefined) return [`pieces of ${name} were not counted`];
+    return share < leastLargestShare ? [`the largest piece of ${name} holds ${percent(share)} of it`] : [];
+  });
 }
 
 type Explain = (field: string, value: unknown, reason: string) => void;

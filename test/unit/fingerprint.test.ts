@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
 import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
+import type { Region } from '../../src/datasets/label-meanings.js';
 import { makePhantomDataset, type PhantomKindName, phantomKinds } from '../../src/datasets/phantom.js';
 import { multiplyAddsPerVoxel, passSeconds, trainingBytesPerVoxel } from '../../src/preprocessing/cost-model.js';
 import {
@@ -11,6 +12,7 @@ import {
   fingerprintDatasets,
 } from '../../src/preprocessing/fingerprint.js';
 import { defaultMethod, methodNames, usesUnlabeled } from '../../src/preprocessing/methods.js';
+import { largestShare, meanPieces, piecesOfCase } from '../../src/preprocessing/pieces.js';
 import { makePlan } from '../../src/preprocessing/planning.js';
 import { scanRanges } from '../../src/preprocessing/scan-facts.js';
 import { hostOnlyDatasets } from '../../src/sampling/volume-tables.js';
@@ -274,6 +276,46 @@ t.test('methods: explicit options of one network, at equal trunk passes', async 
   });
 });
 
+t.test('the largest component of pseudo-labels: only where every task comes in one piece', async (t) => {
+  const cases = [oneCase([64, 64, 64], [1, 1, 1])];
+  const classes = [1, 2].map((value) => ({ value, name: `part ${value}`, cases: 1, medianVolumeMm3: 10 }));
+  const planned = (shares: [labels: number[], largestShare: number][], mergeLabels = false) => {
+    const pieces = shares.map(([labels, largestShare]) => ({ labels, largestShare }));
+    const { plan, explanations } = makePlan(
+      { datasets: [oneDataset('parts', cases, { classes, pieces })] },
+      { mergeLabels },
+    );
+    const { value, reason } = explanations.find(({ field }) => field === 'losses.largestComponent')!;
+    t.equal(value, String(plan.losses.largestComponent));
+    return [plan.losses.largestComponent, reason];
+  };
+  const each: [number[], number][] = [
+    [[1], 1],
+    [[2], 0.96],
+  ];
+  t.same(planned(each), [true, 'by the method']);
+  t.match(planned([[[1], 1]]), [false, /pieces of parts-part-2 were not counted/]);
+  t.match(planned([...each.slice(0, 1), [[2], 0.6]]), [false, /largest piece of parts-part-2 holds 60 %/]);
+  t.match(planned(each, true), [false, /pieces of parts were not counted/], 'two whole parts may lie apart');
+  t.match(planned([...each, [[1, 2], 0.5]], true), [false, /largest piece of parts holds 50 %/]);
+  t.same(planned([...each, [[1, 2], 0.99]], true), [true, 'by the method']);
+
+  // 1 in two blocks of 3 x 1 x 1 and 1 x 1 x 1, 2 in one that touches the smaller by a corner, 3 nowhere.
+  const label = Uint8Array.from([1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
+  const regions = [
+    { name: 'both', labels: [2, 1] },
+    { name: 'none', labels: [3] },
+  ] as unknown as Region[];
+  const found = piecesOfCase(label, [8, 2, 1], [1, 2], regions);
+  t.same(found, [
+    { labels: [1], largestShare: 3 / 4 },
+    { labels: [2], largestShare: 1 },
+    { labels: [1, 2], largestShare: 1 / 2 },
+  ]);
+  t.same(meanPieces([found, [{ labels: [1], largestShare: 1 }]])[0], { labels: [1], largestShare: 7 / 8 });
+  t.same(piecesOfCase(label, [8, 2, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9]), [], 'too many labels');
+});
+
 t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'versemi-fingerprint-'));
   t.teardown(() => rm(folder, { recursive: true }));
@@ -302,6 +344,10 @@ t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed'
         found!.classes.every(({ cases, medianVolumeMm3 }) => cases > 0 && medianVolumeMm3 > 0),
     );
     t.ok(found!.foreground!.percentile005 <= found!.foreground!.median);
+    for (const { value } of found!.classes) {
+      const share = largestShare(found!.pieces!, [value])!;
+      t.ok(share > 0 && share <= 1, `${kind} ${value}: ${share}`);
+    }
     const { plan } = makePlan({ datasets }, { minutes: 5 });
     t.equal(plan.tasks.length, found!.classes.length);
     if (kind === kinds[0]) {
