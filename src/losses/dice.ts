@@ -1,5 +1,5 @@
 import * as tf from '#tfjs';
-import type { Overlap } from './overlap.js';
+import { type Overlap, overGroups } from './overlap.js';
 
 /** Keeps the quotient defined where both prediction and target are empty. */
 export const smoothing = 1e-5;
@@ -13,9 +13,4 @@ export const smoothing = 1e-5;
 export function dice(sums: Overlap): tf.Scalar {
   const { product, squares } = sums;
   return overGroups(tf.sub(1, tf.div(tf.add(tf.mul(product, 2), smoothing), tf.add(squares, smoothing))), sums);
-}
-
-/** The mean of one number per group over the groups that have members; a scalar as it is. */
-export function overGroups(each: tf.Tensor, { weights }: Overlap): tf.Scalar {
-  return weights === undefined ? (each as tf.Scalar) : tf.sum(tf.mul(each, weights));
 }

@@ -52,6 +52,11 @@ export function overlap(logits: tf.Tensor, target: tf.Tensor, mask?: tf.Tensor, 
   return { product: sum(0), squares, crossEntropy: sum(3), voxels, weights: groups.weights };
 }
 
+/** The mean of one number per group over the groups that have members; a scalar as it is. */
+export function overGroups(each: tf.Tensor, { weights }: Overlap): tf.Scalar {
+  return weights === undefined ? (each as tf.Scalar) : tf.sum(tf.mul(each, weights));
+}
+
 /** The sum over the groups. */
 export function overall(numbers: tf.Tensor, { weights }: Overlap): tf.Scalar {
   return weights === undefined ? (numbers as tf.Scalar) : tf.sum(numbers);

@@ -1,6 +1,6 @@
 import * as tf from '#tfjs';
-import { overGroups, smoothing } from './dice.js';
-import type { Overlap } from './overlap.js';
+import { smoothing } from './dice.js';
+import { type Overlap, overGroups } from './overlap.js';
 import { stopGradient } from './stop-gradient.js';
 
 /**

@@ -170,8 +170,9 @@ async function fingerprintDataset(
       remedy: 'Check the split.',
     });
   }
-  const looked = [...evenly(labeled, maximumCases), ...evenly(unlabeled, maximumCases)];
-  const counted = new Set(evenly(evenly(labeled, maximumCases), mostCasesForPieces));
+  const withLabels = evenly(labeled, maximumCases);
+  const looked = [...withLabels, ...evenly(unlabeled, maximumCases)];
+  const counted = new Set(evenly(withLabels, mostCasesForPieces));
   const facts: CaseFacts[] = [];
   for (const [index, files] of looked.entries()) {
     throwIfAborted(signal, 'fingerprint');

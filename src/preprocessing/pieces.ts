@@ -1,6 +1,7 @@
 import type { Region } from '../datasets/label-meanings.js';
 import { type Triple, voxelCount } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
+import { lookupOf } from './targets.js';
 
 /** How much of the labels that one task may be made of hangs together. */
 export interface LabelPieces {
@@ -32,9 +33,8 @@ export function piecesOfCase(
     ascending(values),
   ];
   return distinct(sets).flatMap((labels) => {
-    const counts = new Uint8Array(256);
-    for (const value of labels) counts[value] = 1;
-    const mask = label.map((value) => counts[value]!);
+    const lookup = lookupOf(labels);
+    const mask = label.map((value) => lookup[value]!);
     const whole = ones(mask);
     if (whole === 0) return [];
     return [{ labels, largestShare: ones(host().largestComponent(mask, sizeVoxels, 26, mask)) / whole }];

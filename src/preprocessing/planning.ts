@@ -118,12 +118,11 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
   };
   explain('inference.network', fixed.inference.network, 'the average of the last weights: single steps count less');
   // The paper trains at one rate; a run that has to end in time ends with small steps.
-  const schedule = options.minutes === undefined ? 'constant' : 'polynomial';
-  explain(
-    'training.schedule',
-    schedule,
-    options.minutes === undefined ? 'as in the paper' : 'the last steps are small',
-  );
+  const [schedule, scheduleReason] =
+    options.minutes === undefined
+      ? (['constant', 'as in the paper'] as const)
+      : (['polynomial', 'the last steps are small'] as const);
+  explain('training.schedule', schedule, scheduleReason);
   const asked = chooseMethod(options.method, budget.unlabeled);
   const scattered = asked.losses?.largestComponent ? scatteredTasks(fingerprint, tasks) : [];
   const method = scattered.length === 0 ? asked : { ...asked, losses: { ...asked.losses, largestComponent: false } };

@@ -72,3 +72,10 @@ export function foregroundSamples(label: Uint8Array): Record<number, Int32Array>
   }
   return samples;
 }
+
+/** 1 for each of these labels, else 0, by label. */
+export function lookupOf(labels: readonly number[]): Uint8Array {
+  const lookup = new Uint8Array(256);
+  for (const label of labels) lookup[label] = 1;
+  return lookup;
+}

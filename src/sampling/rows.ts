@@ -1,5 +1,6 @@
 import { augmentationOf, type Plan } from '../config/plan.js';
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
+import { lookupOf } from '../preprocessing/targets.js';
 import { streams } from '../random.js';
 import type { IntensityAugmentation, PatchBox, PatchCut } from '../wasm/host.js';
 import {
@@ -209,10 +210,4 @@ export class RowMaker {
       ...(names.length > 0 ? { own: { names, step, sample } } : {}),
     };
   }
-}
-
-function lookupOf(labels: readonly number[]): Uint8Array {
-  const lookup = new Uint8Array(256);
-  for (const label of labels) lookup[label] = 1;
-  return lookup;
 }
