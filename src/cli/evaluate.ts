@@ -211,7 +211,18 @@ async function maskComparison(options: Options, onNotice: (text: string) => void
 
 /** Options that say how a model segments, which do nothing where masks are there already. */
 const ofModels = [
-  ...['device', 'threads', 'exact', 'precision', 'maxMemory', 'overlap', 'tta', 'largestComponent', 'weights'],
+  ...[
+    'device',
+    'threads',
+    'exact',
+    'precision',
+    'maxMemory',
+    'overlap',
+    'tta',
+    'largestComponentOf',
+    'largestComponent',
+    'weights',
+  ],
   ...['ensemble', 'saveMasks'],
 ];
 

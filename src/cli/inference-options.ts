@@ -25,6 +25,14 @@ export function addInference(command: Command): Command {
     .option('--no-tta', "not even where the model's plan does")
     .option('--largest-component', 'keep the largest connected component of each task only')
     .option('--no-largest-component', "not even where the model's plan does")
+    .addOption(
+      new Option(
+        '--largest-component-of <which>',
+        'task: of each task by itself; dataset: first of all tasks of a dataset together, which are one organ, then of each task within that',
+      )
+        .choices(['task', 'dataset'])
+        .implies({ largestComponent: true }),
+    )
     .addOption(weightsOption())
     .addOption(
       new Option(
@@ -66,14 +74,25 @@ export interface InferenceArguments {
   readonly overlap?: number;
   readonly tta?: boolean;
   readonly largestComponent?: boolean;
+  readonly largestComponentOf?: 'task' | 'dataset';
 }
 
-export function inferenceArguments({ protocol, overlap, tta, largestComponent }: InferenceArguments): InferenceOptions {
+/** @throws VERSEMI_USAGE for a component of something where none is kept */
+export function inferenceArguments(asked: InferenceArguments): InferenceOptions {
+  const { protocol, overlap, tta, largestComponent, largestComponentOf } = asked;
+  if (largestComponent === false && largestComponentOf !== undefined)
+    throw new VersemiError('USAGE', {
+      field: '--largest-component-of',
+      expected: 'that the largest component is kept',
+      found: '--no-largest-component',
+      remedy: 'Leave one of the two out.',
+    });
   return {
     ...(protocol === undefined ? {} : { protocol }),
     ...(overlap === undefined ? {} : { overlap }),
     ...(tta === undefined ? {} : { mirror: tta }),
     ...(largestComponent === undefined ? {} : { largestComponent }),
+    ...(largestComponentOf === undefined ? {} : { largestComponentOf }),
   };
 }
 

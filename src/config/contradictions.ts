@@ -298,6 +298,16 @@ function* augmentation(plan: Plan): Generator<Contradiction> {
   }
 }
 
+function* inference({ inference }: Plan): Generator<Contradiction> {
+  if (inference.largestComponentOf === 'dataset' && !inference.largestComponent)
+    yield {
+      fields: ['inference.largestComponentOf', 'inference.largestComponent'],
+      expected: 'that the largest component is kept',
+      found: 'largestComponent false',
+      remedy: 'Set largestComponent to true, or leave largestComponentOf out.',
+    };
+}
+
 /** Everything in a plan that contradicts itself, in the order of the plan. */
 export function contradictions(plan: Plan): Contradiction[] {
   return [
@@ -309,5 +319,6 @@ export function contradictions(plan: Plan): Contradiction[] {
     ...training(plan),
     ...sampling(plan),
     ...augmentation(plan),
+    ...inference(plan),
   ];
 }

@@ -406,6 +406,11 @@ const inference = z.strictObject({
   }),
   mirror: flag({ default: false, explanation: 'Average over mirrored copies (8 times the work).' }),
   largestComponent: flag({ default: false, explanation: 'Keep the largest connected component of each task only.' }),
+  largestComponentOf: choice(['task', 'dataset'], {
+    default: 'task',
+    explanation:
+      'Where it is looked for: in each task by itself; or first in all tasks of a dataset together, which are one organ, and then in what each task has of that.',
+  }),
   network: choice(['student', 'ema'], {
     default: 'student',
     explanation: 'The trained weights, or their moving average.',

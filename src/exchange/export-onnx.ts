@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import type { NetworkChoice, ParsedModel } from '../checkpoints/model-file.js';
 import { VersemiError } from '../errors.js';
-import { groupTasks, inferenceSettings, taskIndices, taskName } from '../inference/segmenter.js';
+import { groupTasks, inferenceSettings, taskIndices, taskName, tasksToFind } from '../inference/segmenter.js';
 import { strideVoxels } from '../inference/windows.js';
 import { networkConfig } from '../model/layers.js';
 import { packageRoot, packageVersion } from '../root.js';
@@ -73,6 +73,8 @@ export interface OnnxTask {
   /** Its place in the output; of one prompt alone where prompts are an input. */
   readonly output: number;
   readonly preprocessing: ParsedModel['plan']['datasets'][number]['preprocessing'];
+  /** The tasks that make one organ with this one, itself included: what of them all is not in their largest component is not of this task. */
+  readonly together?: readonly string[];
 }
 
 /** How a model is written as ONNX. `signal` ends an export before its first file is written; later all files are. */
@@ -99,7 +101,7 @@ export function onnxOf(
   const config = networkConfig(plan);
   requireVersemiNetwork(config, file);
   const every = [...plan.tasks.keys(), plan.tasks.length];
-  const prompts = promptsAsInput ? every : taskIndices({ plan }, options.tasks);
+  const prompts = promptsAsInput ? every : tasksToFind({ plan }, taskIndices({ plan }, options.tasks));
   const description: OnnxDescription = {
     format: 1,
     notice,
@@ -146,7 +148,12 @@ export function licences({ provenance }: ParsedModel): string {
 function taskOf({ plan }: ParsedModel, prompt: number, output: number): OnnxTask {
   const { preprocessing } = groupTasks({ plan }, [prompt])[0]!;
   const labels = plan.tasks[prompt]?.labels;
-  return { name: taskName({ plan }, prompt), ...(labels && { labels }), prompt, output, preprocessing };
+  const name = taskName({ plan }, prompt);
+  const together = tasksToFind({ plan }, [prompt]).map((index) => taskName({ plan }, index));
+  return {
+    ...{ name, ...(labels && { labels }), prompt, output, preprocessing },
+    ...(together.length > 1 ? { together } : {}),
+  };
 }
 
 function windowsOf({ plan }: ParsedModel): OnnxDescription['windows'] {

@@ -8,7 +8,14 @@ import { rowsToRestore } from '../preprocessing/restore.js';
 import { voxelCount } from '../volume/volume.js';
 import type { Rows } from '../wasm/host.js';
 import { stripOf } from './segment.js';
-import { groupTasks, type InferenceOptions, inferenceSettings, membersOf, type Segmenter } from './segmenter.js';
+import {
+  groupTasks,
+  type InferenceOptions,
+  inferenceSettings,
+  membersOf,
+  type Segmenter,
+  tasksToFind,
+} from './segmenter.js';
 
 /** Bytes of memory that segmenting a scan takes at most, by what they are for. */
 export interface MemoryEstimate {
@@ -126,7 +133,8 @@ export function estimateMemory(
   options: MemoryOptions = {},
 ): MemoryEstimate {
   const { geometry } = facts;
-  const groups = groupTasks(model, tasks).map(({ members, tasks: together }) => ({
+  const found = tasksToFind(model, tasks, options);
+  const groups = groupTasks(model, found).map(({ members, tasks: together }) => ({
     members: membersOf(model).map((member, i) => ({
       model: member,
       grid: planGrid(geometry, wholeBox(geometry.sizeVoxels), members[i]!.preprocessing.spacingMm),
@@ -164,8 +172,10 @@ export function estimateMemory(
       const total = (list: readonly { windows: number }[]) => list.reduce((sum, { windows: n }) => sum + n, 0);
       work = Math.max(work, total(parts) / total(measured(1)));
     }
-    const masks = (tasks.length * voxels) / 8;
-    const { largestComponent } = inferenceSettings(model, options);
+    const { largestComponent, largestComponentOf } = inferenceSettings(model, options);
+    // Masks of one body are cut to it before what is left is looked at: one copy more.
+    const copies = largestComponent && largestComponentOf === 'dataset' ? 2 : 1;
+    const masks = (copies * found.length * voxels) / 8;
     // Components: a mask as bytes; in linear memory before and after, and its runs. Metrics: both masks as bytes; in linear memory
     // both in a box, the nearest surface for each voxel of it (4 bytes), and 12 bytes per surface voxel, of which there are
     // taken to be a tenth. The bytes are not in linear memory, so that they come on top of what the windows had.

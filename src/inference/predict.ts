@@ -6,17 +6,20 @@ import { MaskVolume } from '../scans/mask-volume.js';
 import { asScan, type Scan } from '../scans/scan.js';
 import { eventLoopTurn, type VerbOptions } from '../verb-options.js';
 import type { Volume } from '../volume/volume.js';
-import { emptyMask, host, type MaskRestorer, type PackedMask } from '../wasm/host.js';
+import { emptyMask, type MaskRestorer, type PackedMask } from '../wasm/host.js';
+import { largestComponents } from './components.js';
 import { estimateMemory, evenRows, type MemoryOptions, mostStrips } from './memory.js';
 import { type FinishedSlice, type SegmentProgress, segmentSlices, stripOf } from './segment.js';
 import {
   type GroupMember,
   groupTasks,
+  type InferenceSettings,
   inferenceSettings,
   membersOf,
   type Segmenter,
   taskIndices,
   taskName,
+  tasksToFind,
 } from './segmenter.js';
 
 export interface PredictOptions extends WindowOptions, Pick<VerbOptions<PredictProgress>, 'onProgress'> {
@@ -120,27 +123,39 @@ export async function* predictTasks(
 ): AsyncGenerator<PredictProgress, TaskPrediction[]> {
   throwIfAborted(options.signal, 'prediction');
   const strips = options.strips ?? stripsFor(model, scan, wanted, options);
-  const groups = groupTasks(model, wanted);
+  const settings = inferenceSettings(model, options);
+  const groups = groupTasks(model, tasksToFind(model, wanted, options));
   const predictions: TaskPrediction[] = [];
   for (const [pass, { tasks, members }] of groups.entries()) {
-    const names = tasks.map((task) => taskName(model, task));
+    const asked = tasks.flatMap((task, i) => (wanted.includes(task) ? [i] : []));
+    const names = asked.map((i) => taskName(model, tasks[i]!));
     const prepared: PreparedMember[] = [];
     try {
       for (const [i, one] of membersOf(model).entries())
         prepared.push({ model: one, ...members[i]!, ...prepareScan(scan, members[i]!.preprocessing) });
       const { canonical, stored } = prepared[0]!.grid;
       const masks = tasks.map(() => emptyMask(canonical.sizeVoxels));
+      const shown = asked.map((i) => masks[i]!);
       for await (const progress of fillMasks(prepared, masks, { ...options, strips }))
-        yield { ...progress, tasks: names, masks, pass, passes: groups.length };
+        yield { ...progress, tasks: names, masks: shown, pass, passes: groups.length };
       const geometry = { ...canonical, ...(stored === undefined ? {} : { stored }) };
-      const { largestComponent } = inferenceSettings(model, options);
-      const kept = largestComponent ? largestComponents(masks) : masks;
-      predictions.push(...kept.map((mask, i) => describe(names[i]!, new MaskVolume(geometry, mask))));
+      const kept = settings.largestComponent ? largestComponents(masks, bodiesOf(model, tasks, settings)) : masks;
+      predictions.push(...asked.map((i, at) => describe(names[at]!, new MaskVolume(geometry, kept[i]!))));
     } finally {
       for (const { slices } of prepared) slices.dispose();
     }
   }
   return predictions;
+}
+
+/** Places in `tasks` of the tasks of each dataset, where their largest component is looked for together. */
+function bodiesOf(
+  { plan }: Segmenter,
+  tasks: readonly number[],
+  { largestComponentOf }: InferenceSettings,
+): number[][] {
+  if (largestComponentOf === 'task') return [];
+  return plan.datasets.map(({ name }) => tasks.flatMap((task, i) => (plan.tasks[task]?.dataset === name ? [i] : [])));
 }
 
 /** A model of a group, and the scan as that model sees it. */
@@ -233,16 +248,6 @@ async function* sideBySide(
  * aborts the prediction would wait for the last window, so the event loop gets a turn after this time.
  */
 const turnEveryMs = 100;
-
-function largestComponents(masks: readonly PackedMask[]): PackedMask[] {
-  // One array for all of them: as garbage they would add up.
-  let bytes: Uint8Array | undefined;
-  return masks.map((mask) => {
-    const { sizeVoxels } = mask;
-    bytes = host().unpackMask(mask, undefined, bytes);
-    return host().packMask(host().largestComponent(bytes, sizeVoxels, undefined, bytes), sizeVoxels);
-  });
-}
 
 /** Of the probabilities in steps of 1/256: between the last step of the background and the first of the foreground. */
 const lastBackgroundStep = 127.5;

@@ -18,6 +18,8 @@ export interface Segmenter {
 export interface InferenceOptions extends Partial<WindowProtocol> {
   readonly mirror?: boolean;
   readonly largestComponent?: boolean;
+  /** 'task': each task by itself; 'dataset': before, all tasks of its dataset together. */
+  readonly largestComponentOf?: 'task' | 'dataset';
 }
 
 /** How windows are placed, weighed and averaged, every setting given. */
@@ -36,6 +38,7 @@ export function inferenceSettings(
     weighting: options.weighting ?? inference.weighting,
     mirror: options.mirror ?? mirror,
     largestComponent: options.largestComponent ?? largestComponent,
+    largestComponentOf: options.largestComponentOf ?? inference.largestComponentOf,
   };
 }
 
@@ -64,6 +67,23 @@ export function taskIndices({ plan }: Pick<Segmenter, 'plan'>, names?: readonly 
 /** Name of a task by index; the last one is the synthetic task. */
 export function taskName({ plan }: Pick<Segmenter, 'plan'>, index: number): string {
   return plan.tasks[index]?.name ?? syntheticTaskName;
+}
+
+/**
+ * The tasks that have to be found for those asked for, which come first: where the largest component is looked for in all tasks of a
+ * dataset together, the others of that dataset too. So a mask does not depend on what else was asked for.
+ */
+export function tasksToFind(
+  model: Pick<Segmenter, 'plan'>,
+  wanted: readonly number[],
+  options: InferenceOptions = {},
+): readonly number[] {
+  const { largestComponent, largestComponentOf } = inferenceSettings(model, options);
+  if (!largestComponent || largestComponentOf === 'task') return wanted;
+  const { tasks } = model.plan;
+  const datasets = new Set(wanted.map((index) => tasks[index]?.dataset));
+  const others = tasks.flatMap(({ dataset }, index) => (datasets.has(dataset) ? [index] : []));
+  return [...wanted, ...others.filter((index) => !wanted.includes(index))];
 }
 
 /** The model itself, and those that are averaged with it. */

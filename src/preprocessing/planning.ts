@@ -27,7 +27,7 @@ import { largestShare } from './pieces.js';
 
 export type { PlanningOptions } from './budget.js';
 
-/** Share of a task's voxels that its largest component must hold so that pseudo-labels can do without the others. */
+/** Share of the voxels of a task, or of all tasks of a dataset, that the largest component must hold so that the others can be left out. */
 const leastLargestShare = 0.95;
 
 /** Why a field of the plan is what it is. */
@@ -105,6 +105,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     return { name: dataset.name, spacingMm, sizeVoxels: medianSize(dataset, spacingMm) };
   });
   const augmentation = makeAugmentation(grids, patch, tasks, options, explain);
+  const scattered = scatteredTasks(fingerprint, tasks);
   const fixed = {
     version: 1,
     name: options.name ?? 'plan',
@@ -114,7 +115,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     network,
     patchSizeVoxels: patch,
     augmentation: { ...augmentation.all, foregroundFraction },
-    inference: { network: 'ema' },
+    inference: { network: 'ema', ...componentsOf(fingerprint, tasks, scattered, explain) },
   };
   explain('inference.network', fixed.inference.network, 'the average of the last weights: single steps count less');
   // The paper trains at one rate; a run that has to end in time ends with small steps.
@@ -124,8 +125,10 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       : (['polynomial', 'the last steps are small'] as const);
   explain('training.schedule', schedule, scheduleReason);
   const asked = chooseMethod(options.method, budget.unlabeled);
-  const scattered = asked.losses?.largestComponent ? scatteredTasks(fingerprint, tasks) : [];
-  const method = scattered.length === 0 ? asked : { ...asked, losses: { ...asked.losses, largestComponent: false } };
+  const method =
+    scattered.length > 0 && asked.losses?.largestComponent === true
+      ? { ...asked, losses: { ...asked.losses, largestComponent: false } }
+      : asked;
   const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
     parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training, schedule } }),
   );
@@ -175,14 +178,54 @@ function explainMethod(
   for (const [field, value] of Object.entries(cutmix)) explain(`cutmix.${field}`, value, 'by the method');
 }
 
-/** The tasks that do not come in one piece, or of which nobody knows: the largest component alone would teach to forget the rest. */
-function scatteredTasks({ datasets }: Fingerprint, tasks: readonly PlanTask[]): string[] {
-  return tasks.flatMap(({ name, dataset, labels }) => {
-    const { pieces = [] } = datasets.find((one) => one.name === dataset)!;
-    const share = largestShare(pieces, labels);
-    if (share === undefined) return [`pieces of ${name} were not counted`];
-    return share < leastLargestShare ? [`the largest piece of ${name} holds ${percent(share)} of it`] : [];
-  });
+/** The tasks that do not come in one piece, or of which nobody knows: the largest component alone would forget the rest. */
+function scatteredTasks(fingerprint: Fingerprint, tasks: readonly PlanTask[]): string[] {
+  return tasks.flatMap(({ name, dataset, labels }) => scatteredLabels(fingerprint, name, dataset, labels));
+}
+
+/** @param name what the labels are together. @returns nothing where they come in one piece */
+function scatteredLabels(
+  { datasets }: Fingerprint,
+  name: string,
+  dataset: string,
+  labels: readonly number[],
+): string[] {
+  const { pieces = [] } = datasets.find((one) => one.name === dataset)!;
+  const share = largestShare(pieces, labels);
+  if (share === undefined) return [`pieces of ${name} were not counted`];
+  return share < leastLargestShare ? [`the largest piece of ${name} holds ${percent(share)} of it`] : [];
+}
+
+/** Which components of a prediction are kept. */
+function componentsOf(
+  fingerprint: Fingerprint,
+  tasks: readonly PlanTask[],
+  scattered: readonly string[],
+  explain: Explain,
+): Pick<Plan['inference'], 'largestComponent' | 'largestComponentOf'> {
+  const largestComponent = scattered.length === 0;
+  explain(
+    'inference.largestComponent',
+    largestComponent,
+    largestComponent ? 'every task comes in one piece in the labelled cases' : scattered.join(', '),
+  );
+  if (!largestComponent) return { largestComponent, largestComponentOf: 'task' };
+  const shared = fingerprint.datasets
+    .map(({ name }) => ({ name, own: tasks.filter(({ dataset }) => dataset === name) }))
+    .filter(({ own }) => own.length > 1);
+  const apart = shared.flatMap(({ name, own }) =>
+    scatteredLabels(fingerprint, `all tasks of ${name}`, name, [...new Set(own.flatMap(({ labels }) => labels))]),
+  );
+  const largestComponentOf = shared.length > 0 && apart.length === 0 ? 'dataset' : 'task';
+  if (shared.length > 0)
+    explain(
+      'inference.largestComponentOf',
+      largestComponentOf,
+      apart.length === 0
+        ? 'the tasks of a dataset are one piece together: a spot far from it is none'
+        : apart.join(', '),
+    );
+  return { largestComponent, largestComponentOf };
 }
 
 type Explain = (field: string, value: unknown, reason: string) => void;

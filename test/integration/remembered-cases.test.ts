@@ -372,6 +372,7 @@ t.test('the paper’s protocol and the options that switch off what the plan add
     return JSON.parse((await done(...args, '--json', ...options)).stdout).inference;
   };
   t.match(await how(), { mirror: true, largestComponent: true });
+  t.match(await how('--largest-component-of', 'dataset'), { largestComponent: true, largestComponentOf: 'dataset' });
   t.match(await how('--no-tta', '--no-largest-component'), { mirror: false, largestComponent: false });
   const settings = (options: InferenceOptions) => inferenceSettings({ ...model, plan }, options);
   t.match(settings({ protocol: 'versemi' }), { mirror: false, largestComponent: false });

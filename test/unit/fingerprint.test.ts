@@ -276,45 +276,57 @@ t.test('methods: explicit options of one network, at equal trunk passes', async 
   });
 });
 
-t.test('the largest component of pseudo-labels: only where every task comes in one piece', async (t) => {
-  const cases = [oneCase([64, 64, 64], [1, 1, 1])];
-  const classes = [1, 2].map((value) => ({ value, name: `part ${value}`, cases: 1, medianVolumeMm3: 10 }));
-  const planned = (shares: [labels: number[], largestShare: number][], mergeLabels = false) => {
-    const pieces = shares.map(([labels, largestShare]) => ({ labels, largestShare }));
-    const { plan, explanations } = makePlan(
-      { datasets: [oneDataset('parts', cases, { classes, pieces })] },
-      { mergeLabels },
-    );
-    const { value, reason } = explanations.find(({ field }) => field === 'losses.largestComponent')!;
-    t.equal(value, String(plan.losses.largestComponent));
-    return [plan.losses.largestComponent, reason];
-  };
-  const each: [number[], number][] = [
-    [[1], 1],
-    [[2], 0.96],
-  ];
-  t.same(planned(each), [true, 'by the method']);
-  t.match(planned([[[1], 1]]), [false, /pieces of parts-part-2 were not counted/]);
-  t.match(planned([...each.slice(0, 1), [[2], 0.6]]), [false, /largest piece of parts-part-2 holds 60 %/]);
-  t.match(planned(each, true), [false, /pieces of parts were not counted/], 'two whole parts may lie apart');
-  t.match(planned([...each, [[1, 2], 0.5]], true), [false, /largest piece of parts holds 50 %/]);
-  t.same(planned([...each, [[1, 2], 0.99]], true), [true, 'by the method']);
+t.test(
+  'the largest component, of pseudo-labels and predictions: only where every task comes in one piece',
+  async (t) => {
+    const cases = [oneCase([64, 64, 64], [1, 1, 1])];
+    const classes = [1, 2].map((value) => ({ value, name: `part ${value}`, cases: 1, medianVolumeMm3: 10 }));
+    let of: string | undefined;
+    const planned = (shares: [labels: number[], largestShare: number][], mergeLabels = false) => {
+      const pieces = shares.map(([labels, largestShare]) => ({ labels, largestShare }));
+      const { plan, explanations } = makePlan(
+        { datasets: [oneDataset('parts', cases, { classes, pieces })] },
+        { mergeLabels },
+      );
+      const { value, reason } = explanations.find(({ field }) => field === 'losses.largestComponent')!;
+      t.equal(value, String(plan.losses.largestComponent));
+      t.equal(plan.inference.largestComponent, plan.losses.largestComponent);
+      of = plan.inference.largestComponentOf;
+      return [plan.losses.largestComponent, reason];
+    };
+    const each: [number[], number][] = [
+      [[1], 1],
+      [[2], 0.96],
+    ];
+    t.same(planned(each), [true, 'by the method']);
+    t.equal(of, 'task', 'of both together nothing is known');
+    t.same(planned([...each, [[1, 2], 0.5]]), [true, 'by the method']);
+    t.equal(of, 'task', 'they lie apart');
+    t.same(planned([...each, [[1, 2], 0.99]]), [true, 'by the method']);
+    t.equal(of, 'dataset');
+    t.match(planned([[[1], 1]]), [false, /pieces of parts-part-2 were not counted/]);
+    t.match(planned([...each.slice(0, 1), [[2], 0.6]]), [false, /largest piece of parts-part-2 holds 60 %/]);
+    t.match(planned(each, true), [false, /pieces of parts were not counted/], 'two whole parts may lie apart');
+    t.match(planned([...each, [[1, 2], 0.5]], true), [false, /largest piece of parts holds 50 %/]);
+    t.same(planned([...each, [[1, 2], 0.99]], true), [true, 'by the method']);
+    t.equal(of, 'task', 'one task');
 
-  // 1 in two blocks of 3 x 1 x 1 and 1 x 1 x 1, 2 in one that touches the smaller by a corner, 3 nowhere.
-  const label = Uint8Array.from([1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
-  const regions = [
-    { name: 'both', labels: [2, 1] },
-    { name: 'none', labels: [3] },
-  ] as unknown as Region[];
-  const found = piecesOfCase(label, [8, 2, 1], [1, 2], regions);
-  t.same(found, [
-    { labels: [1], largestShare: 3 / 4 },
-    { labels: [2], largestShare: 1 },
-    { labels: [1, 2], largestShare: 1 / 2 },
-  ]);
-  t.same(meanPieces([found, [{ labels: [1], largestShare: 1 }]])[0], { labels: [1], largestShare: 7 / 8 });
-  t.same(piecesOfCase(label, [8, 2, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9]), [], 'too many labels');
-});
+    // 1 in two blocks of 3 x 1 x 1 and 1 x 1 x 1, 2 in one that touches the smaller by a corner, 3 nowhere.
+    const label = Uint8Array.from([1, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2]);
+    const regions = [
+      { name: 'both', labels: [2, 1] },
+      { name: 'none', labels: [3] },
+    ] as unknown as Region[];
+    const found = piecesOfCase(label, [8, 2, 1], [1, 2], regions);
+    t.same(found, [
+      { labels: [1], largestShare: 3 / 4 },
+      { labels: [2], largestShare: 1 },
+      { labels: [1, 2], largestShare: 1 / 2 },
+    ]);
+    t.same(meanPieces([found, [{ labels: [1], largestShare: 1 }]])[0], { labels: [1], largestShare: 7 / 8 });
+    t.same(piecesOfCase(label, [8, 2, 1], [1, 2, 3, 4, 5, 6, 7, 8, 9]), [], 'too many labels');
+  },
+);
 
 t.test('fingerprint of datasets on disk; labels of unlabelled cases stay closed', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'versemi-fingerprint-'));

@@ -274,6 +274,62 @@ t.test(
   },
 );
 
+test('of the tasks of a dataset the largest component of all of them comes first', async (t) => {
+  const sizeVoxels: Triple = [20, 10, 3];
+  // Bit i of a voxel: task i. An organ of both tasks of a, x 0 to 9; a spot of a-0 that is larger than the organ's part of a-0.
+  const data = new Float32Array(600);
+  const paint = (bit: number, [x0, x1]: [number, number], [y0, y1]: [number, number]) => {
+    for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) data[y * 20 + x]! += bit;
+  };
+  paint(1, [0, 4], [0, 2]);
+  paint(2, [4, 8], [0, 3]);
+  paint(1, [14, 19], [6, 8]);
+  paint(4, [14, 20], [5, 9]);
+  paint(4, [0, 2], [0, 2]);
+  paint(2, [10, 11], [9, 10]);
+  const bits: number[] = [];
+  const answer = (image: tf.Tensor4D, task: number) => {
+    bits.push(task);
+    return tf.sub<tf.Tensor4D>(tf.mod(tf.floor(tf.div(image, 2 ** task)), 2), 0.5);
+  };
+  const model = { network: spyNetwork(answer).network, plan: plan({}, { a: [[1], [2]], b: [[1]] }) };
+  const image = {
+    data,
+    sizeVoxels,
+    spacingMm: [1, 1, 1] as Triple,
+    affine: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1] as const,
+  };
+  const counts = async (options: PredictOptions) =>
+    (await predictVolume(model, image, options)).map(({ task, foregroundVoxels }) => [task, foregroundVoxels]);
+  t.same(await counts({}), [
+    ['a-0', 18],
+    ['a-1', 13],
+    ['b-0', 28],
+  ]);
+  t.same(await counts({ largestComponent: true }), [
+    ['a-0', 10],
+    ['a-1', 12],
+    ['b-0', 24],
+  ]);
+  const together = { largestComponent: true, largestComponentOf: 'dataset' } as const;
+  t.same(
+    await counts(together),
+    [
+      ['a-0', 8],
+      ['a-1', 12],
+      ['b-0', 24],
+    ],
+    'b is another organ',
+  );
+  bits.length = 0;
+  const seen: PredictProgress[] = [];
+  t.same(await counts({ ...together, tasks: ['a-0'], onProgress: (step) => seen.push(step) }), [['a-0', 8]]);
+  t.same([...new Set(bits)], [0, 1], 'whatever else was asked for');
+  t.ok(seen.every(({ tasks, masks }) => tasks.join() === 'a-0' && masks.length === 1));
+  t.same(await counts({ ...together, tasks: ['any-foreground'] }), [['any-foreground', 0]]);
+  t.same(await counts({ largestComponentOf: 'dataset', tasks: ['a-0'] }), [['a-0', 18]], 'no component is looked for');
+});
+
 test('computed in parts, from a scan as it is stored: the same masks, bit for bit', async (t) => {
   // stored with x to the feet; 16-bit integers with a slope
   const affine: Affine = [0, 0, -1.2, 3, -0.8, 0, 0, 9, 0, 1.5, 0, 2, 0, 0, 0, 1];

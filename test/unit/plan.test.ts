@@ -186,6 +186,10 @@ t.test('contradictions name both fields', async (t) => {
       'losses.largestComponent and losses.teacher and losses.agreement',
     ],
     [
+      minimal({ inference: { largestComponentOf: 'dataset' } }),
+      'inference.largestComponentOf and inference.largestComponent',
+    ],
+    [
       minimal({ losses: { teacher: 1, noisyPasses: 8, entropy: [0.75, 1] } }),
       'losses.noisyPasses and losses.entropy and losses.teacherNoise',
     ],
