@@ -6,6 +6,7 @@ import t from 'tap';
 import { type DatasetRecord, recordDifferences } from '../../src/checkpoints/case-record.js';
 import { readModel, saveModel } from '../../src/checkpoints/files.js';
 import { modelMetadata } from '../../src/checkpoints/metadata.js';
+import { inferenceArguments } from '../../src/cli/inference-options.js';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import { openDataset } from '../../src/datasets/dataset.js';
 import { makePhantomDataset } from '../../src/datasets/phantom.js';
@@ -374,6 +375,10 @@ t.test('the paper’s protocol and the options that switch off what the plan add
   t.match(await how(), { mirror: true, largestComponent: true });
   t.match(await how('--largest-component-of', 'dataset'), { largestComponent: true, largestComponentOf: 'dataset' });
   t.match(await how('--no-tta', '--no-largest-component'), { mirror: false, largestComponent: false });
+  t.throws(() => inferenceArguments({ largestComponent: false, largestComponentOf: 'dataset' }), {
+    code: 'VERSEMI_USAGE',
+    message: /--largest-component-of/,
+  });
   const settings = (options: InferenceOptions) => inferenceSettings({ ...model, plan }, options);
   t.match(settings({ protocol: 'versemi' }), { mirror: false, largestComponent: false });
   t.match(settings({ protocol: 'versemi', largestComponent: true }), { mirror: false, largestComponent: true });
