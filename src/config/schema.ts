@@ -150,6 +150,12 @@ const augmentation = z.strictObject({
     default: 'random',
     explanation: 'Where a patch is cut from an unlabelled image.',
   }),
+  unlabeledForegroundFraction: real({
+    range: [0, 1],
+    default: 0,
+    explanation:
+      'Share of the unlabelled patches that are centred where a labelled case of the dataset has foreground of the drawn task: at the same place of the scan, as shares of its sides. The others are cut as unlabeledCrop says.',
+  }),
   own: optionalField(z.array(partName), 'a list of names of augmentations', {
     explanation: 'Augmentations of your own that follow those above, in this order (--parts); left out: none.',
   }),

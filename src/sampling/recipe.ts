@@ -128,14 +128,17 @@ export function centerBegin(sizeVoxels: Triple, patch: Triple): Triple {
   return [along(0), along(1), along(2)];
 }
 
+function voxelAt(index: number, [sizeX, sizeY]: Triple): Triple {
+  return [index % sizeX, Math.floor(index / sizeX) % sizeY, Math.floor(index / (sizeX * sizeY))];
+}
+
 /** The position nearest to one centred on the voxel at which the patch lies inside the volume. */
 export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Triple): Triple {
-  const [sizeX, sizeY] = sizeVoxels;
-  const voxel = [voxelIndex % sizeX, Math.floor(voxelIndex / sizeX) % sizeY, Math.floor(voxelIndex / (sizeX * sizeY))];
+  const voxel = voxelAt(voxelIndex, sizeVoxels);
   const along = (axis: 0 | 1 | 2) => {
     const room = sizeVoxels[axis] - patch[axis];
     if (room <= 0) return padded(sizeVoxels[axis], patch[axis]);
-    return Math.min(room, Math.max(0, voxel[axis]! - Math.floor(patch[axis] / 2)));
+    return Math.min(room, Math.max(0, voxel[axis] - Math.floor(patch[axis] / 2)));
   };
   return [along(0), along(1), along(2)];
 }
@@ -251,6 +254,29 @@ export class RecipeMaker {
     return { caseIndex, begin, task, tasks: this.inTurn(tasks, task), sample, augmentation };
   }
 
+  /**
+   * A voxel of an unlabelled scan where foreground is likely: scans of a dataset show about the same part of the body, so that it is taken to
+   * lie where it lies in a labelled case, as shares of the sides of the scan. Undefined where the labelled case drawn has none.
+   */
+  private likelyForeground(
+    random: RandomStream,
+    dataset: string,
+    task: number,
+    sizeVoxels: Triple,
+  ): number | undefined {
+    const { cases, groups } = this.labeled;
+    const group = groups.find(([first]) => cases[first!]!.dataset === dataset);
+    const labels = this.plan.tasks[task]?.labels;
+    if (group === undefined || labels === undefined) return undefined;
+    const one = cases[group[random.integer(group.length)]!]!;
+    const voxel = foregroundVoxel(random, one, labels);
+    if (voxel === undefined) return undefined;
+    const [x, y, z] = voxelAt(voxel, one.sizeVoxels).map((at, axis) =>
+      Math.min(sizeVoxels[axis]! - 1, Math.floor(((at + 0.5) * sizeVoxels[axis]!) / one.sizeVoxels[axis]!)),
+    ) as [number, number, number];
+    return (z * sizeVoxels[1] + y) * sizeVoxels[0] + x;
+  }
+
   /** All prompts of an image: its dataset's tasks in turn, beginning with the drawn one. */
   private inTurn(tasks: readonly number[], drawn: number): number[] {
     const first = tasks.indexOf(drawn);
@@ -264,13 +290,22 @@ export class RecipeMaker {
     const caseIndex = groups[draw.group]![schedule.member(draw)]!;
     const { sizeVoxels, dataset } = cases[caseIndex]!;
     const sample = unlabeledSamples + index;
-    const begin =
-      augmentationOf(plan, dataset).unlabeledCrop === 'center'
-        ? centerBegin(sizeVoxels, plan.patchSizeVoxels)
-        : randomBegin(new RandomStream(plan.seed, streams.patches, step, sample), sizeVoxels, plan.patchSizeVoxels);
     const own = this.tasksOf.get(dataset)!;
     const tasks = own.length === 0 ? [plan.tasks.length] : own;
     const drawn = tasks[schedule.task(draw, tasks.length)]!;
+    const { unlabeledCrop, unlabeledForegroundFraction } = augmentationOf(plan, dataset);
+    const random = new RandomStream(plan.seed, streams.patches, step, sample);
+    // Nothing is drawn for a share of none, so that the patches stay where they were.
+    const likely =
+      unlabeledForegroundFraction > 0 && random.uniform() < unlabeledForegroundFraction
+        ? this.likelyForeground(random, dataset, drawn, sizeVoxels)
+        : undefined;
+    const begin =
+      likely !== undefined
+        ? beginAround(likely, sizeVoxels, plan.patchSizeVoxels)
+        : unlabeledCrop === 'center'
+          ? centerBegin(sizeVoxels, plan.patchSizeVoxels)
+          : randomBegin(random, sizeVoxels, plan.patchSizeVoxels);
     return {
       caseIndex,
       begin,

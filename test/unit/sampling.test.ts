@@ -466,6 +466,36 @@ t.test('foreground sampling', async (t) => {
   t.ok(createSampler(plan, { labeled: [none], unlabeled: [one] }).batch(0), 'a case without the label');
 });
 
+t.test('unlabelled patches where labelled cases have foreground, as shares of the sides', async (t) => {
+  const augmentation = { unlabeledForegroundFraction: 0.5 };
+  const training = { unlabeledBatchSize: 4, stage1Steps: 0, stage2Steps: 200 };
+  const plan = makePlan({ a: [[1], [2]] }, [4, 4, 4], { training, augmentation });
+  const label = (x: number, y: number, z: number) =>
+    x === 9 && y === 10 && z === 11 ? 1 : x === 19 && y === 19 && z === 19 ? 2 : 0;
+  const labeled = makeCase('a', '1', [20, 20, 20], code, label);
+  const unlabeled = makeCase('a', '2', [40, 10, 20], code);
+  const begins = (labeled: PreprocessedCase, changed: Plan = plan) => {
+    const sampler = createSampler(changed, { labeled: [labeled], unlabeled: [unlabeled] });
+    return Array.from({ length: 200 }, (_, step) => sampler.recipe(step).unlabeled).flat();
+  };
+  const patches = begins(labeled);
+  // Voxel (9, 10, 11) of 20^3 lies at 19, 5, 11 here; the last corner is the last corner.
+  const wanted = [
+    [17, 3, 9],
+    [36, 6, 16],
+  ];
+  const centred = patches.filter(({ begin, tasks }) => begin.join() === wanted[tasks[0]!]!.join()).length;
+  t.ok(
+    Math.abs(centred / patches.length - 0.5) < 0.06,
+    `${centred} of ${patches.length} where their own task is likely`,
+  );
+  t.ok(new Set(patches.map(({ begin }) => begin.join())).size > 100, 'the others anywhere');
+  const empty = begins(makeCase('a', '1', [20, 20, 20], code, () => 0));
+  t.ok(new Set(empty.map(({ begin }) => begin.join())).size > 300, 'a labelled case without the label');
+  const all = { ...plan, augmentation: { ...plan.augmentation, unlabeledForegroundFraction: 1 } };
+  t.same(new Set(begins(labeled, all).map(({ begin }) => begin.join())), new Set(wanted.map((one) => one.join())));
+});
+
 t.test('flips and rotations turn image and target together; intensities change the image only', async (t) => {
   const patch: Triple = [4, 4, 4];
   const settings = { training: { labeledBatchSize: 8 }, augmentation: { flip: [true, true, true], rotation90: true } };
