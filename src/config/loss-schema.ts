@@ -20,6 +20,11 @@ export const cutmix = z.strictObject({
     explanation:
       'What an unlabelled image is mixed with: a labelled image inside the cube (its label is then known there); a labelled image in turn inside and outside of the cube; another unlabelled image inside the cube; or nothing, so that it stays whole.',
   }),
+  partners: choice(['any', 'same-dataset'], {
+    default: 'any',
+    explanation:
+      'any: mixes of labelled images are of two datasets where there are two (the paper), those of unlabelled images of any; same-dataset: images that are mixed come from one dataset, as long as a batch has two of it.',
+  }),
 });
 
 const weight = (explanation: string) => real({ range: [0, 1000], default: 1, explanation });

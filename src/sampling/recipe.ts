@@ -6,7 +6,8 @@ import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
 import type { Triple } from '../volume/volume.js';
 import type { PatchBox } from '../wasm/host.js';
-import { BalancedSchedule } from './schedule.js';
+import { besidePartners, pairsOfOneDataset } from './partners.js';
+import { BalancedSchedule, type GroupDraw } from './schedule.js';
 
 /** How a patch is turned and its intensities changed after it has been cut. */
 export interface PatchAugmentation {
@@ -167,6 +168,15 @@ function makePool(plan: Plan, cases: readonly PreprocessedCase[], pool: 0 | 1): 
   return { cases, groups, schedule: new BalancedSchedule(plan.seed, pool, members) };
 }
 
+/** The draws that fall to a step, in the order of the schedule. */
+function drawsOf({ schedule }: Pool, step: number, size: number): GroupDraw[] {
+  return Array.from({ length: size }, (_, place) => schedule.group(step * size + place));
+}
+
+function datasetOf({ cases, groups }: Pool, { group }: GroupDraw): string {
+  return cases[groups[group]![0]!]!.dataset;
+}
+
 /** Makes the decisions of a step: a pure function of the plan, the cases and the step. */
 export class RecipeMaker {
   private readonly labeled: Pool;
@@ -204,7 +214,7 @@ export class RecipeMaker {
   recipe(step: number): StepRecipe {
     const { training } = this.plan;
     if (step >= totalSteps(training)) throw internal(`step ${step} of ${totalSteps(training)}`);
-    const labeled = Array.from({ length: training.labeledBatchSize }, (_, i) => this.labeledPatch(step, i));
+    const labeled = this.labeledDraws(step).map((draw, i) => this.labeledPatch(step, i, draw));
     if (training.mode === 'supervised') return { step, labeled, mixed: [], unlabeled: [], unlabeledMixes: [] };
     const half = labeled.length / 2;
     const mixed = Array.from({ length: half }, (_, i) => ({
@@ -221,7 +231,7 @@ export class RecipeMaker {
       step,
       labeled,
       mixed,
-      unlabeled: Array.from({ length: count }, (_, i) => this.unlabeledPatch(step, i)),
+      unlabeled: this.unlabeledDraws(step, labeled).map((draw, i) => this.unlabeledPatch(step, i, draw)),
       unlabeledMixes: Array.from({ length: unlabeledMix === 'none' ? 0 : count }, (_, i) => ({
         outside: i,
         inside: partnerOf(i, this.plan),
@@ -231,14 +241,32 @@ export class RecipeMaker {
     };
   }
 
-  private labeledPatch(step: number, sample: number): LabeledRecipe {
-    const { plan } = this;
-    const size = plan.training.labeledBatchSize;
+  /** The draws of a step in the order of its patches. */
+  private labeledDraws(step: number): GroupDraw[] {
+    const size = this.plan.training.labeledBatchSize;
+    const draws = drawsOf(this.labeled, step, size);
+    if (this.plan.cutmix.partners === 'same-dataset')
+      return pairsOfOneDataset(draws.map((draw) => datasetOf(this.labeled, draw))).map((place) => draws[place]!);
     // Neighbours in the schedule come from different datasets: they become the pair (i, i + N / 2).
     const half = size / 2;
-    const place = size % 2 !== 0 ? sample : sample < half ? 2 * sample : 2 * (sample - half) + 1;
+    return draws.map((_, i) => draws[size % 2 !== 0 ? i : i < half ? 2 * i : 2 * (i - half) + 1]!);
+  }
+
+  private unlabeledDraws(step: number, labeled: readonly LabeledRecipe[]): GroupDraw[] {
+    const { cutmix, training } = this.plan;
+    const draws = drawsOf(this.unlabeled, step, training.unlabeledBatchSize);
+    if (cutmix.partners === 'any' || cutmix.unlabeledMix === 'none') return draws;
+    const datasets = draws.map((draw) => datasetOf(this.unlabeled, draw));
+    const partners = () =>
+      draws.map((_, i) => this.labeled.cases[labeled[partnerOf(i, this.plan)]!.caseIndex]!.dataset);
+    const places =
+      cutmix.unlabeledMix === 'unlabeled-pairs' ? pairsOfOneDataset(datasets) : besidePartners(datasets, partners());
+    return places.map((place) => draws[place]!);
+  }
+
+  private labeledPatch(step: number, sample: number, draw: GroupDraw): LabeledRecipe {
+    const { plan } = this;
     const { groups, schedule, cases } = this.labeled;
-    const draw = schedule.group(step * size + place);
     const caseIndex = groups[draw.group]![schedule.member(draw)]!;
     const one = cases[caseIndex]!;
     const tasks = this.tasksOf.get(one.dataset)!;
@@ -283,10 +311,9 @@ export class RecipeMaker {
     return Array.from({ length: this.prompts }, (_, i) => tasks[(first + i) % tasks.length]!);
   }
 
-  private unlabeledPatch(step: number, index: number): UnlabeledRecipe {
+  private unlabeledPatch(step: number, index: number, draw: GroupDraw): UnlabeledRecipe {
     const { plan } = this;
     const { groups, schedule, cases } = this.unlabeled;
-    const draw = schedule.group(step * plan.training.unlabeledBatchSize + index);
     const caseIndex = groups[draw.group]![schedule.member(draw)]!;
     const { sizeVoxels, dataset } = cases[caseIndex]!;
     const sample = unlabeledSamples + index;

@@ -2,6 +2,7 @@ import t from 'tap';
 import { type Plan, parsePlan } from '../../src/config/plan.js';
 import type { PreprocessedCase } from '../../src/preprocessing/preprocessed-case.js';
 import { batchBytes, fieldShape, fieldsOf, type StepBatch } from '../../src/sampling/fields.js';
+import { besidePartners, pairsOfOneDataset } from '../../src/sampling/partners.js';
 import { partnerOf } from '../../src/sampling/recipe.js';
 import { createSampler } from '../../src/sampling/sampler.js';
 import type { Triple } from '../../src/volume/volume.js';
@@ -145,6 +146,47 @@ t.test('datasets, cases and tasks are balanced; pairs come from different datase
       'tasks of one dataset',
     );
   }
+});
+
+t.test('partners of one dataset, each case as often as without', async (t) => {
+  const names = ['a', 'b', 'c'];
+  const cases = names.flatMap((name) => [0, 1].map((j) => makeCase(name, `${j}`, [5, 5, 5], code, () => 1)));
+  const without = cases.filter(({ dataset }) => dataset !== 'c');
+  const recipes = (unlabeled: PreprocessedCase[], cutmix: object) => {
+    const plan = makePlan(Object.fromEntries(names.map((name) => [name, [[1]]])), [4, 4, 4], {
+      training: { labeledBatchSize: 6, unlabeledBatchSize: 6, stage1Steps: 0, stage2Steps: 60 },
+      cutmix,
+    });
+    const sampler = createSampler(plan, { labeled: cases, unlabeled });
+    return Array.from({ length: 60 }, (_, step) => sampler.recipe(step));
+  };
+  const together = recipes(cases, { partners: 'same-dataset' });
+  for (const { labeled, mixed, unlabeled, unlabeledMixes } of together) {
+    const of = ({ caseIndex }: { caseIndex: number }) => cases[caseIndex]!.dataset;
+    for (const { outside, inside } of mixed) t.equal(of(labeled[outside]!), of(labeled[inside]!));
+    for (const { outside, inside } of unlabeledMixes) t.equal(of(unlabeled[outside]!), of(labeled[inside]!));
+  }
+  const drawn = (all: typeof together) =>
+    all.map(({ labeled, unlabeled }) => [labeled, unlabeled].map((some) => some.map((one) => one.caseIndex).sort()));
+  t.same(drawn(together), drawn(recipes(cases, { partners: 'any' })), 'the same cases in each step');
+  const pairs = recipes(cases, { partners: 'same-dataset', unlabeledMix: 'unlabeled-pairs' });
+  for (const { unlabeled } of pairs)
+    for (let i = 0; i < 3; i++)
+      t.equal(cases[unlabeled[i]!.caseIndex]!.dataset, cases[unlabeled[i + 3]!.caseIndex]!.dataset);
+  // c has no unlabelled case: its labelled patches get what is left.
+  for (const { labeled, unlabeled } of recipes(without, { partners: 'same-dataset' })) {
+    const wanted = labeled.map(({ caseIndex }) => cases[caseIndex]!.dataset);
+    const found = unlabeled.map(({ caseIndex }) => without[caseIndex]!.dataset);
+    for (const name of ['a', 'b'])
+      t.equal(wanted.filter((one, i) => one === name && found[i] === name).length, 2, 'both of each');
+  }
+});
+
+t.test('the draws of a step in pairs, and beside their partners', async (t) => {
+  t.same(pairsOfOneDataset(['a', 'b', 'a', 'c', 'b', 'd']), [0, 1, 3, 2, 4, 5]);
+  t.same(pairsOfOneDataset(['a', 'b', 'a', 'a', 'a']), [0, 3, 2, 4, 1], 'an odd batch');
+  t.same(pairsOfOneDataset([]), []);
+  t.same(besidePartners(['a', 'b', 'c', 'a'], ['c', 'd', 'a', 'e']), [2, 1, 0, 3]);
 });
 
 t.test('a batch is a pure function of seed and step', async (t) => {
