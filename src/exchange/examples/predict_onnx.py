@@ -50,10 +50,10 @@ for begin in itertools.product(*map(begins, image.shape, patch, windows["strideV
     for axes in [(), (0,), (1,), (0, 1), (2,), (0, 2), (1, 2), (0, 1, 2)][: 8 if windows["mirror"] else 1]:
         feeds = {"image": np.flip(image[box], axes).T[None, None].astype(np.float32)} | ({"prompts": prompts} if model["promptsAsInput"] else {})
         found = session.run(["probabilities"], feeds)[0][0, outputs].transpose(0, 3, 2, 1)
-        total[:, *box] += weight * np.flip(found, [1 + axis for axis in axes])
+        total[(slice(None), *box)] += weight * np.flip(found, [1 + axis for axis in axes])
         weights[box] += weight
 # Back to the grid of the scan, in steps of 1/256.
-steps = (np.ceil(total / weights * 256) - 1).clip(0, 255)[:, *(slice(b, b + n) for b, n in zip(before, size))]
+steps = (np.ceil(total / weights * 256) - 1).clip(0, 255)[(slice(None), *(slice(b, b + n) for b, n in zip(before, size)))]
 back = [interpolation(n, s, 1 / k, -o / k) for s, n, k, o in zip(size, full, scale, offset)]
 masks = np.zeros((len(together), *whole.shape), bool)
 for mask, values in zip(masks, steps):
