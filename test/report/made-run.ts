@@ -106,7 +106,14 @@ export async function makeRun(folder: string, cases: readonly MadeCase[] = madeC
   }
   await writeEvaluation(join(folder, 'evaluation'), {
     ...{ format: 1, model: 'model.safetensors', device: 'a device', created: '2026-01-02T03:04:05.000Z' },
-    inference: { protocol: 'default', overlap: 0.5, weighting: 'gaussian', mirror: false, largestComponent: false, largestComponentOf: 'task' },
+    inference: {
+      protocol: 'default',
+      overlap: 0.5,
+      weighting: 'gaussian',
+      mirror: false,
+      largestComponent: false,
+      largestComponentOf: 'task',
+    },
     cases: rows,
     summary: summarize(rows),
   });
