@@ -1,6 +1,6 @@
 import { VersemiError } from '../errors.js';
 import type { Scan } from '../scans/scan.js';
-import type { Volume } from '../volume/volume.js';
+import { type Volume, voxelAt } from '../volume/volume.js';
 import { host } from '../wasm/host.js';
 
 /**
@@ -17,12 +17,10 @@ export function checkFinite(scan: Scan, { data, sizeVoxels }: Volume, file: stri
   if (nonFinite === 0) return;
   const real = (voxel: number) => Math.fround(voxel * slope + intercept);
   const first = data.findIndex((voxel: number) => !Number.isFinite(real(voxel)));
-  const [sizeX, sizeY] = sizeVoxels;
-  const at = [first % sizeX, Math.floor(first / sizeX) % sizeY, Math.floor(first / (sizeX * sizeY))];
   throw new VersemiError('VOXELS_NOT_FINITE', {
     file,
     expected: 'finite numbers',
-    found: `${nonFinite} of ${data.length} voxels that are not, the first at [${at.join(', ')}] (${real(data[first]!)})`,
+    found: `${nonFinite} of ${data.length} voxels that are not, the first at [${voxelAt(first, sizeVoxels).join(', ')}] (${real(data[first]!)})`,
     remedy: 'Replace these voxels, for example with the smallest value of the scan, or leave the scan out.',
   });
 }

@@ -4,7 +4,7 @@ import { VersemiError } from '../errors.js';
 
 import type { PreprocessedCase } from '../preprocessing/preprocessed-case.js';
 import { RandomStream, streams } from '../random.js';
-import type { Triple } from '../volume/volume.js';
+import { type Triple, voxelAt } from '../volume/volume.js';
 import type { PatchBox } from '../wasm/host.js';
 import { besidePartners, pairsOfOneDataset } from './partners.js';
 import { BalancedSchedule, type GroupDraw } from './schedule.js';
@@ -129,13 +129,8 @@ export function centerBegin(sizeVoxels: Triple, patch: Triple): Triple {
   return [along(0), along(1), along(2)];
 }
 
-function voxelAt(index: number, [sizeX, sizeY]: Triple): Triple {
-  return [index % sizeX, Math.floor(index / sizeX) % sizeY, Math.floor(index / (sizeX * sizeY))];
-}
-
 /** The position nearest to one centred on the voxel at which the patch lies inside the volume. */
-export function beginAround(voxelIndex: number, sizeVoxels: Triple, patch: Triple): Triple {
-  const voxel = voxelAt(voxelIndex, sizeVoxels);
+export function beginAround(voxel: Triple, sizeVoxels: Triple, patch: Triple): Triple {
   const along = (axis: 0 | 1 | 2) => {
     const room = sizeVoxels[axis] - patch[axis];
     if (room <= 0) return padded(sizeVoxels[axis], patch[axis]);
@@ -291,7 +286,7 @@ export class RecipeMaker {
     dataset: string,
     task: number,
     sizeVoxels: Triple,
-  ): number | undefined {
+  ): Triple | undefined {
     const { cases, groups } = this.labeled;
     const group = groups.find(([first]) => cases[first!]!.dataset === dataset);
     const labels = this.plan.tasks[task]?.labels;
@@ -299,10 +294,9 @@ export class RecipeMaker {
     const one = cases[group[random.integer(group.length)]!]!;
     const voxel = foregroundVoxel(random, one, labels);
     if (voxel === undefined) return undefined;
-    const [x, y, z] = voxelAt(voxel, one.sizeVoxels).map((at, axis) =>
-      Math.min(sizeVoxels[axis]! - 1, Math.floor(((at + 0.5) * sizeVoxels[axis]!) / one.sizeVoxels[axis]!)),
-    ) as [number, number, number];
-    return (z * sizeVoxels[1] + y) * sizeVoxels[0] + x;
+    const along = (axis: 0 | 1 | 2) =>
+      Math.min(sizeVoxels[axis] - 1, Math.floor(((voxel[axis] + 0.5) * sizeVoxels[axis]) / one.sizeVoxels[axis]));
+    return [along(0), along(1), along(2)];
   }
 
   /** All prompts of an image: its dataset's tasks in turn, beginning with the drawn one. */
@@ -383,11 +377,11 @@ function logarithmic(random: RandomStream, [low, high]: readonly [number, number
 }
 
 /** A voxel of one of the labels, or undefined when the case has none of them. */
-function foregroundVoxel(random: RandomStream, one: PreprocessedCase, labels: readonly number[]): number | undefined {
+function foregroundVoxel(random: RandomStream, one: PreprocessedCase, labels: readonly number[]): Triple | undefined {
   const present = labels.map((label) => one.foreground?.[label]).filter((voxels) => (voxels?.length ?? 0) > 0);
   if (present.length === 0) return undefined;
   const voxels = present[random.integer(present.length)]!;
-  return voxels[random.integer(voxels.length)]!;
+  return voxelAt(voxels[random.integer(voxels.length)]!, one.sizeVoxels);
 }
 
 function noCases(role: 'labeled' | 'unlabeled'): VersemiError {

@@ -70,3 +70,8 @@ export interface Volume<T extends VoxelArray = VoxelArray> {
 export function voxelCount(sizeVoxels: Triple): number {
   return sizeVoxels[0] * sizeVoxels[1] * sizeVoxels[2];
 }
+
+/** The voxel [x, y, z] at a place in memory order, x fastest. */
+export function voxelAt(index: number, [sizeX, sizeY]: Triple): Triple {
+  return [index % sizeX, Math.floor(index / sizeX) % sizeY, Math.floor(index / (sizeX * sizeY))];
+}

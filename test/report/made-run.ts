@@ -9,6 +9,7 @@ import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { asScan } from '../../src/scans/scan.js';
 import type { Affine, Triple } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
+import { inferenceSettings } from '../unit/reports-support.js';
 
 export const sizeVoxels: Triple = [40, 32, 20];
 const affine: Affine = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1];
@@ -106,14 +107,7 @@ export async function makeRun(folder: string, cases: readonly MadeCase[] = madeC
   }
   await writeEvaluation(join(folder, 'evaluation'), {
     ...{ format: 1, model: 'model.safetensors', device: 'a device', created: '2026-01-02T03:04:05.000Z' },
-    inference: {
-      protocol: 'default',
-      overlap: 0.5,
-      weighting: 'gaussian',
-      mirror: false,
-      largestComponent: false,
-      largestComponentOf: 'task',
-    },
+    inference: inferenceSettings,
     cases: rows,
     summary: summarize(rows),
   });

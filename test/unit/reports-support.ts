@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference/evaluate.js';
+import type { InferenceSettings } from '../../src/inference/segmenter.js';
 import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { summarize } from '../../src/metrics/summary.js';
 import { writeEvaluation, writeOverlay, writeSlices } from '../../src/reports/evaluation-folder.js';
@@ -33,18 +34,21 @@ export function evaluated(id: string, task: string, overlap: number): EvaluatedC
   return { id, dataset: 'data', task, ...metrics };
 }
 
+/** How the masks of an evaluation were made, where a test does not care. */
+export const inferenceSettings: InferenceSettings = {
+  protocol: 'default',
+  overlap: 0.5,
+  weighting: 'gaussian',
+  mirror: false,
+  largestComponent: false,
+  largestComponentOf: 'task',
+};
+
 export const evaluation = (cases: readonly EvaluatedCase[], more: Partial<Evaluation> = {}): Evaluation => ({
   format: 1,
   model: 'run/model.safetensors',
   device: 'test',
-  inference: {
-    protocol: 'default',
-    overlap: 0.5,
-    weighting: 'gaussian',
-    mirror: false,
-    largestComponent: false,
-    largestComponentOf: 'task',
-  },
+  inference: inferenceSettings,
   created: '2026-01-02T03:04:05.000Z',
   cases,
   summary: summarize(cases),
