@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { constants, rmSync } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, readlink, realpath, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { VersemiError } from './errors.js';
 
@@ -24,6 +24,14 @@ const temporaryName = /^\.versemi-[0-9a-f]{24}\.tmp$/;
 /** A new name for a file that is not to stay; what is left under such names is removed after a while. */
 export function temporaryIn(folder: string): string {
   return join(folder, `.versemi-${randomBytes(12).toString('hex')}.tmp`);
+}
+
+/** The name of a temporary file that several processes are to share: the same for the same file and word; removed like the others. */
+export function temporaryNamedAfter(file: string, word: string): string {
+  const hash = createHash('sha256')
+    .update(`${basename(file)}\0${word}`)
+    .digest('hex');
+  return join(dirname(file), `.versemi-${hash.slice(0, 24)}.tmp`);
 }
 
 /** No write pauses for so long: a temporary file that nobody has touched for this time belongs to a process that is gone. */

@@ -1,13 +1,13 @@
 import { execFileSync } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFileSync, readlinkSync, rmSync } from 'node:fs';
-import { link, mkdir, open, readFile, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rm, rmdir, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { z } from '#zod';
-import { patiently, temporaryIn, writeError } from './atomic-file.js';
+import { patiently, temporaryIn, temporaryNamedAfter, writeError, writeFileAtomic } from './atomic-file.js';
 import { VersemiError } from './errors.js';
 import type { Renewal } from './lock-renewal.js';
 
@@ -134,7 +134,7 @@ export async function lockFile(file: string, work: string, options: LockOptions 
   const token = randomUUID();
   const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
   try {
-    while (!(await create(file, owner))) await takeFromTheDead(file, options);
+    while (!((await create(file, owner)) || (await takeFromTheDead(file, owner, options))));
   } catch (error) {
     throw writeError(file, error);
   }
@@ -173,7 +173,7 @@ async function removeMade(folder: string, first: string | undefined): Promise<vo
 /** @returns false where there is one already */
 async function create(file: string, owner: Owner): Promise<boolean> {
   const temporary = temporaryIn(dirname(file));
-  const text = `${JSON.stringify(owner, null, 1)}\n`;
+  const text = textOf(owner);
   try {
     await writeNew(temporary, text);
     // A link appears with its content, so that nobody ever reads half an owner.
@@ -206,38 +206,65 @@ async function writeNew(file: string, text: string): Promise<void> {
   }
 }
 
-/** Removes the lock of an owner that is gone. @throws VERSEMI_FOLDER_IN_USE where it lives */
-async function takeFromTheDead(file: string, { onWatch, watch = true, afterwards }: LockOptions): Promise<void> {
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-  });
-  if (text === undefined) return; // released in between
-  const owner = ownerIn(text);
-  if (owner === undefined) {
-    const facts = await stat(file).catch(() => undefined);
-    if (facts === undefined) return;
-    if (Date.now() - facts.mtimeMs < namelessMs) {
+/**
+ * Puts an owner in the place of one that is gone. Of several that find the same owner dead only one may do so: the one that holds a claim, a
+ * second lock file, named after the dead owner. While it holds this claim, the lock stays as it is, so that nobody replaces a lock
+ * that is already new. A claim whose holder has died is taken over in the same way.
+ * @param lock what the error names: the lock that is wanted, where `file` is a claim to it
+ * @returns false where the lock was released or taken by somebody else in between
+ * @throws VERSEMI_FOLDER_IN_USE where its owner lives
+ */
+async function takeFromTheDead(file: string, owner: Owner, options: LockOptions, lock = file): Promise<boolean> {
+  const { onWatch, watch = true, afterwards } = options;
+  const text = await textOrGone(file);
+  if (text === undefined) return false; // released in between
+  const dead = ownerIn(text);
+  const nameless = dead === undefined;
+  if (nameless) {
+    const age = await ageMs(file);
+    if (age === undefined) return false;
+    if (age < namelessMs) {
       await setTimeout(200);
-      if (ownerIn(await readFile(file, 'utf8').catch(() => '')) !== undefined) return;
-      throw inUse(file, 'a process that has not written its name', 'Try again in a minute.');
+      if (ownerIn((await textOrGone(file)) ?? '') !== undefined) return false;
+      throw inUse(lock, 'a process that has not written its name', 'Try again in a minute.');
     }
   } else {
-    const state = stateOf(owner);
-    const watchMs = owner.renewedEveryMs * missedRenewals;
-    if (state === 'unknown' && watch) onWatch?.(nameOf(owner), watchMs / 1000);
+    const state = stateOf(dead);
+    const watchMs = dead.renewedEveryMs * missedRenewals;
+    if (state === 'unknown' && watch) onWatch?.(nameOf(dead), watchMs / 1000);
     if (state === 'alive' || (state === 'unknown' && (!watch || (await isRenewed(file, watchMs)))))
-      throw inUse(file, nameOf(owner), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
+      throw inUse(lock, nameOf(dead), `Wait until it has ended${afterwards ?? ''}, or choose another folder.`);
   }
-  // Another process may do the same at this moment, and the lock may already be a new one: what was removed is looked at.
-  const removed = temporaryIn(dirname(file));
+  const claim = temporaryNamedAfter(file, dead?.token ?? 'nameless');
+  const claimant = { ...owner, token: randomUUID() };
+  if (!((await create(claim, claimant)) || (await takeFromTheDead(claim, claimant, options, lock)))) return false;
   try {
-    await patiently(() => rename(file, removed));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
+    if ((await textOrGone(file)) !== text) return false;
+    // Two files without a name look the same, but one that is being written is young.
+    if (nameless && ((await ageMs(file)) ?? 0) < namelessMs) return false;
+    await writeFileAtomic(file, textOf(owner));
+    return true;
+  } finally {
+    await patiently(() => rm(claim, { force: true })).catch(() => {});
   }
-  if ((await readFile(removed, 'utf8')) !== text) await link(removed, file).catch(() => rename(removed, file));
-  await rm(removed, { force: true });
+}
+
+function textOf(owner: Owner): string {
+  return `${JSON.stringify(owner, null, 1)}\n`;
+}
+
+/** Undefined where the file is not there. */
+async function textOrGone(file: string): Promise<string | undefined> {
+  return readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+    return undefined;
+  });
+}
+
+/** Since when a file was last written, by the clock of this host; undefined where it is not there. */
+async function ageMs(file: string): Promise<number | undefined> {
+  const facts = await stat(file).catch(() => undefined);
+  return facts && Date.now() - facts.mtimeMs;
 }
 
 /**

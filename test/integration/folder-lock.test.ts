@@ -7,7 +7,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import t from 'tap';
+import t, { type Test } from 'tap';
+import { temporaryNamedAfter } from '../../src/atomic-file.js';
 import { lockFileName, lockFolder } from '../../src/folder-lock.js';
 
 /** Renewals come this often in these tests; six may be missed. */
@@ -160,6 +161,63 @@ t.test('many at once take the place of a dead owner: one gets it', async (t) => 
       children.map((child) => child.exitCode === null && child.signalCode === null && once(child, 'exit')),
     );
   }
+});
+
+/** Lets operations on files wait a random while before they are done, so that those of several contenders mix in every order. */
+function shuffleFileOperations(t: Test): void {
+  const real = { ...fsPromises };
+  for (const name of ['link', 'open', 'readFile', 'rename', 'rm'] as const) {
+    const operation = real[name] as (...values: unknown[]) => Promise<unknown>;
+    Object.assign(fsPromises, {
+      [name]: async (...values: unknown[]) => {
+        await setTimeout(Math.random() * 8);
+        return operation(...values);
+      },
+    });
+  }
+  syncBuiltinESMExports();
+  t.teardown(() => {
+    Object.assign(fsPromises, real);
+    syncBuiltinESMExports();
+  });
+}
+
+t.test('many at once, their operations on files in any order: one gets it, and nothing is left', async (t) => {
+  const folder = t.testdir();
+  const own = await ownLock(folder);
+  shuffleFileOperations(t);
+  for (let round = 0; round < 20; round++) {
+    writeFileSync(join(folder, lockFileName), JSON.stringify({ ...own, pid: 2 ** 30 }));
+    const tries = await Promise.allSettled(Array.from({ length: 10 }, () => lockFolder(folder, 'a test')));
+    const got = tries.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    t.equal(got.length, 1, 'one got it');
+    for (const one of tries) if (one.status === 'rejected') t.match(one.reason, inUse(/process/));
+    await got[0]?.assertHeld();
+    for (const lock of got) await lock.release();
+    t.same(readdirSync(folder), []);
+  }
+});
+
+t.test('who died while it took the place of a dead owner keeps nobody out', async (t) => {
+  const folder = t.testdir();
+  const own = await ownLock(folder);
+  const file = join(folder, lockFileName);
+  const dead = { ...own, pid: 2 ** 30 };
+  const claim = temporaryNamedAfter(file, String(own.token));
+  for (const left of [{ ...dead, token: 'claimant' }, undefined]) {
+    writeFileSync(file, JSON.stringify(dead));
+    writeFileSync(claim, left === undefined ? '' : JSON.stringify(left));
+    if (left === undefined) utimesSync(claim, new Date(0), new Date(0));
+    await (await lockFolder(folder, 'a test')).release();
+    t.same(readdirSync(folder), []);
+  }
+  writeFileSync(file, JSON.stringify(dead));
+  writeFileSync(claim, JSON.stringify({ ...own, token: 'claimant' }));
+  await t.rejects(
+    lockFolder(folder, 'a test'),
+    { ...inUse(/process/), details: { field: lockFileName } },
+    'a living one does',
+  );
 });
 
 t.test('where there are no links, and where nothing can be written', async (t) => {
