@@ -43,7 +43,7 @@ export function addCompare(program: Command): void {
       'after',
       `
 Examples:
-  $ versemi compare plan.json --methods supervised-cutmix,bcp,versemi-views --out runs/compared
+  $ versemi compare plan.json --methods supervised-cutmix,mean-teacher,bcp,versemi-copy-paste --out runs/compared
   $ versemi compare plan.json --methods plan,supervised-cutmix --seeds 1,2,3,4,5 --out runs/compared
   $ versemi compare soft.json hard.json --seeds 1 --out runs/targets
   $ versemi report runs/compared

@@ -63,7 +63,7 @@ export function costText(
 }
 
 function givenUpText({ givenUp, paperSeconds }: PlannedTime, hours: number | null): string {
-  if (hours === null) return '\nThe schedule of the paper, as asked.';
+  if (hours === null) return "\nAs much work as in the paper's schedule, as asked.";
   if (paperSeconds === undefined)
     return `\nThe schedule of the paper fits ${formatDuration(3600 * hours)}: nothing was given up.`;
   const kept = `--paper keeps it, which takes about ${formatDuration(paperSeconds)} here; --hours gives another time`;

@@ -61,7 +61,7 @@ export function addPlan(program: Command): void {
         .default(overnightHours, `${overnightHours}: what ends overnight`)
         .conflicts('paper'),
     )
-    .option('--paper', 'the schedule of the paper, however long it takes')
+    .option('--paper', "as much work as the paper's 13,000 + 13,000 steps, however long it takes")
     .addOption(
       new Option('--memory <GiB>', 'memory for training')
         .argParser(positiveNumber)

@@ -111,7 +111,7 @@ t.test('patch: divisible, at most the cases and the memory, near to a cube in mi
 
 t.test('time: steps, width and spacing are made to fit', async (t) => {
   const large = oneDataset('large', [oneCase([280, 280, 90], [0.625, 0.625, 0.625])]);
-  const { plan } = makePlan({ datasets: [large] }, { minutes: 20, gflopsPerSecond: 100 });
+  const { plan } = makePlan({ datasets: [large] }, { minutes: 20, gflopsPerSecond: 100, method: 'versemi-views' });
   const { training, network, patchSizeVoxels: patch } = plan;
   t.ok(training.stage1Steps >= 1000, `${training.stage1Steps} steps`);
   const voxels = patch[0] * patch[1] * patch[2];
@@ -163,7 +163,10 @@ t.test('tasks and intensities', async (t) => {
   t.equal(plan.training.promptsPerImage, 'each', 'a dataset has two tasks');
   t.equal(plan.training.schedule, 'constant', 'as in the paper');
   t.equal(makePlan({ datasets }, { minutes: 30 }).plan.training.schedule, 'polynomial');
-  t.match(plan.losses, { teacher: 1, agreement: 1, unsupervisedRampSteps: plan.training.stage2Steps / 5 });
+  t.match(plan.losses, { teacher: 0.5, cubeTasks: 1, agreement: 0.1, cube: 0.1, synthetic: 0, unsupervised: 0 });
+  t.equal(plan.cutmix.unlabeledMix, 'both-sides');
+  const views = makePlan({ datasets }, { method: 'versemi-views' }).plan;
+  t.match(views.losses, { teacher: 1, agreement: 1, unsupervisedRampSteps: views.training.stage2Steps / 5 });
   for (const { field, value, reason } of explanations)
     t.ok(field && value !== undefined && reason, `${field} = ${value}: ${reason}`);
   const merged = makePlan({ datasets }, { mergeLabels: ['two parts'] }).plan;
@@ -226,7 +229,7 @@ t.test('augmentation: on, but for what would blur a task or fade at the rim of s
 t.test('time: longer runs have more steps before they have larger patches; validations are paid for', async (t) => {
   const large = oneDataset('large', [oneCase([280, 280, 90], [0.625, 0.625, 0.625])]);
   const steps = (options: object) =>
-    makePlan({ datasets: [large] }, { gflopsPerSecond: 100, ...options }).plan.training;
+    makePlan({ datasets: [large] }, { gflopsPerSecond: 100, method: 'versemi-views', ...options }).plan.training;
   t.ok(steps({ minutes: 600 }).stage1Steps >= 3100, `${steps({ minutes: 600 }).stage1Steps} steps`);
   const shared = steps({ minutes: 600, validationShare: 0.5 });
   t.ok(Math.abs(shared.stage1Steps / steps({ minutes: 600 }).stage1Steps - 0.5) < 0.01);
