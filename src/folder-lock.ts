@@ -134,7 +134,7 @@ export async function lockFile(file: string, work: string, options: LockOptions 
   const token = randomUUID();
   const owner: Owner = { work, ...thisProcess(), renewedEveryMs: everyMs, since: new Date().toISOString(), token };
   try {
-    while (!((await create(file, owner)) || (await takeFromTheDead(file, owner, options))));
+    while (!(await take(file, owner, options)));
   } catch (error) {
     throw writeError(file, error);
   }
@@ -168,6 +168,11 @@ async function removeMade(folder: string, first: string | undefined): Promise<vo
   } catch {
     // Not empty: it has been put to use.
   }
+}
+
+/** Makes a lock file, or takes the place of a dead owner of it; see {@link takeFromTheDead} for the rest. */
+async function take(file: string, owner: Owner, options: LockOptions, lock = file): Promise<boolean> {
+  return (await create(file, owner)) || takeFromTheDead(file, owner, options, lock);
 }
 
 /** @returns false where there is one already */
@@ -214,7 +219,7 @@ async function writeNew(file: string, text: string): Promise<void> {
  * @returns false where the lock was released or taken by somebody else in between
  * @throws VERSEMI_FOLDER_IN_USE where its owner lives
  */
-async function takeFromTheDead(file: string, owner: Owner, options: LockOptions, lock = file): Promise<boolean> {
+async function takeFromTheDead(file: string, owner: Owner, options: LockOptions, lock: string): Promise<boolean> {
   const { onWatch, watch = true, afterwards } = options;
   const text = await textOrGone(file);
   if (text === undefined) return false; // released in between
@@ -237,7 +242,7 @@ async function takeFromTheDead(file: string, owner: Owner, options: LockOptions,
   }
   const claim = temporaryNamedAfter(file, dead?.token ?? 'nameless');
   const claimant = { ...owner, token: randomUUID() };
-  if (!((await create(claim, claimant)) || (await takeFromTheDead(claim, claimant, options, lock)))) return false;
+  if (!(await take(claim, claimant, options, lock))) return false;
   try {
     if ((await textOrGone(file)) !== text) return false;
     // Two files without a name look the same, but one that is being written is young.
