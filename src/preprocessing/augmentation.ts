@@ -1,5 +1,6 @@
 import type { AugmentationSettings, Plan } from '../config/plan.js';
 import { anisotropy, type Numbers3, type PlanningOptions } from './budget.js';
+import { type DatasetFingerprint, quantile } from './fingerprint.js';
 
 type Changes = Partial<AugmentationSettings>;
 type Flags = [boolean, boolean, boolean];
@@ -17,6 +18,15 @@ export interface PlannedAugmentation {
  */
 const turned: Changes = { rotationDegrees: [10, 10, 15], magnification: [0.8, 1.25] };
 const shaded: Changes = { gamma: [0.7, 1.5], intensityScale: 0.2, intensityShift: 0.1, noise: 0.05 };
+
+/**
+ * Where scans without a unit of intensity differ, a z-score leaves much of it: how much air there is moves all values, sequence and contrast
+ * agent move tissues against each other. A few labelled scans show little of this range, so that augmentation must (../training/NOTES.md: what it is worth).
+ */
+const shadedWidely: Changes = { gamma: [0.4, 1.8], intensityScale: 0.3, intensityShift: 0.5 };
+
+/** `intensitySpread` from which `shadedWidely` holds: between hippocampi (0.5), which lose by it, and left atria and hearts (1.6 and 1.8). */
+const widelySpread = 1;
 
 /** Words that tell a direction along x, y and z. */
 const directions = [
@@ -36,9 +46,14 @@ function toldApart(names: readonly string[]): Flags {
 /** Scans of fewer voxels along an axis are slices: what is interpolated across them would fade into the padding. */
 const fewestSlices = 8;
 
+/** Fewer scans do not say how much scans differ. */
+const fewestScans = 5;
+
 /** What is known of a dataset before its augmentation is decided. */
 export interface AugmentedDataset {
   readonly name: string;
+  /** How much scans differ after the z-score, see `intensitySpread`. */
+  readonly intensitySpread: number;
   readonly spacingMm: Numbers3;
   /** Median size of its cases at that spacing, voxels. */
   readonly sizeVoxels: Numbers3;
@@ -78,7 +93,14 @@ export function makeAugmentation(
     const flat = augmentation === 'mirrors' ? {} : flattened(dataset, patchSizeVoxels);
     for (const [field, value] of Object.entries(flat))
       explain(`${at}.${field}`, value, 'only in the plane of the slices: voxels or scans are thin across it');
-    const changes: Changes = { ...flipped, ...flat };
+    const shades = augmentation === 'all' && dataset.intensitySpread >= widelySpread ? shadedWidely : {};
+    for (const [field, value] of Object.entries(shades))
+      explain(
+        `${at}.${field}`,
+        value,
+        `scans differ: after the z-score their brightest voxels (99.5 percentile) lie ${dataset.intensitySpread.toFixed(1)} apart, without the 5 % of scans at either end`,
+      );
+    const changes: Changes = { ...flipped, ...flat, ...shades };
     return Object.keys(changes).length === 0 ? {} : { augmentation: changes };
   });
   return { all, own };
@@ -96,4 +118,16 @@ function flattened({ spacingMm, sizeVoxels }: AugmentedDataset, patch: Numbers3)
   if (thin === undefined) return {};
   const rotationDegrees = [0, 1, 2].map((axis) => (axis === thin ? 30 : 0)) as Numbers3;
   return { rotationDegrees, ...(sizeVoxels[thin] < fewestSlices ? { magnification: [1, 1] } : {}) };
+}
+
+/**
+ * How far scans differ in where their brightest voxels lie, (99.5 percentile - mean) / standard deviation: from the 5th to the 95th percentile over
+ * scans, labelled or not. 0 for CT, whose unit is the same for all scans, and where there are too few scans to tell.
+ */
+export function intensitySpread({ modality, cases }: Pick<DatasetFingerprint, 'modality' | 'cases'>): number {
+  if (modality === 'CT' || cases.length < fewestScans) return 0;
+  const brightest = cases.map(({ intensity: { percentile995, mean, standardDeviation } }) =>
+    standardDeviation > 0 ? (percentile995 - mean) / standardDeviation : 0,
+  );
+  return quantile(brightest, 0.95) - quantile(brightest, 0.05);
 }

@@ -2,7 +2,7 @@ import { type Plan, type PlanTask, parsePlan } from '../config/plan.js';
 import { VersemiError } from '../errors.js';
 import { someOf } from '../list-text.js';
 import { anatomyOf } from './anatomy.js';
-import { makeAugmentation } from './augmentation.js';
+import { intensitySpread, makeAugmentation } from './augmentation.js';
 import {
   coverageOf,
   leastCoverage,
@@ -102,7 +102,12 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
   const several = hasSeveralTasks({ datasets, tasks });
   const grids = fingerprint.datasets.map((dataset, i) => {
     const { spacingMm } = budget.spacings[i]!;
-    return { name: dataset.name, spacingMm, sizeVoxels: medianSize(dataset, spacingMm) };
+    return {
+      name: dataset.name,
+      intensitySpread: intensitySpread(dataset),
+      spacingMm,
+      sizeVoxels: medianSize(dataset, spacingMm),
+    };
   });
   const augmentation = makeAugmentation(grids, patch, tasks, options, explain);
   const scattered = scatteredTasks(fingerprint, tasks);

@@ -214,6 +214,18 @@ t.test('augmentation: on, but for what would blur a task or fade at the rim of s
     [['liver', 'spleen'], undefined],
   ] as const)
     t.same(augmentationOf(volume, named(...names)).own?.flip, flip, names.join(' and '));
+  const brightest = (...values: number[]) =>
+    values.map((value) => ({
+      ...volume[0]!,
+      intensity: { ...intensity, mean: 0, standardDeviation: 2, percentile995: 2 * value },
+    }));
+  const wide = { gamma: [0.4, 1.8], intensityScale: 0.3, intensityShift: 0.5 };
+  const differing = brightest(2, 2.5, 3, 3.5, 4);
+  t.same(augmentationOf(differing).own, wide, 'scans without a unit that differ');
+  t.equal(augmentationOf(brightest(2, 2.2, 2.4, 2.6, 2.8)).own, undefined, 'scans that are alike');
+  t.equal(augmentationOf(differing.slice(1)).own, undefined, 'too few scans to tell');
+  t.equal(augmentationOf(differing, { modality: 'CT' }).own, undefined, 'Hounsfield units');
+  t.equal(augmentationOf(differing, {}, { augmentation: 'mirrors' }).own, undefined, 'intensities as they are');
   const mirrors = augmentationOf(slices, {}, { augmentation: 'mirrors' });
   t.match(mirrors.all, { flip: [true, true, true], rotationDegrees: [0, 0, 0], gamma: [1, 1], noise: 0 });
   t.equal(mirrors.own, undefined);
