@@ -71,36 +71,35 @@ export function makeAugmentation(
     explain('augmentation', 'none', 'as asked: patches are cut at random places and not changed');
     return { all: {}, own: datasets.map(() => ({})) };
   }
+  const onlyMirrors = augmentation === 'mirrors';
   const flip: Flags = [true, true, true];
-  const all: Changes = augmentation === 'mirrors' ? { flip } : { flip, ...turned, ...shaded };
+  const all: Changes = onlyMirrors ? { flip } : { flip, ...turned, ...shaded };
   explain(
     'augmentation',
     all,
-    augmentation === 'mirrors'
+    onlyMirrors
       ? 'mirrors in half of the patches, as nnU-Net has them; on cuda nothing else, since only the host rotates, magnifies and changes intensities, and steps would wait for it (--augmentation all)'
       : "nnU-Net's kinds of augmentation: mirrors in half of the patches, the rest in every patch from narrower ranges (--augmentation none: only the random place of a patch)",
   );
   const own = datasets.map((dataset, index) => {
     const at = `datasets[${index}].augmentation`;
+    const explained = (changes: Changes, reason: string): Changes => {
+      for (const [field, value] of Object.entries(changes)) explain(`${at}.${field}`, value, reason);
+      return changes;
+    };
     const kept = toldApart(tasks.filter((task) => task.dataset === dataset.name).map(({ name }) => name));
     const flipped = kept.some(Boolean) ? { flip: kept.map((one) => !one) as Flags } : {};
-    if (kept.some(Boolean))
-      explain(
-        `${at}.flip`,
-        flipped.flip,
-        'names of tasks differ in a direction: mirrored, one would look like the other',
-      );
-    const flat = augmentation === 'mirrors' ? {} : flattened(dataset, patchSizeVoxels);
-    for (const [field, value] of Object.entries(flat))
-      explain(`${at}.${field}`, value, 'only in the plane of the slices: voxels or scans are thin across it');
-    const shades = augmentation === 'all' && dataset.intensitySpread >= widelySpread ? shadedWidely : {};
-    for (const [field, value] of Object.entries(shades))
-      explain(
-        `${at}.${field}`,
-        value,
+    const changes: Changes = {
+      ...explained(flipped, 'names of tasks differ in a direction: mirrored, one would look like the other'),
+      ...explained(
+        onlyMirrors ? {} : flattened(dataset, patchSizeVoxels),
+        'only in the plane of the slices: voxels or scans are thin across it',
+      ),
+      ...explained(
+        !onlyMirrors && dataset.intensitySpread >= widelySpread ? shadedWidely : {},
         `scans differ: after the z-score their brightest voxels (99.5 percentile) lie ${dataset.intensitySpread.toFixed(1)} apart, without the 5 % of scans at either end`,
-      );
-    const changes: Changes = { ...flipped, ...flat, ...shades };
+      ),
+    };
     return Object.keys(changes).length === 0 ? {} : { augmentation: changes };
   });
   return { all, own };
