@@ -1,8 +1,11 @@
 import type { AugmentationSettings, Plan } from '../config/plan.js';
+import { voxelCount } from '../volume/volume.js';
 import { anisotropy, type Numbers3, type PlanningOptions } from './budget.js';
 import { type DatasetFingerprint, quantile } from './fingerprint.js';
+import { nonzeroMoments } from './nonzero-moments.js';
 
 type Changes = Partial<AugmentationSettings>;
+type Normalization = Plan['datasets'][number]['preprocessing']['normalization'];
 type Flags = [boolean, boolean, boolean];
 
 export interface PlannedAugmentation {
@@ -120,13 +123,21 @@ function flattened({ spacingMm, sizeVoxels }: AugmentedDataset, patch: Numbers3)
 }
 
 /**
- * How far scans differ in where their brightest voxels lie, (99.5 percentile - mean) / standard deviation: from the 5th to the 95th percentile over
- * scans, labelled or not. 0 for CT, whose unit is the same for all scans, and where there are too few scans to tell.
+ * How far scans differ in where their brightest voxels lie, (99.5 percentile - mean) / standard deviation, each after the `normalization` that the plan has
+ * for them: from the 5th to the 95th percentile over scans, labelled or not. 0 for CT, whose unit is the same for all scans, and where there are too few
+ * scans to tell.
  */
-export function intensitySpread({ modality, cases }: Pick<DatasetFingerprint, 'modality' | 'cases'>): number {
+export function intensitySpread(
+  { modality, cases }: Pick<DatasetFingerprint, 'modality' | 'cases'>,
+  normalization: Normalization,
+): number {
   if (modality === 'CT' || cases.length < fewestScans) return 0;
-  const brightest = cases.map(({ intensity: { percentile995, mean, standardDeviation } }) =>
-    standardDeviation > 0 ? (percentile995 - mean) / standardDeviation : 0,
-  );
+  const brightest = cases.map(({ intensity, sizeVoxels, zeroFraction }) => {
+    const count = voxelCount(sizeVoxels);
+    const moments =
+      normalization === 'zscore-nonzero' ? nonzeroMoments(intensity, count, zeroFraction * count) : intensity;
+    if (moments === null || !(moments.standardDeviation > 0)) return 0;
+    return (intensity.percentile995 - moments.mean) / moments.standardDeviation;
+  });
   return quantile(brightest, 0.95) - quantile(brightest, 0.05);
 }

@@ -104,7 +104,7 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
     const { spacingMm } = budget.spacings[i]!;
     return {
       name: dataset.name,
-      intensitySpread: intensitySpread(dataset),
+      intensitySpread: intensitySpread(dataset, datasets[i]!.preprocessing.normalization),
       spacingMm,
       sizeVoxels: medianSize(dataset, spacingMm),
     };

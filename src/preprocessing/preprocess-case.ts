@@ -5,6 +5,7 @@ import { asScan, type Scan } from '../scans/scan.js';
 import type { Triple, Volume } from '../volume/volume.js';
 import { type Box, host, type SliceStream, type VoxelSource } from '../wasm/host.js';
 import { boxSize, isIdentity, planGrid, type ResampledGrid, wholeBox } from './grid.js';
+import { nonzeroMoments } from './nonzero-moments.js';
 import type { PreprocessedCase } from './preprocessed-case.js';
 import { makeTargets } from './targets.js';
 
@@ -147,13 +148,9 @@ function normalized(slices: SliceStream, { normalization, window }: ImageSetting
   if (normalization === 'range') return slices.normalize({ mean: min, scale: inverseSpread(max - min, Math.abs(min)) });
   if (normalization === 'zscore')
     return slices.normalize({ mean, scale: inverseSpread(standardDeviation, Math.abs(mean)) });
-  const inside = count - slices.zeros();
-  if (inside === 0) return slices;
-  // Zeros add nothing to the sums: mean and variance of the others follow from those of all.
-  const insideMean = (mean * count) / inside;
-  const insideSquares = ((standardDeviation ** 2 + mean ** 2) * count) / inside;
-  const deviation = Math.sqrt(Math.max(0, insideSquares - insideMean ** 2));
-  return slices.normalizeNonzero(insideMean, inverseSpread(deviation, Math.abs(insideMean)));
+  const inside = nonzeroMoments({ mean, standardDeviation }, count, slices.zeros());
+  if (inside === null) return slices;
+  return slices.normalizeNonzero(inside.mean, inverseSpread(inside.standardDeviation, Math.abs(inside.mean)));
 }
 
 /** @throws VERSEMI_LABEL_INVALID */

@@ -226,6 +226,13 @@ t.test('augmentation: on, but for what would blur a task or fade at the rim of s
   t.equal(augmentationOf(differing.slice(1)).own, undefined, 'too few scans to tell');
   t.equal(augmentationOf(differing, { modality: 'CT' }).own, undefined, 'Hounsfield units');
   t.equal(augmentationOf(differing, {}, { augmentation: 'mirrors' }).own, undefined, 'intensities as they are');
+  // Moments of heads whose brain has mean 1000 and standard deviation 100, and of the zeros round it.
+  const heads = [0.3, 0.4, 0.5, 0.7, 0.85].map((zeroFraction) => {
+    const mean = (1 - zeroFraction) * 1000;
+    const standardDeviation = Math.sqrt((1 - zeroFraction) * (1000 ** 2 + 100 ** 2) - mean ** 2);
+    return { ...volume[0]!, zeroFraction, intensity: { ...intensity, mean, standardDeviation, percentile995: 1300 } };
+  });
+  t.equal(augmentationOf(heads).own, undefined, 'zeros round the head are not what differs');
   const mirrors = augmentationOf(slices, {}, { augmentation: 'mirrors' });
   t.match(mirrors.all, { flip: [true, true, true], rotationDegrees: [0, 0, 0], gamma: [1, 1], noise: 0 });
   t.equal(mirrors.own, undefined);
