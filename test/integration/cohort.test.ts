@@ -67,7 +67,7 @@ const linesOf = (file: string) => {
 t.test(
   'two parts, killed at random and resumed: nothing lost, nothing done twice, the masks of one process',
   async (t) => {
-    const count = 240;
+    const count = 120;
     await writeScans(at('many'), count);
     const single = await predict('many', 'single', '-q', '--volumes', 'single.csv');
     t.equal(single.code, 0, single.stderr);
@@ -88,7 +88,7 @@ t.test(
         const before = linesOf(manifest);
         if (round < 3) {
           // In the middle of its work, at another moment each time.
-          await until(() => linesOf(manifest) > before + 10 * (round + 1) + 7 * index || child.exitCode !== null);
+          await until(() => linesOf(manifest) > before + 5 * (round + 1) + 3 * index || child.exitCode !== null);
           await setTimeout(Math.random() * 30);
           // The watching process alone, the group, or the process that works.
           if (child.exitCode === null) {
