@@ -21,13 +21,12 @@ interface Outcome {
   readonly output: string;
 }
 
-/** The shell sets NODE_OPTIONS: tap adds a loader to those of a child, and the loader's thread takes 0.9 GB of addresses. */
 function limited(gigabytes: number, args: readonly string[], nodeOptions = ''): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const script = `ulimit -v ${gigabytes * 1e6} && export NODE_OPTIONS='${nodeOptions}' && exec "$@"`;
+    const script = `ulimit -v ${gigabytes * 1e6} && exec "$@"`;
     const child = spawn('bash', ['-c', script, 'bash', process.execPath, main, ...args], {
       cwd: folder,
-      env: { ...process.env, VERSEMI_THREADS: '2' },
+      env: { ...process.env, VERSEMI_THREADS: '2', NODE_OPTIONS: nodeOptions },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     let output = '';

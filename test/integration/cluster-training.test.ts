@@ -40,7 +40,7 @@ function writePlan(steps: number): void {
 mkdirSync(at('bin'));
 writeFileSync(at('bin', 'versemi'), `#!/bin/sh\nexec "${process.execPath}" "${main}" "$@"\n`);
 chmodSync(at('bin', 'versemi'), 0o755);
-const inherited = environmentWithout('VERSEMI_THREADS', 'NODE_OPTIONS');
+const inherited = environmentWithout('VERSEMI_THREADS');
 const env = {
   ...inherited,
   PATH: `${at('bin')}${delimiter}${inherited.PATH}`,

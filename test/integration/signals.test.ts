@@ -27,22 +27,16 @@ type Act = (child: ChildProcess, text: string) => void;
 
 type Rest = Parameters<typeof run> extends [unknown, ...infer Others] ? Others : never;
 
-/**
- * Runs a program in the test's folder; `act` is called with all that it has written so far, each time that there is more.
- * @param nodeOptions NODE_OPTIONS of the program, exactly. tap writes a loader into those of every child that a test starts, which
- *   versemi takes for a person's wish to have the debugger; `env` sets them behind tap's back.
- */
+/** Runs a program in the test's folder; `act` is called with all that it has written so far, each time that there is more. */
 async function run(
   args: readonly string[],
   act: Act = () => {},
   stdout: 'pipe' | number = 'pipe',
-  nodeOptions?: string,
+  nodeOptions = '',
 ): Promise<Outcome> {
-  const [program, ...first] =
-    nodeOptions === undefined ? [process.execPath] : ['env', `NODE_OPTIONS=${nodeOptions}`, process.execPath];
-  const child = spawn(program!, [...first, ...args], {
+  const child = spawn(process.execPath, args, {
     cwd: folder,
-    env: { ...process.env, VERSEMI_THREADS: '1' },
+    env: { ...process.env, VERSEMI_THREADS: '1', NODE_OPTIONS: nodeOptions },
     stdio: ['ignore', stdout, 'pipe'],
   });
   const written = { stdout: '', stderr: '' };

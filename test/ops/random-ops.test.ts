@@ -32,7 +32,7 @@ async function runFrom(kind: string, device: string, first: number, environment:
   const args = [child, kind, device, options.seed, `${first}`, `${calls - first}`];
   const running = spawn(process.execPath, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, NODE_OPTIONS: '', ...environment },
+    env: { ...process.env, ...environment },
   });
   let last: Report | undefined;
   let complaints = '';

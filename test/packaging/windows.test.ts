@@ -64,8 +64,8 @@ t.test('the package on Windows', { skip: missing(), timeout: 880_000 }, async (t
   const run = (program: readonly string[], args: readonly string[]) => {
     const file = join(folder, 'output.txt');
     const out = openSync(file, 'w');
-    // tap writes a loader of this system into the options of Node; `env` takes it away behind tap's back.
-    const { status } = spawnSync('env', ['NODE_OPTIONS=', ...program, main, ...args], {
+    const [command, ...first] = program;
+    const { status } = spawnSync(command!, [...first, main, ...args], {
       cwd: folder,
       env,
       stdio: ['ignore', out, out],
