@@ -4,7 +4,6 @@ import t from 'tap';
 import { noData, realData } from '../unit/datasets-support.js';
 import { closeBrowser, drop, exampleModel, noPage, openPage, textOf, waitForStatus } from './page.js';
 
-t.setTimeout(600_000);
 t.teardown(closeBrowser);
 const data = realData('dicom');
 

@@ -7,7 +7,6 @@ import { makePhantomDataset, openDataset } from '../../src/index.js';
 import { packageRoot } from '../../src/root.js';
 import { chooseTasks, closeBrowser, exampleModel, noPage, openAddress, textOf, waitForStatus } from './page.js';
 
-t.setTimeout(200_000);
 t.teardown(closeBrowser);
 
 t.test('a case is labelled', { skip: noPage }, async (t) => {

@@ -10,7 +10,6 @@ import { type FuzzedReader, type ReaderName, readers } from './readers.js';
 import { makeFileSeeds } from './seeds.js';
 import { type Failure, Session } from './session.js';
 
-t.setTimeout(400_000);
 const names = Object.keys(readers) as ReaderName[];
 const inputsPerReader = 200;
 /** On a busy machine fewer inputs are tried, but some of each reader. */

@@ -13,7 +13,6 @@ import { missingCommand, noSlurm, startSlurm } from './slurm-support.js';
 
 const folder = t.testdir();
 const at = (...path: string[]) => join(folder, ...path);
-t.setTimeout(600_000);
 await makePhantomDataset(at('organs'), 'ct-organ', {
   ...{ cases: 4, labeledCases: 4, validationCases: 0, testCases: 0, seed: 3 },
 });

@@ -11,7 +11,6 @@ import { readInitialModel } from '../../src/training/initial-model.js';
 import { runFiles } from '../../src/training/run-folder.js';
 import { runVersemi } from './cli-support.js';
 
-t.setTimeout(120_000);
 const folder = t.testdir();
 const at = (...parts: string[]) => join(folder, ...parts);
 const versemi = (...args: string[]) => runVersemi(folder, args);

@@ -13,7 +13,6 @@ import { lockFileName, lockFolder } from '../../src/folder-lock.js';
 
 /** Renewals come this often in these tests; six may be missed. */
 const renewedEveryMs = 50;
-t.setTimeout(120_000);
 
 const inUse = (found: RegExp, remedy = /./) => ({
   code: 'VERSEMI_FOLDER_IN_USE',

@@ -27,8 +27,6 @@ import { tf } from '../../src/tfjs/index.js';
 import { type Outcome, runVersemi } from './cli-support.js';
 import { atriumPlan } from './training-support.js';
 
-t.setTimeout(280_000);
-
 const examples = join(packageRoot, 'test', 'examples', 'own-parts');
 const example = (name: string) => join(examples, `${name}.mjs`);
 const folder = t.testdir();

@@ -11,7 +11,6 @@ import { readCacheFile } from '../../src/preprocessing/cache-file.js';
 const folder = t.testdir();
 const cases = 9;
 const windows = process.platform === 'win32' && 'Windows has no such signals';
-t.setTimeout(300_000);
 await makePhantomDataset(join(folder, 'phantom'), 'ct-organ', {
   ...{ cases, labeledCases: cases, validationCases: 0, testCases: 0, seed: 3 },
 });

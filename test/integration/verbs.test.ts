@@ -53,8 +53,6 @@ import { makeRun } from '../report/made-run.js';
 import { ask } from '../server/server-support.js';
 import { atriumPlan } from './training-support.js';
 
-t.setTimeout(280_000);
-
 /** Public functions that give a promise and take no signal, and why. */
 const momentary: Readonly<Record<string, readonly string[]>> = {
   'one file, or one case': [

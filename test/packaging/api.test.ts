@@ -7,8 +7,6 @@ import ts from 'typescript';
 import { packageRoot } from '../../src/root.js';
 import { publicProgram } from './public-program.js';
 
-t.setTimeout(290_000);
-
 const { checker, names } = publicProgram();
 
 /** What the doors export and versemi declares, by name. */

@@ -12,9 +12,6 @@ import { packageRoot } from '../../src/root.js';
 import { nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js';
 import { host } from '../../src/wasm/host.js';
 
-// An emulated processor is some forty times slower.
-t.setTimeout(290_000);
-
 const addon = join(packageRoot, 'prebuilds', 'linux-arm64', 'versemi.node');
 const node = join(packageRoot, 'build', 'nodes', 'node_modules', 'node-arm64', 'bin', 'node');
 /** The C and C++ libraries for arm64, from Debian's cross compiler. */

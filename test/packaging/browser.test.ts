@@ -14,8 +14,6 @@ import {
 import { packageRoot } from '../../src/root.js';
 import { chromium, serveFiles } from './chromium.js';
 
-// Two bundlers and a browser, on a machine that does other things too.
-t.setTimeout(280_000);
 const folder = t.testdir();
 mkdirSync(join(folder, 'node_modules'));
 symlinkSync(packageRoot, join(folder, 'node_modules', 'versemi'), 'dir');

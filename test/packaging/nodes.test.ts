@@ -13,8 +13,6 @@ import { nativeUnavailableReason } from '../../src/tfjs/devices/native-device.js
 import type { Triple } from '../../src/volume/volume.js';
 import { host } from '../../src/wasm/host.js';
 
-t.setTimeout(290_000);
-
 const program = (name: string) => join(packageRoot, 'build', 'nodes', 'node_modules', name, 'bin', 'node');
 const names = ['node-oldest', 'node-oldest-22', 'node-20', 'node-22', 'node-24'];
 const missing = (name: string) =>

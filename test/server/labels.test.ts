@@ -15,8 +15,6 @@ import { runVersemi } from '../integration/cli-support.js';
 import { writeTree } from '../unit/datasets-support.js';
 import { ask, exampleModel, pageFixture, startFor, tokenOf } from './server-support.js';
 
-t.setTimeout(300_000);
-
 const sizeVoxels: Triple = [6, 5, 4];
 /** Stored as LPS, oblique by some degrees: nothing here is canonical. */
 const affine: Affine = [-1.9, 0.2, 0, 30, -0.2, -1.9, 0, -20, 0, 0, 3, 7, 0, 0, 0, 1];

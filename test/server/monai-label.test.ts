@@ -11,7 +11,6 @@ import { noData, realData } from '../unit/datasets-support.js';
 import { exchange, ohifReads, requestsForm, type SentFile, slicerForm, slicerReads } from './monai-client.js';
 import { ask, exampleModel, pageFixture, startFor, voxelsOf } from './server-support.js';
 
-t.setTimeout(600_000);
 await selectDevice('wasm', { threads: 1 });
 
 const data = realData('hippocampus');

@@ -8,8 +8,6 @@ import { startServer } from '../../src/server/server.js';
 import { failure } from '../unit/datasets-support.js';
 import { ask, exampleModel, pageFixture, startFor, tokenOf } from './server-support.js';
 
-t.setTimeout(300_000);
-
 const scratchFolders = () => readdirSync(tmpdir()).filter((name) => name.startsWith(`versemi-serve-${process.pid}-`));
 
 t.test('the page asks for its token, and says in words how to find it', async (t) => {

@@ -10,8 +10,6 @@ import { packageRoot } from '../../src/root.js';
 import { main, runVersemi } from '../integration/cli-support.js';
 import { ask, exampleModel } from './server-support.js';
 
-t.setTimeout(300_000);
-
 const scratchFolders = (pid: number) =>
   readdirSync(tmpdir()).filter((name) => name.startsWith('versemi-') && name.includes(`-${pid}-`));
 

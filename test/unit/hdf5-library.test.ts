@@ -15,7 +15,6 @@ const mostGrowthBytes = 200e6;
 /** Files that this process has open, where the system says so. */
 const openFiles = () => (existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0);
 
-t.setTimeout(300_000);
 t.test('thousands of odd files in one process, then good ones', async (t) => {
   const folder = t.testdir();
   const { hdf5 } = await makeFileSeeds();
