@@ -5,7 +5,9 @@ import processOnSpawn from 'process-on-spawn';
 
 // tap adds the loader where a test names an environment for a program, ...
 processOnSpawn.removeAllListeners();
-// ... and has it in the test's own.
+// ... has it in the test's own, ...
 const options = (process.env.NODE_OPTIONS ?? '').replace(/"?--import=[^" ]*@tapjs\/processinfo[^" ]*"?/, '').trim();
 if (options === '') delete process.env.NODE_OPTIONS;
 else process.env.NODE_OPTIONS = options;
+// ... and in what fork() hands on.
+process.execArgv = [];

@@ -42,8 +42,6 @@ t.before(async () => {
 async function runSpecs(device: string): Promise<SpecResult> {
   const child = fork(join(here, 'run-specs.js'), [bundle, device], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    // The hooks that tap gives to the test would be loaded by each thread of each of the hundreds of devices, which takes longer than the specs.
-    execArgv: [],
   });
   let complaints = '';
   child.stderr!.setEncoding('utf8').on('data', (text: string) => {
