@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
@@ -31,9 +32,10 @@ async function addFrom(url: string): Promise<void> {
   try {
     exported = await import(url);
   } catch (error) {
-    const { code, url: missing } = error as { readonly code?: string; readonly url?: string };
-    // Where the module itself is there and imports one that is not, Node's own error says which.
-    if (code !== 'ERR_MODULE_NOT_FOUND' || (missing !== undefined && missing !== url)) throw error;
+    // The file system says what is missing: the error comes now and then without Node's code where a loader's hooks run in
+    // a thread of their own, and an import inside a module that is there fails with the same code.
+    const file = new URL(url);
+    if (file.protocol !== 'file:' || existsSync(file)) throw error;
     throw new VersemiError('FILE_NOT_FOUND', { file: url, expected: 'a module that exports `parts`' }, error);
   }
   addPartLists(exported.parts, url);
