@@ -58,7 +58,7 @@ constexpr int lookup_length = 256;
 constexpr int pair_shares = 510;
 constexpr int largest_rank = 8;
 
-inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }
+static inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }
 
 // Whole numbers that stand one after the other among the attributes.
 struct attribute_list {

@@ -7,16 +7,17 @@
 
 #include "versemi/kernel_table.h"
 
+/* Static: the kernels of every instruction set include this, and the linker must not take one's copy for another (simd.h). */
 #ifdef __CUDACC__
-#define VERSEMI_PATCH_FUNCTION __host__ __device__
+#define VERSEMI_PATCH_FUNCTION __host__ __device__ static inline
 #else
-#define VERSEMI_PATCH_FUNCTION
+#define VERSEMI_PATCH_FUNCTION static inline
 #endif
 
 namespace versemi {
 
 /* A whole number of a table; NaN and what is far out of any range become one that is. */
-VERSEMI_PATCH_FUNCTION inline std::int64_t table_number(float value) {
+VERSEMI_PATCH_FUNCTION std::int64_t table_number(float value) {
   return value >= -1e9f && value <= 1e9f ? static_cast<std::int64_t>(value) : std::int64_t{-1000000000};
 }
 
@@ -27,8 +28,8 @@ struct patch_line {
 };
 
 /* row: offset (times 2^20 and rest), size xyz, begin xyz, swapped, flipped xyz, lookup. extent: of the patch, d h w. */
-VERSEMI_PATCH_FUNCTION inline patch_line line_of_patch(const float* row, std::int64_t total, const std::int64_t (&extent)[3],
-                                                       std::int64_t z, std::int64_t y) {
+VERSEMI_PATCH_FUNCTION patch_line line_of_patch(const float* row, std::int64_t total, const std::int64_t (&extent)[3],
+                                                std::int64_t z, std::int64_t y) {
   const std::int64_t offset = table_number(row[0]) * (std::int64_t{1} << 20) + table_number(row[1]);
   const std::int64_t size_x = table_number(row[2]), size_y = table_number(row[3]), size_z = table_number(row[4]);
   const bool swapped = row[8] != 0, flip_x = row[9] != 0;
@@ -54,7 +55,7 @@ VERSEMI_PATCH_FUNCTION inline patch_line line_of_patch(const float* row, std::in
 }
 
 /* The value behind a label or a pair of labels: lookup holds `lookups` tables. */
-VERSEMI_PATCH_FUNCTION inline float looked_up(float value, const float* lookup, std::int64_t lookups, std::int64_t table) {
+VERSEMI_PATCH_FUNCTION float looked_up(float value, const float* lookup, std::int64_t lookups, std::int64_t table) {
   if (table < 0 || table >= lookups || lookup == nullptr) return value;
   if (!(value >= 0.0f && value < 16777216.0f)) return 0.0f;
   const float* entries = lookup + table * lookup_length;
@@ -71,7 +72,7 @@ struct mix_line {
 };
 
 /* row: outside, inside, begin xyz, size xyz */
-VERSEMI_PATCH_FUNCTION inline mix_line line_of_mix(const float* row, std::int64_t z, std::int64_t y) {
+VERSEMI_PATCH_FUNCTION mix_line line_of_mix(const float* row, std::int64_t z, std::int64_t y) {
   const std::int64_t begin_y = table_number(row[3]), begin_z = table_number(row[4]);
   const bool crosses = z >= begin_z && z < begin_z + table_number(row[7]) && y >= begin_y && y < begin_y + table_number(row[6]);
   const std::int64_t begin = table_number(row[2]);
@@ -79,8 +80,8 @@ VERSEMI_PATCH_FUNCTION inline mix_line line_of_mix(const float* row, std::int64_
 }
 
 /* Element `at` of patch `index` of `patches` with `voxels` voxels each; -1 is all 0, -2 all 1, any other number too is 0. */
-VERSEMI_PATCH_FUNCTION inline float patch_value(const float* patches, std::int64_t count, std::int64_t voxels, std::int64_t index,
-                                                std::int64_t at) {
+VERSEMI_PATCH_FUNCTION float patch_value(const float* patches, std::int64_t count, std::int64_t voxels, std::int64_t index,
+                                         std::int64_t at) {
   if (index >= 0 && index < count) return patches[index * voxels + at];
   return index == -2 ? 1.0f : 0.0f;
 }

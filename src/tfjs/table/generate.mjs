@@ -130,7 +130,7 @@ export async function generate() {
     ...Object.entries(table.constants).map(([name, value]) => `constexpr int ${snakeCase(name)} = ${value};`),
     'constexpr int largest_rank = 8;',
     '',
-    'inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }',
+    'static inline std::int64_t integer(double attribute) { return static_cast<std::int64_t>(attribute); }',
     '',
     '// Whole numbers that stand one after the other among the attributes.',
     'struct attribute_list {',
