@@ -81,9 +81,10 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
   const compared = methods.flatMap(({ name, difference }) => (difference === undefined ? [] : [{ name, difference }]));
   const signed = (value: number) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3)}`;
   const differences = formatTable(
-    [`less ${reference}`, ...columns],
+    [`less ${reference}`, 'seeds', ...columns],
     compared.map(({ name, difference }) => [
       name,
+      difference.seeds.join(', '),
       ...[...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
         one === undefined ? '–' : `${signed(one.mean)} [${signed(one.low)}, ${signed(one.high)}]`,
       ),
@@ -92,7 +93,9 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
   const left = unfinished.map(({ name, seed }) => `${name} seed ${seed}`);
   return [
     `Mean Dice on the validation cases, ± standard deviation over seeds\n${means}`,
-    ...(compared.length === 0 ? [] : [`Paired differences, [95 % bootstrap interval over cases]\n${differences}`]),
+    ...(compared.length === 0
+      ? []
+      : [`Paired differences, the mean over the seeds of both, [95 % bootstrap interval over cases]\n${differences}`]),
     ...(left.length === 0 ? [] : [`Not finished: ${left.join(', ')}`]),
   ].join('\n\n');
 }

@@ -11,6 +11,7 @@ import {
   evaluationFolderName,
   readComparison,
   runFolderOf,
+  withCommonSeeds,
 } from './comparison.js';
 import { pageCurves, readTraining, type Series, type TrainingLog } from './curves.js';
 import { evaluationFileName } from './evaluation-folder.js';
@@ -59,13 +60,17 @@ export async function writeComparisonReport(
   const reference = shown.findIndex(({ name }) => name === summary.reference);
   const curves = methodCurves(runs);
   const slices = pictures ? await pageSlices(shown, slicesPart(options)) : noSlices;
-  const named = (method: string) => ({
-    name: method,
-    evaluations: runs.flatMap(({ name, found }) => (name === method && found !== undefined ? [found.evaluation] : [])),
+  const evaluated = (method: string) =>
+    runs.flatMap(({ name, seed, found }) =>
+      name === method && found !== undefined ? [{ seed, evaluation: found.evaluation }] : [],
+    );
+  const pairs = summary.methods.flatMap(({ name }) => {
+    if (name === summary.reference) return [];
+    const [own, base] = withCommonSeeds(evaluated(name), evaluated(summary.reference)).map((seeds) =>
+      seeds.map(({ evaluation }) => evaluation),
+    );
+    return pairsOf({ name, evaluations: own! }, { name: summary.reference, evaluations: base! }, summary.tasks);
   });
-  const pairs = summary.methods.flatMap(({ name }) =>
-    name === summary.reference ? [] : pairsOf(named(name), named(summary.reference), summary.tasks),
-  );
   const agreement = shown.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
   const left = summary.unfinished.map(({ name, seed }) => `${name} seed ${seed}`).join(', ');
   const several = runs.some(({ seed }) => seed !== runs[0]!.seed);
@@ -161,11 +166,11 @@ function differencesTable({ tasks, methods }: ComparisonSummary): Markup {
     const cells = [...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
       one === undefined ? cell('–') : cell(withInterval(one), one.low > 0),
     );
-    return [{ heading: name, cells }];
+    return [{ heading: name, cells: [cell(difference.seeds.join(', ')), ...cells] }];
   });
   if (rows.length === 0) return nothing;
-  return html`${table('Differences of mean Dice per method and task', ['Method', ...tasks, 'mean of the tasks'], rows)}
-<p class="note">Pairs of the same case, each the mean over seeds; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>${plotPlace('pairs')}`;
+  return html`${table('Differences of mean Dice per method and task', ['Method', 'Seeds', ...tasks, 'mean of the tasks'], rows)}
+<p class="note">Pairs of the same case, each the mean over the seeds that both methods have; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>${plotPlace('pairs')}`;
 }
 
 /** What each run is of. */

@@ -67,8 +67,10 @@ export interface ComparedMethod {
   readonly perTask: Readonly<Record<string, OverSeeds>>;
   /** Of the mean over the tasks. */
   readonly overall: OverSeeds;
-  /** Against the method that is compared with: per task and overall, pairs of the same case, each the mean over seeds. */
+  /** Against the method that is compared with: per task and overall, pairs of the same case, each the mean over `seeds`. */
   readonly difference?: {
+    /** Those that both methods have: with other seeds a difference would be of the seeds too. */
+    readonly seeds: readonly number[];
     readonly perTask: Readonly<Record<string, PairedDifference>>;
     readonly overall: PairedDifference;
   };
@@ -109,20 +111,20 @@ export function summarizeComparison(folder: string, reference?: string): Compari
     });
   const base = reference ?? names[0]!;
   const tasks = [...new Set([...evaluations.values()].flatMap(({ cases }) => cases.map(({ task }) => task)))];
-  const ofMethod = (name: string) => [...evaluations].filter(([run]) => run.name === name);
-  const baseCases = caseMeans(ofMethod(base).map(([, evaluation]) => evaluation));
+  const ofMethod = (name: string) =>
+    [...evaluations].flatMap(([run, evaluation]) => (run.name === name ? [{ seed: run.seed, evaluation }] : []));
   return {
     tasks,
     reference: base,
     methods: names.map((name) => {
       const own = ofMethod(name);
-      const bySeed = own.map(([, evaluation]) => taskMeans(evaluation, tasks));
+      const bySeed = own.map(({ evaluation }) => taskMeans(evaluation, tasks));
       return {
         name,
-        seeds: own.map(([{ seed }]) => seed),
+        seeds: own.map(({ seed }) => seed),
         perTask: Object.fromEntries(tasks.map((task) => [task, overSeeds(bySeed.map((means) => means[task]!))])),
         overall: overSeeds(bySeed.map((means) => mean(tasks.map((task) => means[task]!)))),
-        ...(name === base ? {} : differenceOf(caseMeans(own.map(([, evaluation]) => evaluation)), baseCases, tasks)),
+        ...(name === base ? {} : differenceOfRuns(own, ofMethod(base), tasks)),
       };
     }),
     unfinished: runs.filter((run) => !evaluations.has(run)),
@@ -171,12 +173,38 @@ export function caseMeans(evaluations: readonly ReportedEvaluation[]): CaseMeans
   );
 }
 
-/** Pairs of the same case and task, own less base. */
+interface EvaluatedSeed {
+  readonly seed: number;
+  readonly evaluation: ReportedEvaluation;
+}
+
+/** The runs of two methods with the seeds that both have: what differs between others is of the seeds too. */
+export function withCommonSeeds<Run extends { readonly seed: number }>(
+  own: readonly Run[],
+  base: readonly Run[],
+): [own: Run[], base: Run[]] {
+  const withSeedsOf = (runs: readonly Run[], other: readonly Run[]) =>
+    runs.filter(({ seed }) => other.some((run) => run.seed === seed));
+  return [withSeedsOf(own, base), withSeedsOf(base, own)];
+}
+
+function differenceOfRuns(
+  own: readonly EvaluatedSeed[],
+  base: readonly EvaluatedSeed[],
+  tasks: readonly string[],
+): Pick<ComparedMethod, 'difference'> {
+  const common = withCommonSeeds(own, base);
+  const [ours, theirs] = common.map((runs) => caseMeans(runs.map(({ evaluation }) => evaluation)));
+  const difference = differenceOf(ours!, theirs!, tasks);
+  return difference === undefined ? {} : { difference: { seeds: common[0].map(({ seed }) => seed), ...difference } };
+}
+
+/** Pairs of the same case and task, own less base; undefined where there is none. */
 export function differenceOf(
   own: CaseMeans,
   base: CaseMeans,
   tasks: readonly string[],
-): Pick<ComparedMethod, 'difference'> {
+): Omit<NonNullable<ComparedMethod['difference']>, 'seeds'> | undefined {
   const pairs = [...own].flatMap(([key, { dataset, byTask }]) => {
     const other = base.get(key)?.byTask;
     const both = [...byTask].flatMap(([task, dice]) => {
@@ -186,7 +214,7 @@ export function differenceOf(
     return both.length === 0 ? [] : [{ stratum: dataset, byGroup: new Map(both) }];
   });
   const overall = pairedDifference(pairs, bootstrapSeed);
-  if (overall === undefined) return {};
+  if (overall === undefined) return undefined;
   const ofTask = (task: string) =>
     pairs.flatMap(({ stratum, byGroup }) => {
       const value = byGroup.get(task);
@@ -196,5 +224,5 @@ export function differenceOf(
     const difference = pairedDifference(ofTask(task), bootstrapSeed);
     return difference === undefined ? [] : [[task, difference] as const];
   });
-  return { difference: { perTask: Object.fromEntries(perTask), overall } };
+  return { perTask: Object.fromEntries(perTask), overall };
 }

@@ -62,7 +62,7 @@ export function pairsOf(
   tasks: readonly string[],
 ): PageData['pairs'] {
   const [own, base] = [caseMeans(run.evaluations), caseMeans(reference.evaluations)];
-  const { difference } = differenceOf(own, base, tasks);
+  const difference = differenceOf(own, base, tasks);
   if (difference === undefined) return [];
   const compared = Object.entries(difference.perTask).map(([task, { mean, low, high }]): PagePairs => {
     const cases = [...own].flatMap(([key, { dataset, id, byTask }]) => {

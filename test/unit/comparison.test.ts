@@ -88,16 +88,17 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   near(base!.overall.mean, 0.6, 'mean of the tasks');
   t.equal(base!.difference, undefined);
   t.equal(better!.perTask.x!.deviation, null, 'one seed has no deviation');
-  near(better!.difference!.perTask.x!.mean, (0.2 + 0.1) / 2, 'x');
-  near(better!.difference!.perTask.y!.mean, 0, 'y');
-  near(better!.difference!.overall.mean, 0.075, 'both');
-  t.ok(better!.difference!.perTask.x!.low >= 0.1 - 1e-12 && better!.difference!.perTask.x!.high <= 0.2 + 1e-12);
-  near(summarizeComparison(folder, 'better').methods[0]!.difference!.overall.mean, -0.075, 'the other way round');
+  t.same(better!.difference!.seeds, [1], 'seed 2 of the other has no counterpart yet');
+  near(better!.difference!.perTask.x!.mean, (0.3 + 0.2) / 2, 'x');
+  near(better!.difference!.perTask.y!.mean, 0.1, 'y');
+  near(better!.difference!.overall.mean, 0.175, 'both');
+  t.ok(better!.difference!.perTask.x!.low >= 0.2 - 1e-12 && better!.difference!.perTask.x!.high <= 0.3 + 1e-12);
+  near(summarizeComparison(folder, 'better').methods[0]!.difference!.overall.mean, -0.175, 'the other way round');
   t.throws(() => summarizeComparison(folder, 'best'), { code: 'VERSEMI_USAGE', message: /one of base, better.*best/s });
   const page = join(folder, 'report.html');
   await writeComparisonReport(folder, summarizeComparison(folder), page, { title: '<b>' });
   const html = readFileSync(page, 'utf8');
-  t.match(html, '+0.075 <small>');
+  t.match(html, '+0.175 <small>');
   t.match(html, 'not finished: better seed 2<');
   t.match(html, '&lt;b&gt;');
   assertHarmlessPage(html);
@@ -113,8 +114,18 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   const [pair] = data.pairs;
   t.same([pair!.run, pair!.reference, pair!.tasks.map(({ task }) => task)], ['better', 'base', ['x', 'y']]);
   const [first, second] = pair!.tasks[0]!.cases;
-  near(first!.difference, 0.8 - 0.6, 'each case less the mean over the seeds of the other');
-  near(second!.difference, 0.9 - 0.8, 'and the next');
+  near(first!.difference, 0.8 - 0.5, 'each case less the same case of the same seed');
+  near(second!.difference, 0.9 - 0.7, 'and the next');
+  put('better', 2, [
+    ['1', 'x', 0.6],
+    ['2', 'x', 0.9],
+    ['1', 'y', 0.4],
+  ]);
+  const { difference } = summarizeComparison(folder).methods[1]!;
+  t.same(difference!.seeds, [1, 2]);
+  near(difference!.perTask.x!.mean, (0.8 + 0.6) / 2 / 2 + 0.9 / 2 - 0.7, 'each case: the mean over both seeds');
+  await writeComparison(folder, [runs[0]!, runs[3]!]);
+  t.equal(summarizeComparison(folder).methods[1]!.difference, undefined, 'no seed in common');
   writeFileSync(join(folder, 'comparison.json'), '{"format":1,"runs":[{"name":"../up","seed":1}]}');
   t.throws(() => summarizeComparison(folder), { code: 'VERSEMI_FILE_CORRUPT', message: /runs\.0\.name/ });
 });
