@@ -1,10 +1,10 @@
-// Runs every test: the native ones (CTest) when there is a compiler, then all others (tap). Closes with one line of totals.
+// Runs every test: the native ones (CTest) when there is a compiler, then all others, each a program with tap. Closes with one line of totals.
 // `node test/run.mjs unit/nifti` runs only the tap files whose path contains one of the words.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join, sep } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { stripVTControlCharacters } from 'node:util';
+import { Parser } from 'tap-parser';
 import { build, missingTools, nativeBuild } from './native-build.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
@@ -43,65 +43,87 @@ function tapFiles() {
       .filter((file) => file.endsWith('.test.js'))
       // A compiled test whose source is gone must not run.
       .filter((file) => existsSync(join(root, 'test', file.replace(/\.js$/, '.ts'))))
-      .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
       .map((file) => join('dist', 'test', file))
+      .filter((file) => words.length === 0 || words.some((word) => file.includes(word)))
       .sort()
   );
 }
 
-/** So many files keep two cores busy until the end of a call of tap. */
-const manyFiles = 20;
+/** Files that run at the same time. */
+const jobs = 2;
+/** What a file may take, s: tap's own limit inside it, and later a last one from outside, should it hear nothing any more. */
+const [limitSeconds, lastLimitSeconds] = [600, 660];
 
-/**
- * A call of tap for each folder of many files, and one for all others together, since a folder of one file leaves a core idle.
- * Whatever ends one call says so, and leaves the other calls alone.
- */
+/** Each file is a program that says by TAP what it found; a line for each, and all of what failed. */
 async function tapTests() {
-  const folders = new Map();
-  for (const file of tapFiles()) {
-    const folder = file.split(sep)[2];
-    folders.set(folder, [...(folders.get(folder) ?? []), file]);
-  }
-  const small = new Map([...folders].filter(([, files]) => files.length <= manyFiles));
-  for (const [folder, files] of folders) if (!small.has(folder)) await tapCall(folder, files);
-  if (small.size > 0) await tapCall([...small.keys()].join(', '), [...small.values()].flat());
+  const waiting = tapFiles();
+  const next = async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await tapTest(file);
+  };
+  await Promise.all(Array.from({ length: jobs }, next));
 }
 
-async function tapCall(name, files) {
+async function tapTest(file) {
   const start = performance.now();
-  const child = spawn('npx', ['tap', '--reporter=terse', ...files], {
+  const child = spawn(process.execPath, [file], {
     cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, TAP_TIMEOUT: `${limitSeconds}` },
+    timeout: lastLimitSeconds * 1000,
+    killSignal: 'SIGKILL',
   });
-  const ended = new Promise((resolve) => child.on('close', (code, signal) => resolve({ code, signal })));
-  let text = '';
-  for await (const chunk of child.stdout) {
-    text += chunk;
-    if (process.stdout.isTTY) process.stdout.write(chunk);
-  }
-  const { code, signal } = await ended;
-  // Not a terminal: leave out the progress frames that the reporter redraws.
-  if (!process.stdout.isTTY)
-    console.log(
-      stripVTControlCharacters(text)
-        .replaceAll(/^(Asserts|Suites): .*\n+/gm, '')
-        .trim(),
-    );
-  const summary = /# \{ total: (\d+)(?:, pass: (\d+))?(?:, fail: (\d+))?(?:, skip: (\d+))?(?:, todo: (\d+))? \}/.exec(
-    text,
-  );
-  const [passed, failed, skipped] = [2, 3, 4].map((group) => Number(summary?.[group] ?? 0));
+  const said = [];
+  child.stderr.on('data', (chunk) => said.push(chunk));
+  const parser = new Parser();
+  const ended = new Promise((resolve) => child.on('close', (code, signal) => resolve(signal ?? code)));
+  // What a killed file had started may hold its streams open for ever.
+  child.on('exit', (_, signal) => {
+    if (signal === null) return;
+    setTimeout(() => {
+      for (const stream of [child.stdout, child.stderr]) stream.destroy();
+      parser.end();
+    }, 1000).unref();
+  });
+  const [failures, skips] = [[], new Set()];
+  let [passed, skipped] = [0, 0];
+  parser.on('pass', () => passed++);
+  parser.on('skip', ({ name, skip }) => {
+    skipped++;
+    skips.add(typeof skip === 'string' ? skip : name);
+  });
+  parser.on('fail', (failure) => failures.push(failure));
+  child.stdout.pipe(parser);
+  const [end] = await Promise.all([ended, new Promise((resolve) => parser.on('complete', resolve))]);
+  // A file that ends otherwise than by its own verdict, or of which nothing passed and nothing was skipped, did not run.
+  const broken = (end !== 0 || !parser.results.ok || passed + skipped === 0) && failures.length === 0;
+  const failed = failures.length + (broken ? 1 : 0);
   totals.passed += passed;
+  totals.failed += failed;
   totals.skipped += skipped;
-  // A call of which nothing passed and nothing was skipped did not run.
-  totals.failed += failed === 0 && (code !== 0 || passed + skipped === 0) ? 1 : failed;
-  const seconds = Math.round((performance.now() - start) / 1000);
-  console.log(`${name}: ${files.length} files, ${seconds} s${code === 0 ? '' : `, tap ended by ${signal ?? code}`}`);
-  if (summary === null) {
-    const results = join(root, '.tap', 'test-results');
-    const silent = files.filter((file) => !existsSync(join(results, `${file}.tap`)));
-    console.log(`${name}: tap gave no totals; files that did not end: ${silent.join(', ') || 'none'}`);
-  }
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  const counts = [`${passed} passed`, failed > 0 ? `${failed} failed` : '', skipped > 0 ? `${skipped} skipped` : ''];
+  console.log(`${failed > 0 ? '✖' : '✓'} ${file}: ${counts.filter(Boolean).join(', ')}, ${seconds} s`);
+  for (const reason of skips) console.log(`  skipped: ${reason}`);
+  for (const failure of failures) console.log(describe(failure));
+  if (failed === 0) return;
+  if (broken || end !== 1) console.log(`  ended by ${typeof end === 'number' ? 'exit code ' : ''}${end}`);
+  const text = Buffer.concat(said).toString().trimEnd();
+  if (text !== '') console.log(`  on standard error:\n${indented(text.split('\n').slice(-40).join('\n'))}`);
+}
+
+/** A failed assertion with all that tap says of it. */
+function describe({ fullname, name, tapError, diag }) {
+  const { at, ...rest } = diag ?? {};
+  const place = at?.fileName === undefined ? '' : `${at.fileName}:${at.lineNumber}:${at.columnNumber}`;
+  const facts = Object.entries(rest).map(([fact, value]) => {
+    const text = typeof value === 'string' ? value.trimEnd() : JSON.stringify(value);
+    return text.includes('\n') ? `${fact}:\n${indented(text)}` : `${fact}: ${text}`;
+  });
+  return [`  ✖ ${fullname ?? name ?? tapError}`, indented([place, ...facts].filter(Boolean).join('\n'))].join('\n');
+}
+
+function indented(text) {
+  return text.replaceAll(/^(?=.)/gm, '    ');
 }
 
 if (words.length === 0) nativeTests();
