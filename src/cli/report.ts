@@ -95,7 +95,9 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
     `Mean Dice on the validation cases, ± standard deviation over seeds\n${means}`,
     ...(compared.length === 0
       ? []
-      : [`Paired differences, the mean over the seeds of both, [95 % bootstrap interval over cases]\n${differences}`]),
+      : [
+          `Paired differences, the mean over the seeds that both have, [95 % bootstrap interval over cases]\n${differences}`,
+        ]),
     ...(left.length === 0 ? [] : [`Not finished: ${left.join(', ')}`]),
   ].join('\n\n');
 }

@@ -91,5 +91,5 @@ export function signed(value: number, digits = 3): string {
 
 /** A value with the interval in which it lies. */
 export function withInterval({ mean, low, high }: { mean: number; low: number; high: number }): Markup {
-  return html`${signed(mean)} <small>[${signed(low)}, ${signed(high)}]</small>`;
+  return html`${signed(mean)} <small class="interval">[${signed(low)}, ${signed(high)}]</small>`;
 }

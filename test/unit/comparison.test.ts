@@ -98,7 +98,7 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   const page = join(folder, 'report.html');
   await writeComparisonReport(folder, summarizeComparison(folder), page, { title: '<b>' });
   const html = readFileSync(page, 'utf8');
-  t.match(html, '+0.175 <small>');
+  t.match(html, '+0.175 <small class="interval">');
   t.match(html, 'not finished: better seed 2<');
   t.match(html, '&lt;b&gt;');
   assertHarmlessPage(html);
