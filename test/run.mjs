@@ -112,14 +112,14 @@ async function tapTest(file) {
 }
 
 /** A failed assertion with all that tap says of it. */
-function describe({ fullname, name, tapError, diag }) {
+function describe({ fullname, diag }) {
   const { at, ...rest } = diag ?? {};
   const place = at?.fileName === undefined ? '' : `${at.fileName}:${at.lineNumber}:${at.columnNumber}`;
   const facts = Object.entries(rest).map(([fact, value]) => {
     const text = typeof value === 'string' ? value.trimEnd() : JSON.stringify(value);
     return text.includes('\n') ? `${fact}:\n${indented(text)}` : `${fact}: ${text}`;
   });
-  return [`  ✖ ${fullname ?? name ?? tapError}`, indented([place, ...facts].filter(Boolean).join('\n'))].join('\n');
+  return [`  ✖ ${fullname}`, indented([place, ...facts].filter(Boolean).join('\n'))].join('\n');
 }
 
 function indented(text) {

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { type ComparisonSummary, isComparison, summarizeComparison } from '../reports/comparison.js';
 import { writeComparisonReport } from '../reports/comparison-report.js';
+import { signed } from '../reports/page.js';
 import { type ReportProgress, writeRunReport } from '../reports/run-report.js';
 import { addShared } from './options.js';
 import { createTerminal, formatTable, progressBar } from './terminal.js';
@@ -79,7 +80,6 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
     ]),
   );
   const compared = methods.flatMap(({ name, difference }) => (difference === undefined ? [] : [{ name, difference }]));
-  const signed = (value: number) => `${value < 0 ? '−' : '+'}${Math.abs(value).toFixed(3)}`;
   const differences = formatTable(
     [`less ${reference}`, 'seeds', ...columns],
     compared.map(({ name, difference }) => [

@@ -11,7 +11,6 @@ import {
   evaluationFolderName,
   readComparison,
   runFolderOf,
-  withCommonSeeds,
 } from './comparison.js';
 import { pageCurves, readTraining, type Series, type TrainingLog } from './curves.js';
 import { evaluationFileName } from './evaluation-folder.js';
@@ -60,17 +59,17 @@ export async function writeComparisonReport(
   const reference = shown.findIndex(({ name }) => name === summary.reference);
   const curves = methodCurves(runs);
   const slices = pictures ? await pageSlices(shown, slicesPart(options)) : noSlices;
-  const evaluated = (method: string) =>
-    runs.flatMap(({ name, seed, found }) =>
-      name === method && found !== undefined ? [{ seed, evaluation: found.evaluation }] : [],
-    );
-  const pairs = summary.methods.flatMap(({ name }) => {
-    if (name === summary.reference) return [];
-    const [own, base] = withCommonSeeds(evaluated(name), evaluated(summary.reference)).map((seeds) =>
-      seeds.map(({ evaluation }) => evaluation),
-    );
-    return pairsOf({ name, evaluations: own! }, { name: summary.reference, evaluations: base! }, summary.tasks);
+  const named = (method: string, seeds: readonly number[]) => ({
+    name: method,
+    evaluations: runs.flatMap(({ name, seed, found }) =>
+      name === method && seeds.includes(seed) && found !== undefined ? [found.evaluation] : [],
+    ),
   });
+  const pairs = summary.methods.flatMap(({ name, difference }) =>
+    difference === undefined
+      ? []
+      : pairsOf(named(name, difference.seeds), named(summary.reference, difference.seeds), summary.tasks),
+  );
   const agreement = shown.flatMap(({ evaluation }, run) => agreementOf(evaluation.cases, run));
   const left = summary.unfinished.map(({ name, seed }) => `${name} seed ${seed}`).join(', ');
   const several = runs.some(({ seed }) => seed !== runs[0]!.seed);

@@ -178,25 +178,16 @@ interface EvaluatedSeed {
   readonly evaluation: ReportedEvaluation;
 }
 
-/** The runs of two methods with the seeds that both have: what differs between others is of the seeds too. */
-export function withCommonSeeds<Run extends { readonly seed: number }>(
-  own: readonly Run[],
-  base: readonly Run[],
-): [own: Run[], base: Run[]] {
-  const withSeedsOf = (runs: readonly Run[], other: readonly Run[]) =>
-    runs.filter(({ seed }) => other.some((run) => run.seed === seed));
-  return [withSeedsOf(own, base), withSeedsOf(base, own)];
-}
-
 function differenceOfRuns(
   own: readonly EvaluatedSeed[],
   base: readonly EvaluatedSeed[],
   tasks: readonly string[],
 ): Pick<ComparedMethod, 'difference'> {
-  const common = withCommonSeeds(own, base);
-  const [ours, theirs] = common.map((runs) => caseMeans(runs.map(({ evaluation }) => evaluation)));
-  const difference = differenceOf(ours!, theirs!, tasks);
-  return difference === undefined ? {} : { difference: { seeds: common[0].map(({ seed }) => seed), ...difference } };
+  const seeds = own.map(({ seed }) => seed).filter((seed) => base.some((run) => run.seed === seed));
+  const cases = (runs: readonly EvaluatedSeed[]) =>
+    caseMeans(runs.flatMap(({ seed, evaluation }) => (seeds.includes(seed) ? [evaluation] : [])));
+  const difference = differenceOf(cases(own), cases(base), tasks);
+  return difference === undefined ? {} : { difference: { seeds, ...difference } };
 }
 
 /** Pairs of the same case and task, own less base; undefined where there is none. */

@@ -1,5 +1,5 @@
 // Statistics of methods and seeds on the same cases, against numbers worked out by hand.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parsePlan } from '../../src/config/plan.js';
@@ -7,10 +7,11 @@ import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/con
 import { pairedDifference } from '../../src/metrics/paired.js';
 import { methodNames, methodRow, planForMethod } from '../../src/preprocessing/methods.js';
 import { RandomStream, streams } from '../../src/random.js';
-import { runFolderOf, summarizeComparison, writeComparison } from '../../src/reports/comparison.js';
+import { summarizeComparison, writeComparison } from '../../src/reports/comparison.js';
 import { writeComparisonReport } from '../../src/reports/comparison-report.js';
 import type { PageData } from '../../src/reports/page-data.js';
 import { assertHarmlessPage } from '../fuzz/checks.js';
+import { writeScores } from './reports-support.js';
 
 t.test('paired differences: the mean of the tasks, and an interval over cases', async (t) => {
   const one = (stratum: string, values: Record<string, number>) => ({
@@ -46,22 +47,14 @@ t.test('paired differences: the mean of the tasks, and an interval over cases', 
   t.ok(covered >= 16, `${covered} of 20`);
 });
 
-const evaluation = (rows: readonly (readonly [id: string, task: string, dice: number | null])[]) => ({
-  format: 1,
-  model: 'model.safetensors',
-  device: 'a device',
-  created: '2026-01-01T00:00:00.000Z',
-  summary: {},
-  cases: rows.map(([id, task, dice]) => ({ id, dataset: 'd', task, dice })),
-});
-
 t.test('a comparison: means, deviations over seeds, pairs of the same case, runs that are left', async (t) => {
   const folder = t.testdir();
-  const put = (name: string, seed: number, rows: Parameters<typeof evaluation>[0]) => {
-    const run = join(runFolderOf(folder, { name, seed }), 'evaluation');
-    mkdirSync(run, { recursive: true });
-    writeFileSync(join(run, 'evaluation.json'), JSON.stringify(evaluation(rows)));
-  };
+  const put = (name: string, seed: number, rows: readonly (readonly [id: string, task: string, dice: number])[]) =>
+    writeScores(
+      folder,
+      { name, seed },
+      rows.map(([id, task, dice]) => ({ id, dataset: 'd', task, dice })),
+    );
   put('base', 1, [
     ['1', 'x', 0.5],
     ['2', 'x', 0.7],

@@ -5,7 +5,8 @@ import type { CaseOutcome, EvaluatedCase, Evaluation } from '../../src/inference
 import type { InferenceSettings } from '../../src/inference/segmenter.js';
 import { segmentationMetrics } from '../../src/metrics/segmentation-metrics.js';
 import { summarize } from '../../src/metrics/summary.js';
-import { writeEvaluation, writeOverlay, writeSlices } from '../../src/reports/evaluation-folder.js';
+import { type ComparedRun, evaluationFolderName, runFolderOf } from '../../src/reports/comparison.js';
+import { evaluationFileName, writeEvaluation, writeOverlay, writeSlices } from '../../src/reports/evaluation-folder.js';
 import type { PageData } from '../../src/reports/page-data.js';
 import { MaskVolume } from '../../src/scans/mask-volume.js';
 import { asScan } from '../../src/scans/scan.js';
@@ -54,6 +55,25 @@ export const evaluation = (cases: readonly EvaluatedCase[], more: Partial<Evalua
   summary: summarize(cases),
   ...more,
 });
+
+/** What a comparison reads of an evaluated case. */
+interface ScoredCase {
+  readonly id: string;
+  readonly dataset: string;
+  readonly task: string;
+  readonly dice: number | null;
+}
+
+/** Writes the evaluation of a run of a comparison, of nothing but Dice. */
+export function writeScores(folder: string, run: ComparedRun, scores: readonly ScoredCase[]): void {
+  const evaluated = join(runFolderOf(folder, run), evaluationFolderName);
+  const { format, model, device, created } = evaluation([]);
+  mkdirSync(evaluated, { recursive: true });
+  writeFileSync(
+    join(evaluated, evaluationFileName),
+    JSON.stringify({ format, model, device, created, summary: {}, cases: scores }),
+  );
+}
 
 export const cases = [
   evaluated('case1', 'liver', 9),

@@ -1,24 +1,20 @@
 // The tables of docs/results.md are what `versemi report` says of the cases in docs/results.csv.
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import {
-  type ComparedMethod,
-  runFolderOf,
-  summarizeComparison,
-  writeComparison,
-} from '../../src/reports/comparison.js';
+import { runFolderOf, summarizeComparison, writeComparison } from '../../src/reports/comparison.js';
 import { csvRows } from '../../src/reports/csv.js';
 import { packageRoot } from '../../src/root.js';
+import { writeScores } from './reports-support.js';
 
 const read = (file: string) => readFileSync(join(packageRoot, 'docs', file), 'utf8');
 const document = read('results.md');
 
 const [columns, ...cells] = csvRows(read('results.csv'), 'results.csv');
 const rows = cells.map((row) => {
-  const of = Object.fromEntries(columns!.map((column, i) => [column, row[i]!]));
-  const { dataset, task, id } = of;
-  return { run: { name: of.method!, seed: Number(of.seed) }, dataset, task, id, dice: Number(of.dice) };
+  const of = (column: string) => row[columns!.indexOf(column)]!;
+  const scored = { dataset: of('dataset'), task: of('task'), id: of('id'), dice: Number(of('dice')) };
+  return { run: { name: of('method'), seed: Number(of('seed')) }, ...scored };
 });
 
 /** Cells of the first table below a heading, without marks. */
@@ -48,30 +44,31 @@ function says(t: Test, cell: string, expected: readonly number[], what: string) 
 
 /**
  * @param suffix what the names of the methods have in the file, and the columns have not
- * @param less the method that the last column's is compared with; absent where no column holds differences
+ * @param less the method that the last column takes from the one before it; absent where no column holds differences
+ * @param notKept the method whose cases the file lacks
  */
-async function check(t: Test, heading: string, { suffix = '', less = '', notKept = [] as string[] }) {
+async function check(t: Test, heading: string, { suffix = '', less = '', notKept = '' }) {
   const { header, body } = tableBelow(heading);
-  const names = header.slice(1, less === '' ? undefined : -1);
-  const known = names.filter((name) => !notKept.includes(name)).map((name) => name + suffix);
-  const kept = rows.filter(({ run }) => known.includes(run.name));
+  const names = header.slice(0, less === '' ? undefined : -1);
+  /** Columns of methods whose cases are in the file. */
+  const kept = [...names.entries()].slice(1).filter(([, name]) => name !== notKept);
+  const scores = rows.filter(({ run }) => kept.some(([, name]) => name + suffix === run.name));
   const folder = t.testdir();
-  const runs = new Map(kept.map(({ run }) => [runFolderOf(folder, run), run]));
-  for (const [path, { name, seed }] of runs) {
-    const cases = kept.filter(({ run }) => run.name === name && run.seed === seed);
-    const evaluation = { format: 1, model: 'm', device: 'd', created: '2026-12-01T00:00:00.000Z', summary: {}, cases };
-    mkdirSync(join(path, 'evaluation'), { recursive: true });
-    writeFileSync(join(path, 'evaluation', 'evaluation.json'), JSON.stringify(evaluation));
-  }
-  await writeComparison(folder, [...runs.values()]);
+  const runs = [...new Map(scores.map(({ run }) => [runFolderOf(folder, run), run])).values()];
+  for (const run of runs)
+    writeScores(
+      folder,
+      run,
+      scores.filter(({ run: { name, seed } }) => name === run.name && seed === run.seed),
+    );
+  await writeComparison(folder, runs);
   const { tasks, methods } = summarizeComparison(folder, less === '' ? undefined : less + suffix);
   const of = (name: string) => methods.find((one) => one.name === name + suffix)!;
   const seedsRow = body.find(([first]) => first === 'seeds');
   const means = body.filter((row) => row !== seedsRow);
   t.equal(means.length, tasks.length + 1, 'each task and the mean of them');
-  for (const [column, name] of names.entries()) {
-    if (notKept.includes(name)) continue;
-    const seeds = (seedsRow?.[column + 1] ?? header[0]!.replace(/.*seeds /, '')).split(', ').map(Number);
+  for (const [column, name] of kept) {
+    const seeds = (seedsRow?.[column] ?? header[0]!.replace(/.*seeds /, '')).split(', ').map(Number);
     t.same(of(name).seeds, seeds, `${name}: seeds`);
   }
   for (const row of means) {
@@ -79,14 +76,13 @@ async function check(t: Test, heading: string, { suffix = '', less = '', notKept
       (one) => one.replace('left-ventricle-', '') === row[0]!.replace(/ \(.*/, '').replaceAll(' ', '-'),
     );
     t.equal(task === undefined, row[0] === 'mean of the six', row[0]!);
-    for (const [column, name] of names.entries()) {
-      if (notKept.includes(name)) continue;
+    for (const [column, name] of kept) {
       const { mean, deviation } = task === undefined ? of(name).overall : of(name).perTask[task]!;
-      says(t, row[column + 1]!, deviation === null ? [mean] : [mean, deviation], `${row[0]}, ${name}`);
+      says(t, row[column]!, deviation === null ? [mean] : [mean, deviation], `${row[0]}, ${name}`);
     }
     if (less === '') continue;
-    const difference: ComparedMethod['difference'] = of(names.at(-1)!).difference;
-    const { mean, low, high } = task === undefined ? difference!.overall : difference!.perTask[task]!;
+    const difference = of(names.at(-1)!).difference!;
+    const { mean, low, high } = task === undefined ? difference.overall : difference.perTask[task]!;
     says(t, row.at(-1)!, [mean, low, high], `${row[0]}, difference`);
   }
 }
@@ -100,6 +96,6 @@ t.test('other methods', (t) => check(t, '### Beside other methods', { less: 'BCP
 t.test('narrower intensities', (t) =>
   check(t, '### With narrower intensities', {
     suffix: '; narrower intensities',
-    notKept: ['labelled cases and mixes of them'],
+    notKept: 'labelled cases and mixes of them',
   }),
 );
