@@ -20,7 +20,10 @@ const sanitized = (name, ...settings) => ({
   configure: (folder) => ['-S', '.', '-B', folder, '-DVERSEMI_CUDA=OFF', ...settings],
 });
 
-/** The build of an addon that the package brings, and in it the tests, which CTest starts by the emulator. */
+/**
+ * The build of an addon that the package brings, and in it the tests, which CTest starts by the emulator. The command
+ * `start` comes before; what it leaves in the background must not hold this program's pipes, so it prints nothing.
+ */
 const emulated = (platform, emulator, debian, ...settings) => ({
   folder: buildFolder(platform),
   missing: () =>
@@ -36,18 +39,20 @@ const variants = {
   thread: sanitized('thread', '-DVERSEMI_SANITIZE=thread', '-DVERSEMI_WIDE_SETS=OFF'),
   arm64: emulated('linux-arm64', ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'], 'qemu-user'),
   // The programs carry their libraries, as the addon does.
-  // One after the other: two programs that start Wine's server at the same time may find it half made.
   win32: {
     ...emulated('win32-x64', ['wine'], 'wine64', '-DCMAKE_EXE_LINKER_FLAGS=-static'),
-    testsAtATime: 1,
+    // Else each program starts Wine's server, and the server ends with the program: the next program may find the server
+    // half ended, and then fails without a word. This server ends by itself a minute after the last program.
+    start: ['sh', '-c', 'mkdir -p "$WINEPREFIX"; wineserver -k; wineserver -p60 && wine wineboot --init'],
   },
 };
 
-function run(command, args) {
+function run(command, args, options) {
   return spawnSync(command, args, {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
+    ...options,
     // Wine keeps its files in the build folder and says nothing of its own.
     env: {
       ...process.env,
@@ -60,7 +65,7 @@ function run(command, args) {
 
 /** @returns 'passed', 'failed' or 'skipped' */
 function test(name) {
-  const { folder, missing, configure, testsAtATime } = variants[name];
+  const { folder, missing, configure, start } = variants[name];
   const reason = missing();
   if (reason !== null) {
     console.log(`native tests, ${name}: skipped, ${reason}`);
@@ -70,15 +75,18 @@ function test(name) {
   const steps = [
     ['cmake', ...configure(folder), '-DVERSEMI_BUILD_TESTS=ON'],
     ['cmake', '--build', folder, '-j', jobs],
-    ['ctest', '--test-dir', folder, '--output-on-failure', '--timeout', '600', '-j', `${testsAtATime ?? jobs}`],
+    ...(start ? [start] : []),
+    ['ctest', '--test-dir', folder, '--output-on-failure', '--timeout', '600', '-j', jobs],
   ];
-  const start = performance.now();
-  const seconds = [];
-  for (const [command, ...args] of steps) {
-    const { status, stdout, stderr, error } = run(command, args);
-    seconds.push(((performance.now() - start) / 1000).toFixed(0));
+  const seconds = {};
+  for (const step of steps) {
+    const [command, ...args] = step;
+    const began = performance.now();
+    const { status, stdout, stderr, error } = run(command, args, step === start ? { stdio: 'ignore' } : {});
+    seconds[command] = ((performance.now() - began) / 1000).toFixed(0);
     if (status !== 0) {
       console.log(`${stdout ?? ''}${stderr ?? ''}${error?.message ?? ''}`.trimEnd().split('\n').slice(-60).join('\n'));
+      console.log(`${step.join(' ')}: exit status ${status}`);
       console.log(`native tests, ${name}: failed`);
       return 'failed';
     }
@@ -91,7 +99,7 @@ function test(name) {
           .join('\n'),
       );
   }
-  console.log(`native tests, ${name}: passed (${seconds[1]} s to build, ${seconds[2] - seconds[1]} s to run)`);
+  console.log(`native tests, ${name}: passed (${seconds.cmake} s to build, ${seconds.ctest} s to run)`);
   return 'passed';
 }
 

@@ -58,6 +58,10 @@ t.test('the package on Windows', { skip: missing(), timeout: 880_000 }, async (t
     DISPLAY: '',
     NODE_SKIP_PLATFORM_CHECK: '1',
   };
+  // One server for all programs: each would start its own, which ends with the program, and the next program may find it
+  // half ended.
+  mkdirSync(env.WINEPREFIX);
+  t.equal(spawnSync('wineserver', ['-p60'], { env, stdio: 'ignore' }).status, 0);
   t.teardown(() => void spawnSync('wineserver', ['-k'], { env }));
   const main = 'node_modules/versemi/dist/src/cli/main.js';
   /** Output goes to a file: programs of Windows find no console here. */
