@@ -106,6 +106,8 @@ async function tapTest(file) {
   for (const reason of skips) console.log(`  skipped: ${reason}`);
   for (const failure of failures) console.log(describe(failure));
   if (failed === 0) return;
+  for (const { tapError } of parser.results.failures) if (tapError) console.log(`  TAP: ${tapError}`);
+  if (parser.results.bailout) console.log(`  gave up: ${parser.results.bailout}`);
   if (broken || end !== 1) console.log(`  ended by ${typeof end === 'number' ? 'exit code ' : ''}${end}`);
   const text = Buffer.concat(said).toString().trimEnd();
   if (text !== '') console.log(`  on standard error:\n${indented(text.split('\n').slice(-40).join('\n'))}`);

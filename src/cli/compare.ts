@@ -48,7 +48,8 @@ Examples:
   $ versemi compare soft.json hard.json --seeds 1 --out runs/targets
   $ versemi report runs/compared
 
-The validation cases of the plan are the same for all runs; the final model of each is evaluated on them.`,
+The validation cases of the plan are the same for all runs; the final model of each is evaluated on them.
+Pseudo-labels keep the largest component, where a method has it, if the plan's predictions do (inference.largestComponent).`,
     );
   addShared(command, 'device', 'threads', 'exact', 'precision', 'parts', 'json', 'quiet').action(
     async (files: string[], options) => {

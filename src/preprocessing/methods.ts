@@ -185,15 +185,22 @@ interface MethodFields {
   readonly cutmix: Partial<Plan['cutmix']>;
 }
 
+/** What a method must know of the tasks. */
+interface TaskFacts {
+  /** Whether a dataset has several tasks. */
+  readonly several: boolean;
+  /** Whether every task comes in one piece: else the largest component of a pseudo-label would teach to forget the rest. */
+  readonly inOnePiece: boolean;
+}
+
 /**
  * A plan with what a method sets, and as many steps as make the run take `passes` trunk passes (in units of one forward pass).
- * @param several whether a dataset has several tasks
  * @param complete makes a plan of the fields that the method sets
  */
 export function completePlan(
   { stage1Share, rampShare = 0, mode = 'semi-supervised', prompts = 'each', losses, cutmix = {} }: MethodRow,
   passes: number,
-  several: boolean,
+  { several, inOnePiece }: TaskFacts,
   complete: (fields: MethodFields) => Plan,
 ): { plan: Plan; fields: MethodFields } {
   const fieldsFor = (steps: { stage1Steps: number; stage2Steps: number }): MethodFields => {
@@ -201,7 +208,12 @@ export function completePlan(
     const promptsPerImage = several ? prompts : 'one';
     return {
       training: { mode, ...steps, promptsPerImage, validateEverySteps: every, checkpointEverySteps: every },
-      losses: { diceOver: 'task', ...losses, unsupervisedRampSteps: Math.round(steps.stage2Steps * rampShare) },
+      losses: {
+        diceOver: 'task',
+        ...losses,
+        ...(losses?.largestComponent && !inOnePiece ? { largestComponent: false } : {}),
+        unsupervisedRampSteps: Math.round(steps.stage2Steps * rampShare),
+      },
       cutmix,
     };
   };
@@ -218,14 +230,16 @@ export function hasSeveralTasks({ datasets, tasks }: { datasets: readonly { name
 
 /**
  * A plan made over for a method: the same data, network, patches, augmentation, batches and optimiser, and as many trunk passes.
- * How often it validates goes with the number of steps.
+ * How often it validates goes with the number of steps. Pseudo-labels keep the largest component, where the method has it,
+ * if predictions of the plan do (`inference.largestComponent`): that says whether each task comes in one piece.
  * @throws VERSEMI_PLAN_CONTRADICTION where the plan lacks what the method needs
  */
 export function planForMethod(plan: Plan, method: Method): Plan {
   const { losses: _, cutmix: __, training, ...rest } = plan;
   const complete = (fields: MethodFields) =>
     parsePlan({ ...rest, ...fields, training: { ...training, ...fields.training, warmupSteps: 0 } });
-  const { plan: made } = completePlan(methodRow(method), runPasses(plan), hasSeveralTasks(plan), complete);
+  const facts = { several: hasSeveralTasks(plan), inOnePiece: plan.inference.largestComponent };
+  const { plan: made } = completePlan(methodRow(method), runPasses(plan), facts, complete);
   const share = totalSteps(made.training) / totalSteps(training);
   const scaled = (steps: number) => (steps === 0 ? 0 : Math.max(1, Math.round(steps * share)));
   return {

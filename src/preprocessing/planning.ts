@@ -129,12 +129,9 @@ export function makePlan(fingerprint: Fingerprint, options: PlanningOptions = {}
       ? (['constant', 'as in the paper'] as const)
       : (['polynomial', 'the last steps are small'] as const);
   explain('training.schedule', schedule, scheduleReason);
-  const asked = chooseMethod(options.method, budget.unlabeled);
-  const method =
-    scattered.length > 0 && asked.losses?.largestComponent === true
-      ? { ...asked, losses: { ...asked.losses, largestComponent: false } }
-      : asked;
-  const { plan, fields } = completePlan(method, budget.passes, several, ({ training, ...others }) =>
+  const method = chooseMethod(options.method, budget.unlabeled);
+  const facts = { several, inOnePiece: scattered.length === 0 };
+  const { plan, fields } = completePlan(method, budget.passes, facts, ({ training, ...others }) =>
     parsePlan({ ...fixed, ...others, training: { ...training, ...budget.training, schedule } }),
   );
   explainMethod(method, fields, budget.stepReason, several, scattered, explain);

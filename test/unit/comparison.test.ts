@@ -146,7 +146,9 @@ t.test('a plan made over for a method: the same data and network, equal trunk pa
     },
     losses: { teacher: 2, confidence: 0.9, largestComponent: true, dice: 0.5 },
     cutmix: { unlabeledMix: 'unlabeled-pairs' },
+    inference: { largestComponent: true },
   });
+  const scattered = { ...plan, inference: { ...plan.inference, largestComponent: false } };
   for (const method of methodNames) {
     const made = planForMethod(plan, method);
     const { training, losses, cutmix, ...rest } = made;
@@ -159,6 +161,9 @@ t.test('a plan made over for a method: the same data and network, equal trunk pa
     t.equal(losses.confidence, methodRow(method).losses?.confidence ?? 0, 'options of the plan before are gone');
     t.ok(Math.abs(training.warmupSteps / totalSteps(training) - 0.1) < 0.01, 'the warm-up is the same share');
     t.same(planForMethod(made, method).losses, losses);
+    t.equal(losses.largestComponent, methodRow(method).losses?.largestComponent ?? false);
+    const ofPieces = planForMethod(scattered, method);
+    t.same(ofPieces, { ...made, inference: scattered.inference, losses: { ...losses, largestComponent: false } });
     t.equal(cutmix.unlabeledMix, methodRow(method).cutmix?.unlabeledMix ?? 'labeled-inside');
   }
 });
