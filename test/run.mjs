@@ -118,10 +118,15 @@ function describe({ fullname, diag }) {
   const { at, ...rest } = diag ?? {};
   const place = at?.fileName === undefined ? '' : `${at.fileName}:${at.lineNumber}:${at.columnNumber}`;
   const facts = Object.entries(rest).map(([fact, value]) => {
-    const text = typeof value === 'string' ? value.trimEnd() : JSON.stringify(value);
+    const text = shortened(typeof value === 'string' ? value.trimEnd() : JSON.stringify(value));
     return text.includes('\n') ? `${fact}:\n${indented(text)}` : `${fact}: ${text}`;
   });
   return [`  ✖ ${fullname}`, indented([place, ...facts].filter(Boolean).join('\n'))].join('\n');
+}
+
+/** A page with its programs says nothing that its beginning and end do not. */
+function shortened(text) {
+  return text.length <= 4000 ? text : `${text.slice(0, 3000)}\n[...]\n${text.slice(-1000)}`;
 }
 
 function indented(text) {

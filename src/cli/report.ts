@@ -1,6 +1,12 @@
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type ComparisonSummary, isComparison, summarizeComparison } from '../reports/comparison.js';
+import {
+  type ComparisonSummary,
+  columnsOf,
+  isComparison,
+  type OverSeeds,
+  summarizeComparison,
+} from '../reports/comparison.js';
 import { writeComparisonReport } from '../reports/comparison-report.js';
 import { signed } from '../reports/page.js';
 import { type ReportProgress, writeRunReport } from '../reports/run-report.js';
@@ -71,12 +77,10 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
   const columns = [...tasks, 'mean'];
   const means = formatTable(
     ['method', 'seeds', ...columns],
-    methods.map(({ name, seeds, perTask, overall }) => [
-      name,
-      String(seeds.length),
-      ...[...tasks.map((task) => perTask[task]!), overall].map(({ mean, deviation }) =>
-        deviation === null ? mean.toFixed(3) : `${mean.toFixed(3)} ± ${deviation.toFixed(3)}`,
-      ),
+    methods.map((method) => [
+      method.name,
+      String(method.seeds.length),
+      ...columnsOf(tasks, method).map((value) => (value === undefined ? '–' : overSeedsText(value))),
     ]),
   );
   const compared = methods.flatMap(({ name, difference }) => (difference === undefined ? [] : [{ name, difference }]));
@@ -85,7 +89,7 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
     compared.map(({ name, difference }) => [
       name,
       difference.seeds.join(', '),
-      ...[...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
+      ...columnsOf(tasks, difference).map((one) =>
         one === undefined ? '–' : `${signed(one.mean)} [${signed(one.low)}, ${signed(one.high)}]`,
       ),
     ]),
@@ -96,8 +100,12 @@ export function comparisonTables({ tasks, reference, methods, unfinished }: Comp
     ...(compared.length === 0
       ? []
       : [
-          `Paired differences, the mean over the seeds that both have, [95 % bootstrap interval over cases]\n${differences}`,
+          `Paired differences, the mean over the seeds, cases and tasks that both have, [95 % bootstrap interval over cases]\n${differences}`,
         ]),
     ...(left.length === 0 ? [] : [`Not finished: ${left.join(', ')}`]),
   ].join('\n\n');
+}
+
+function overSeedsText({ mean, deviation }: OverSeeds): string {
+  return deviation === null ? mean.toFixed(3) : `${mean.toFixed(3)} ± ${deviation.toFixed(3)}`;
 }

@@ -8,6 +8,7 @@ import { type FoundEvaluation, noSlices, pageSlices, worstCases } from './case-p
 import {
   type ComparedRun,
   type ComparisonSummary,
+  columnsOf,
   evaluationFolderName,
   readComparison,
   runFolderOf,
@@ -144,13 +145,15 @@ function titledFacts<Facts extends { readonly title: string }>(facts: Facts, run
 }
 
 function meansTable({ tasks, methods }: ComparisonSummary): Markup {
-  const columns = methods.map(({ perTask, overall }) => [...tasks.map((task) => perTask[task]!), overall]);
-  const best = [...tasks, undefined].map((_, i) => Math.max(...columns.map((column) => column[i]!.mean)));
+  const columns = methods.map((method) => columnsOf(tasks, method));
+  const best = [...tasks, undefined].map((_, i) => Math.max(...columns.map((column) => column[i]?.mean ?? 0)));
   const rows = methods.map(({ name, seeds }, k) => ({
     heading: name,
     cells: [
       cell(String(seeds.length)),
-      ...columns[k]!.map(({ mean, deviation }, i) => {
+      ...columns[k]!.map((value, i) => {
+        if (value === undefined) return cell('–');
+        const { mean, deviation } = value;
         const spread = deviation === null ? nothing : html` <small>± ${deviation.toFixed(3)}</small>`;
         return cell(html`${mean.toFixed(3)}${spread}`, mean === best[i]);
       }),
@@ -162,14 +165,14 @@ function meansTable({ tasks, methods }: ComparisonSummary): Markup {
 function differencesTable({ tasks, methods }: ComparisonSummary): Markup {
   const rows = methods.flatMap(({ name, difference }) => {
     if (difference === undefined) return [];
-    const cells = [...tasks.map((task) => difference.perTask[task]), difference.overall].map((one) =>
+    const cells = columnsOf(tasks, difference).map((one) =>
       one === undefined ? cell('–') : cell(withInterval(one), one.low > 0),
     );
     return [{ heading: name, cells: [cell(difference.seeds.join(', ')), ...cells] }];
   });
   if (rows.length === 0) return nothing;
   return html`${table('Differences of mean Dice per method and task', ['Method', 'Seeds', ...tasks, 'mean of the tasks'], rows)}
-<p class="note">Pairs of the same case, each the mean over the seeds that both methods have; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>${plotPlace('pairs')}`;
+<p class="note">Pairs of the same case and task, each the mean over the seeds that both methods have; in brackets the 95 % bootstrap interval over cases. Marked: the whole interval is above 0.</p>${plotPlace('pairs')}`;
 }
 
 /** What each run is of. */

@@ -63,11 +63,14 @@ export interface OverSeeds {
 export interface ComparedMethod {
   readonly name: string;
   readonly seeds: readonly number[];
-  /** Dice of each task: mean over the cases, then over seeds. */
+  /** Dice of each task which all runs of the method have scored: mean over the cases, then over seeds. */
   readonly perTask: Readonly<Record<string, OverSeeds>>;
-  /** Of the mean over the tasks. */
-  readonly overall: OverSeeds;
-  /** Against the method that is compared with: per task and overall, pairs of the same case, each the mean over `seeds`. */
+  /** Of the mean over the tasks; absent where the method lacks one of the comparison's tasks: its mean would be of others. */
+  readonly overall?: OverSeeds;
+  /**
+   * Against the method that is compared with: per task and overall (the tasks that both have), pairs of the same case, each
+   * the mean over `seeds`.
+   */
   readonly difference?: {
     /** Those that both methods have: with other seeds a difference would be of the seeds too. */
     readonly seeds: readonly number[];
@@ -118,12 +121,15 @@ export function summarizeComparison(folder: string, reference?: string): Compari
     reference: base,
     methods: names.map((name) => {
       const own = ofMethod(name);
-      const bySeed = own.map(({ evaluation }) => taskMeans(evaluation, tasks));
+      const bySeed = own.map(({ evaluation }) => taskMeans(evaluation));
+      const scored = tasks.filter((task) => bySeed.every((means) => means.has(task)));
+      const over = (some: readonly string[]) =>
+        overSeeds(bySeed.map((means) => mean(some.map((task) => means.get(task)!))));
       return {
         name,
         seeds: own.map(({ seed }) => seed),
-        perTask: Object.fromEntries(tasks.map((task) => [task, overSeeds(bySeed.map((means) => means[task]!))])),
-        overall: overSeeds(bySeed.map((means) => mean(tasks.map((task) => means[task]!)))),
+        perTask: Object.fromEntries(scored.map((task) => [task, over([task])])),
+        ...(scored.length < tasks.length ? {} : { overall: over(tasks) }),
         ...(name === base ? {} : differenceOfRuns(own, ofMethod(base), tasks)),
       };
     }),
@@ -141,9 +147,19 @@ function overSeeds(values: readonly number[]): OverSeeds {
   return { mean: center, deviation: values.length < 2 ? null : Math.sqrt(squares / (values.length - 1)) };
 }
 
-function taskMeans({ cases }: ReportedEvaluation, tasks: readonly string[]): Record<string, number> {
-  const of = (task: string) => cases.flatMap((one) => (one.task === task ? (one.dice ?? []) : []));
-  return Object.fromEntries(tasks.map((task) => [task, mean(of(task))]));
+/** Mean Dice of the tasks that have some. */
+function taskMeans({ cases }: ReportedEvaluation): ReadonlyMap<string, number> {
+  const byTask = new Map<string, number[]>();
+  for (const { task, dice = null } of cases) if (dice !== null) byTask.set(task, [...(byTask.get(task) ?? []), dice]);
+  return new Map([...byTask].map(([task, values]) => [task, mean(values)]));
+}
+
+/** Of a method or its difference: the values of all tasks, then the overall one; undefined where there is none. */
+export function columnsOf<Value>(
+  tasks: readonly string[],
+  { perTask, overall }: { readonly perTask: Readonly<Record<string, Value>>; readonly overall?: Value },
+): (Value | undefined)[] {
+  return [...tasks.map((task) => perTask[task]), overall];
 }
 
 export type CaseMeans = ReadonlyMap<string, CaseMean>;

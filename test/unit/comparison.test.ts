@@ -2,6 +2,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { comparisonTables } from '../../src/cli/report.js';
 import { parsePlan } from '../../src/config/plan.js';
 import { forwardPasses, runPasses, totalSteps, trunkPasses } from '../../src/config/steps.js';
 import { pairedDifference } from '../../src/metrics/paired.js';
@@ -78,7 +79,7 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   const near = (a: number, b: number, what: string) => t.ok(Math.abs(a - b) < 1e-12, `${what}: ${a} is ${b}`);
   near(base!.perTask.x!.mean, 0.7, 'mean of x');
   near(base!.perTask.x!.deviation!, Math.sqrt(0.02), 'deviation over seeds');
-  near(base!.overall.mean, 0.6, 'mean of the tasks');
+  near(base!.overall!.mean, 0.6, 'mean of the tasks');
   t.equal(base!.difference, undefined);
   t.equal(better!.perTask.x!.deviation, null, 'one seed has no deviation');
   t.same(better!.difference!.seeds, [1], 'seed 2 of the other has no counterpart yet');
@@ -119,6 +120,26 @@ t.test('a comparison: means, deviations over seeds, pairs of the same case, runs
   near(difference!.perTask.x!.mean, (0.8 + 0.6) / 2 / 2 + 0.9 / 2 - 0.7, 'each case: the mean over both seeds');
   await writeComparison(folder, [runs[0]!, runs[3]!]);
   t.equal(summarizeComparison(folder).methods[1]!.difference, undefined, 'no seed in common');
+  put('alone', 1, [
+    ['1', 'x', 0.9],
+    ['2', 'x', 0.8],
+  ]);
+  await writeComparison(folder, [...runs, { name: 'alone', seed: 1 }]);
+  const summary = summarizeComparison(folder);
+  const alone = summary.methods[2]!;
+  t.same(
+    [Object.keys(alone.perTask), alone.overall],
+    [['x'], undefined],
+    'no mean over other tasks than the others have',
+  );
+  t.ok(summary.methods[0]!.overall, 'which keep theirs');
+  near(alone.difference!.overall.mean, (0.9 + 0.8 - 0.5 - 0.7) / 2, 'the difference is of the task that both have');
+  await writeComparisonReport(folder, summary, page);
+  const [tablesOfPage] = readFileSync(page, 'utf8').split('<script');
+  for (const text of [comparisonTables(summary), tablesOfPage!]) {
+    t.match(text, '–');
+    t.notMatch(text, 'NaN');
+  }
   writeFileSync(join(folder, 'comparison.json'), '{"format":1,"runs":[{"name":"../up","seed":1}]}');
   t.throws(() => summarizeComparison(folder), { code: 'VERSEMI_FILE_CORRUPT', message: /runs\.0\.name/ });
 });

@@ -77,7 +77,7 @@ async function check(t: Test, heading: string, { suffix = '', less = '', notKept
     );
     t.equal(task === undefined, row[0] === 'mean of the six', row[0]!);
     for (const [column, name] of kept) {
-      const { mean, deviation } = task === undefined ? of(name).overall : of(name).perTask[task]!;
+      const { mean, deviation } = task === undefined ? of(name).overall! : of(name).perTask[task]!;
       says(t, row[column]!, deviation === null ? [mean] : [mean, deviation], `${row[0]}, ${name}`);
     }
     if (less === '') continue;
