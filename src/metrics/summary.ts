@@ -29,13 +29,20 @@ const settings = new Set(['surfaceDiceToleranceMm']);
 
 /** Mean, spread and range of every metric, per task. */
 export function summarize(cases: readonly CaseResult[]): Summary {
-  const byTask = new Map<string, CaseResult[]>();
-  for (const result of cases) {
-    const group = byTask.get(result.task);
-    if (group === undefined) byTask.set(result.task, [result]);
-    else group.push(result);
+  return Object.fromEntries(byTask(cases).map(([task, group]) => [task, summarizeTask(group)]));
+}
+
+/** Cases of each task, in order of first appearance. */
+export function byTask<Case extends { readonly task: string }>(
+  cases: readonly Case[],
+): [task: string, cases: Case[]][] {
+  const groups = new Map<string, Case[]>();
+  for (const one of cases) {
+    const group = groups.get(one.task);
+    if (group === undefined) groups.set(one.task, [one]);
+    else group.push(one);
   }
-  return Object.fromEntries([...byTask].map(([task, group]) => [task, summarizeTask(group)]));
+  return [...groups];
 }
 
 function summarizeTask(cases: readonly CaseResult[]): Record<string, MetricSummary> {

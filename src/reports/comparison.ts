@@ -5,6 +5,7 @@ import { z } from '#zod';
 import { writeFileAtomic } from '../atomic-file.js';
 import { VersemiError } from '../errors.js';
 import { type PairedDifference, pairedDifference } from '../metrics/paired.js';
+import { byTask } from '../metrics/summary.js';
 import { readJsonFile } from '../regular-file.js';
 import { evaluationFileName } from './evaluation-folder.js';
 import { type ReportedEvaluation, readEvaluation } from './report-inputs.js';
@@ -149,9 +150,8 @@ function overSeeds(values: readonly number[]): OverSeeds {
 
 /** Mean Dice of the tasks that have some. */
 function taskMeans({ cases }: ReportedEvaluation): ReadonlyMap<string, number> {
-  const byTask = new Map<string, number[]>();
-  for (const { task, dice = null } of cases) if (dice !== null) byTask.set(task, [...(byTask.get(task) ?? []), dice]);
-  return new Map([...byTask].map(([task, values]) => [task, mean(values)]));
+  const scored = byTask(cases.filter(({ dice = null }) => dice !== null));
+  return new Map(scored.map(([task, rows]) => [task, mean(rows.map(({ dice }) => dice!))]));
 }
 
 /** Of a method or its difference: the values of all tasks, then the overall one; undefined where there is none. */

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../atomic-file.js';
 import { throwIfAborted, VersemiError } from '../errors.js';
+import { byTask } from '../metrics/summary.js';
 import { readError } from '../regular-file.js';
 import { runFiles } from '../training/run-folder.js';
 import { turnUnlessAborted, type VerbOptions } from '../verb-options.js';
@@ -26,7 +27,7 @@ import { cell, number, type PageSection, plotPlace, renderPage, table } from './
 import type { PageCurves } from './page-data.js';
 import { readEvaluation, readPlanFacts } from './report-inputs.js';
 import { evaluationFacts, stateOf, trainingFacts } from './run-facts.js';
-import { agreementOf, byTask, pairsOf } from './statistics.js';
+import { agreementOf, pairsOf } from './statistics.js';
 
 /** A piece of a report is there: the files of a run, or the slices of a case, have been read. */
 export interface ReportProgress {

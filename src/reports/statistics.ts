@@ -1,17 +1,7 @@
+import { byTask } from '../metrics/summary.js';
 import { caseMeans, differenceOf } from './comparison.js';
 import type { PageAgreement, PageData, PagePairs } from './page-data.js';
 import type { ReportedCase, ReportedEvaluation } from './report-inputs.js';
-
-/** Cases of each task, in order of first appearance. */
-export function byTask(cases: readonly ReportedCase[]): [task: string, cases: ReportedCase[]][] {
-  const groups = new Map<string, ReportedCase[]>();
-  for (const row of cases) {
-    const group = groups.get(row.task);
-    if (group === undefined) groups.set(row.task, [row]);
-    else group.push(row);
-  }
-  return [...groups];
-}
 
 /** Of prediction and reference, ml; null where an evaluation does not say. */
 export function volumesOf(row: ReportedCase): readonly [prediction: number, reference: number] | null {
